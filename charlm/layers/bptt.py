@@ -1,0 +1,80 @@
+"""Back-propagation through time by hand: a cell's own backward step in the place of autodiff."""
+
+from keras import ops
+
+from charlm.layers.loops import scan
+
+
+def run(cell, a_x, states, recurrent_kernel):
+    """`scan` of `cell.step` whose gradient is a reversed `scan` of `cell.step_backward`.
+
+    The forward loop keeps what the backward loop needs (gates and states), so nothing is computed
+    twice. The backward loop computes only what the recurrence itself needs; the recurrent kernel's
+    gradient, a sum over time of h_{t-1}^T da_t, is one product over all steps after it
+    (Graves 2012, "Supervised Sequence Labelling with Recurrent Neural Networks", section 4.4).
+
+    Args:
+        cell: a `RecurrentCell` with `step_backward`.
+        a_x: (T, B, G*H), the inputs' share of the pre-activations.
+        states: tuple of S states (B, H) before the first step, h first.
+        recurrent_kernel: (H, G*H).
+
+    Returns:
+        h at every step (T, B, H), and the tuple of states after the last.
+    """
+    T, S = ops.shape(a_x)[0], len(states)
+
+    # Keras's custom_gradient carries one output on every backend, so one tensor holds all:
+    # h of every step, and under it the last step's other states, a row each.
+    @ops.custom_gradient
+    def loop(a_x, recurrent_kernel, *states):
+        def forward(states, x):
+            states, cache = cell.step(x[0], states, recurrent_kernel)
+            return states, (*states, cache)
+
+        _, (*after, caches) = scan(forward, tuple(states), (a_x,))
+        before = [ops.concatenate([s[None], a[:-1]]) for s, a in zip(states, after, strict=True)]
+
+        def gradient(*args, upstream=None):
+            upstream = args[-1] if upstream is None else upstream
+            d_above, d_rest = upstream[:T], [upstream[T + k] for k in range(S - 1)]
+            transposed = ops.transpose(recurrent_kernel)  # once: a transposing product is slow
+
+            def backward(d_states, x):
+                d_h, cache, *both = x
+                d_states = (d_states[0] + d_h, *d_states[1:])
+                d_states, da = cell.step_backward(d_states, cache, both[:S], both[S:], transposed)
+                return d_states, (da,)
+
+            last = (ops.zeros_like(states[0]), *d_rest)
+            xs = (d_above, caches, *before, *after)
+            d_states, (da,) = scan(backward, last, xs, reverse=True)
+            H, GH = recurrent_kernel.shape
+            h_rows, da_rows = ops.reshape(before[0], (-1, H)), ops.reshape(da, (-1, GH))
+            return da, ops.matmul(ops.transpose(h_rows), da_rows), *d_states
+
+        return ops.concatenate([after[0], *(a[-1:] for a in after[1:])]), gradient
+
+    packed = loop(a_x, recurrent_kernel, *states)
+    h = packed[:T]
+    return h, (h[-1], *(packed[T + k] for k in range(S - 1)))
+
+
+def gather_rows(kernel, ids):
+    """Rows of `kernel` (D, N) by integer `ids` (...) -> (..., N): one_hot(ids) @ kernel.
+
+    Its gradient is dense, a sum by id. Autodiff's is a list of rows, whose norm (for clipping)
+    and whose Adam moments would be those of the list, not of the kernel.
+    """
+    D, N = kernel.shape
+
+    @ops.custom_gradient
+    def gather(kernel):
+        def gradient(*args, upstream=None):
+            upstream = args[-1] if upstream is None else upstream
+            rows = ops.reshape(upstream, (-1, N))
+            return ops.segment_sum(rows, ops.reshape(ids, (-1,)), num_segments=D)
+
+        return ops.take(kernel, ids, axis=0), gradient
+
+    return gather(kernel)

@@ -1,0 +1,72 @@
+"""Loops over time. A loop knows no gates: it is given a step.
+
+All arrays here are time-major: axis 0 is time, so that one step's slice is contiguous.
+"""
+
+import keras
+from keras import ops
+
+
+def scan(step, states, xs, *, reverse=False, unroll=False):
+    """Runs `step` over axis 0 of `xs`. It equals this plain Python loop:
+
+        outputs = []
+        for t in range(T):                      # from T-1 down to 0 if `reverse`
+            states, output = step(states, tuple(x[t] for x in xs))
+            outputs.append(output)              # put in front if `reverse`
+        return states, tuple(stack(o) for o in zip(*outputs))
+
+    Args:
+        step: (states, xs at t) -> (states, outputs at t), all tuples of tensors.
+        states: tuple of tensors, those before the first step.
+        xs: tuple of tensors (T, ...).
+        reverse: walk from the last step to the first; outputs stay in the order of `xs`.
+        unroll: write the loop out; T must be known.
+
+    Returns:
+        The states after the last step, and a tuple of outputs (T, ...).
+    """
+    if unroll or keras.backend.backend() == "torch":
+        return _plain_loop(step, states, xs, reverse)
+    if keras.backend.backend() == "tensorflow":
+        return _tensorflow_loop(step, states, xs, reverse)
+    return ops.scan(step, states, xs, reverse=reverse)
+
+
+def _plain_loop(step, states, xs, reverse):
+    T = xs[0].shape[0]
+    outputs = []
+    for t in reversed(range(T)) if reverse else range(T):
+        states, output = step(states, tuple(x[t] for x in xs))
+        outputs.append(output)
+    if reverse:
+        outputs.reverse()
+    return states, tuple(ops.stack(o) for o in zip(*outputs, strict=True))
+
+
+def _tensorflow_loop(step, states, xs, reverse):
+    """`keras.ops.scan` on TensorFlow wants outputs of the states' shapes, hence this one.
+
+    The first step is taken before the loop: it tells the number and the types of the outputs.
+    """
+    import tensorflow as tf
+
+    T = tf.shape(xs[0])[0]
+    first, ahead = (T - 1, -1) if reverse else (0, 1)
+    xs = [tf.TensorArray(x.dtype, T, element_shape=x.shape[1:]).unstack(x) for x in xs]
+    states, output = step(states, tuple(x.read(first) for x in xs))
+    outputs = tuple(tf.TensorArray(o.dtype, T, element_shape=o.shape) for o in output)
+
+    def body(k, states, outputs):
+        t = first + ahead * k
+        states, output = step(states, tuple(x.read(t) for x in xs))
+        return k + 1, states, tuple(a.write(t, o) for a, o in zip(outputs, output, strict=True))
+
+    outputs = tuple(a.write(first, o) for a, o in zip(outputs, output, strict=True))
+    _, states, outputs = tf.while_loop(
+        lambda k, *_: k < T,
+        body,
+        (1, states, outputs),
+        maximum_iterations=T,
+    )
+    return states, tuple(a.stack() for a in outputs)

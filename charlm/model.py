@@ -1,0 +1,148 @@
+"""The character model: ids in, logits of the next character out, and the state passed by hand.
+
+`build` makes the network, (ids, states) -> (logits, states), with no memory of its own: sampling,
+scoring and inspection call it as they like. `Streams` wraps it for `fit` and `evaluate`, where the
+state flows from one window to the next.
+"""
+
+import keras
+import numpy as np
+from keras import ops
+
+from charlm.config import FitConfig, ModelConfig
+from charlm.errors import InputError
+from charlm.layers import LSTM
+
+
+def build(config: ModelConfig, vocab_size: int, seed: int | None = None) -> keras.Model:
+    """The network: recurrent layers, then logits over the vocabulary at every position.
+
+    Args:
+        config: sizes. vocab_size: V. seed: of dropout.
+
+    Returns:
+        A functional model, [ids (B, T), states (B, H) ...] -> [logits (B, T, V) float32, states ...].
+        Its layers bear the names that Keras gives them in weight files, so that a file fits
+        `keras.Sequential([Input((None, V)), LSTM(H, return_sequences=True), Dense(V)])` too.
+    """
+    V, H = vocab_size, config.units
+    ids = x = keras.Input((None,), dtype="int32", name="ids")
+    before, after = [], []
+    for k in range(config.layers):
+        states = [keras.Input((H,), name=f"{state}_{k}") for state in "hc"]
+        layer = LSTM(
+            H,
+            vocab_size=V if k == 0 else None,
+            return_sequences=True,
+            return_state=True,
+            name=_numbered("lstm", k),
+        )
+        x, *new = layer(x, initial_state=states)
+        if config.dropout:
+            layer_seed = None if seed is None else seed + k
+            x = keras.layers.Dropout(config.dropout, seed=layer_seed, name=_numbered("dropout", k))(x)
+        before += states
+        after += new
+    logits = keras.layers.Dense(V, dtype="float32", name="dense")(x)
+    return keras.Model([ids, *before], [logits, *after], name="charlm")
+
+
+def _numbered(name: str, k: int) -> str:
+    return f"{name}_{k}" if k else name
+
+
+class Streams(keras.Model):
+    """A network reading streams of text window by window, each going on where it stopped.
+
+    Input as `charlm.batches` makes it: (ids (B, T), fresh (B,)); output logits (B, T, V). Where
+    fresh is 1 the stream begins anew from a zero state. Training and validation have states of
+    their own, so that neither disturbs the other.
+
+    Args:
+        network: from `build`.
+        training, validation: number of streams of each.
+    """
+
+    def __init__(self, network: keras.Model, training: int, validation: int):
+        super().__init__(name="streams")
+        self.network = network
+        shapes = [x.shape[1:] for x in network.inputs[1:]]
+        self.carried = {
+            name: [
+                self.add_weight(shape=(B, *s), initializer="zeros", trainable=False, name=f"{name}_{k}")
+                for k, s in enumerate(shapes)
+            ]
+            for name, B in (("training", training), ("validation", validation))
+        }
+
+    def call(self, inputs, training=False):
+        ids, fresh = inputs
+        variables = self.carried["training" if training else "validation"]
+        kept = 1 - fresh[:, None]
+        logits, *states = self.network(
+            [ids, *(ops.copy(v) * ops.cast(kept, v.dtype) for v in variables)], training=training
+        )
+        for variable, state in zip(variables, states, strict=True):
+            variable.assign(ops.cast(ops.stop_gradient(state), variable.dtype))
+        return logits
+
+
+def compile_for(streams: Streams, config: FitConfig, steps_per_epoch: int) -> None:
+    """Loss, optimizer and learning-rate schedule of a run; the optimizer's variables exist after."""
+    decay_steps = (config.decay_epochs or config.epochs) * steps_per_epoch
+    schedule = keras.optimizers.schedules.CosineDecay(
+        0.0 if config.warmup_steps else config.learning_rate,
+        decay_steps=max(1, decay_steps - config.warmup_steps),
+        alpha=config.final_rate,
+        warmup_target=config.learning_rate if config.warmup_steps else None,
+        warmup_steps=config.warmup_steps,
+    )
+    streams.compile(
+        optimizer=keras.optimizers.Adam(schedule, global_clipnorm=config.clip_norm or None),
+        loss=keras.losses.SparseCategoricalCrossentropy(from_logits=True),
+        jit_compile="auto",
+    )
+    streams.optimizer.build(streams.trainable_variables)
+
+
+def weights(network: keras.Model) -> dict[str, np.ndarray]:
+    """All the network's variables by their path in a Keras weights file."""
+    return {path: ops.convert_to_numpy(v) for path, v in _variables(network).items()}
+
+
+def set_weights(network: keras.Model, values: dict[str, np.ndarray]) -> None:
+    """Gives every variable its value from `weights`; checks all before it changes any.
+
+    Raises:
+        InputError: names or shapes that are not this network's.
+    """
+    variables = _variables(network)
+    if set(variables) != set(values):
+        odd = sorted(set(variables) ^ set(values))
+        raise InputError(f"expected the weights of this model, found others (they differ in {odd[0]})")
+    for path, variable in variables.items():
+        if variable.shape != values[path].shape:
+            raise InputError(
+                f"expected {path} of shape {tuple(variable.shape)}, found {values[path].shape}"
+            )
+    for path, variable in variables.items():
+        variable.assign(values[path])
+
+
+def _variables(network):
+    """{path: variable}; Keras's files number an object's own variables, object inside object."""
+    found = {}
+    for layer in network.layers:
+        _collect(layer, f"layers/{layer.name}", found)
+    return found
+
+
+def _collect(owner, path, found):
+    seeds = getattr(owner, "seed_generator", None)
+    own = [owner.state] if isinstance(owner, keras.random.SeedGenerator) else owner._trainable_variables
+    for k, variable in enumerate(own):
+        found[f"{path}/vars/{k}"] = variable
+    if getattr(owner, "cell", None) is not None:
+        _collect(owner.cell, f"{path}/cell", found)
+    if seeds is not None and not isinstance(owner, keras.random.SeedGenerator):
+        _collect(seeds, f"{path}/seed_generator", found)

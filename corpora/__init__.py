@@ -1,0 +1,47 @@
+"""Text in: find, fetch, verify, decode, repair, split into documents.
+
+Nothing here knows of ids or models. `load` is the one door:
+
+>>> corpus = load("pydoc")
+>>> corpus.documents[0].name
+'assert'
+"""
+
+from corpora import files, python_text, state_union
+from corpora.document import Corpus, CorpusError, CorpusNotFound, Document
+
+DEFAULT = "state_union"
+FALLBACK = "pydoc"  # comes with every CPython, so it is there offline
+
+NAMED = {
+    "state_union": state_union.load,
+    "state_union_original": state_union.load_original,
+    "pydoc": python_text.load_pydoc,
+    "stdlib": python_text.load_stdlib,
+}
+
+
+def load(name: str = DEFAULT, encoding: str = "utf-8") -> Corpus:
+    """A corpus by name, or a file, folder, glob or `-` (standard input).
+
+    Args:
+        name: one of `NAMED`, else a path, a folder (every file below it), a glob pattern or `-`.
+        encoding: of files and standard input; the named corpora know their own.
+
+    Raises:
+        CorpusNotFound: nothing of that name; the message says where it looked.
+        CorpusError: there, but empty, damaged or not text in `encoding`.
+    """
+    return NAMED[name]() if name in NAMED else files.load(name, encoding)
+
+
+__all__ = [
+    "DEFAULT",
+    "FALLBACK",
+    "NAMED",
+    "Corpus",
+    "CorpusError",
+    "CorpusNotFound",
+    "Document",
+    "load",
+]

@@ -1,0 +1,111 @@
+"""The State of the Union speeches, 1945 to 2006, as NLTK distributes them, decoded and repaired.
+
+NLTK declares the whole corpus ISO-8859-2, which silently turns the six speeches that are not
+UTF-8 into other characters. The archive is known by its checksum, so the table below is exact.
+"""
+
+import hashlib
+import io
+import re
+import socket
+import zipfile
+from pathlib import Path
+
+from corpora.document import Corpus, CorpusError, CorpusNotFound, Document, Speech
+
+SHA256 = "366c1dc82b2abf896f42b2ec50ba802a0141a29f75d29ca48a7a243ce5bfbe8d"
+MEMBER = "corpora/state_union.zip"
+DOWNLOAD_TIMEOUT = 30  # seconds of silence
+
+ENCODINGS = {"1954-Eisenhower.txt": "latin-1"} | dict.fromkeys(
+    [f"{year}-Nixon.txt" for year in range(1970, 1975)], "cp950"
+)
+# One spelling for each mark: the other speeches write these in ASCII.
+ASCII = str.maketrans(
+    {"‘": "'", "’": "'", "“": '"', "”": '"', "–": "-", "—": "--", "…": "...", "\u3000": " "}
+)
+
+
+def load() -> Corpus:
+    """All 65 speeches in year order, 87 distinct characters."""
+    return Corpus("state_union", tuple(_speech(n, b) for n, b in _files() if n != "README"))
+
+
+def load_original() -> Corpus:
+    """The text of the original Keras notebook, exactly: 1,915,949 characters, 57 distinct.
+
+    README kept, files that are not UTF-8 dropped, lower case, newlines deleted (which glues
+    words together), files joined by one space.
+    """
+    texts = []
+    for _, data in _files():
+        try:
+            texts.append(data.decode("utf-8").lower().replace("\n", ""))
+        except UnicodeDecodeError:
+            continue
+    return Corpus("state_union_original", (Document("all speeches", " ".join(texts)),))
+
+
+def _speech(name: str, data: bytes) -> Speech:
+    text = data.decode(ENCODINGS.get(name, "utf-8")).translate(ASCII)
+    if not text.endswith("\n"):
+        text += "\n"  # else the last word would be glued to the next speech's first
+    year, president = re.fullmatch(r"(\d{4})-(\w+?)(?:-\d)?\.txt", name).groups()
+    return Speech(name.removesuffix(".txt"), text, int(year), president)
+
+
+def _files() -> list[tuple[str, bytes]]:
+    """(name, bytes) of the archive's files, sorted by name, which is by year."""
+    data = _archive()
+    with zipfile.ZipFile(io.BytesIO(data)) as archive:
+        members = {Path(n).name: n for n in archive.namelist() if not n.endswith("/")}
+        return [(name, archive.read(members[name])) for name in sorted(members)]
+
+
+def _archive() -> bytes:
+    path = _find() or _download()
+    try:
+        data = path.read_bytes()
+    except OSError as error:
+        raise CorpusError(f"expected to read {path}, found: {error.strerror}") from error
+    found = hashlib.sha256(data).hexdigest()
+    if found != SHA256:
+        raise CorpusError(
+            f"expected sha256 {SHA256[:16]}... of {path}, found {found[:16]}... "
+            "(damaged or another edition); delete it and start again to download it anew"
+        )
+    return data
+
+
+def _find() -> Path | None:
+    import nltk.data  # loads in a third of a second, so only where it is needed
+
+    for folder in nltk.data.path:
+        path = Path(folder) / MEMBER
+        if path.is_file():
+            return path
+    return None
+
+
+def _download() -> Path:
+    import nltk
+
+    timeout = socket.getdefaulttimeout()
+    socket.setdefaulttimeout(DOWNLOAD_TIMEOUT)
+    try:
+        nltk.download("state_union", quiet=True)
+        path = _find()
+    except Exception as error:  # nltk lets every kind through, from urllib's to its own
+        path, reason = None, f" ({type(error).__name__}: {error})"
+    else:
+        reason = ""
+    finally:
+        socket.setdefaulttimeout(timeout)
+    if path is None:
+        raise CorpusNotFound(
+            f"expected {MEMBER} in an NLTK data folder, found it in none of "
+            f"{', '.join(nltk.data.path)}, and the download failed{reason}; go online once, set "
+            "NLTK_DATA to a folder that has it, or choose another text: --corpus pydoc, "
+            "--corpus FILE"
+        )
+    return path
