@@ -70,7 +70,7 @@ class FitConfig:
     learning_rate: float = 5e-3
     """Adam's step size after warm-up."""
     warmup_steps: int = 200
-    """Updates in which the learning rate rises from 0."""
+    """Updates in which the learning rate rises from 0; at most a tenth of all."""
     final_rate: float = 0.01
     """The learning rate at the end of its cosine fall, as a share of --learning-rate."""
     clip_norm: float = 1.0

@@ -89,13 +89,14 @@ class Streams(keras.Model):
 
 def compile_for(streams: Streams, config: FitConfig, steps_per_epoch: int) -> None:
     """Loss, optimizer and learning-rate schedule of a run; the optimizer's variables exist after."""
-    decay_steps = (config.decay_epochs or config.epochs) * steps_per_epoch
+    total = (config.decay_epochs or config.epochs) * steps_per_epoch
+    warmup = min(config.warmup_steps, total // 10)  # a small text has few steps
     schedule = keras.optimizers.schedules.CosineDecay(
-        0.0 if config.warmup_steps else config.learning_rate,
-        decay_steps=max(1, decay_steps - config.warmup_steps),
+        0.0 if warmup else config.learning_rate,
+        decay_steps=max(1, total - warmup),
         alpha=config.final_rate,
-        warmup_target=config.learning_rate if config.warmup_steps else None,
-        warmup_steps=config.warmup_steps,
+        warmup_target=config.learning_rate if warmup else None,
+        warmup_steps=warmup,
     )
     streams.compile(
         optimizer=keras.optimizers.Adam(schedule, global_clipnorm=config.clip_norm or None),

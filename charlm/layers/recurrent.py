@@ -267,7 +267,7 @@ class Recurrent(keras.layers.RNN):
         x = ops.swapaxes(sequences, 0, 1)  # (T, B, D); a mask (B, D) holds for every t
         a_x = cell.project(x, masks)  # (T, B, G*H)
         U = tensor(cell.recurrent_kernel)
-        if self.path(mask is not None, training) == "hand-derived":
+        if self.backward_pass(mask is not None, training) == "hand-derived":
             outputs, states = bptt.run(cell, a_x, states, U)
         elif mask is None:
             outputs, states = self._autodiff(a_x, states, U, drop_h)
@@ -275,18 +275,19 @@ class Recurrent(keras.layers.RNN):
             outputs, states = self._masked(a_x, states, U, drop_h, mask)
         return outputs[-1], ops.swapaxes(outputs, 0, 1), list(states)
 
-    def path(self, masked=False, training=True):
+    def backward_pass(self, masked=False, training=True):
         """How gradients are computed: by "hand-derived" backward pass or by "autodiff".
 
-        Autodiff serves what the hand-derived pass does not: time masks, recurrent dropout, other
-        activations than the cell's own, unrolled loops.
+        The hand-derived pass serves training. Autodiff serves the rest: inference, where keeping
+        the gates would be waste, and time masks, recurrent dropout, other activations than the
+        cell's own, unrolled loops.
         """
         cell = self.cell
         own = (keras.activations.tanh, keras.activations.sigmoid)
         plain = (cell.activation, cell.recurrent_activation) == own
         dropped = training and 0 < cell.recurrent_dropout < 1
-        by_hand = cell.step_backward and plain and not (dropped or masked or self.unroll)
-        return "hand-derived" if by_hand else "autodiff"
+        by_hand = training and plain and not (dropped or masked or self.unroll)
+        return "hand-derived" if by_hand and cell.step_backward else "autodiff"
 
     def _autodiff(self, a_x, states, U, drop_h):
         def step(states, x):

@@ -1,0 +1,25 @@
+"""Keras callbacks of a training run, one verb and one file each.
+
+They decide when; what is done is the library's. In a run they stand in this order: an epoch is
+measured, then told, then saved.
+"""
+
+from callbacks.report_epoch import ReportEpoch
+from callbacks.sample_text import SampleText
+from callbacks.save_weights import SaveWeights
+from callbacks.stop_early import StopEarly
+from callbacks.stop_on_nan import NonFiniteLossError, StopOnNaN
+from callbacks.stop_on_signal import Stopped, StopOnSignal
+from callbacks.track_progress import TrackProgress
+
+__all__ = [
+    "NonFiniteLossError",
+    "ReportEpoch",
+    "SampleText",
+    "SaveWeights",
+    "StopEarly",
+    "StopOnNaN",
+    "StopOnSignal",
+    "Stopped",
+    "TrackProgress",
+]

@@ -1,0 +1,26 @@
+"""Prints one line an epoch."""
+
+import time
+
+import keras
+
+
+class ReportEpoch(keras.callbacks.Callback):
+    """One line an epoch: bits per character in training and held out, characters a second, time.
+
+    Args:
+        progress: a `charlm.checkpoint.Progress`. epochs: of the whole run. print: where to.
+    """
+
+    def __init__(self, progress, epochs, print=print):
+        super().__init__()
+        self.progress, self.epochs, self.print = progress, epochs, print
+        self.began = time.perf_counter()
+
+    def on_epoch_end(self, epoch, logs):
+        mark = "  best so far" if self.progress.stale_epochs == 0 else ""
+        self.print(
+            f"epoch {epoch + 1}/{self.epochs}  train {logs['bpc']:.4f}  held-out "
+            f"{logs['val_bpc']:.4f} bits/char  {logs['chars_per_second']:,.0f} chars/s  "
+            f"{time.perf_counter() - self.began:.0f} s{mark}"
+        )

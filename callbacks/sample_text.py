@@ -1,0 +1,37 @@
+"""Prints text of the model at several temperatures when an epoch ends."""
+
+import itertools
+
+import keras
+
+
+class SampleText(keras.callbacks.Callback):
+    """Samples at epoch end, to the terminal and to a file.
+
+    Args:
+        sample: (prompt, length, temperatures, seed) -> texts, one a temperature.
+        settings: a `charlm.config.SampleConfig`.
+        seed: of the run; with the epoch it makes the samples' own.
+        path: file to add them to. print: where else to.
+    """
+
+    def __init__(self, sample, settings, seed, path, print=print):
+        super().__init__()
+        self.sample, self.settings, self.seed = sample, settings, seed
+        self.path, self.print = path, print
+
+    def on_epoch_end(self, epoch, logs=None):
+        s = self.settings
+        if not s.sample_length:
+            return
+        _ = self.model  # on JAX, brings the weights up to date
+        blocks = []
+        for k, prompt in enumerate(s.sample_prompts):
+            seed = self.seed + 1_000_003 * (epoch + 1) + k
+            texts = self.sample(prompt, s.sample_length, s.sample_temperatures, seed)
+            for t, text in zip(s.sample_temperatures, texts, strict=True):
+                blocks.append(f"--- temperature {t:g} ---\n{prompt}{text}\n")
+        text = "\n".join(itertools.chain(blocks))
+        self.print(text)
+        with open(self.path, "a", encoding="utf-8", errors="backslashreplace") as file:
+            file.write(f"=== epoch {epoch + 1} ===\n{text}\n")

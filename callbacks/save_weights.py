@@ -1,0 +1,40 @@
+"""Saves a run's HDF5 weights when an epoch ends: the last, and the best by validation."""
+
+import json
+from pathlib import Path
+
+import keras
+
+from charlm import checkpoint, run_folder
+
+
+class SaveWeights(keras.callbacks.Callback):
+    """`last` each epoch and `best` when the held-out loss is the lowest yet.
+
+    Weights that are not finite are never written over good ones.
+
+    Args:
+        snapshot: () -> `charlm.checkpoint.Checkpoint`.
+        folder: of the run. print: where to say that something was not saved.
+    """
+
+    def __init__(self, snapshot, folder: Path, print=print):
+        super().__init__()
+        self.snapshot, self.folder, self.print = snapshot, folder, print
+
+    def on_epoch_end(self, epoch, logs=None):
+        self.save()
+
+    def save(self):
+        """Saves now."""
+        _ = self.model  # on JAX, brings the weights up to date
+        now = self.snapshot()
+        if not now.finite():
+            self.print("weights are not finite: nothing saved, the files before stay as they are")
+            return
+        checkpoint.write(self.folder / run_folder.LAST, now)
+        if now.progress.epoch and now.progress.stale_epochs == 0 and not now.progress.step:
+            checkpoint.write(self.folder / run_folder.BEST, now)
+        summary = json.dumps(now.meta(), indent=1, ensure_ascii=False)
+        data = summary.encode("utf-8", "backslashreplace")
+        checkpoint.write_atomically(self.folder / run_folder.SUMMARY, data)

@@ -1,0 +1,26 @@
+"""Stops a run that no longer gets better."""
+
+import keras
+
+
+class StopEarly(keras.callbacks.Callback):
+    """Ends training after `patience` epochs without a better held-out loss.
+
+    Keras's own EarlyStopping starts to count anew whenever `fit` is called, so a resumed run would
+    forget; this one counts in the run's progress, which is saved.
+
+    Args:
+        progress: a `charlm.checkpoint.Progress`. patience: epochs; 0 for never. print: where to.
+    """
+
+    def __init__(self, progress, patience, print=print):
+        super().__init__()
+        self.progress, self.patience, self.print = progress, patience, print
+
+    def on_epoch_end(self, epoch, logs=None):
+        if 0 < self.patience <= self.progress.stale_epochs:
+            self.print(
+                f"stopped early: no better held-out loss in {self.progress.stale_epochs} epochs "
+                f"(the best was epoch {self.progress.best_epoch})"
+            )
+            self.model.stop_training = True

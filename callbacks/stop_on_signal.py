@@ -1,0 +1,58 @@
+"""Stops a run on Ctrl-C or a polite kill: the window at hand is finished and the run saved."""
+
+import signal
+import threading
+
+import keras
+
+
+class Stopped(BaseException):  # noqa: N818 - a request, not an error
+    """The run was asked to stop, and has been saved."""
+
+    def __init__(self, number):
+        super().__init__(signal.Signals(number).name)
+        self.number = number
+
+
+class StopOnSignal(keras.callbacks.Callback):
+    """On the first SIGINT or SIGTERM saves after the window at hand (after the epoch, if that is being
+    validated) and raises `Stopped`; a second one ends the process at once, the files being whole.
+
+    Args:
+        save: () -> None, called between two windows.
+    """
+
+    def __init__(self, save):
+        super().__init__()
+        self.save, self.number, self.before = save, None, {}
+
+    def on_train_begin(self, logs=None):
+        if threading.current_thread() is threading.main_thread():
+            for number in (signal.SIGINT, signal.SIGTERM):
+                self.before[number] = signal.signal(number, self._ask)
+
+    def restore(self):
+        """Gives the signals back to whoever had them."""
+        for number, handler in self.before.items():
+            signal.signal(number, handler)
+
+    def on_train_end(self, logs=None):
+        self.restore()
+
+    def _ask(self, number, frame):
+        self.number = number
+        for n in self.before:
+            signal.signal(n, signal.SIG_DFL)
+
+    def on_train_batch_end(self, batch, logs=None):
+        if self.number:
+            self.save()
+            self._leave()
+
+    def on_epoch_end(self, epoch, logs=None):
+        if self.number:
+            self._leave()
+
+    def _leave(self):
+        self.restore()
+        raise Stopped(self.number)

@@ -1,0 +1,56 @@
+"""Tracks how far a run has come, and puts an epoch's figures in the logs for whoever shows them."""
+
+import math
+import time
+
+import keras
+
+
+class TrackProgress(keras.callbacks.Callback):
+    """Keeps a `Progress` up to date and adds `epoch`'s figures to the logs.
+
+    Added at epoch end: bpc and val_bpc (bits per character), chars_per_second (of training, without
+    validation), learning_rate.
+
+    Args:
+        progress: a `charlm.checkpoint.Progress`, changed in place.
+        characters: trained on in one window, B * T.
+    """
+
+    def __init__(self, progress, characters):
+        super().__init__()
+        self.progress, self.characters = progress, characters
+
+    def on_epoch_begin(self, epoch, logs=None):
+        self.first, self.loss_before = self.progress.step, self.progress.loss_sum
+        self.began, self.trained = time.perf_counter(), None
+
+    def on_train_batch_end(self, batch, logs=None):
+        self.progress.step = self.first + batch + 1
+        self.latest = logs
+
+    def on_test_begin(self, logs=None):
+        self.trained = time.perf_counter()
+
+    def mid_epoch(self):
+        """Brings the loss up to date between two windows of an epoch, to be saved with the rest."""
+        done = self.progress.step - self.first
+        self.progress.loss_sum = self.loss_before + done * float(self.latest["loss"])
+
+    def on_epoch_end(self, epoch, logs):
+        p = self.progress
+        done = p.step - self.first
+        logs["loss"] = (self.loss_before + done * float(logs["loss"])) / p.step
+        seconds = (self.trained or time.perf_counter()) - self.began
+        optimizer = self.model.optimizer
+        logs |= {
+            "bpc": logs["loss"] / math.log(2),
+            "val_bpc": float(logs["val_loss"]) / math.log(2),
+            "chars_per_second": done * self.characters / seconds,
+            "learning_rate": float(optimizer.learning_rate),
+        }
+        p.epoch, p.step, p.loss_sum = epoch + 1, 0, 0.0
+        p.stale_epochs += 1
+        if p.best is None or logs["val_loss"] < p.best:
+            p.best, p.best_epoch, p.stale_epochs = float(logs["val_loss"]), p.epoch, 0
+        p.history.append({"epoch": p.epoch} | {k: float(v) for k, v in logs.items()})

@@ -1,0 +1,106 @@
+"""What all commands share: dataclass to command line, errors to one line and an exit code."""
+
+import contextlib
+import io
+import os
+import re
+import signal
+import sys
+import tempfile
+import traceback
+
+import tyro
+
+from charlm.errors import InputError
+from corpora import CorpusError
+
+BAD_INPUT, FAILED, INTERRUPTED = 2, 1, 128 + signal.SIGINT
+
+
+def parse(kind: type, prog: str, argv: list[str], default=None):
+    """An instance of dataclass `kind` from `argv`; `default` fills what argv leaves out.
+
+    Raises:
+        InputError: an option that is unknown or malformed, in one line.
+        SystemExit: 0, after --help.
+    """
+    options = {} if default is None else {"default": default}
+    errors = io.StringIO()
+    try:
+        with contextlib.redirect_stderr(errors):
+            return tyro.cli(
+                kind,
+                prog=prog,
+                args=argv,
+                config=(tyro.conf.OmitArgPrefixes, tyro.conf.FlagCreatePairsOff),
+                **options,
+            )
+    except SystemExit as exit_:
+        if exit_.code:
+            raise InputError(f"{_one_line(errors.getvalue())}; see {prog} --help") from None
+        raise
+
+
+def _one_line(box: str) -> str:
+    """The message in tyro's frame: its first paragraph, and its guess where it has one."""
+    lines = [line.strip("│ \t") for line in re.sub(r"\x1b\[[0-9;]*m", "", box).splitlines()]
+    rules = [k for k, line in enumerate(lines) if line[:1] in "╭─╰" and line]
+    message = " ".join(lines[rules[0] + 1 : rules[1]]) if len(rules) > 1 else " ".join(lines)
+    guess = next((re.match(r"--[\w-]+", line) for line in lines[rules[1] :] if line[:2] == "--"), None)
+    return message.rstrip(".") + (f"; did you mean {guess[0]}?" if guess and "nrecogn" in message else "")
+
+
+def run(command, argv: list[str] | None) -> int:
+    """Calls `command(argv)` and returns the process's exit code, its own or that of its error.
+
+    0 done; 1 failed; 2 bad input; 130 interrupted. A reader that goes away (`| head`) ends it quietly.
+    """
+    argv = sys.argv[1:] if argv is None else argv
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")  # what goes wrong comes as an exception
+    for stream in (sys.stdout, sys.stderr):
+        if hasattr(stream, "reconfigure"):
+            stream.reconfigure(errors="backslashreplace")  # a terminal may lack a character
+    try:
+        code = command(argv)
+        sys.stdout.flush()
+        return code or 0
+    except (InputError, CorpusError) as error:
+        return _say(error, BAD_INPUT, argv)
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # or Python complains at exit
+        return 0
+    except OSError as error:
+        return _say(error, FAILED, argv)
+    except KeyboardInterrupt:
+        print("interrupted", file=sys.stderr)
+        return INTERRUPTED
+
+
+@contextlib.contextmanager
+def quiet_stderr():
+    """Holds back what native code writes to stderr (TensorFlow's banner); shows it on an error.
+
+    TF_CPP_MIN_LOG_LEVEL does not reach what TensorFlow says while it is loaded.
+    """
+    sys.stderr.flush()
+    stderr = os.dup(2)
+    with tempfile.TemporaryFile() as held:
+        os.dup2(held.fileno(), 2)
+        try:
+            yield
+        except InputError:
+            raise
+        except BaseException:
+            held.seek(0)
+            os.write(stderr, held.read())
+            raise
+        finally:
+            os.dup2(stderr, 2)
+            os.close(stderr)
+
+
+def _say(error, code, argv):
+    if "--debug" in argv:
+        traceback.print_exception(error)
+    print(f"error: {' '.join(str(error).split())}", file=sys.stderr)
+    return code

@@ -1,0 +1,29 @@
+"""Characters around the sampler: a prompt in, texts out, piece by piece."""
+
+from collections.abc import Iterator
+
+import numpy as np
+
+from charlm import sampler
+from charlm.reference.network import Network
+from charlm.vocab import Vocab
+
+
+def texts(
+    network: Network, vocab: Vocab, prompt: str, length: int, temperatures, seed: int
+) -> Iterator[list[str]]:
+    """Yields `length` times the next character of each of N texts after `prompt`.
+
+    Args:
+        temperatures: N numbers, one a text. seed: see `sampler.generate`.
+
+    Raises:
+        UnknownCharacterError: in the prompt.
+    """
+    N = len(temperatures)
+    # Where there is no prompt, the model is told that a line ended; it has to be told something.
+    ids = vocab.encode(prompt or ("\n" if "\n" in vocab else vocab.characters[0]))
+    states = network.initial_states(N)
+    prompts = np.broadcast_to(ids, (N, len(ids)))
+    for drawn in sampler.generate(network.step, states, prompts, length, temperatures, seed):
+        yield list(vocab.decode(drawn))

@@ -1,0 +1,255 @@
+"""`charlm train`: the main job. Settings to a run in `saved_models/`, or a run that goes on."""
+
+import contextlib
+import sys
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+from charlm import checkpoint, cli, run_folder
+from charlm.config import Config, DataConfig, FitConfig, ModelConfig, SampleConfig
+from charlm.errors import InputError
+from charlm.vocab import Vocab
+
+FIXED = ("model", "data")  # parts of the configuration that a run keeps for life
+
+
+@dataclass(frozen=True)
+class RunConfig:
+    """The run's folder."""
+
+    name: str | None = None
+    """Folder in --runs-dir; by default the corpus and the time."""
+    resume: str | None = None
+    """Go on with a run: its folder, one of its .weights.h5 files, or "latest"."""
+    overwrite: bool = False
+    """Replace a run of the same name."""
+    runs_dir: Path = Path("saved_models")
+    """Where runs are."""
+    tensorboard: bool = False
+    """Write TensorBoard logs into the run's folder (extra "tensorboard")."""
+    debug: bool = False
+    """Show the traceback of an error."""
+
+
+@dataclass(frozen=True)
+class Train:
+    """Trains a character model, or goes on training one.
+
+    KERAS_BACKEND=jax or torch in the environment chooses another backend than TensorFlow.
+    """
+
+    run: RunConfig = field(default_factory=RunConfig)
+    model: ModelConfig = field(default_factory=ModelConfig)
+    data: DataConfig = field(default_factory=DataConfig)
+    fit: FitConfig = field(default_factory=FitConfig)
+    sample: SampleConfig = field(default_factory=SampleConfig)
+
+    def config(self) -> Config:
+        """What defines the run, without the folder's options."""
+        return Config(self.model, self.data, self.fit, self.sample)
+
+
+def main(argv: list[str] | None = None) -> int:
+    """The command; returns its exit code."""
+    return cli.run(_main, argv)
+
+
+def _main(argv):
+    args = cli.parse(Train, "charlm train", argv)
+    if args.run.resume is None:
+        return _start(args)
+    return _resume(args, argv)
+
+
+def _start(args):
+    corpus = _corpus(args.data)
+    data = replace(args.data, corpus=corpus.name)
+    folder = run_folder.new(args.run.runs_dir, args.run.name, corpus.name, args.run.overwrite)
+    vocab = Vocab.of(d.text for d in corpus.documents)
+    if len(vocab) < 2:
+        raise InputError(
+            f"expected at least 2 distinct characters in the corpus, found {len(vocab)} "
+            f"({vocab.characters!r}); there is nothing to predict"
+        )
+    config = replace(args.config(), data=data)
+    return _train(config, vocab, corpus, folder, args.run)
+
+
+def _resume(args, argv):
+    run = args.run
+    if run.name is not None or run.overwrite:
+        raise InputError("expected --resume alone, found --name or --overwrite with it")
+    found = run_folder.find(run.runs_dir, run.resume)
+    path = run_folder.weights_file(found, (run_folder.LAST,))
+    saved = checkpoint.read(path)
+    kept = saved.config
+    args = cli.parse(  # once more, so that what is not given is as the run has it
+        Train, "charlm train", argv, Train(run, kept.model, kept.data, kept.fit, kept.sample)
+    )
+    config = args.config()
+    for part in FIXED:
+        for name, (asked, stored) in config.differences(kept, part).items():
+            flag = "--" + name.replace("_", "-")
+            raise InputError(
+                f"expected {flag} {stored}, with which the run began, found {flag} {asked}; "
+                "it cannot change on --resume, start a new run"
+            )
+    changes = [
+        f"{name} {old} -> {new}"
+        for part in ("fit", "sample")
+        for name, (new, old) in config.differences(kept, part).items()
+    ]
+    _check_prompts(config, saved.vocab)
+    if saved.progress.epoch >= config.fit.epochs:
+        raise InputError(
+            f"expected epochs left to train, found {saved.progress.epoch} of {config.fit.epochs} done; "
+            f"give --epochs, for example --epochs {saved.progress.epoch + 4}"
+        )
+    corpus = _corpus(config.data)
+    if saved.progress.step:
+        where = f"epoch {saved.progress.epoch + 1}, window {saved.progress.step + 1}"
+    else:
+        where = f"epoch {saved.progress.epoch + 1}"
+    print(f"resuming {path} at {where}; changed: {', '.join(changes) or 'nothing'}", flush=True)
+    return _train(config, saved.vocab, corpus, path.parent, run, saved)
+
+
+def _corpus(data):
+    import corpora
+
+    try:
+        return corpora.load(data.corpus or corpora.DEFAULT, data.encoding)
+    except corpora.CorpusNotFound as error:
+        if data.corpus is not None:
+            raise
+        print(f"NOTE: no State of the Union corpus, so this trains on {corpora.FALLBACK!r} instead "
+              f"({error})", file=sys.stderr, flush=True)
+        return corpora.load(corpora.FALLBACK)
+
+
+def _check_prompts(config, vocab):
+    for prompt in config.sample.sample_prompts:
+        try:
+            vocab.encode(prompt)
+        except InputError as error:
+            raise InputError(f"--sample-prompts: {error}") from None
+
+
+def _train(config, vocab, corpus, folder, run, saved=None):
+    _check_prompts(config, vocab)
+    if folder.parent != run.runs_dir and saved is None:
+        raise InputError(f"expected a run folder in {run.runs_dir}, found {folder}")
+    if run.tensorboard:
+        _require_tensorboard()
+    with cli.quiet_stderr():
+        from charlm.training import Training  # loads Keras and its backend, which takes seconds
+
+        training = Training(config, vocab, corpus, saved)
+    with run_folder.locked(folder):
+        if saved is None:
+            run_folder.clear(folder)
+        else:
+            run_folder.cut_history(folder, saved.progress.epoch)
+        print(_headline(training, folder), flush=True)
+        return _fit(training, folder, run)
+
+
+def _headline(training, folder):
+    from charlm import device
+
+    layer = next(x for x in training.network.layers if hasattr(x, "backward_pass"))
+    lines = [
+        f"{device.describe()}; LSTM {training.config.model.layers} x {training.config.model.units}, "
+        f"{layer.backward_pass()} backward pass; {training.network.count_params():,} parameters; "
+        f"{training.characters:,} characters to train on, {training.held_out.targets:,} held out; "
+        f"vocabulary {len(training.vocab)}; {folder}"
+    ]
+    if hint := device.hint():
+        lines.append(f"hint: {hint}")
+    return "\n".join(lines)
+
+
+def _fit(training, folder, run):
+    from callbacks import NonFiniteLossError, Stopped
+
+    say = _say
+    stop, callbacks = _callbacks(training, folder, run, say)
+    try:
+        training.fit(callbacks)
+    except NonFiniteLossError as error:
+        print(f"stopped: {error}", file=sys.stderr)
+        return cli.FAILED
+    except Stopped as stopped:
+        say(f"stopped by {stopped} and saved; go on with: python -m charlm.train --resume {folder}")
+        return 128 + stopped.number
+    finally:
+        stop.restore()
+    from charlm.views import loss_curve
+
+    loss_curve.draw(training.progress.history, folder / run_folder.CURVE)
+    p = training.progress
+    best = p.history[p.best_epoch - 1]["val_bpc"]
+    say(
+        f"done: best held-out {best:.4f} bits/char in epoch {p.best_epoch}; curve in "
+        f"{folder / run_folder.CURVE}; write text with: python -m charlm.sample {folder}"
+    )
+    return 0
+
+
+def _callbacks(training, folder, run, say):
+    import keras
+
+    from callbacks import (
+        ReportEpoch,
+        SampleText,
+        SaveWeights,
+        StopEarly,
+        StopOnNaN,
+        StopOnSignal,
+        TrackProgress,
+    )
+
+    config, progress = training.config, training.progress
+    track = TrackProgress(progress, config.data.batch_size * config.data.window)
+    save = SaveWeights(training.snapshot, folder, say)
+
+    def save_mid_epoch():
+        track.mid_epoch()
+        save.save()
+
+    stop = StopOnSignal(save_mid_epoch)
+    callbacks = [
+        StopOnNaN(),
+        track,
+        keras.callbacks.CSVLogger(str(folder / run_folder.HISTORY), append=True),
+        ReportEpoch(progress, config.fit.epochs, say),
+        save,
+        SampleText(
+            training.sample, config.sample, config.data.seed, folder / run_folder.SAMPLES, say
+        ),
+        StopEarly(progress, config.fit.patience, say),
+        stop,
+    ]
+    if run.tensorboard:
+        callbacks.append(keras.callbacks.TensorBoard(str(folder / "tensorboard")))
+    return stop, callbacks
+
+
+def _say(text):
+    """Prints at once; a reader that has gone away does not end a run."""
+    with contextlib.suppress(BrokenPipeError):
+        print(text, flush=True)
+
+
+def _require_tensorboard():
+    try:
+        import tensorboard  # noqa: F401
+    except ImportError:
+        raise InputError(
+            "expected the package tensorboard for --tensorboard, found it missing; "
+            "pip install 'charlm[tensorboard]'"
+        ) from None
+
+
+if __name__ == "__main__":
+    sys.exit(main())
