@@ -63,7 +63,7 @@ class DataConfig:
 class FitConfig:
     """Training (may be changed on --resume)."""
 
-    epochs: int = 12
+    epochs: int = 6
     """Passes over the training text, counted from the run's beginning."""
     decay_epochs: int | None = None
     """Epochs over which the learning rate falls; after them it stays low. Default: --epochs."""

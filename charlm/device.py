@@ -8,14 +8,12 @@ import keras
 
 def describe() -> str:
     """For example "tensorflow on cpu (2 cores)" or "jax on gpu:0"."""
-    devices = keras.distribution.list_devices()
-    gpus = [d for d in devices if not d.startswith("cpu")]
-    return f"{keras.backend.backend()} on {', '.join(gpus) or f'cpu ({_cores()} cores)'}"
+    return f"{keras.backend.backend()} on {', '.join(_gpus()) or f'cpu ({_cores()} cores)'}"
 
 
 def hint() -> str | None:
     """What to do where the machine has a GPU that the backend cannot use, else None."""
-    if keras.backend.backend() != "tensorflow" or keras.distribution.list_devices("gpu"):
+    if keras.backend.backend() != "tensorflow" or _gpus():
         return None
     if not (os.path.exists("/dev/nvidia0") or shutil.which("nvidia-smi")):
         return None
@@ -23,6 +21,14 @@ def hint() -> str | None:
         "this machine seems to have an NVIDIA GPU that TensorFlow cannot use; "
         "pip install 'charlm[gpu]' brings GPU support"
     )
+
+
+def _gpus():
+    if keras.backend.backend() == "torch":  # keras.distribution does not know it
+        import torch
+
+        return [f"cuda:{k}" for k in range(torch.cuda.device_count())]
+    return [d for d in keras.distribution.list_devices() if not d.startswith("cpu")]
 
 
 def _cores():

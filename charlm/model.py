@@ -56,7 +56,8 @@ class Streams(keras.Model):
 
     Input as `charlm.batches` makes it: (ids (B, T), fresh (B,)); output logits (B, T, V). Where
     fresh is 1 the stream begins anew from a zero state. Training and validation have states of
-    their own, so that neither disturbs the other.
+    their own, so that neither disturbs the other. A batch of another size is read from zero states
+    and leaves none.
 
     Args:
         network: from `build`.
@@ -78,6 +79,8 @@ class Streams(keras.Model):
     def call(self, inputs, training=False):
         ids, fresh = inputs
         variables = self.carried["training" if training else "validation"]
+        if ids.shape[0] not in (None, variables[0].shape[0]):  # Keras tries the model out, as in fit
+            return self.network([ids, *self._zeros(ops.shape(ids)[0])], training=training)[0]
         kept = 1 - fresh[:, None]
         logits, *states = self.network(
             [ids, *(ops.copy(v) * ops.cast(kept, v.dtype) for v in variables)], training=training
@@ -85,6 +88,9 @@ class Streams(keras.Model):
         for variable, state in zip(variables, states, strict=True):
             variable.assign(ops.cast(ops.stop_gradient(state), variable.dtype))
         return logits
+
+    def _zeros(self, batch_size):
+        return [ops.zeros((batch_size, *v.shape[1:]), v.dtype) for v in self.carried["training"]]
 
 
 def compile_for(streams: Streams, config: FitConfig, steps_per_epoch: int) -> None:

@@ -62,6 +62,7 @@ class Training:
             initial_epoch=begin,
             epochs=end,
             callbacks=callbacks,
+            shuffle=False,  # or Keras shuffles the windows, and the carried states mean nothing
             verbose=0,
         )
 

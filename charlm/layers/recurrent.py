@@ -195,7 +195,7 @@ class RecurrentCell(keras.layers.Layer, DropoutRNNCell):
 
     def get_initial_state(self, batch_size=None):
         """Zeros, S of (B, H)."""
-        return [ops.zeros((batch_size, self.units), self.compute_dtype)] * self.STATES
+        return [ops.zeros((batch_size, H), self.compute_dtype) for H in self.state_size]
 
     def get_config(self):
         config = super().get_config()

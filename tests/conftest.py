@@ -1,0 +1,38 @@
+"""What the tests share. KERAS_BACKEND chooses the backend, TensorFlow if it is not set."""
+
+import os
+
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+
+import numpy as np
+import pytest
+
+
+@pytest.fixture
+def rng():
+    return np.random.default_rng(7)
+
+
+@pytest.fixture(scope="session")
+def speeches():
+    """The State of the Union corpus; skips where it is missing, unless it is required."""
+    import corpora
+
+    if os.environ.get("CHARLM_REQUIRE_CORPUS") == "1":
+        return corpora.load("state_union")
+    from corpora import state_union
+
+    if state_union._find() is None:
+        pytest.skip("no State of the Union corpus in NLTK's data folders (set NLTK_DATA)")
+    return corpora.load("state_union")
+
+
+SMALL_TEXT = "It was the best of times, it was the worst of times.\n" * 40
+
+
+@pytest.fixture
+def text_file(tmp_path):
+    """A small text to train on, 2120 characters."""
+    path = tmp_path / "small.txt"
+    path.write_text(SMALL_TEXT)
+    return path
