@@ -9,7 +9,7 @@ from callbacks.sample_text import SampleText
 from callbacks.save_weights import SaveWeights
 from callbacks.stop_early import StopEarly
 from callbacks.stop_on_nan import NonFiniteLossError, StopOnNaN
-from callbacks.stop_on_signal import Stopped, StopOnSignal
+from callbacks.stop_on_signal import StopOnSignal, Stopped
 from callbacks.track_progress import TrackProgress
 
 __all__ = [

@@ -12,7 +12,7 @@ class NonFiniteLossError(ArithmeticError):
 
 
 class StopOnNaN(keras.callbacks.Callback):
-    """Raises `NonFiniteLossError` soon after the loss becomes NaN or infinite, before anything is saved."""
+    """Raises `NonFiniteLossError` soon after the loss is no number, before anything is saved."""
 
     def on_train_batch_end(self, batch, logs=None):
         if batch % CHECK_EVERY == 0:
@@ -27,6 +27,6 @@ class StopOnNaN(keras.callbacks.Callback):
     def _check(self, loss):
         if not math.isfinite(float(loss)):
             raise NonFiniteLossError(
-                f"the loss became {float(loss)} in epoch {self.epoch + 1}; nothing was saved since the "
-                "epoch before; a lower --learning-rate or --clip-norm may help"
+                f"the loss became {float(loss)} in epoch {self.epoch + 1}; nothing was saved since "
+                "the epoch before; a lower --learning-rate or --clip-norm may help"
             )

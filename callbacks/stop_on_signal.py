@@ -6,7 +6,7 @@ import threading
 import keras
 
 
-class Stopped(BaseException):  # noqa: N818 - a request, not an error
+class Stopped(BaseException):
     """The run was asked to stop, and has been saved."""
 
     def __init__(self, number):
@@ -15,8 +15,10 @@ class Stopped(BaseException):  # noqa: N818 - a request, not an error
 
 
 class StopOnSignal(keras.callbacks.Callback):
-    """On the first SIGINT or SIGTERM saves after the window at hand (after the epoch, if that is being
-    validated) and raises `Stopped`; a second one ends the process at once, the files being whole.
+    """On the first SIGINT or SIGTERM, finishes the window at hand, saves and raises `Stopped`.
+
+    During validation it is the epoch that is finished. A second signal ends the process at once,
+    the files being whole.
 
     Args:
         save: () -> None, called between two windows.

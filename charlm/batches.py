@@ -28,7 +28,8 @@ class TrainingWindows(keras.utils.PyDataset):
 
     Args:
         ids: (n,) integers.
-        batch_size: B. window: T. seed: of the offsets.
+        batch_size: B. window: T. seed: of the offsets and restarts.
+        restart_every: windows after which, on average, a stream begins anew; 0 for never.
         epoch: of the first pass (`fit` counts on from there by itself).
         first: the first step of that pass, when a run goes on in the middle of one.
 
@@ -39,7 +40,7 @@ class TrainingWindows(keras.utils.PyDataset):
         InputError: the text is too short for one window a stream.
     """
 
-    def __init__(self, ids, batch_size, window, seed, epoch=0, first=0):
+    def __init__(self, ids, batch_size, window, seed, restart_every=0, epoch=0, first=0):
         super().__init__()
         needed = batch_size * window + 1
         if len(ids) < needed:
@@ -48,6 +49,7 @@ class TrainingWindows(keras.utils.PyDataset):
                 f"--window {window} + 1), found {len(ids):,}; give more text or smaller numbers"
             )
         self.ids, self.window, self.seed, self.first = ids, window, seed, first
+        self.restarts = 1 / restart_every if restart_every else 0.0  # the odds in a window
         self.length = len(ids) // batch_size  # of a stream
         self.starts = np.arange(batch_size) * self.length
         self.epoch = epoch - 1  # the next one to begin is `epoch`
@@ -69,7 +71,8 @@ class TrainingWindows(keras.utils.PyDataset):
         begin = offset + self.starts + step * self.window
         positions = begin[:, None] + np.arange(self.window + 1)  # (B, T+1)
         ids = np.take(self.ids, positions, mode="wrap").astype(np.int32)
-        fresh = np.full(len(begin), step == 0, np.float32)
+        odds = np.random.default_rng([self.seed, max(self.epoch, 0), step]).random(len(begin))
+        fresh = ((odds < self.restarts) | (step == 0)).astype(np.float32)
         return (ids[:, :-1], fresh), ids[:, 1:]
 
 
@@ -93,7 +96,9 @@ class HeldOutWindows(keras.utils.PyDataset):
         pieces = [p for p in pieces if len(p) > 1]
         if not pieces:
             raise InputError("expected held-out text of two characters or more, found none")
-        streams = [np.concatenate(pieces[k::MAX_STREAMS]) for k in range(min(len(pieces), MAX_STREAMS))]
+        streams = [
+            np.concatenate(pieces[k::MAX_STREAMS]) for k in range(min(len(pieces), MAX_STREAMS))
+        ]
         self.targets = sum(len(s) - 1 for s in streams)
         self.window = min(window, max(len(s) for s in streams) - 1)
         steps = -(-max(len(s) - 1 for s in streams) // self.window)

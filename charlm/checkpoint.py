@@ -1,4 +1,4 @@
-"""One `.weights.h5` file holds all of a run: weights as Keras lays them out, and the group `charlm`.
+"""One `.weights.h5` file holds all of a run: weights as Keras has them, and the group `charlm`.
 
     layers/lstm/cell/vars/0 ...     the network, where `keras.Model.load_weights` looks for it
     charlm/optimizer/0 ...          the optimizer's variables, in order
@@ -133,7 +133,9 @@ def read(path: Path) -> Checkpoint:
         raise
     # h5py raises nearly every kind for a damaged file, JSON and the constructors their own
     except (OSError, RuntimeError, ValueError, KeyError, TypeError, AttributeError) as error:
-        raise InputError(f"expected a whole weights file, found {path} damaged ({error})") from error
+        raise InputError(
+            f"expected a whole weights file, found {path} damaged ({error})"
+        ) from error
     if not checkpoint.finite():
         raise InputError(f"expected finite weights in {path}, found NaN or infinity")
     return checkpoint

@@ -42,18 +42,25 @@ def parse(kind: type, prog: str, argv: list[str], default=None):
 
 
 def _one_line(box: str) -> str:
-    """The message in tyro's frame: its first paragraph, and its guess where it has one."""
-    lines = [line.strip("│ \t") for line in re.sub(r"\x1b\[[0-9;]*m", "", box).splitlines()]
-    rules = [k for k, line in enumerate(lines) if line[:1] in "╭─╰" and line]
-    message = " ".join(lines[rules[0] + 1 : rules[1]]) if len(rules) > 1 else " ".join(lines)
-    guess = next((re.match(r"--[\w-]+", line) for line in lines[rules[1] :] if line[:2] == "--"), None)
-    return message.rstrip(".") + (f"; did you mean {guess[0]}?" if guess and "nrecogn" in message else "")
+    """The message in tyro's frame, between its title and the next rule, and its guess."""
+    text = re.sub(r"\x1b\[[0-9;]*m", "", box)
+    _title, *lines = [line.strip(" │") for line in text.splitlines() if line.strip(" │╭╮╰╯")]
+    paragraphs = [[]]
+    for line in lines:
+        if line.strip("─-╰╯"):
+            paragraphs[-1].append(line)
+        elif paragraphs[-1]:
+            paragraphs.append([])
+    message = " ".join(paragraphs[0]).rstrip(".")
+    guesses = [x.split()[0] for p in paragraphs[1:] for x in p if x.startswith("--")]
+    return f"{message}; did you mean {guesses[0]}?" if guesses and "nrecogn" in message else message
 
 
 def run(command, argv: list[str] | None) -> int:
     """Calls `command(argv)` and returns the process's exit code, its own or that of its error.
 
-    0 done; 1 failed; 2 bad input; 130 interrupted. A reader that goes away (`| head`) ends it quietly.
+    0 done; 1 failed; 2 bad input; 130 interrupted. A reader that goes away (`| head`) ends it
+    quietly.
     """
     argv = sys.argv[1:] if argv is None else argv
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")  # what goes wrong comes as an exception
@@ -67,7 +74,9 @@ def run(command, argv: list[str] | None) -> int:
     except (InputError, CorpusError) as error:
         return _say(error, BAD_INPUT, argv)
     except BrokenPipeError:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # or Python complains at exit
+        os.dup2(
+            os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno()
+        )  # or Python complains at exit
         return 0
     except OSError as error:
         return _say(error, FAILED, argv)

@@ -50,12 +50,16 @@ class DataConfig:
     """Streams of text read side by side."""
     window: int = 32
     """Characters a stream advances in one update; gradients reach back this far, state further."""
+    restart_every: int = 100
+    """Windows after which, on average, a stream begins anew from a zero state, so that the model
+    learns to begin; 0 for never."""
     seed: int = 1
     """Of the first weights, dropout and the order of the text."""
 
     def __post_init__(self):
         _check(self.batch_size >= 1, "batch_size", "1 or more", self.batch_size)
         _check(self.window >= 1, "window", "1 or more", self.window)
+        _check(self.restart_every >= 0, "restart_every", "0 or more", self.restart_every)
         _check(0 <= self.seed < 2**32, "seed", "from 0 to 4294967295", self.seed)
 
 

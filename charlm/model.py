@@ -21,7 +21,7 @@ def build(config: ModelConfig, vocab_size: int, seed: int | None = None) -> kera
         config: sizes. vocab_size: V. seed: of dropout.
 
     Returns:
-        A functional model, [ids (B, T), states (B, H) ...] -> [logits (B, T, V) float32, states ...].
+        A functional model, [ids (B, T), states (B, H) ...] -> [logits (B, T, V), states ...].
         Its layers bear the names that Keras gives them in weight files, so that a file fits
         `keras.Sequential([Input((None, V)), LSTM(H, return_sequences=True), Dense(V)])` too.
     """
@@ -40,7 +40,9 @@ def build(config: ModelConfig, vocab_size: int, seed: int | None = None) -> kera
         x, *new = layer(x, initial_state=states)
         if config.dropout:
             layer_seed = None if seed is None else seed + k
-            x = keras.layers.Dropout(config.dropout, seed=layer_seed, name=_numbered("dropout", k))(x)
+            x = keras.layers.Dropout(config.dropout, seed=layer_seed, name=_numbered("dropout", k))(
+                x
+            )
         before += states
         after += new
     logits = keras.layers.Dense(V, dtype="float32", name="dense")(x)
@@ -70,7 +72,9 @@ class Streams(keras.Model):
         shapes = [x.shape[1:] for x in network.inputs[1:]]
         self.carried = {
             name: [
-                self.add_weight(shape=(B, *s), initializer="zeros", trainable=False, name=f"{name}_{k}")
+                self.add_weight(
+                    shape=(B, *s), initializer="zeros", trainable=False, name=f"{name}_{k}"
+                )
                 for k, s in enumerate(shapes)
             ]
             for name, B in (("training", training), ("validation", validation))
@@ -79,7 +83,10 @@ class Streams(keras.Model):
     def call(self, inputs, training=False):
         ids, fresh = inputs
         variables = self.carried["training" if training else "validation"]
-        if ids.shape[0] not in (None, variables[0].shape[0]):  # Keras tries the model out, as in fit
+        if ids.shape[0] not in (
+            None,
+            variables[0].shape[0],
+        ):  # Keras tries the model out, as in fit
             return self.network([ids, *self._zeros(ops.shape(ids)[0])], training=training)[0]
         kept = 1 - fresh[:, None]
         logits, *states = self.network(
@@ -94,7 +101,7 @@ class Streams(keras.Model):
 
 
 def compile_for(streams: Streams, config: FitConfig, steps_per_epoch: int) -> None:
-    """Loss, optimizer and learning-rate schedule of a run; the optimizer's variables exist after."""
+    """Gives a run its loss, optimizer and schedule; the optimizer's variables exist after."""
     total = (config.decay_epochs or config.epochs) * steps_per_epoch
     warmup = min(config.warmup_steps, total // 10)  # a small text has few steps
     schedule = keras.optimizers.schedules.CosineDecay(
@@ -126,7 +133,9 @@ def set_weights(network: keras.Model, values: dict[str, np.ndarray]) -> None:
     variables = _variables(network)
     if set(variables) != set(values):
         odd = sorted(set(variables) ^ set(values))
-        raise InputError(f"expected the weights of this model, found others (they differ in {odd[0]})")
+        raise InputError(
+            f"expected the weights of this model, found others (they differ in {odd[0]})"
+        )
     for path, variable in variables.items():
         if variable.shape != values[path].shape:
             raise InputError(
@@ -146,7 +155,11 @@ def _variables(network):
 
 def _collect(owner, path, found):
     seeds = getattr(owner, "seed_generator", None)
-    own = [owner.state] if isinstance(owner, keras.random.SeedGenerator) else owner._trainable_variables
+    own = (
+        [owner.state]
+        if isinstance(owner, keras.random.SeedGenerator)
+        else owner._trainable_variables
+    )
     for k, variable in enumerate(own):
         found[f"{path}/vars/{k}"] = variable
     if getattr(owner, "cell", None) is not None:

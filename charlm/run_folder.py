@@ -52,7 +52,9 @@ def find(runs: Path, run: str) -> Path:
     if run == LATEST:
         found = [p for p in runs.glob("*") if is_run(p)]
         if not found:
-            raise InputError(f"expected a run in {runs}, found none; python -m charlm.train makes one")
+            raise InputError(
+                f"expected a run in {runs}, found none; python -m charlm.train makes one"
+            )
         return max(found, key=lambda p: (p / LAST).stat().st_mtime)
     for path in (Path(run), runs / run):
         if path.is_file() or is_run(path):

@@ -22,7 +22,7 @@ class Sample:
     run: tyro.conf.Positional[str] = run_folder.LATEST
     """A run folder, a .weights.h5 file of one, or "latest"."""
     temperature: float = 0.8
-    """0 for the likeliest character each time; 1 for the model's own odds; more for more surprise."""
+    """0: always the likeliest character; 1: the model's own odds; more: more surprise."""
     length: int = 500
     """Characters to draw."""
     prompt: str | None = None
@@ -79,7 +79,9 @@ def _prompt(args, vocab):
         try:
             prompt = args.prompt_file.read_text("utf-8")
         except (OSError, UnicodeDecodeError) as error:
-            raise InputError(f"expected UTF-8 text in {args.prompt_file}, found: {error}") from error
+            raise InputError(
+                f"expected UTF-8 text in {args.prompt_file}, found: {error}"
+            ) from error
     if args.unknown == "skip":
         return vocab.known(prompt)
     try:

@@ -1,4 +1,4 @@
-"""Drawing text from a model, one id at a time. Knows ids and a step function, no characters, no Keras.
+"""Drawing text from a model, one id at a time. Knows ids and a step function, no Keras.
 
 The step function is (ids (N,), states) -> (logits (N, V), states). The sampler holds the states, so
 it costs the same per character however long the text, and nobody's model is disturbed.

@@ -102,8 +102,8 @@ def _resume(args, argv):
     _check_prompts(config, saved.vocab)
     if saved.progress.epoch >= config.fit.epochs:
         raise InputError(
-            f"expected epochs left to train, found {saved.progress.epoch} of {config.fit.epochs} done; "
-            f"give --epochs, for example --epochs {saved.progress.epoch + 4}"
+            f"expected epochs left to train, found {saved.progress.epoch} of {config.fit.epochs} "
+            f"done; give --epochs, for example --epochs {saved.progress.epoch + 4}"
         )
     corpus = _corpus(config.data)
     if saved.progress.step:
@@ -122,8 +122,12 @@ def _corpus(data):
     except corpora.CorpusNotFound as error:
         if data.corpus is not None:
             raise
-        print(f"NOTE: no State of the Union corpus, so this trains on {corpora.FALLBACK!r} instead "
-              f"({error})", file=sys.stderr, flush=True)
+        print(
+            f"NOTE: no State of the Union corpus, so this trains on {corpora.FALLBACK!r} instead "
+            f"({error})",
+            file=sys.stderr,
+            flush=True,
+        )
         return corpora.load(corpora.FALLBACK)
 
 
@@ -158,8 +162,9 @@ def _headline(training, folder):
     from charlm import device
 
     layer = next(x for x in training.network.layers if hasattr(x, "backward_pass"))
+    sizes = training.config.model
     lines = [
-        f"{device.describe()}; LSTM {training.config.model.layers} x {training.config.model.units}, "
+        f"{device.describe()}; LSTM {sizes.layers} x {sizes.units}, "
         f"{layer.backward_pass()} backward pass; {training.network.count_params():,} parameters; "
         f"{training.characters:,} characters to train on, {training.held_out.targets:,} held out; "
         f"vocabulary {len(training.vocab)}; {folder}"

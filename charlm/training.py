@@ -24,7 +24,9 @@ class Training:
         InputError: the text is too short, or does not fit `saved`.
     """
 
-    def __init__(self, config: Config, vocab: Vocab, corpus: Corpus, saved: Checkpoint | None = None):
+    def __init__(
+        self, config: Config, vocab: Vocab, corpus: Corpus, saved: Checkpoint | None = None
+    ):
         self.config, self.vocab = config, vocab
         self.corpus_sha256 = corpus.sha256()
         self.progress = saved.progress if saved else Progress()
@@ -44,7 +46,9 @@ class Training:
     def windows(self, epoch: int = 0, first: int = 0) -> TrainingWindows:
         """The batches from window `first` of `epoch` on."""
         data = self.config.data
-        return TrainingWindows(self._ids, data.batch_size, data.window, data.seed, epoch, first)
+        return TrainingWindows(
+            self._ids, data.batch_size, data.window, data.seed, data.restart_every, epoch, first
+        )
 
     def fit(self, callbacks: list[keras.callbacks.Callback]) -> None:
         """Trains to the end, from wherever `progress` stands."""
@@ -86,8 +90,8 @@ class Training:
     def _restore(self, saved):
         if saved.corpus_sha256 != self.corpus_sha256:
             raise InputError(
-                f"expected the text the run was trained on (sha256 {saved.corpus_sha256[:12]}), found "
-                f"another ({self.corpus_sha256[:12]}); a new text needs a new run"
+                f"expected the text the run was trained on (sha256 {saved.corpus_sha256[:12]}), "
+                f"found another ({self.corpus_sha256[:12]}); a new text needs a new run"
             )
         for what, mine, theirs in (
             ("optimizer", self.streams.optimizer.variables, saved.optimizer),

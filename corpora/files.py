@@ -53,9 +53,7 @@ def decode(data: bytes, name: str, encoding: str) -> str:
 def _paths(name: str) -> list[Path]:
     path = Path(name).expanduser()
     if path.is_dir():
-        paths = sorted(
-            p for p in path.rglob("*") if p.is_file() and not p.name.startswith(".")
-        )
+        paths = sorted(p for p in path.rglob("*") if p.is_file() and not p.name.startswith("."))
         if not paths:
             raise CorpusError(f"expected text files in folder {name}, found none")
         return paths
@@ -74,7 +72,9 @@ def _paths(name: str) -> list[Path]:
 def _read(path: Path) -> bytes:
     try:
         if not stat.S_ISREG(path.stat().st_mode):  # a FIFO or /dev/zero would never end
-            raise CorpusError(f"expected a regular file, found {path}, which is not; use - for pipes")
+            raise CorpusError(
+                f"expected a regular file, found {path}, which is not; use - for pipes"
+            )
         return path.read_bytes()
     except OSError as error:
         raise CorpusError(f"expected to read {path}, found: {error.strerror}") from error

@@ -57,7 +57,9 @@ def _torch(layer, variables, x, inputs, call):
     layer.zero_grad()
     loss = _loss(layer(x, **_states(inputs), **call))
     loss.backward()
-    return loss.detach(), [v.value.grad.numpy() for v in variables] + [s.grad.numpy() for s in inputs]
+    return loss.detach(), [v.value.grad.numpy() for v in variables] + [
+        s.grad.numpy() for s in inputs
+    ]
 
 
 def _jax(layer, variables, x, inputs, call):

@@ -1,4 +1,4 @@
-"""Recurrent layers written by hand, gate by gate, in the place of their `keras.layers` namesakes."""
+"""Recurrent layers by hand, gate by gate, that take the place of their `keras.layers` namesakes."""
 
 from charlm.layers.lstm import LSTM, LSTMCell
 

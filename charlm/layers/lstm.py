@@ -12,10 +12,10 @@ For input x, previous output h' and previous cell state c' (all rows of a batch)
 W = [W_i W_f W_g W_o] is `kernel` (D, 4H), U likewise `recurrent_kernel` (H, 4H), b `bias` (4H,),
 in the order and the shapes of `keras.layers.LSTM` (which calls g "c").
 
-Sources: Hochreiter and Schmidhuber 1997, "Long Short-Term Memory", section 4; the forget gate: Gers,
-Schmidhuber and Cummins 2000, "Learning to Forget", section 3; a forget bias of 1 at the start:
-Jozefowicz, Zaremba and Sutskever 2015, "An Empirical Exploration of Recurrent Network
-Architectures", section 2.2.
+Sources: Hochreiter and Schmidhuber 1997, "Long Short-Term Memory", section 4. Forget gate: Gers,
+Schmidhuber and Cummins 2000, "Learning to Forget: Continual Prediction with LSTM", section 3.
+Forget bias of 1 at the start: Jozefowicz, Zaremba and Sutskever 2015, "An Empirical Exploration of
+Recurrent Network Architectures", section 2.2.
 """
 
 import keras
@@ -49,7 +49,10 @@ class LSTMCell(RecurrentCell):
         if not self.unit_forget_bias:
             return self.bias_initializer(shape, dtype=dtype)
         H = self.units
-        i, go = self.bias_initializer((H,), dtype=dtype), self.bias_initializer((2 * H,), dtype=dtype)
+        i, go = (
+            self.bias_initializer((H,), dtype=dtype),
+            self.bias_initializer((2 * H,), dtype=dtype),
+        )
         return ops.concatenate([i, ops.ones((H,), dtype=dtype), go])
 
     def step(self, a_x, states, recurrent_kernel, masks=None):

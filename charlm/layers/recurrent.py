@@ -102,7 +102,9 @@ class RecurrentCell(keras.layers.Layer, DropoutRNNCell):
         return self.add_weight(
             name=name,
             shape=shape,
-            initializer=self.initial_bias if role == "bias" else getattr(self, f"{role}_initializer"),
+            initializer=self.initial_bias
+            if role == "bias"
+            else getattr(self, f"{role}_initializer"),
             regularizer=getattr(self, f"{role}_regularizer"),
             constraint=getattr(self, f"{role}_constraint"),
         )
@@ -235,9 +237,7 @@ class Recurrent(keras.layers.RNN):
             **shared,
             name=keras_name(self.CELL),
         )
-        super().__init__(
-            cell, **{k: v for k, v in options.items() if k not in names}, **kwargs
-        )
+        super().__init__(cell, **{k: v for k, v in options.items() if k not in names}, **kwargs)
         self.use_cudnn = use_cudnn
         self.input_spec = keras.layers.InputSpec(ndim=2 if self.vocab_size else 3)
 

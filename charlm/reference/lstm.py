@@ -1,4 +1,4 @@
-"""An LSTM in NumPy, one step and the loop over time. Equations and sources: `charlm.layers.lstm`."""
+"""An LSTM in NumPy, one step and the loop over time. Equations: `charlm.layers.lstm`."""
 
 import numpy as np
 

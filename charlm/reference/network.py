@@ -14,7 +14,9 @@ class Network:
 
     def __init__(self, weights: dict[str, np.ndarray]):
         self.layers = []
-        while (path := f"layers/lstm{f'_{len(self.layers)}' if self.layers else ''}/cell/vars") + "/0" in weights:
+        while (
+            path := f"layers/lstm{f'_{len(self.layers)}' if self.layers else ''}/cell/vars"
+        ) + "/0" in weights:
             W, U, b = (np.asarray(weights[f"{path}/{k}"], np.float32) for k in range(3))
             self.layers.append((W, U, b))
         W, U, b = self.layers[0]

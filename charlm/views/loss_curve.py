@@ -15,7 +15,9 @@ def draw(history: list[dict], path: Path) -> None:
     figure = Figure(figsize=(7, 4), layout="constrained")
     axes = figure.add_subplot()
     axes.plot(epochs, [row["bpc"] for row in history], "o-", color="tab:blue", label="training")
-    axes.plot(epochs, [row["val_bpc"] for row in history], "s-", color="tab:orange", label="held out")
+    axes.plot(
+        epochs, [row["val_bpc"] for row in history], "s-", color="tab:orange", label="held out"
+    )
     best = min(history, key=lambda row: row["val_bpc"])
     axes.annotate(
         f"{best['val_bpc']:.3f}",

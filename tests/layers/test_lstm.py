@@ -172,7 +172,9 @@ def test_config_rebuilds_the_layer_with_every_option(rng):
     config = LSTM(H, **options).get_config()
     again = LSTM.from_config(config).get_config()
     assert again == config
-    theirs = keras.layers.LSTM(H, **{k: v for k, v in options.items() if k != "vocab_size"}).get_config()
+    theirs = keras.layers.LSTM(
+        H, **{k: v for k, v in options.items() if k != "vocab_size"}
+    ).get_config()
     for key in theirs:
         assert config[key] == theirs[key], key
 
@@ -199,7 +201,9 @@ def test_regularizers_add_losses_and_constraints_reach_the_weights(rng):
     x = rng.normal(size=(B, T, D)).astype("float32")
     for layer in (ours, keras_own):
         layer(x)
-    found, expected = ([float(ops.convert_to_numpy(v)) for v in x.losses] for x in (ours, keras_own))
+    found, expected = (
+        [float(ops.convert_to_numpy(v)) for v in x.losses] for x in (ours, keras_own)
+    )
     assert found == pytest.approx(expected)
     assert ours.cell.kernel.constraint is not None
 

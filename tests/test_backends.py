@@ -1,0 +1,28 @@
+"""Law: the layers and the model do the same on every Keras backend that is installed."""
+
+import importlib.util
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import keras
+import pytest
+
+HERE = Path(__file__).parent
+
+
+@pytest.mark.parametrize("backend", ["jax", "torch", "tensorflow"])
+def test_passes_on_backend(backend):
+    if backend == keras.backend.backend():
+        pytest.skip("this very run")
+    if importlib.util.find_spec(backend) is None:
+        pytest.skip(f"{backend} is not installed")
+    done = subprocess.run(
+        [sys.executable, "-m", "pytest", HERE / "layers", HERE / "test_model.py", "--no-header"],
+        cwd=HERE.parent,
+        env=os.environ | {"KERAS_BACKEND": backend},
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 0, done.stdout[-4000:] + done.stderr[-2000:]

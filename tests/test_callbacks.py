@@ -1,0 +1,95 @@
+"""Law: callbacks tell, save and stop when they should, and never spoil what is saved."""
+
+import numpy as np
+import pytest
+
+from callbacks import ReportEpoch, SampleText, SaveWeights, StopEarly
+from charlm import run_folder
+from charlm.checkpoint import Checkpoint, Progress, read
+from charlm.config import Config, SampleConfig
+from charlm.vocab import Vocab
+
+
+class FakeModel:
+    stop_training = False
+
+
+def with_model(callback):
+    callback.set_model(FakeModel())
+    return callback
+
+
+def snapshot(progress, value=1.0):
+    weights = {"layers/dense/vars/0": np.array([value], "float32")}
+    return lambda: Checkpoint(Config(), Vocab("ab"), "0", progress, weights, [], [], {})
+
+
+def test_best_is_kept_and_last_goes_on(tmp_path):
+    progress = Progress()
+    for epoch, (stale, value) in enumerate([(0, 1.0), (0, 2.0), (1, 3.0)], 1):
+        progress.epoch, progress.stale_epochs = epoch, stale
+        with_model(SaveWeights(snapshot(progress, value), tmp_path)).on_epoch_end(epoch - 1)
+    found = {n: read(tmp_path / n) for n in (run_folder.LAST, run_folder.BEST)}
+    values = {n: c.weights["layers/dense/vars/0"][0] for n, c in found.items()}
+    assert values == {run_folder.LAST: 3.0, run_folder.BEST: 2.0}
+    assert (tmp_path / run_folder.SUMMARY).exists()
+
+
+def test_a_save_within_an_epoch_is_no_best(tmp_path):
+    progress = Progress(epoch=1, step=5, stale_epochs=0)
+    with_model(SaveWeights(snapshot(progress), tmp_path)).save()
+    assert not (tmp_path / run_folder.BEST).exists()
+    assert read(tmp_path / run_folder.LAST).progress.step == 5
+
+
+def test_weights_that_are_not_finite_leave_the_files(tmp_path):
+    progress, said = Progress(epoch=1), []
+    with_model(SaveWeights(snapshot(progress), tmp_path)).save()
+    before = {p.name: p.read_bytes() for p in tmp_path.iterdir()}
+    with_model(SaveWeights(snapshot(progress, np.nan), tmp_path, said.append)).save()
+    assert {p.name: p.read_bytes() for p in tmp_path.iterdir()} == before
+    assert "not finite" in said[0]
+
+
+def test_samples_go_to_the_terminal_and_the_file(tmp_path):
+    asked, said = [], []
+
+    def sample(prompt, length, temperatures, seed):
+        asked.append((prompt, length, temperatures, seed))
+        return [f"<{t}>" for t in temperatures]
+
+    path = tmp_path / "samples.txt"
+    settings = SampleConfig((0.5, 1.0), ("", "My "), 20)
+    callback = with_model(SampleText(sample, settings, 1, path, said.append))
+    callback.on_epoch_end(0)
+    callback.on_epoch_end(1)
+    text = path.read_text()
+    assert text.startswith("=== epoch 1 ===\n--- temperature 0.5 ---\n<0.5>\n")
+    assert "--- temperature 1 ---\nMy <1.0>" in text
+    assert said[0] in text
+    assert len({seed for *_, seed in asked}) == 4  # every text of a run has its own
+    assert {(p, n, t) for p, n, t, _ in asked} == {("", 20, (0.5, 1.0)), ("My ", 20, (0.5, 1.0))}
+
+
+def test_samples_can_be_switched_off(tmp_path):
+    path = tmp_path / "samples.txt"
+    SampleText(None, SampleConfig(sample_length=0), 1, path).on_epoch_end(0)
+    assert not path.exists()
+
+
+@pytest.mark.parametrize(
+    ("patience", "stale", "stops"), [(0, 9, False), (2, 1, False), (2, 2, True)]
+)
+def test_stops_early_when_patience_is_at_an_end(patience, stale, stops):
+    callback = with_model(StopEarly(Progress(stale_epochs=stale), patience, lambda text: None))
+    callback.on_epoch_end(0)
+    assert callback.model.stop_training == stops
+
+
+def test_one_line_an_epoch():
+    said = []
+    logs = {"bpc": 2.0, "val_bpc": 1.75, "chars_per_second": 12345.6}
+    ReportEpoch(Progress(stale_epochs=0), 9, said.append).on_epoch_end(3, logs)
+    (line,) = said
+    assert line.startswith("epoch 4/9  train 2.0000  held-out 1.7500 bits/char  12,346 chars/s")
+    assert "\n" not in line

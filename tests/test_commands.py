@@ -1,0 +1,339 @@
+"""Law: a command does its work, or says in one line why not, exits 2 and leaves nothing behind."""
+
+import contextlib
+import fcntl
+import json
+import os
+import re
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from charlm import run_folder, sample, train
+from tests.conftest import SMALL_TEXT
+
+TRAIN = ["--units", "8", "--batch-size", "4", "--window", "16", "--sample-length", "10"]
+
+
+@pytest.fixture
+def here(tmp_path, text_file, monkeypatch):
+    """An empty folder to work in, with the text small.txt and none of NLTK's."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("nltk.data.path", [])
+    monkeypatch.setattr("nltk.download", lambda *a, **k: False)
+    return tmp_path
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory):
+    """A finished run of two epochs, named a, made once."""
+    folder = tmp_path_factory.mktemp("trained")
+    (folder / "small.txt").write_text(SMALL_TEXT)
+    with contextlib.chdir(folder):
+        assert train.main(["--corpus", "small.txt", "--name", "a", "--epochs", "2", *TRAIN]) == 0
+    return folder / "saved_models"
+
+
+@pytest.fixture
+def run(here, trained, capsys):
+    """A copy of it."""
+    shutil.copytree(trained, here / "saved_models")
+    capsys.readouterr()
+    return here / "saved_models" / "a"
+
+
+def one_line_and_nothing_made(capsys, before, code, expected, folder):
+    out, err = capsys.readouterr()
+    assert code == 2
+    assert out == ""
+    assert re.fullmatch(r"error: [^\n]+\n", err), err
+    assert re.search(expected, err), err
+    assert snapshot(folder) == before
+
+
+def snapshot(folder):
+    return {p: p.read_bytes() for p in Path(folder).rglob("*") if p.is_file()}
+
+
+# --- the work ---
+
+
+def test_train_makes_a_run_and_tells_of_it(run):
+    made = {p.name for p in run.iterdir()} - {".lock"}
+    assert made == {
+        "last.weights.h5", "best.weights.h5", "run.json", "history.csv", "samples.txt", "loss.png",
+    }  # fmt: skip
+    summary = json.loads((run / "run.json").read_text())
+    assert summary["progress"]["epoch"] == 2
+    assert summary["config"]["model"]["units"] == 8
+    rows = (run / "history.csv").read_text().splitlines()
+    assert len(rows) == 3
+    assert rows[0] == "epoch,bpc,chars_per_second,learning_rate,loss,val_bpc,val_loss"
+    assert (run / "samples.txt").read_text().count("--- temperature") == 8
+    assert (run / "loss.png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_train_says_where_it_runs_and_how_it_goes(here, capsys):
+    argv = ["--corpus", "small.txt", "--name", "a", "--epochs", "1", *TRAIN]
+    assert train.main(argv) == 0
+    out, _ = capsys.readouterr()
+    lines = out.splitlines()
+    assert re.match(
+        r"\w+ on .*; LSTM 1 x 8, hand-derived backward pass; [\d,]+ parameters; 1,908 characters "
+        r"to train on, 211 held out; vocabulary \d+; saved_models/a",
+        lines[0],
+    )
+    assert re.match(r"epoch 1/1  train [\d.]+  held-out [\d.]+ bits/char  [\d,]+ chars/s", lines[1])
+    assert "--- temperature 0.5 ---" in lines
+    assert "python -m charlm.sample saved_models/a" in lines[-1]
+
+
+@pytest.mark.parametrize(
+    "which", ["latest", "saved_models/a", "a", "saved_models/a/last.weights.h5"]
+)
+def test_resume_goes_on(run, capsys, which):
+    assert train.main(["--resume", which, "--epochs", "3", "--learning-rate", "0.001"]) == 0
+    out, _ = capsys.readouterr()
+    assert re.match(r"resuming .*last.weights.h5 at epoch 3; changed: epochs 2 -> 3, learning", out)
+    assert "epoch 3/3" in out
+    assert "epoch 2/3" not in out
+    rows = (run / "history.csv").read_text().splitlines()
+    assert [r.split(",")[0] for r in rows] == ["epoch", "0", "1", "2"]
+
+
+def test_resume_drops_the_history_of_an_epoch_that_was_not_saved(run):
+    with open(run / "history.csv", "a") as file:
+        file.write("2,0,0,0,0,0,0\n")
+    assert train.main(["--resume", "a", "--epochs", "3"]) == 0
+    rows = (run / "history.csv").read_text().splitlines()
+    assert len(rows) == 4
+    assert rows[3] != "2,0,0,0,0,0,0"
+
+
+def test_overwrite_begins_anew(run):
+    argv = ["--corpus", "small.txt", "--name", "a", "--epochs", "1", "--overwrite", *TRAIN]
+    assert train.main(argv) == 0
+    assert len((run / "history.csv").read_text().splitlines()) == 2
+    assert (run / "samples.txt").read_text().count("=== epoch") == 1
+
+
+@pytest.mark.parametrize("which", ["latest", "saved_models/a", "saved_models/a/best.weights.h5"])
+def test_sample_writes_the_prompt_and_as_much_as_asked(run, capsys, which):
+    argv = [which, "--length", "40", "--prompt", "It was", "--seed", "3"]
+    assert sample.main(argv) == 0
+    out, err = capsys.readouterr()
+    assert out.startswith("It was")
+    assert len(out) == 6 + 40 + 1
+    assert err == ""
+    assert sample.main(argv) == 0
+    assert capsys.readouterr()[0] == out
+    assert sample.main([*argv[:-1], "4"]) == 0
+    assert capsys.readouterr()[0] != out
+
+
+def test_sample_of_several_texts_begins_with_the_one_drawn_alone(run, capsys):
+    argv = ["a", "--length", "30", "--seed", "3"]
+    assert sample.main(argv) == 0
+    alone = capsys.readouterr()[0]
+    assert sample.main([*argv, "-n", "3"]) == 0
+    texts = re.split(r"--- \d ---\n", capsys.readouterr()[0])[1:]
+    assert len(texts) == 3
+    assert texts[0] == alone
+    assert len(set(texts)) == 3
+
+
+def test_sample_tells_the_seed_it_took(run, capsys):
+    assert sample.main(["a", "--length", "20"]) == 0
+    out, err = capsys.readouterr()
+    seed = re.fullmatch(r"\(--seed (\d+)\)\n", err)[1]
+    assert sample.main(["a", "--length", "20", "--seed", seed]) == 0
+    assert capsys.readouterr()[0] == out
+
+
+def test_sample_takes_a_prompt_from_a_file_and_skips_what_it_does_not_know(run, capsys):
+    Path("p.txt").write_text("It Xwas")
+    argv = ["a", "--length", "5", "--prompt-file", "p.txt", "--seed", "1"]
+    assert sample.main([*argv, "--unknown", "skip"]) == 0
+    assert capsys.readouterr()[0].startswith("It was")
+
+
+def test_without_the_default_corpus_training_goes_on_with_pydoc_and_says_so(here, capsys):
+    small = ["--units", "2", "--batch-size", "64", "--window", "512", "--sample-length", "0"]
+    assert train.main(["--name", "a", "--epochs", "1", *small]) == 0
+    _out, err = capsys.readouterr()
+    assert re.match(r"NOTE: no State of the Union corpus, so this trains on 'pydoc' instead", err)
+    assert err.count("\n") == 1
+    summary = json.loads(Path("saved_models/a/run.json").read_text())
+    assert summary["config"]["data"]["corpus"] == "pydoc"  # so that a resumed run finds its text
+
+
+# --- bad input ---
+
+
+@pytest.mark.parametrize(
+    ("argv", "expected"),
+    [
+        (["--corpus", "none.txt"], "found 'none.txt', which is none of them"),
+        (["--corpus", "state_union"], "expected corpora/state_union.zip in an NLTK data folder"),
+        (["--corpus", "empty.txt"], "expected text in corpus 'empty.txt', found none"),
+        (["--corpus", "binary.bin"], "found binary data .a zero byte at offset 1"),
+        (["--corpus", "latin.txt"], "expected utf-8 text in latin.txt, found byte e9 at offset 3"),
+        (["--corpus", "small.txt", "--encoding", "x"], "encoding Python knows, found 'x'"),
+        (["--corpus", "short.txt"], "expected at least 1,025 characters to train on"),
+        (["--corpus", "same.txt"], "at least 2 distinct characters in the corpus, found 1"),
+        (["--corpus", "small.txt", "--units", "0"], "expected --units to be 1 or more, found 0"),
+        (["--corpus", "small.txt", "--units", "x"], "--units.*'x'"),
+        (["--corpus", "small.txt", "--layers", "0"], "--layers"),
+        (["--corpus", "small.txt", "--dropout", "1"], "--dropout to be from 0 to below 1"),
+        (["--corpus", "small.txt", "--epochs", "0"], "--epochs"),
+        (["--corpus", "small.txt", "--batch-size", "-1"], "--batch-size"),
+        (["--corpus", "small.txt", "--window", "0"], "--window"),
+        (["--corpus", "small.txt", "--learning-rate", "nan"], "--learning-rate"),
+        (["--corpus", "small.txt", "--clip-norm", "-1"], "--clip-norm"),
+        (["--corpus", "small.txt", "--seed", "-1"], "--seed"),
+        (["--corpus", "small.txt", "--sample-temperatures", "-1"], "--sample-temperatures"),
+        (["--corpus", "small.txt", "--sample-prompts", "aZ"], "sample-prompts.*'Z'.*position 1"),
+        (["--corpus", "small.txt", "--name", "../a"], "--name to be the name of a folder"),
+        (["--corpus", "small.txt", "--name", "latest"], "--name to be the name of a folder"),
+        (["--corpus", "small.txt", "--name", "other"], "something that is not a run"),
+        (["--unit", "3"], "--unit.*did you mean --units"),
+        (["--resume", "latest"], "expected a run in saved_models, found none"),
+        (["--resume", "nowhere"], "found nowhere, which does not exist"),
+        (["--resume", "saved_models/other"], "which is not one"),
+        (["--resume", "small.txt"], "small.txt damaged"),
+        (["--resume", "x", "--name", "y"], "--resume alone"),
+    ],
+)
+def test_train_refuses(here, capsys, argv, expected):
+    Path("empty.txt").touch()
+    Path("binary.bin").write_bytes(b"a\0b")
+    Path("latin.txt").write_bytes(b"caf\xe9")
+    Path("short.txt").write_text("abc" * 100)
+    Path("same.txt").write_text("a" * 5000)
+    Path("saved_models/other").mkdir(parents=True)
+    Path("saved_models/other/thesis.txt").write_text("precious")
+    before = snapshot(here)
+    code = train.main(argv)
+    one_line_and_nothing_made(capsys, before, code, expected, here)
+
+
+@pytest.mark.parametrize(
+    ("argv", "expected"),
+    [
+        (["--corpus", "small.txt", "--name", "a"], "found a run; give --resume"),
+        (["--resume", "a"], "expected epochs left to train, found 2 of 2 done; give --epochs"),
+        (["--resume", "a", "--units", "9"], "expected --units 8, .* found --units 9"),
+        (["--resume", "a", "--layers", "2"], "expected --layers 1, .* found --layers 2"),
+        (["--resume", "a", "--corpus", "pydoc"], "expected --corpus small.txt"),
+        (["--resume", "a", "--epochs", "3", "--sample-prompts", "Z"], "'Z'"),
+        (["--resume", "cut.weights.h5", "--epochs", "3"], "cut.weights.h5 damaged"),
+    ],
+)
+def test_train_refuses_what_a_run_is_not(run, here, capsys, argv, expected):
+    Path("cut.weights.h5").write_bytes((run / "last.weights.h5").read_bytes()[:5000])
+    before = snapshot(here)
+    code = train.main(argv)
+    one_line_and_nothing_made(capsys, before, code, expected, here)
+
+
+def test_train_refuses_another_text_on_resume(run, here, capsys):
+    Path("small.txt").write_text("It was the age of wisdom.\n" * 80)
+    before = snapshot(here)
+    code = train.main(["--resume", "a", "--epochs", "3"])
+    _out, err = capsys.readouterr()
+    assert code == 2
+    assert "expected" in err
+    assert snapshot(here) == before
+
+
+def test_train_refuses_a_run_in_use(run, here, capsys):
+    with open(run / run_folder.LOCK, "r+") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        before = snapshot(here)
+        code = train.main(["--resume", "a", "--epochs", "3"])
+        _out, err = capsys.readouterr()
+    assert code == 2
+    assert re.fullmatch(
+        rf"error: expected saved_models/a to be free, found it in use by process {os.getpid()}.*\n",
+        err,
+    )
+    assert snapshot(here) == before
+
+
+@pytest.mark.parametrize(
+    ("argv", "expected"),
+    [
+        (["nowhere"], "found nowhere, which does not exist"),
+        (["small.txt"], "small.txt damaged"),
+        (["a", "--temperature", "-1"], "--temperature to be a finite number, 0 or more, found -1"),
+        (["a", "--temperature", "nan"], "--temperature"),
+        (["a", "--length", "0"], "--length to be 1 or more, found 0"),
+        (["a", "-n", "0"], "--n"),
+        (["a", "--seed", "-1"], "--seed"),
+        (["a", "--prompt", "It Xwas"], "'X' .U.0058. at position 3; give --unknown skip"),
+        (["a", "--prompt", "a", "--prompt-file", "small.txt"], "found both"),
+        (["a", "--prompt-file", "none"], "UTF-8 text in none, found"),
+        (["a", "--unknown", "guess"], "--unknown"),
+    ],
+)
+def test_sample_refuses(run, here, capsys, argv, expected):
+    before = snapshot(here)
+    code = sample.main(argv)
+    one_line_and_nothing_made(capsys, before, code, expected, here)
+
+
+def test_other_commands_are_refused(capsys):
+    from charlm.__main__ import main
+
+    assert main(["trian"]) == 2
+    assert capsys.readouterr()[1] == "error: expected a command (train, sample), found 'trian'\n"
+
+
+# --- whole processes ---
+
+
+def start(here, *argv):
+    return subprocess.Popen(
+        [sys.executable, "-m", "charlm", *argv],
+        cwd=here,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_saves_and_says_how_to_go_on(here, number):
+    Path("long.txt").write_text(Path("small.txt").read_text() * 100)
+    argv = ["--corpus", "long.txt", "--name", "a", "--epochs", "1000", *TRAIN]
+    process = start(here, "train", *argv)
+    for line in process.stdout:
+        if line.startswith("epoch 1/"):
+            break
+    time.sleep(0.3)
+    process.send_signal(number)
+    out, err = process.communicate(timeout=60)
+    assert process.returncode == 128 + number
+    assert err == ""
+    assert out.splitlines()[-1].endswith(
+        "go on with: python -m charlm.train --resume saved_models/a"
+    )
+    progress = json.loads(Path("saved_models/a/run.json").read_text())["progress"]
+    assert progress["epoch"] >= 1
+    done = progress["epoch"] + 1
+    assert train.main(["--resume", "a", "--epochs", str(done)]) == 0
+    progress = json.loads(Path("saved_models/a/run.json").read_text())["progress"]
+    assert (progress["epoch"], progress["step"]) == (done, 0)
+
+
+def test_a_reader_that_goes_away_ends_it_quietly(run, here):
+    with start(here, "sample", "a", "--length", "1000000", "--seed", "1") as process:
+        assert process.stdout.read(20)
+        process.stdout.close()
+        assert process.wait(timeout=60) == 0
+        assert process.stderr.read() == ""

@@ -1,0 +1,62 @@
+"""Law: a setting that makes no sense is refused by its flag's name, and the rest survive JSON."""
+
+import json
+
+import pytest
+
+from charlm.config import Config, DataConfig, FitConfig, ModelConfig, SampleConfig
+from charlm.errors import InputError
+
+NAN, INF = float("nan"), float("inf")
+
+
+@pytest.mark.parametrize(
+    ("kind", "name", "value"),
+    [
+        (ModelConfig, "units", 0),
+        (ModelConfig, "layers", -1),
+        (ModelConfig, "dropout", 1.0),
+        (ModelConfig, "dropout", NAN),
+        (DataConfig, "batch_size", 0),
+        (DataConfig, "window", 0),
+        (DataConfig, "seed", -1),
+        (FitConfig, "epochs", 0),
+        (FitConfig, "decay_epochs", 0),
+        (FitConfig, "learning_rate", 0.0),
+        (FitConfig, "learning_rate", NAN),
+        (FitConfig, "learning_rate", INF),
+        (FitConfig, "warmup_steps", -1),
+        (FitConfig, "final_rate", 1.5),
+        (FitConfig, "clip_norm", -1.0),
+        (FitConfig, "clip_norm", INF),
+        (FitConfig, "patience", -1),
+        (SampleConfig, "sample_length", -1),
+        (SampleConfig, "sample_temperatures", (-0.5,)),
+        (SampleConfig, "sample_temperatures", (NAN,)),
+    ],
+)
+def test_settings_out_of_range_are_refused(kind, name, value):
+    with pytest.raises(InputError, match="--" + name.replace("_", "-")):
+        kind(**{name: value})
+
+
+def test_survives_json():
+    config = Config(
+        ModelConfig(units=3, dropout=0.25),
+        DataConfig(corpus="a b"),
+        FitConfig(decay_epochs=9),
+        SampleConfig(sample_temperatures=(0.0, 2.0), sample_prompts=("x", "ÿ")),
+    )
+    assert Config.from_dict(json.loads(json.dumps(config.to_dict()))) == config
+
+
+def test_missing_settings_take_defaults_and_unknown_ones_are_refused():
+    assert Config.from_dict({"model": {"units": 7}}) == Config(ModelConfig(units=7))
+    with pytest.raises(InputError, match="newer"):
+        Config.from_dict({"model": {"wings": 2}})
+
+
+def test_differences_name_the_setting_with_both_values():
+    a, b = Config(ModelConfig(units=3)), Config(ModelConfig(units=4))
+    assert a.differences(b, "model") == {"units": (3, 4)}
+    assert a.differences(b, "fit") == {}

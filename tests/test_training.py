@@ -1,0 +1,153 @@
+"""Law: a run trains on its training text in order; stopped and gone on, it is the same run."""
+
+import keras
+import numpy as np
+import pytest
+from keras import ops
+
+from callbacks import NonFiniteLossError, StopOnNaN, StopOnSignal, Stopped, TrackProgress
+from charlm import model
+from charlm.config import Config, DataConfig, FitConfig, ModelConfig
+from charlm.errors import InputError
+from charlm.training import Training
+from charlm.vocab import Vocab
+from corpora import Corpus, Document
+from tests.conftest import SMALL_TEXT
+
+B, T = 3, 16
+
+
+def made(epochs=2, text=SMALL_TEXT, saved=None, restart_every=10, **fit):
+    config = Config(
+        ModelConfig(units=8, dropout=0.2),
+        DataConfig(corpus="small", batch_size=B, window=T, seed=5, restart_every=restart_every),
+        FitConfig(epochs=epochs, decay_epochs=4, **fit),
+    )
+    corpus = Corpus("small", (Document("small", text),))
+    return Training(config, Vocab.of([SMALL_TEXT + "#"]), corpus, saved)
+
+
+def tracked(training):
+    return TrackProgress(training.progress, B * T)
+
+
+def weights(training):
+    return np.concatenate([w.ravel() for w in model.weights(training.network).values()])
+
+
+def test_loss_falls():
+    training = made(epochs=4, learning_rate=0.02)
+    training.fit([tracked(training)])
+    losses = [row["bpc"] for row in training.progress.history]
+    assert losses[-1] < losses[0] - 1
+    held_out = [row["val_bpc"] for row in training.progress.history]
+    assert held_out[-1] < held_out[0]
+
+
+def test_fit_reads_every_window_of_an_epoch_in_order():
+    """Keras shuffles batches unless told not to, and carried states would mean nothing."""
+    training, seen = (
+        made(epochs=1, learning_rate=1e-12, restart_every=0),
+        [],
+    )  # weights all but fixed
+    windows = training.windows()
+    windows.on_epoch_begin()
+
+    class Look(keras.callbacks.Callback):
+        def on_train_batch_end(self, batch, logs=None):
+            seen.append(ops.convert_to_numpy(self.model.carried["training"][0]).copy())
+
+    expected, states = [], [np.zeros((B, 8), "float32")] * 2
+    for k in range(len(windows)):
+        (ids, _), _ = windows[k]
+        _, *states = training.network([ids, *map(ops.convert_to_numpy, states)])
+        expected.append(ops.convert_to_numpy(states[0]))
+    training.fit([tracked(training), Look()])
+    np.testing.assert_allclose(seen, expected, atol=1e-5)
+
+
+@pytest.mark.parametrize("cut", [1, 2, 3])
+def test_stopped_after_an_epoch_and_gone_on_equals_straight_on(cut):
+    straight = made(epochs=4)
+    straight.fit([tracked(straight)])
+    first = made(epochs=cut)
+    first.fit([tracked(first)])
+    second = made(epochs=4, saved=first.snapshot())
+    second.fit([tracked(second)])
+    for row, expected in zip(second.progress.history, straight.progress.history, strict=True):
+        assert row["loss"] == pytest.approx(expected["loss"], rel=1e-6)
+        assert row["val_loss"] == pytest.approx(expected["val_loss"], rel=1e-6)
+    np.testing.assert_allclose(weights(second), weights(straight), atol=1e-6)
+
+
+def test_stopped_within_an_epoch_and_gone_on_equals_straight_on():
+    straight = made(epochs=3)
+    straight.fit([tracked(straight)])
+    first = made(epochs=3)
+    track, kept = tracked(first), []
+
+    def save():
+        track.mid_epoch()
+        kept.append(first.snapshot())
+
+    stop = StopOnSignal(save)
+    ask = keras.callbacks.LambdaCallback(
+        on_train_batch_begin=lambda batch, logs=None: (
+            stop._ask(2, None) if first.progress.epoch == 1 and batch == 7 else None
+        )
+    )
+    with pytest.raises(Stopped):
+        first.fit([ask, track, stop])
+    assert (kept[0].progress.epoch, kept[0].progress.step) == (1, 8)
+    second = made(epochs=3, saved=kept[0])
+    second.fit([tracked(second)])
+    for row, expected in zip(second.progress.history, straight.progress.history, strict=True):
+        assert row["loss"] == pytest.approx(expected["loss"], rel=1e-5)
+        assert row["val_loss"] == pytest.approx(expected["val_loss"], rel=1e-5)
+    np.testing.assert_allclose(weights(second), weights(straight), atol=1e-6)
+
+
+def test_held_out_text_never_trains():
+    cut = len(SMALL_TEXT) - int(len(SMALL_TEXT) * 0.1)
+    other = SMALL_TEXT[:cut] + "#" * (len(SMALL_TEXT) - cut)
+    runs = [made(epochs=1, text=text) for text in (SMALL_TEXT, other)]
+    for run in runs:
+        run.fit([tracked(run)])
+    np.testing.assert_array_equal(weights(runs[0]), weights(runs[1]))
+    losses = [run.progress.history[0]["val_loss"] for run in runs]
+    assert losses[0] != losses[1]
+
+
+def test_sampling_leaves_the_run_untouched():
+    straight, sampled = made(epochs=2), made(epochs=2)
+    straight.fit([tracked(straight)])
+    look = keras.callbacks.LambdaCallback(
+        on_epoch_end=lambda epoch, logs: sampled.sample("It", 20, (0.0, 1.0), seed=epoch)
+    )
+    sampled.fit([tracked(sampled), look])
+    np.testing.assert_array_equal(weights(straight), weights(sampled))
+
+
+def test_samples_are_texts_of_the_length_asked_for_and_the_same_for_a_seed():
+    training = made()
+    texts = training.sample("It was", 30, (0.0, 1.0), seed=3)
+    assert [len(t) for t in texts] == [30, 30]
+    assert texts == training.sample("It was", 30, (0.0, 1.0), seed=3)
+    assert texts[1] != training.sample("It was", 30, (0.0, 1.0), seed=4)[1]
+
+
+def test_a_loss_that_is_no_number_stops_the_run():
+    training = made(epochs=2)
+    broken = {k: v.copy() for k, v in model.weights(training.network).items()}
+    broken["layers/dense/vars/1"][0] = np.nan
+    model.set_weights(training.network, broken)
+    with pytest.raises(NonFiniteLossError, match=r"epoch 1.*learning-rate"):
+        training.fit([StopOnNaN(), tracked(training)])
+    assert training.progress.history == []
+
+
+def test_another_text_is_refused_on_resume():
+    first = made(epochs=1)
+    first.fit([tracked(first)])
+    with pytest.raises(InputError, match="text the run was trained on"):
+        made(epochs=2, text=SMALL_TEXT.replace("best", "bets"), saved=first.snapshot())
