@@ -81,6 +81,11 @@ def _resume(args, argv):
         raise InputError("expected --resume alone, found --name or --overwrite with it")
     found = run_folder.find(run.runs_dir, run.resume)
     path = run_folder.weights_file(found, (run_folder.LAST,))
+    if not run_folder.is_run(path.parent):
+        raise InputError(
+            f"expected a weights file in its run's folder, found {path}, with no run around it; "
+            "put it into a folder of its own as last.weights.h5 to go on with it there"
+        )
     saved = checkpoint.read(path)
     kept = saved.config
     args = cli.parse(  # once more, so that what is not given is as the run has it
@@ -141,8 +146,6 @@ def _check_prompts(config, vocab):
 
 def _train(config, vocab, corpus, folder, run, saved=None):
     _check_prompts(config, vocab)
-    if folder.parent != run.runs_dir and saved is None:
-        raise InputError(f"expected a run folder in {run.runs_dir}, found {folder}")
     if run.tensorboard:
         _require_tensorboard()
     with cli.quiet_stderr():

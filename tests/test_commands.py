@@ -205,7 +205,7 @@ def test_without_the_default_corpus_training_goes_on_with_pydoc_and_says_so(here
         (["--resume", "latest"], "expected a run in saved_models, found none"),
         (["--resume", "nowhere"], "found nowhere, which does not exist"),
         (["--resume", "saved_models/other"], "which is not one"),
-        (["--resume", "small.txt"], "small.txt damaged"),
+        (["--resume", "small.txt"], "found small.txt, with no run around it"),
         (["--resume", "x", "--name", "y"], "--resume alone"),
     ],
 )
@@ -231,11 +231,11 @@ def test_train_refuses(here, capsys, argv, expected):
         (["--resume", "a", "--layers", "2"], "expected --layers 1, .* found --layers 2"),
         (["--resume", "a", "--corpus", "pydoc"], "expected --corpus small.txt"),
         (["--resume", "a", "--epochs", "3", "--sample-prompts", "Z"], "'Z'"),
-        (["--resume", "cut.weights.h5", "--epochs", "3"], "cut.weights.h5 damaged"),
+        (["--resume", "saved_models/a/best.weights.h5"], "best.weights.h5 damaged"),
     ],
 )
 def test_train_refuses_what_a_run_is_not(run, here, capsys, argv, expected):
-    Path("cut.weights.h5").write_bytes((run / "last.weights.h5").read_bytes()[:5000])
+    (run / "best.weights.h5").write_bytes((run / "last.weights.h5").read_bytes()[:5000])
     before = snapshot(here)
     code = train.main(argv)
     one_line_and_nothing_made(capsys, before, code, expected, here)

@@ -23,7 +23,7 @@ def draw(history: list[dict], path: Path) -> None:
         f"{best['val_bpc']:.3f}",
         (best["epoch"], best["val_bpc"]),
         textcoords="offset points",
-        xytext=(0, -14),
+        xytext=(0, 8),
         ha="center",
     )
     axes.set(xlabel="epoch", ylabel="bits per character", title="Loss, lower is better")
