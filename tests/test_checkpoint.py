@@ -55,7 +55,8 @@ def test_weights_that_are_not_finite_are_not_written_over_good_ones(rng, tmp_pat
     assert path.read_bytes() == before
 
 
-def test_a_write_that_fails_leaves_the_old_file(rng, tmp_path, monkeypatch):
+@pytest.mark.parametrize("call", ["fsync", "replace"])
+def test_a_write_that_fails_leaves_the_old_file(rng, tmp_path, monkeypatch, call):
     path = tmp_path / "a.weights.h5"
     checkpoint.write(path, made(rng))
     before = path.read_bytes()
@@ -63,7 +64,7 @@ def test_a_write_that_fails_leaves_the_old_file(rng, tmp_path, monkeypatch):
     def full(*_):
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(checkpoint.os, "fsync", full)
+    monkeypatch.setattr(checkpoint.os, call, full)
     with pytest.raises(OSError, match="No space"):
         checkpoint.write(path, made(rng, optimizer=[]))
     assert path.read_bytes() == before

@@ -151,3 +151,11 @@ def test_another_text_is_refused_on_resume():
     first.fit([tracked(first)])
     with pytest.raises(InputError, match="text the run was trained on"):
         made(epochs=2, text=SMALL_TEXT.replace("best", "bets"), saved=first.snapshot())
+
+
+@pytest.mark.parametrize(("part", "named"), [("optimizer", "optimizer"), ("carried", "carried")])
+def test_a_checkpoint_of_other_shapes_is_refused(part, named):
+    saved = made(epochs=1).snapshot()
+    getattr(saved, part)[-1] = np.zeros((1, 2, 3), "float32")
+    with pytest.raises(InputError, match=f"expected {named}.*of this model"):
+        made(epochs=2, saved=saved)
