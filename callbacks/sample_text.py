@@ -1,7 +1,5 @@
 """Prints text of the model at several temperatures when an epoch ends."""
 
-import itertools
-
 import keras
 
 
@@ -31,7 +29,7 @@ class SampleText(keras.callbacks.Callback):
             texts = self.sample(prompt, s.sample_length, s.sample_temperatures, seed)
             for t, text in zip(s.sample_temperatures, texts, strict=True):
                 blocks.append(f"--- temperature {t:g} ---\n{prompt}{text}\n")
-        text = "\n".join(itertools.chain(blocks))
+        text = "\n".join(blocks)
         self.print(text)
         with open(self.path, "a", encoding="utf-8", errors="backslashreplace") as file:
             file.write(f"=== epoch {epoch + 1} ===\n{text}\n")

@@ -32,9 +32,10 @@ class SaveWeights(keras.callbacks.Callback):
         if not now.finite():
             self.print("weights are not finite: nothing saved, the files before stay as they are")
             return
-        checkpoint.write(self.folder / run_folder.LAST, now)
+        # the best first: a last that tells of a best which is not there could not be mended
         if now.progress.epoch and now.progress.stale_epochs == 0 and not now.progress.step:
             checkpoint.write(self.folder / run_folder.BEST, now)
+        checkpoint.write(self.folder / run_folder.LAST, now)
         summary = json.dumps(now.meta(), indent=1, ensure_ascii=False)
         data = summary.encode("utf-8", "backslashreplace")
         checkpoint.write_atomically(self.folder / run_folder.SUMMARY, data)

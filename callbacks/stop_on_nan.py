@@ -1,32 +1,45 @@
-"""Stops a run whose loss is no number any more."""
+"""Stops a run whose loss is no number any more, or beyond all reason."""
 
 import math
 
 import keras
 
 CHECK_EVERY = 20  # windows: reading the loss waits for the device
+EXPLODED = 100.0  # nats a character; knowing nothing of a million characters costs 14
 
 
 class NonFiniteLossError(ArithmeticError):
-    """The loss became NaN or infinite."""
+    """The loss became NaN, infinite or absurd."""
 
 
 class StopOnNaN(keras.callbacks.Callback):
-    """Raises `NonFiniteLossError` soon after the loss is no number, before anything is saved."""
+    """Raises `NonFiniteLossError` soon after the loss is no number or above `EXPLODED`.
+
+    It looks at every twentieth window and, before anything of it is told or saved, at an epoch's
+    training and held-out loss.
+
+    Args:
+        progress: a `charlm.checkpoint.Progress`.
+    """
+
+    def __init__(self, progress):
+        super().__init__()
+        self.progress = progress
 
     def on_train_batch_end(self, batch, logs=None):
         if batch % CHECK_EVERY == 0:
             self._check(logs["loss"])
 
-    def on_epoch_begin(self, epoch, logs=None):
-        self.epoch = epoch
-
     def on_epoch_end(self, epoch, logs):
-        self._check(logs["loss"])
+        for name in ("loss", "val_loss"):
+            self._check(logs[name])
 
     def _check(self, loss):
-        if not math.isfinite(float(loss)):
+        loss, saved = float(loss), self.progress.epoch
+        if not abs(loss) <= EXPLODED:
+            kept = f"the files hold epoch {saved}" if saved else "nothing was saved yet"
+            found = "no number" if math.isnan(loss) else f"{loss:.3g} nats a character"
             raise NonFiniteLossError(
-                f"the loss became {float(loss)} in epoch {self.epoch + 1}; nothing was saved since "
-                "the epoch before; a lower --learning-rate or --clip-norm may help"
+                f"the loss became {found} in epoch {saved + 1}; {kept}; a lower --learning-rate or "
+                "--clip-norm may help"
             )

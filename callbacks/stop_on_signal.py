@@ -17,37 +17,42 @@ class Stopped(BaseException):
 class StopOnSignal(keras.callbacks.Callback):
     """On the first SIGINT or SIGTERM, finishes the window at hand, saves and raises `Stopped`.
 
-    During validation it is the epoch that is finished. A second signal ends the process at once,
-    the files being whole.
+    After an epoch's last window it is the epoch that is finished, validated and saved as ever. A
+    second signal ends the process at once, the files being whole.
 
     Args:
         save: () -> None, called between two windows.
+        windows: of a whole epoch.
+        progress: a `charlm.checkpoint.Progress`. print: where to say that the signal was heard.
     """
 
-    def __init__(self, save):
+    def __init__(self, save, windows, progress, print=print):
         super().__init__()
-        self.save, self.number, self.before = save, None, {}
+        self.save, self.windows, self.progress, self.print = save, windows, progress, print
+        self.number, self.before = None, {}
 
     def on_train_begin(self, logs=None):
         if threading.current_thread() is threading.main_thread():
             for number in (signal.SIGINT, signal.SIGTERM):
-                self.before[number] = signal.signal(number, self._ask)
+                self.before[number] = signal.signal(number, self.ask)
+
+    def on_train_end(self, logs=None):
+        self.restore()
 
     def restore(self):
         """Gives the signals back to whoever had them."""
         for number, handler in self.before.items():
             signal.signal(number, handler)
 
-    def on_train_end(self, logs=None):
-        self.restore()
-
-    def _ask(self, number, frame):
+    def ask(self, number, frame=None):
+        """The signals' handler."""
         self.number = number
         for n in self.before:
             signal.signal(n, signal.SIG_DFL)
+        self.print("stopping as soon as this step is done and saved; once more to leave at once")
 
     def on_train_batch_end(self, batch, logs=None):
-        if self.number:
+        if self.number and self.progress.step < self.windows:
             self.save()
             self._leave()
 

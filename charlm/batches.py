@@ -79,10 +79,12 @@ class TrainingWindows(keras.utils.PyDataset):
 class HeldOutWindows(keras.utils.PyDataset):
     """Every held-out document from its first character to its last, state carried through it.
 
-    Documents are streams side by side; where there are more than `MAX_STREAMS`, a stream reads
-    several, one after another. Streams end at different times, so positions are weighted: 1 for
-    a target, 0 for padding, scaled to a mean of 1 so that the mean loss over batches is the mean
-    over targets.
+    Documents are streams side by side. Two limits keep a large held-out text affordable: a document
+    longer than `MAX_PIECE` is cut into pieces that each begin anew, and where there are more than
+    `MAX_STREAMS` of them a stream reads several, one after another, its state going on.
+
+    Streams end at different times, so positions are weighted: 1 for a target, 0 for padding, scaled
+    to a mean of 1 so that the mean loss over batches is the mean over targets.
 
     Args:
         documents: list of (n,) integer arrays.

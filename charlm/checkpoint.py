@@ -40,7 +40,7 @@ class Progress:
     stale_epochs: int = 0
     """Epochs since then."""
     history: list[dict] = field(default_factory=list)
-    """A row an epoch, as in history.csv."""
+    """A row an epoch, counted from 1, with what history.csv has of it."""
 
 
 @dataclass
@@ -158,7 +158,7 @@ def _numbered(group):
 def write_atomically(path: Path, data: bytes) -> None:
     """Writes `data` beside `path`, forces it to disk and renames it into place."""
     path = Path(path)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    temporary = path.with_name(f".{path.name}.tmp")  # one writer a run; a leftover is reused
     try:
         with open(temporary, "wb") as file:
             file.write(data)

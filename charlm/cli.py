@@ -80,6 +80,10 @@ def run(command, argv: list[str] | None) -> int:
         return 0
     except OSError as error:
         return _say(error, FAILED, argv)
+    except Exception as error:  # a bug, or the machine's limits: a line for the user all the same
+        what = (str(error).strip().splitlines() or [""])[0][:300]
+        hint = "" if "--debug" in argv else " (--debug shows where)"
+        return _say(f"{type(error).__name__}: {what}{hint}", FAILED, argv, error)
     except KeyboardInterrupt:
         print("interrupted", file=sys.stderr)
         return INTERRUPTED
@@ -97,9 +101,9 @@ def quiet_stderr():
         os.dup2(held.fileno(), 2)
         try:
             yield
-        except InputError:
+        except (InputError, CorpusError):
             raise
-        except BaseException:
+        except Exception:
             held.seek(0)
             os.write(stderr, held.read())
             raise
@@ -108,8 +112,8 @@ def quiet_stderr():
             os.close(stderr)
 
 
-def _say(error, code, argv):
+def _say(message, code, argv, error=None):
     if "--debug" in argv:
-        traceback.print_exception(error)
-    print(f"error: {' '.join(str(error).split())}", file=sys.stderr)
+        traceback.print_exception(error or message)
+    print(f"error: {' '.join(str(message).split())}", file=sys.stderr)
     return code

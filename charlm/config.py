@@ -9,6 +9,8 @@ from dataclasses import asdict, dataclass, field, fields
 
 from charlm.errors import InputError
 
+MAX_UNITS, MAX_LAYERS = 16_384, 64  # beyond, a slip of the finger: 2 billion weights a layer
+
 
 def _check(ok: bool, name: str, expected: str, value) -> None:
     if not ok:
@@ -33,8 +35,8 @@ class ModelConfig:
     """Share of each layer's outputs dropped in training, 0 to below 1."""
 
     def __post_init__(self):
-        _check(self.units >= 1, "units", "1 or more", self.units)
-        _check(self.layers >= 1, "layers", "1 or more", self.layers)
+        _check(1 <= self.units <= MAX_UNITS, "units", f"from 1 to {MAX_UNITS}", self.units)
+        _check(1 <= self.layers <= MAX_LAYERS, "layers", f"from 1 to {MAX_LAYERS}", self.layers)
         _check(0 <= self.dropout < 1, "dropout", "from 0 to below 1", self.dropout)
 
 
@@ -86,9 +88,8 @@ class FitConfig:
         _check(self.epochs >= 1, "epochs", "1 or more", self.epochs)
         if self.decay_epochs is not None:
             _check(self.decay_epochs >= 1, "decay_epochs", "1 or more", self.decay_epochs)
-        for name in ("learning_rate",):
-            value = getattr(self, name)
-            _check(math.isfinite(value) and value > 0, name, "a finite number above 0", value)
+        ok = math.isfinite(self.learning_rate) and self.learning_rate > 0
+        _check(ok, "learning_rate", "a finite number above 0", self.learning_rate)
         _check(self.warmup_steps >= 0, "warmup_steps", "0 or more", self.warmup_steps)
         _check(0 <= self.final_rate <= 1, "final_rate", "from 0 to 1", self.final_rate)
         ok = math.isfinite(self.clip_norm) and self.clip_norm >= 0
@@ -108,6 +109,9 @@ class SampleConfig:
     """Characters drawn for each text; 0 for no samples."""
 
     def __post_init__(self):
+        for name in ("sample_temperatures", "sample_prompts"):
+            expected = "one or more (--sample-length 0 for no samples)"
+            _check(len(getattr(self, name)) > 0, name, expected, "none")
         for t in self.sample_temperatures:
             check_temperature(t, "sample_temperatures")
         _check(self.sample_length >= 0, "sample_length", "0 or more", self.sample_length)

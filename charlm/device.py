@@ -19,7 +19,7 @@ def hint() -> str | None:
         return None
     return (
         "this machine seems to have an NVIDIA GPU that TensorFlow cannot use; "
-        "pip install 'charlm[gpu]' brings GPU support"
+        "pip install -e '.[gpu]' in charlm's folder brings GPU support"
     )
 
 

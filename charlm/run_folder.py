@@ -1,12 +1,13 @@
 """The folder of a run: its name, its files' names, and who may write in it."""
 
 import contextlib
-import csv
 import os
+import shutil
 import time
 from collections.abc import Iterator
 from pathlib import Path
 
+from charlm.checkpoint import write_atomically
 from charlm.errors import InputError
 
 LAST, BEST = "last.weights.h5", "best.weights.h5"
@@ -17,6 +18,9 @@ SUMMARY, HISTORY, SAMPLES, CURVE, LOCK = (
     "loss.png",
     ".lock",
 )
+TENSORBOARD = "tensorboard"
+FILES = (LAST, BEST, SUMMARY, HISTORY, SAMPLES, CURVE)
+OWN = {*FILES, *(f".{name}.tmp" for name in FILES), LOCK, TENSORBOARD}
 LATEST = "latest"
 
 
@@ -24,17 +28,21 @@ def new(runs: Path, name: str | None, corpus: str, overwrite: bool) -> Path:
     """The folder for a new run; it is not made here.
 
     Raises:
-        InputError: it exists and may not be overwritten, or is no run, or the name is no name.
+        InputError: it exists and may not be overwritten, or holds what no run wrote, or the name is
+            no name.
     """
     if name is None:
-        stem = "".join(c if c.isalnum() else "-" for c in Path(corpus).stem).strip("-") or "run"
-        name = f"{stem}-{time.strftime('%Y%m%d-%H%M%S')}"
-    if name in ("", ".", "..", LATEST) or Path(name).name != name:
+        stem = "".join(c if c.isalnum() else "-" for c in Path(corpus).stem)[:40].strip("-")
+        name = f"{stem or 'run'}-{time.strftime('%Y%m%d-%H%M%S')}"
+    if name in ("", ".", "..", LATEST) or Path(name).name != name or len(os.fsencode(name)) > 200:
         raise InputError(f"expected --name to be the name of a folder in {runs}, found {name!r}")
     folder = runs / name
-    if folder.exists():
-        if not folder.is_dir() or (any(folder.iterdir()) and not is_run(folder)):
-            raise InputError(f"expected {folder} to be free, found something that is not a run")
+    if os.path.lexists(folder):
+        if not folder.is_dir() or any(p.name not in OWN for p in folder.iterdir()):
+            raise InputError(
+                f"expected {folder} to be free, found something that is not a run's; give another "
+                "--name"
+            )
         if is_run(folder) and not overwrite:
             raise InputError(
                 f"expected {folder} to be free, found a run; give --resume {folder} to go on with "
@@ -55,17 +63,18 @@ def find(runs: Path, run: str) -> Path:
             raise InputError(
                 f"expected a run in {runs}, found none; python -m charlm.train makes one"
             )
-        return max(found, key=lambda p: (p / LAST).stat().st_mtime)
+        return max(found, key=lambda p: max(f.stat().st_mtime for f in p.glob("*.h5")))
     for path in (Path(run), runs / run):
-        if path.is_file() or is_run(path):
+        if os.path.isfile(path) or is_run(path):
             return path
-    what = "which is not one (no weights in it)" if Path(run).is_dir() else "which does not exist"
+    there = any(os.path.isdir(path) for path in (Path(run), runs / run))
+    what = "which has no weights in it" if there else "which does not exist"
     raise InputError(f"expected a run folder or a .weights.h5 file, found {run}, {what}")
 
 
 def is_run(folder: Path) -> bool:
-    """Whether a run has saved there."""
-    return (folder / LAST).is_file() or (folder / SUMMARY).is_file()
+    """Whether a run has saved weights there."""
+    return any(os.path.isfile(folder / name) for name in (LAST, BEST))
 
 
 def weights_file(path: Path, prefer: tuple[str, ...]) -> Path:
@@ -84,8 +93,12 @@ def locked(folder: Path) -> Iterator[None]:
     """
     import fcntl
 
-    folder.mkdir(parents=True, exist_ok=True)
-    with open(folder / LOCK, "a+") as file:
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        file = open(folder / LOCK, "a+")  # noqa: SIM115 - its `with` is below
+    except OSError as error:
+        raise InputError(f"expected to write in {folder}, found: {error.strerror}") from error
+    with file:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError:
@@ -103,15 +116,15 @@ def locked(folder: Path) -> Iterator[None]:
 
 def clear(folder: Path) -> None:
     """Removes an overwritten run's files, and nothing else."""
-    for name in (LAST, BEST, SUMMARY, HISTORY, SAMPLES, CURVE):
+    for name in FILES:
         (folder / name).unlink(missing_ok=True)
+        (folder / f".{name}.tmp").unlink(missing_ok=True)
+    shutil.rmtree(folder / TENSORBOARD, ignore_errors=True)
 
 
 def cut_history(folder: Path, epochs: int) -> None:
     """Drops the rows after `epochs` from history.csv: those of an epoch that was not saved."""
     path = folder / HISTORY
     if path.exists():
-        with open(path, newline="") as file:
-            rows = list(csv.reader(file))
-        with open(path, "w", newline="") as file:
-            csv.writer(file).writerows(rows[: epochs + 1])
+        rows = path.read_bytes().splitlines(keepends=True)
+        write_atomically(path, b"".join(rows[: epochs + 1]))

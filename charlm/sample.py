@@ -12,6 +12,7 @@ from charlm.config import check_temperature
 from charlm.errors import InputError
 from charlm.reference.network import Network
 
+MAX_TEXTS = 10_000  # side by side in memory
 FLUSH_EVERY = 16  # characters: often enough for a reader, rare enough for the terminal
 
 
@@ -32,7 +33,7 @@ class Sample:
     unknown: Literal["refuse", "skip"] = "refuse"
     """What to do with prompt characters that the model does not know."""
     n: Annotated[int, tyro.conf.arg(aliases=["-n"])] = 1
-    """How many texts."""
+    """How many texts. The first is shown as it is drawn, the others after it."""
     seed: int | None = None
     """Makes the same text again; without it each call draws another."""
     runs_dir: Path = Path("saved_models")
@@ -42,9 +43,10 @@ class Sample:
 
     def __post_init__(self):
         check_temperature(self.temperature)
-        for name in ("length", "n"):
-            if getattr(self, name) < 1:
-                raise InputError(f"expected --{name} to be 1 or more, found {getattr(self, name)}")
+        if self.length < 1:
+            raise InputError(f"expected --length to be 1 or more, found {self.length}")
+        if not 1 <= self.n <= MAX_TEXTS:
+            raise InputError(f"expected -n to be from 1 to {MAX_TEXTS}, found {self.n}")
         if self.seed is not None and self.seed < 0:
             raise InputError(f"expected --seed to be 0 or more, found {self.seed}")
         if self.prompt is not None and self.prompt_file is not None:
@@ -60,6 +62,7 @@ def _main(argv):
     args = cli.parse(Sample, "charlm sample", argv)
     found = run_folder.find(args.runs_dir, args.run)
     saved = checkpoint.read(run_folder.weights_file(found, (run_folder.BEST, run_folder.LAST)))
+    network = Network(saved.weights, len(saved.vocab))
     prompt = _prompt(args, saved.vocab)
     seed = args.seed
     if seed is None:
@@ -68,7 +71,7 @@ def _main(argv):
         seed = secrets.randbits(32)
         print(f"(--seed {seed})", file=sys.stderr)
     pieces = compose.texts(
-        Network(saved.weights), saved.vocab, prompt, args.length, [args.temperature] * args.n, seed
+        network, saved.vocab, prompt, args.length, [args.temperature] * args.n, seed
     )
     _show(prompt, pieces, args.n)
 

@@ -10,7 +10,8 @@ from charlm.config import Config, DataConfig, FitConfig, ModelConfig, SampleConf
 from charlm.errors import InputError
 from charlm.vocab import Vocab
 
-FIXED = ("model", "data")  # parts of the configuration that a run keeps for life
+FIXED = ("model", "data")  # parts of the configuration that a run keeps for life,
+MOVABLE = ("corpus", "encoding")  # but for where its text lies: the text's fingerprint is checked
 
 
 @dataclass(frozen=True)
@@ -58,7 +59,9 @@ def _main(argv):
     args = cli.parse(Train, "charlm train", argv)
     if args.run.resume is None:
         return _start(args)
-    return _resume(args, argv)
+    folder, path = _saved(args.run)
+    with run_folder.locked(folder):  # before it is read: another process may be about to save
+        return _resume(args.run, folder, path, argv)
 
 
 def _start(args):
@@ -72,20 +75,26 @@ def _start(args):
             f"({vocab.characters!r}); there is nothing to predict"
         )
     config = replace(args.config(), data=data)
-    return _train(config, vocab, corpus, folder, args.run)
+    training = _load(config, vocab, corpus, args.run)
+    with run_folder.locked(folder):
+        run_folder.clear(folder)
+        return _train(training, folder, args.run)
 
 
-def _resume(args, argv):
-    run = args.run
+def _saved(run):
     if run.name is not None or run.overwrite:
         raise InputError("expected --resume alone, found --name or --overwrite with it")
     found = run_folder.find(run.runs_dir, run.resume)
-    path = run_folder.weights_file(found, (run_folder.LAST,))
+    path = run_folder.weights_file(found, (run_folder.LAST, run_folder.BEST))
     if not run_folder.is_run(path.parent):
         raise InputError(
             f"expected a weights file in its run's folder, found {path}, with no run around it; "
             "put it into a folder of its own as last.weights.h5 to go on with it there"
         )
+    return path.parent, path
+
+
+def _resume(run, folder, path, argv):
     saved = checkpoint.read(path)
     kept = saved.config
     args = cli.parse(  # once more, so that what is not given is as the run has it
@@ -94,6 +103,8 @@ def _resume(args, argv):
     config = args.config()
     for part in FIXED:
         for name, (asked, stored) in config.differences(kept, part).items():
+            if name in MOVABLE:
+                continue
             flag = "--" + name.replace("_", "-")
             raise InputError(
                 f"expected {flag} {stored}, with which the run began, found {flag} {asked}; "
@@ -101,10 +112,11 @@ def _resume(args, argv):
             )
     changes = [
         f"{name} {old} -> {new}"
-        for part in ("fit", "sample")
+        for part in ("fit", "sample", "data")
         for name, (new, old) in config.differences(kept, part).items()
     ]
-    _check_prompts(config, saved.vocab)
+    if config.fit.decay_epochs is None and config.fit.epochs != kept.fit.epochs:
+        changes.append(f"the learning rate now falls over {config.fit.epochs} epochs")
     if saved.progress.epoch >= config.fit.epochs:
         raise InputError(
             f"expected epochs left to train, found {saved.progress.epoch} of {config.fit.epochs} "
@@ -115,15 +127,18 @@ def _resume(args, argv):
         where = f"epoch {saved.progress.epoch + 1}, window {saved.progress.step + 1}"
     else:
         where = f"epoch {saved.progress.epoch + 1}"
+    training = _load(config, saved.vocab, corpus, run, saved)
+    run_folder.cut_history(folder, saved.progress.epoch)
     print(f"resuming {path} at {where}; changed: {', '.join(changes) or 'nothing'}", flush=True)
-    return _train(config, saved.vocab, corpus, path.parent, run, saved)
+    return _train(training, folder, run)
 
 
 def _corpus(data):
     import corpora
 
     try:
-        return corpora.load(data.corpus or corpora.DEFAULT, data.encoding)
+        name = corpora.DEFAULT if data.corpus is None else data.corpus
+        return corpora.load(name, data.encoding)
     except corpora.CorpusNotFound as error:
         if data.corpus is not None:
             raise
@@ -144,27 +159,22 @@ def _check_prompts(config, vocab):
             raise InputError(f"--sample-prompts: {error}") from None
 
 
-def _train(config, vocab, corpus, folder, run, saved=None):
+def _load(config, vocab, corpus, run, saved=None):
+    """All of a run in memory, before anything is written."""
     _check_prompts(config, vocab)
     if run.tensorboard:
         _require_tensorboard()
     with cli.quiet_stderr():
         from charlm.training import Training  # loads Keras and its backend, which takes seconds
 
-        training = Training(config, vocab, corpus, saved)
-    with run_folder.locked(folder):
-        if saved is None:
-            run_folder.clear(folder)
-        else:
-            run_folder.cut_history(folder, saved.progress.epoch)
-        print(_headline(training, folder), flush=True)
-        return _fit(training, folder, run)
+        return Training(config, vocab, corpus, saved)
 
 
 def _headline(training, folder):
     from charlm import device
+    from charlm.layers import LSTM
 
-    layer = next(x for x in training.network.layers if hasattr(x, "backward_pass"))
+    layer = next(x for x in training.network.layers if isinstance(x, LSTM))
     sizes = training.config.model
     lines = [
         f"{device.describe()}; LSTM {sizes.layers} x {sizes.units}, "
@@ -177,18 +187,20 @@ def _headline(training, folder):
     return "\n".join(lines)
 
 
-def _fit(training, folder, run):
+def _train(training, folder, run):
     from callbacks import NonFiniteLossError, Stopped
 
-    say = _say
-    stop, callbacks = _callbacks(training, folder, run, say)
+    _say(_headline(training, folder))
+    stop, callbacks = _callbacks(training, folder, run)
     try:
         training.fit(callbacks)
     except NonFiniteLossError as error:
         print(f"stopped: {error}", file=sys.stderr)
         return cli.FAILED
     except Stopped as stopped:
-        say(f"stopped by {stopped} and saved; go on with: python -m charlm.train --resume {folder}")
+        _say(
+            f"stopped by {stopped} and saved; go on with: python -m charlm.train --resume {folder}"
+        )
         return 128 + stopped.number
     finally:
         stop.restore()
@@ -197,14 +209,14 @@ def _fit(training, folder, run):
     loss_curve.draw(training.progress.history, folder / run_folder.CURVE)
     p = training.progress
     best = p.history[p.best_epoch - 1]["val_bpc"]
-    say(
+    _say(
         f"done: best held-out {best:.4f} bits/char in epoch {p.best_epoch}; curve in "
         f"{folder / run_folder.CURVE}; write text with: python -m charlm.sample {folder}"
     )
     return 0
 
 
-def _callbacks(training, folder, run, say):
+def _callbacks(training, folder, run):
     import keras
 
     from callbacks import (
@@ -219,27 +231,26 @@ def _callbacks(training, folder, run, say):
 
     config, progress = training.config, training.progress
     track = TrackProgress(progress, config.data.batch_size * config.data.window)
-    save = SaveWeights(training.snapshot, folder, say)
+    save = SaveWeights(training.snapshot, folder, _say)
 
     def save_mid_epoch():
         track.mid_epoch()
         save.save()
 
-    stop = StopOnSignal(save_mid_epoch)
+    stop = StopOnSignal(save_mid_epoch, training.windows().steps, progress, _say)
+    seed = config.data.seed
     callbacks = [
-        StopOnNaN(),
+        StopOnNaN(progress),
         track,
         keras.callbacks.CSVLogger(str(folder / run_folder.HISTORY), append=True),
-        ReportEpoch(progress, config.fit.epochs, say),
+        ReportEpoch(progress, config.fit.epochs, _say),
         save,
-        SampleText(
-            training.sample, config.sample, config.data.seed, folder / run_folder.SAMPLES, say
-        ),
-        StopEarly(progress, config.fit.patience, say),
+        SampleText(training.sample, config.sample, seed, folder / run_folder.SAMPLES, _say),
+        StopEarly(progress, config.fit.patience, _say),
         stop,
     ]
     if run.tensorboard:
-        callbacks.append(keras.callbacks.TensorBoard(str(folder / "tensorboard")))
+        callbacks.append(keras.callbacks.TensorBoard(str(folder / run_folder.TENSORBOARD)))
     return stop, callbacks
 
 

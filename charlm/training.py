@@ -29,6 +29,12 @@ class Training:
     ):
         self.config, self.vocab = config, vocab
         self.corpus_sha256 = corpus.sha256()
+        if saved and saved.corpus_sha256 != self.corpus_sha256:
+            raise InputError(
+                f"expected the text the run was trained on (sha256 {saved.corpus_sha256[:12]}), "
+                f"found another ({self.corpus_sha256[:12]}); --corpus says where the text is now, "
+                "and another text needs a new run"
+            )
         self.progress = saved.progress if saved else Progress()
         training, held_out = corpus.split()
         ids = vocab.encode("".join(d.text for d in training))
@@ -88,11 +94,6 @@ class Training:
         )
 
     def _restore(self, saved):
-        if saved.corpus_sha256 != self.corpus_sha256:
-            raise InputError(
-                f"expected the text the run was trained on (sha256 {saved.corpus_sha256[:12]}), "
-                f"found another ({self.corpus_sha256[:12]}); a new text needs a new run"
-            )
         for what, mine, theirs in (
             ("optimizer", self.streams.optimizer.variables, saved.optimizer),
             ("carried states", self.streams.carried["training"], saved.carried),
@@ -113,6 +114,6 @@ class Training:
         from charlm import compose
         from charlm.reference.network import Network
 
-        network = Network(model.weights(self.network))
+        network = Network(model.weights(self.network), len(self.vocab))
         pieces = compose.texts(network, self.vocab, prompt, length, temperatures, seed)
         return ["".join(text) for text in zip(*pieces, strict=True)]

@@ -4,6 +4,7 @@ import hashlib
 from dataclasses import dataclass, replace
 
 HELD_OUT_EVERY, HELD_OUT_AT = 10, 5  # position modulo 10 is 5: spread over the whole corpus
+FAIR_SHARE = 0.03, 0.3
 HELD_OUT_TAIL = 0.1  # share of a document's end, where documents are too few for whole ones
 
 
@@ -45,11 +46,12 @@ class Corpus:
     def split(self) -> tuple[tuple[Document, ...], tuple[Document, ...]]:
         """(training documents, held-out documents); no character is in both.
 
-        With six documents or more, those whose position is 5 modulo 10 are held out whole;
-        with fewer, the last tenth of each.
+        Those whose position is 5 modulo 10 are held out whole; but where they are not a fair share
+        of the text (too few documents, or of very different lengths), the last tenth of each is.
         """
-        if len(self.documents) > HELD_OUT_AT:
-            held = self.documents[HELD_OUT_AT::HELD_OUT_EVERY]
+        held = self.documents[HELD_OUT_AT::HELD_OUT_EVERY]
+        share = sum(len(d.text) for d in held) / sum(len(d.text) for d in self.documents)
+        if FAIR_SHARE[0] <= share <= FAIR_SHARE[1]:
             kept = tuple(
                 d for k, d in enumerate(self.documents) if k % HELD_OUT_EVERY != HELD_OUT_AT
             )

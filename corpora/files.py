@@ -9,18 +9,18 @@ from pathlib import Path
 
 from corpora.document import Corpus, CorpusError, CorpusNotFound, Document
 
-BINARY_SAMPLE = 65536  # bytes looked at for NUL, which no text encoding but UTF-16/32 has
-
 
 def load(name: str, encoding: str = "utf-8") -> Corpus:
     """`name` as a corpus. See `corpora.load` for Args and Raises."""
     try:
-        codecs.lookup(encoding)
-    except LookupError:
+        b"x".decode(encoding, "replace")  # what is no text encoding, such as rot13, fails here
+    except (LookupError, UnicodeError):
         raise CorpusError(
             f"expected a text encoding Python knows, found {encoding!r}; try utf-8, latin-1, cp1252"
         ) from None
     if name == "-":
+        if sys.stdin is None:
+            raise CorpusError("expected text on standard input, found it closed")
         return Corpus("-", (Document("-", decode(sys.stdin.buffer.read(), "-", encoding)),))
     documents = (Document(str(p), decode(_read(p), str(p), encoding)) for p in _paths(name))
     return Corpus(name, tuple(d for d in documents if d.text))
@@ -32,8 +32,8 @@ def decode(data: bytes, name: str, encoding: str) -> str:
     Raises:
         CorpusError: binary data, or bytes that are not `encoding`, with the offset.
     """
-    wide = encoding.lower().replace("_", "-").startswith(("utf-16", "utf-32"))
-    if not wide and b"\0" in data[:BINARY_SAMPLE]:
+    wide = codecs.lookup(encoding).name.startswith(("utf-16", "utf-32"))
+    if not wide and b"\0" in data:
         offset = data.index(b"\0")
         raise CorpusError(
             f"expected text in {name}, found binary data (a zero byte at offset {offset}); "
@@ -42,22 +42,24 @@ def decode(data: bytes, name: str, encoding: str) -> str:
     try:
         text = data.decode(encoding)
     except UnicodeDecodeError as error:
-        found = data[error.start : error.end].hex(" ")
+        found = data[error.start : error.end][:8].hex(" ")
         raise CorpusError(
             f"expected {encoding} text in {name}, found byte {found} at offset {error.start}; "
             "give --encoding, for example latin-1 or cp1252"
         ) from None
+    except UnicodeError as error:  # some codecs give no offset
+        raise CorpusError(f"expected {encoding} text in {name}, found: {error}") from None
     return text.removeprefix("\ufeff").replace("\r\n", "\n").replace("\r", "\n")
 
 
 def _paths(name: str) -> list[Path]:
-    path = Path(name).expanduser()
-    if path.is_dir():
-        paths = sorted(p for p in path.rglob("*") if p.is_file() and not p.name.startswith("."))
+    path = Path(os.path.expanduser(name))
+    if name and path.is_dir():
+        paths = sorted(p for p in path.rglob("*") if p.is_file() and not _hidden(p, path))
         if not paths:
             raise CorpusError(f"expected text files in folder {name}, found none")
         return paths
-    if path.exists():
+    if name and os.path.exists(path):
         return [path]
     paths = sorted(Path(p) for p in glob.glob(str(path), recursive=True) if os.path.isfile(p))
     if not paths:
@@ -67,6 +69,10 @@ def _paths(name: str) -> list[Path]:
             "stdlib"
         )
     return paths
+
+
+def _hidden(path: Path, folder: Path) -> bool:
+    return any(part.startswith(".") for part in path.relative_to(folder).parts)
 
 
 def _read(path: Path) -> bytes:

@@ -4,7 +4,6 @@ NLTK declares the whole corpus ISO-8859-2, which silently turns the six speeches
 UTF-8 into other characters. The archive is known by its checksum, so the table below is exact.
 """
 
-import contextlib
 import hashlib
 import io
 import re
@@ -93,10 +92,9 @@ def _download() -> Path:
 
     timeout = socket.getdefaulttimeout()
     socket.setdefaulttimeout(DOWNLOAD_TIMEOUT)
-    told = io.StringIO()  # nltk prints its errors, quiet or not
+    told = io.StringIO()  # nltk tells its errors, quiet or not
     try:
-        with contextlib.redirect_stderr(told), contextlib.redirect_stdout(told):
-            nltk.download("state_union", quiet=True)
+        nltk.download("state_union", quiet=True, print_error_to=told)
         path = _find()
     except Exception as error:  # nltk lets every kind through, from urllib's to its own
         path, reason = None, f" ({type(error).__name__}: {error})"

@@ -57,7 +57,7 @@ def _torch(layer, variables, x, inputs, call):
     layer.zero_grad()
     loss = _loss(layer(x, **_states(inputs), **call))
     loss.backward()
-    return loss.detach(), [v.value.grad.numpy() for v in variables] + [
+    return loss.detach(), [v.value.grad.float().numpy() for v in variables] + [
         s.grad.numpy() for s in inputs
     ]
 

@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pytest
 
-from charlm import run_folder, sample, train
+from charlm import checkpoint, run_folder, sample, train
 from tests.conftest import SMALL_TEXT
 
 TRAIN = ["--units", "8", "--batch-size", "4", "--window", "16", "--sample-length", "10"]
@@ -115,6 +115,28 @@ def test_resume_drops_the_history_of_an_epoch_that_was_not_saved(run):
     assert rows[3] != "2,0,0,0,0,0,0"
 
 
+def test_resume_finds_a_text_that_moved(run, here):
+    Path("small.txt").rename("moved.txt")
+    assert train.main(["--resume", "a", "--epochs", "3", "--corpus", "moved.txt"]) == 0
+
+
+def test_a_run_that_died_before_its_first_save_leaves_its_name_free(here):
+    folder = Path("saved_models/a")
+    folder.mkdir(parents=True)
+    for name in (run_folder.LOCK, run_folder.HISTORY, ".last.weights.h5.tmp"):
+        (folder / name).write_text("x")
+    argv = ["--corpus", "small.txt", "--name", "a", "--epochs", "1", *TRAIN]
+    assert train.main(argv) == 0
+    assert len((folder / "history.csv").read_text().splitlines()) == 2
+    assert not (folder / ".last.weights.h5.tmp").exists()
+
+
+def test_latest_is_the_run_saved_last_whatever_files_it_has(run, here, capsys):
+    (run / "last.weights.h5").unlink()
+    (run / "run.json").unlink()
+    assert sample.main(["latest", "--length", "5", "--seed", "1"]) == 0
+
+
 def test_overwrite_begins_anew(run):
     argv = ["--corpus", "small.txt", "--name", "a", "--epochs", "1", "--overwrite", *TRAIN]
     assert train.main(argv) == 0
@@ -184,9 +206,19 @@ def test_without_the_default_corpus_training_goes_on_with_pydoc_and_says_so(here
         (["--corpus", "binary.bin"], "found binary data .a zero byte at offset 1"),
         (["--corpus", "latin.txt"], "expected utf-8 text in latin.txt, found byte e9 at offset 3"),
         (["--corpus", "small.txt", "--encoding", "x"], "encoding Python knows, found 'x'"),
+        (["--corpus", "small.txt", "--encoding", "rot13"], "encoding Python knows, found 'rot13'"),
+        (["--corpus", ""], "found '', which is none of them"),
+        (["--corpus", "~nobody/x"], "found '~nobody/x', which is none of them"),
+        (["--corpus", "small.txt", "--units", "1000000"], "--units to be from 1 to 16384"),
+        (["--corpus", "small.txt", "--sample-temperatures"], "--sample-temperatures to be one or"),
+        (["--corpus", "small.txt", "--name", "x" * 300], "--name to be the name of a folder"),
+        (["--corpus", "small.txt", "--runs-dir", "small.txt"], "expected to write in small.txt"),
         (["--corpus", "short.txt"], "expected at least 1,025 characters to train on"),
         (["--corpus", "same.txt"], "at least 2 distinct characters in the corpus, found 1"),
-        (["--corpus", "small.txt", "--units", "0"], "expected --units to be 1 or more, found 0"),
+        (
+            ["--corpus", "small.txt", "--units", "0"],
+            "expected --units to be from 1 to 16384, found 0",
+        ),
         (["--corpus", "small.txt", "--units", "x"], "--units.*'x'"),
         (["--corpus", "small.txt", "--layers", "0"], "--layers"),
         (["--corpus", "small.txt", "--dropout", "1"], "--dropout to be from 0 to below 1"),
@@ -204,7 +236,7 @@ def test_without_the_default_corpus_training_goes_on_with_pydoc_and_says_so(here
         (["--unit", "3"], "--unit.*did you mean --units"),
         (["--resume", "latest"], "expected a run in saved_models, found none"),
         (["--resume", "nowhere"], "found nowhere, which does not exist"),
-        (["--resume", "saved_models/other"], "which is not one"),
+        (["--resume", "saved_models/other"], "which has no weights in it"),
         (["--resume", "small.txt"], "found small.txt, with no run around it"),
         (["--resume", "x", "--name", "y"], "--resume alone"),
     ],
@@ -229,7 +261,7 @@ def test_train_refuses(here, capsys, argv, expected):
         (["--resume", "a"], "expected epochs left to train, found 2 of 2 done; give --epochs"),
         (["--resume", "a", "--units", "9"], "expected --units 8, .* found --units 9"),
         (["--resume", "a", "--layers", "2"], "expected --layers 1, .* found --layers 2"),
-        (["--resume", "a", "--corpus", "pydoc"], "expected --corpus small.txt"),
+        (["--resume", "a", "--epochs", "3", "--corpus", "pydoc"], "text the run was trained on"),
         (["--resume", "a", "--epochs", "3", "--sample-prompts", "Z"], "'Z'"),
         (["--resume", "saved_models/a/best.weights.h5"], "best.weights.h5 damaged"),
     ],
@@ -269,11 +301,13 @@ def test_train_refuses_a_run_in_use(run, here, capsys):
     ("argv", "expected"),
     [
         (["nowhere"], "found nowhere, which does not exist"),
+        (["misfit.weights.h5"], r"dense/vars/0 of shape .8, 17., found .8, 16."),
+        (["a", "-n", "20000"], "-n to be from 1 to 10000"),
         (["small.txt"], "small.txt damaged"),
         (["a", "--temperature", "-1"], "--temperature to be a finite number, 0 or more, found -1"),
         (["a", "--temperature", "nan"], "--temperature"),
         (["a", "--length", "0"], "--length to be 1 or more, found 0"),
-        (["a", "-n", "0"], "--n"),
+        (["a", "-n", "0"], "-n"),
         (["a", "--seed", "-1"], "--seed"),
         (["a", "--prompt", "It Xwas"], "'X' .U.0058. at position 3; give --unknown skip"),
         (["a", "--prompt", "a", "--prompt-file", "small.txt"], "found both"),
@@ -282,6 +316,9 @@ def test_train_refuses_a_run_in_use(run, here, capsys):
     ],
 )
 def test_sample_refuses(run, here, capsys, argv, expected):
+    saved = checkpoint.read(run / "last.weights.h5")
+    saved.weights["layers/dense/vars/0"] = saved.weights["layers/dense/vars/0"][:, 1:]
+    checkpoint.write(Path("misfit.weights.h5"), saved)
     before = snapshot(here)
     code = sample.main(argv)
     one_line_and_nothing_made(capsys, before, code, expected, here)

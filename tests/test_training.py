@@ -80,7 +80,11 @@ def test_stopped_after_an_epoch_and_gone_on_equals_straight_on(cut):
     np.testing.assert_allclose(weights(second), weights(straight), atol=1e-6)
 
 
-def test_stopped_within_an_epoch_and_gone_on_equals_straight_on():
+LAST_WINDOW = 1908 // B // T - 1
+
+
+@pytest.mark.parametrize("window", [0, 7, LAST_WINDOW])
+def test_stopped_within_an_epoch_and_gone_on_equals_straight_on(window):
     straight = made(epochs=3)
     straight.fit([tracked(straight)])
     first = made(epochs=3)
@@ -90,15 +94,19 @@ def test_stopped_within_an_epoch_and_gone_on_equals_straight_on():
         track.mid_epoch()
         kept.append(first.snapshot())
 
-    stop = StopOnSignal(save)
+    stop = StopOnSignal(save, first.windows().steps, first.progress, print=lambda text: None)
     ask = keras.callbacks.LambdaCallback(
         on_train_batch_begin=lambda batch, logs=None: (
-            stop._ask(2, None) if first.progress.epoch == 1 and batch == 7 else None
+            stop.ask(2) if first.progress.epoch == 1 and batch == window else None
         )
     )
     with pytest.raises(Stopped):
         first.fit([ask, track, stop])
-    assert (kept[0].progress.epoch, kept[0].progress.step) == (1, 8)
+    if window == LAST_WINDOW:  # then the epoch is finished as ever, and saved by another callback
+        kept.append(first.snapshot())
+        assert (kept[0].progress.epoch, kept[0].progress.step) == (2, 0)
+    else:
+        assert (kept[0].progress.epoch, kept[0].progress.step) == (1, window + 1)
     second = made(epochs=3, saved=kept[0])
     second.fit([tracked(second)])
     for row, expected in zip(second.progress.history, straight.progress.history, strict=True):
@@ -142,8 +150,29 @@ def test_a_loss_that_is_no_number_stops_the_run():
     broken["layers/dense/vars/1"][0] = np.nan
     model.set_weights(training.network, broken)
     with pytest.raises(NonFiniteLossError, match=r"epoch 1.*learning-rate"):
-        training.fit([StopOnNaN(), tracked(training)])
+        training.fit([StopOnNaN(training.progress), tracked(training)])
     assert training.progress.history == []
+
+
+def test_a_held_out_loss_that_is_no_number_stops_the_run_before_it_is_told():
+    training = made(epochs=2)
+
+    class Break(keras.callbacks.Callback):
+        def on_train_batch_end(self, batch, logs=None):
+            if batch == training.windows().steps - 1:
+                broken = model.weights(training.network)
+                broken["layers/dense/vars/1"] = np.full_like(broken["layers/dense/vars/1"], np.nan)
+                model.set_weights(training.network, broken)
+
+    with pytest.raises(NonFiniteLossError, match=r"epoch 1; nothing was saved yet"):
+        training.fit([StopOnNaN(training.progress), tracked(training), Break()])
+    assert training.progress.history == []
+
+
+def test_a_loss_beyond_reason_stops_the_run():
+    training = made(epochs=3, learning_rate=1e20, clip_norm=0.0)
+    with pytest.raises(NonFiniteLossError, match=r"the loss became"):
+        training.fit([StopOnNaN(training.progress), tracked(training)])
 
 
 def test_another_text_is_refused_on_resume():

@@ -72,8 +72,10 @@ def gather_rows(kernel, ids):
     def gather(kernel):
         def gradient(*args, upstream=None):
             upstream = args[-1] if upstream is None else upstream
-            rows = ops.reshape(upstream, (-1, N))
-            return ops.segment_sum(rows, ops.reshape(ids, (-1,)), num_segments=D)
+            # in float32: a frequent id has thousands of rows, and half precision stops counting
+            rows = ops.cast(ops.reshape(upstream, (-1, N)), "float32")
+            total = ops.segment_sum(rows, ops.reshape(ids, (-1,)), num_segments=D)
+            return ops.cast(total, upstream.dtype)
 
         return ops.take(kernel, ids, axis=0), gradient
 

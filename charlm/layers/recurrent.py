@@ -5,6 +5,7 @@ use) and replaces its loop. `RecurrentCell` holds the weights; a subclass adds i
 """
 
 import inspect
+import numbers
 
 import keras
 from keras import ops
@@ -62,12 +63,13 @@ class RecurrentCell(keras.layers.Layer, DropoutRNNCell):
         **kwargs,
     ):
         super().__init__(**kwargs)
-        _require(isinstance(units, int) and units > 0, "units", "a positive integer", units)
+        ok = isinstance(units, numbers.Integral) and units > 0
+        _require(ok, "units", "a positive integer", units)
         for name, rate in (("dropout", dropout), ("recurrent_dropout", recurrent_dropout)):
             _require(0 <= rate <= 1, name, "from 0 to 1", rate)
         ok = vocab_size is None or (isinstance(vocab_size, int) and vocab_size > 0)
         _require(ok, "vocab_size", "None or a positive integer", vocab_size)
-        self.units = units
+        self.units = units = int(units)
         self.activation = keras.activations.get(activation)
         self.recurrent_activation = keras.activations.get(recurrent_activation)
         self.use_bias = use_bias

@@ -67,8 +67,10 @@ def test_a_damaged_archive_is_refused(tmp_path, monkeypatch):
 
 def test_missing_and_offline_says_where_it_looked(tmp_path, monkeypatch):
     monkeypatch.setattr("nltk.data.path", [str(tmp_path)])
-    monkeypatch.setattr("nltk.download", lambda *a, **k: False)
-    with pytest.raises(CorpusNotFound, match=rf"{tmp_path}.*--corpus pydoc"):
+    monkeypatch.setattr(
+        "nltk.download", lambda *a, print_error_to, **k: print("no route", file=print_error_to)
+    )
+    with pytest.raises(CorpusNotFound, match=rf"{tmp_path}.*no route.*--corpus pydoc"):
         corpora.load("state_union")
 
 
@@ -88,7 +90,9 @@ def test_python_own_texts_are_always_there(name, few):
 def test_a_folder_is_one_document_a_file_in_order_of_name(tmp_path):
     for name, text in (("b.txt", "two"), ("a.txt", "one"), (".hidden", "no"), ("c.txt", "")):
         (tmp_path / name).write_text(text)
-    (tmp_path / "d").mkdir()
+    for folder in ("d", ".git"):
+        (tmp_path / folder).mkdir()
+    (tmp_path / ".git" / "index").write_bytes(b"\0")
     (tmp_path / "d" / "e.txt").write_text("three")
     assert [d.text for d in corpora.load(str(tmp_path)).documents] == ["one", "two", "three"]
     assert [d.text for d in corpora.load(f"{tmp_path}/[ab].txt").documents] == ["one", "two"]
@@ -159,9 +163,16 @@ def test_few_documents_give_a_tenth_each():
 
 def test_many_documents_give_every_tenth_whole():
     texts = [str(k) * 5 for k in range(26)]
+    texts = [t[:5] for t in texts]  # of equal length
     kept, held = corpus_of(*texts).split()
     assert [d.text for d in held] == [texts[5], texts[15], texts[25]]
     assert [d.text for d in kept] == [t for k, t in enumerate(texts) if k % 10 != 5]
+
+
+def test_documents_of_very_different_lengths_give_a_tenth_each():
+    texts = ["a" * 10] * 5 + ["b" * 1000]
+    _, held = corpus_of(*texts).split()
+    assert [len(d.text) for d in held] == [1] * 5 + [100]
 
 
 def test_fingerprint_tells_texts_and_borders_apart():

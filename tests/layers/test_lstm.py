@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from keras import ops
 
-from charlm.layers import LSTM, LSTMCell
+from charlm.layers import LSTM, LSTMCell, bptt
 from charlm.reference import lstm as reference
 from tests.oracle import loss_and_gradients, outputs
 
@@ -123,6 +123,37 @@ def test_ids_equal_one_hot_vectors(rng, settings):
     assert loss == pytest.approx(expected, abs=2e-5)
     for a, b in zip(gradients, expected_gradients, strict=True):
         np.testing.assert_allclose(a, b, atol=2e-5)
+
+
+def test_ids_that_recur_thousands_of_times_keep_their_gradient_in_half_precision(rng):
+    V, many = 7, 4000
+    ids = np.where(rng.random((B, many // B)) < 0.9, 3, rng.integers(V, size=(B, many // B)))
+
+    class Rows(keras.layers.Layer):
+        def __init__(self):
+            super().__init__(dtype="bfloat16")
+            self.kernel = self.add_weight(shape=(V, 4), name="kernel", initializer="ones")
+
+        def call(self, ids):
+            rows = bptt.gather_rows(ops.copy(ops.convert_to_tensor(self.kernel)), ids)
+            return ops.sum(ops.cast(rows, "float32"))[None]
+
+    layer = Rows()
+    layer.build(ids.shape)
+    _, (gradient,) = loss_and_gradients(layer, ids)
+    counts = np.bincount(ids.ravel(), minlength=V)
+    per_row = gradient[:, 0] / counts
+    np.testing.assert_allclose(per_row, per_row[0], rtol=0.02)
+
+
+def test_ids_serve_in_bidirectional_and_keras_files(rng, tmp_path):
+    x = keras.Input((None,), dtype="int32")
+    layer = keras.layers.Bidirectional(LSTM(H, vocab_size=7, return_sequences=True))
+    model = keras.Model(x, keras.layers.Dense(2)(layer(x)))
+    model.save(tmp_path / "model.keras")
+    again = keras.saving.load_model(tmp_path / "model.keras")
+    ids = rng.integers(7, size=(B, T))
+    np.testing.assert_allclose(outputs(again, ids)[0], outputs(model, ids)[0], atol=1e-6)
 
 
 def test_whole_sequence_equals_pieces_with_the_state_passed_on(rng):
