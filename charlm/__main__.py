@@ -3,6 +3,9 @@
 import importlib
 import sys
 
+from charlm import __version__
+from charlm.errors import InputError
+
 COMMANDS = {
     "train": "train a model, or go on with one (--resume)",
     "sample": "write text with a trained model",
@@ -12,21 +15,23 @@ COMMANDS = {
 def main(argv: list[str] | None = None) -> int:
     """Runs the command named first in `argv`; returns its exit code."""
     argv = sys.argv[1:] if argv is None else argv
-    name = argv[0] if argv else "--help"
-    if name in COMMANDS:
-        return importlib.import_module(f"charlm.{name}").main(argv[1:])
-    lines = [f"  charlm {name:8} {what}" for name, what in COMMANDS.items()]
-    usage = "\n".join(["usage: charlm COMMAND [OPTIONS]", *lines, "  charlm COMMAND --help"])
-    if name in ("-h", "--help"):
-        print(usage)
-        return 0
-    if name == "--version":
-        from charlm import __version__
+    if argv and argv[0] in COMMANDS:
+        return importlib.import_module(f"charlm.{argv[0]}").main(argv[1:])
+    from charlm import cli
 
+    return cli.run(_other, argv)
+
+
+def _other(argv):
+    if argv and argv[0] == "--version":
         print(f"charlm {__version__}")
-        return 0
-    print(f"error: expected a command ({', '.join(COMMANDS)}), found {name!r}", file=sys.stderr)
-    return 2
+    elif not argv or argv[0] in ("-h", "--help"):
+        print("usage: charlm COMMAND [OPTIONS]")
+        for name, what in COMMANDS.items():
+            print(f"  charlm {name:8} {what}")
+        print("  charlm COMMAND --help")
+    else:
+        raise InputError(f"expected a command ({', '.join(COMMANDS)}), found {argv[0]!r}")
 
 
 if __name__ == "__main__":
