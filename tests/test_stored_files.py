@@ -1,7 +1,7 @@
 """Law: a file that an earlier charlm wrote is read today, by the sampler and by Keras alike.
 
-Each file here was written by `charlm train` on words made at random ("ab", "abc", "cab"): two layers
-of 6 units with dropout. A new format adds a file and leaves the old ones as they are.
+Each file here was written by `charlm train` on words made at random ("ab", "abc", "cab"): two
+layers of 6 units with dropout. A new format adds a file and leaves the old ones as they are.
 """
 
 from pathlib import Path
