@@ -1,5 +1,6 @@
 """Back-propagation through time by hand: a cell's own backward step in the place of autodiff."""
 
+import keras
 from keras import ops
 
 from charlm.layers.loops import scan
@@ -10,8 +11,8 @@ def run(cell, a_x, states, recurrent_kernel):
 
     The forward loop keeps what the backward loop needs (gates and states), so nothing is computed
     twice. The backward loop computes only what the recurrence itself needs; the recurrent kernel's
-    gradient, a sum over time of h_{t-1}^T da_t, is one product over all steps after it
-    (Graves 2012, "Supervised Sequence Labelling with Recurrent Neural Networks", section 4.4).
+    gradient, a sum over time of h_{t-1}^T da_t, is one product over all steps after it (Graves 2012,
+    "Supervised Sequence Labelling with Recurrent Neural Networks", chapter 4, network equations).
 
     Args:
         cell: a `RecurrentCell` with `step_backward`.
@@ -72,8 +73,10 @@ def gather_rows(kernel, ids):
     def gather(kernel):
         def gradient(*args, upstream=None):
             upstream = args[-1] if upstream is None else upstream
-            # in float32: a frequent id has thousands of rows, and half precision stops counting
-            rows = ops.cast(ops.reshape(upstream, (-1, N)), "float32")
+            # in float32 at least: a frequent id has thousands of rows, and half precision cannot
+            # add a small number to a large one
+            wide = keras.backend.result_type(upstream.dtype, "float32")
+            rows = ops.cast(ops.reshape(upstream, (-1, N)), wide)
             total = ops.segment_sum(rows, ops.reshape(ids, (-1,)), num_segments=D)
             return ops.cast(total, upstream.dtype)
 

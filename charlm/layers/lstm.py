@@ -15,13 +15,14 @@ in the order and the shapes of `keras.layers.LSTM` (which calls g "c").
 Sources: Hochreiter and Schmidhuber 1997, "Long Short-Term Memory", section 4. Forget gate: Gers,
 Schmidhuber and Cummins 2000, "Learning to Forget: Continual Prediction with LSTM", section 3.
 Forget bias of 1 at the start: Jozefowicz, Zaremba and Sutskever 2015, "An Empirical Exploration of
-Recurrent Network Architectures", section 2.2.
+Recurrent Network Architectures", on the forget gate's bias.
 """
 
 import keras
 from keras import ops
 
-from charlm.layers.recurrent import Recurrent, RecurrentCell
+from charlm.layers.cell import RecurrentCell
+from charlm.layers.recurrent import Recurrent
 
 
 @keras.saving.register_keras_serializable(package="charlm")
