@@ -11,8 +11,9 @@ def run(cell, a_x, states, recurrent_kernel):
 
     The forward loop keeps what the backward loop needs (gates and states), so nothing is computed
     twice. The backward loop computes only what the recurrence itself needs; the recurrent kernel's
-    gradient, a sum over time of h_{t-1}^T da_t, is one product over all steps after it (Graves 2012,
-    "Supervised Sequence Labelling with Recurrent Neural Networks", chapter 4, network equations).
+    gradient, a sum over time of h_{t-1}^T da_t, is one product over all steps after it. Source:
+    Graves 2012, "Supervised Sequence Labelling with Recurrent Neural Networks", chapter 4, network
+    equations.
 
     Args:
         cell: a `RecurrentCell` with `step_backward`.
