@@ -25,13 +25,13 @@ class SaveWeights(keras.callbacks.Callback):
     def on_epoch_end(self, epoch, logs=None):
         self.save()
 
-    def save(self):
-        """Saves now."""
+    def save(self) -> bool:
+        """Saves now; returns whether it did."""
         _ = self.model  # on JAX, brings the weights up to date
         now = self.snapshot()
         if not now.finite():
             self.print("weights are not finite: nothing saved, the files before stay as they are")
-            return
+            return False
         # the best first: a last that tells of a best which is not there could not be mended
         if now.progress.epoch and now.progress.stale_epochs == 0 and not now.progress.step:
             checkpoint.write(self.folder / run_folder.BEST, now)
@@ -39,3 +39,4 @@ class SaveWeights(keras.callbacks.Callback):
         summary = json.dumps(now.meta(), indent=1, ensure_ascii=False)
         data = summary.encode("utf-8", "backslashreplace")
         checkpoint.write_atomically(self.folder / run_folder.SUMMARY, data)
+        return True

@@ -40,9 +40,8 @@ def build(config: ModelConfig, vocab_size: int, seed: int | None = None) -> kera
         x, *new = layer(x, initial_state=states)
         if config.dropout:
             layer_seed = None if seed is None else seed + k
-            x = keras.layers.Dropout(config.dropout, seed=layer_seed, name=_numbered("dropout", k))(
-                x
-            )
+            name = _numbered("dropout", k)
+            x = keras.layers.Dropout(config.dropout, seed=layer_seed, name=name)(x)
         before += states
         after += new
     logits = keras.layers.Dense(V, dtype="float32", name="dense")(x)
@@ -83,11 +82,10 @@ class Streams(keras.Model):
     def call(self, inputs, training=False):
         ids, fresh = inputs
         variables = self.carried["training" if training else "validation"]
-        if ids.shape[0] not in (
-            None,
-            variables[0].shape[0],
-        ):  # Keras tries the model out, as in fit
-            return self.network([ids, *self._zeros(ops.shape(ids)[0])], training=training)[0]
+        B = ids.shape[0]
+        if B not in (None, variables[0].shape[0]):  # Keras's trial call in fit is such a one
+            zeros = [ops.zeros((B, *v.shape[1:]), v.dtype) for v in variables]
+            return self.network([ids, *zeros], training=training)[0]
         kept = 1 - fresh[:, None]
         logits, *states = self.network(
             [ids, *(ops.copy(v) * ops.cast(kept, v.dtype) for v in variables)], training=training
@@ -95,9 +93,6 @@ class Streams(keras.Model):
         for variable, state in zip(variables, states, strict=True):
             variable.assign(ops.cast(ops.stop_gradient(state), variable.dtype))
         return logits
-
-    def _zeros(self, batch_size):
-        return [ops.zeros((batch_size, *v.shape[1:]), v.dtype) for v in self.carried["training"]]
 
 
 def compile_for(streams: Streams, config: FitConfig, steps_per_epoch: int) -> None:
@@ -114,7 +109,6 @@ def compile_for(streams: Streams, config: FitConfig, steps_per_epoch: int) -> No
     streams.compile(
         optimizer=keras.optimizers.Adam(schedule, global_clipnorm=config.clip_norm or None),
         loss=keras.losses.SparseCategoricalCrossentropy(from_logits=True),
-        jit_compile="auto",
     )
     streams.optimizer.build(streams.trainable_variables)
 
@@ -149,20 +143,11 @@ def _variables(network):
     """{path: variable}; Keras's files number an object's own variables, object inside object."""
     found = {}
     for layer in network.layers:
-        _collect(layer, f"layers/{layer.name}", found)
+        owner, path = layer, f"layers/{layer.name}"
+        if hasattr(layer, "cell"):
+            owner, path = layer.cell, f"{path}/cell"
+        for k, variable in enumerate(owner.trainable_variables):
+            found[f"{path}/vars/{k}"] = variable
+        if hasattr(owner, "seed_generator"):
+            found[f"{path}/seed_generator/vars/0"] = owner.seed_generator.state
     return found
-
-
-def _collect(owner, path, found):
-    seeds = getattr(owner, "seed_generator", None)
-    own = (
-        [owner.state]
-        if isinstance(owner, keras.random.SeedGenerator)
-        else owner._trainable_variables
-    )
-    for k, variable in enumerate(own):
-        found[f"{path}/vars/{k}"] = variable
-    if getattr(owner, "cell", None) is not None:
-        _collect(owner.cell, f"{path}/cell", found)
-    if seeds is not None and not isinstance(owner, keras.random.SeedGenerator):
-        _collect(seeds, f"{path}/seed_generator", found)

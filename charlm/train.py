@@ -220,6 +220,7 @@ def _callbacks(training, folder, run):
     import keras
 
     from callbacks import (
+        NonFiniteLossError,
         ReportEpoch,
         SampleText,
         SaveWeights,
@@ -235,7 +236,8 @@ def _callbacks(training, folder, run):
 
     def save_mid_epoch():
         track.mid_epoch()
-        save.save()
+        if not save.save():
+            raise NonFiniteLossError(f"the weights became no numbers in epoch {progress.epoch + 1}")
 
     stop = StopOnSignal(save_mid_epoch, training.windows().steps, progress, _say)
     seed = config.data.seed
@@ -266,7 +268,7 @@ def _require_tensorboard():
     except ImportError:
         raise InputError(
             "expected the package tensorboard for --tensorboard, found it missing; "
-            "pip install 'charlm[tensorboard]'"
+            "pip install -e '.[tensorboard]' in charlm's folder brings it"
         ) from None
 
 

@@ -4,11 +4,12 @@ import keras
 import numpy as np
 from keras import ops
 
-from charlm import model
+from charlm import compose, model
 from charlm.batches import HeldOutWindows, TrainingWindows
 from charlm.checkpoint import Checkpoint, Progress
 from charlm.config import Config
 from charlm.errors import InputError
+from charlm.reference.network import Network
 from charlm.vocab import Vocab
 from corpora import Corpus
 
@@ -111,9 +112,6 @@ class Training:
 
     def sample(self, prompt: str, length: int, temperatures, seed: int) -> list[str]:
         """Texts after `prompt`, from a copy of the weights: the run itself is not touched."""
-        from charlm import compose
-        from charlm.reference.network import Network
-
         network = Network(model.weights(self.network), len(self.vocab))
         pieces = compose.texts(network, self.vocab, prompt, length, temperatures, seed)
         return ["".join(text) for text in zip(*pieces, strict=True)]

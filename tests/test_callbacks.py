@@ -44,9 +44,10 @@ def test_a_save_within_an_epoch_is_no_best(tmp_path):
 
 def test_weights_that_are_not_finite_leave_the_files(tmp_path):
     progress, said = Progress(epoch=1), []
-    with_model(SaveWeights(snapshot(progress), tmp_path)).save()
+    assert with_model(SaveWeights(snapshot(progress), tmp_path)).save() is True
     before = {p.name: p.read_bytes() for p in tmp_path.iterdir()}
-    with_model(SaveWeights(snapshot(progress, np.nan), tmp_path, said.append)).save()
+    saves = SaveWeights(snapshot(progress, np.nan), tmp_path, said.append)
+    assert with_model(saves).save() is False  # so that nobody says it was saved
     assert {p.name: p.read_bytes() for p in tmp_path.iterdir()} == before
     assert "not finite" in said[0]
 

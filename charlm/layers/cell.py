@@ -88,21 +88,30 @@ class RecurrentCell(keras.layers.Layer, DropoutRNNCell):
     def build(self, input_shape):
         """Makes `kernel` (D, G*H), `recurrent_kernel` (H, G*H) and `bias` (G*H,)."""
         D, H, GH = self.vocab_size or input_shape[-1], self.units, self.GATES * self.units
-        self.kernel = self._weight("kernel", "kernel", (D, GH))
-        self.recurrent_kernel = self._weight("recurrent_kernel", "recurrent", (H, GH))
-        self.bias = self._weight("bias", "bias", (GH,)) if self.use_bias else None
-        super().build(input_shape)
-
-    def _weight(self, name, role, shape):
-        return self.add_weight(
-            name=name,
-            shape=shape,
-            initializer=self.initial_bias
-            if role == "bias"
-            else getattr(self, f"{role}_initializer"),
-            regularizer=getattr(self, f"{role}_regularizer"),
-            constraint=getattr(self, f"{role}_constraint"),
+        self.kernel = self.add_weight(
+            name="kernel",
+            shape=(D, GH),
+            initializer=self.kernel_initializer,
+            regularizer=self.kernel_regularizer,
+            constraint=self.kernel_constraint,
         )
+        self.recurrent_kernel = self.add_weight(
+            name="recurrent_kernel",
+            shape=(H, GH),
+            initializer=self.recurrent_initializer,
+            regularizer=self.recurrent_regularizer,
+            constraint=self.recurrent_constraint,
+        )
+        self.bias = None
+        if self.use_bias:
+            self.bias = self.add_weight(
+                name="bias",
+                shape=(GH,),
+                initializer=self.initial_bias,
+                regularizer=self.bias_regularizer,
+                constraint=self.bias_constraint,
+            )
+        super().build(input_shape)
 
     def initial_bias(self, shape, dtype=None):
         """The bias a cell starts with."""
