@@ -6,7 +6,9 @@ stores them, so this is the only place where a setting is declared.
 
 import math
 from dataclasses import asdict, dataclass, field, fields
+from typing import Literal
 
+from charlm import reference
 from charlm.errors import InputError
 
 MAX_UNITS, MAX_LAYERS = 16_384, 64  # beyond, a slip of the finger: 2 billion weights a layer
@@ -27,17 +29,62 @@ def check_temperature(value: float, name: str = "temperature") -> None:
 class ModelConfig:
     """Model (fixed when a run begins)."""
 
+    cell: str = "lstm"
+    """lstm, gru, rnn, another by its file's name in charlm/layers/ (coupled); keras-lstm,
+    keras-gru, keras-rnn: Keras's own layer in its place, with the same weights."""
     units: int = 256
     """Width of each recurrent layer."""
     layers: int = 1
     """Recurrent layers, one on top of another."""
     dropout: float = 0.0
     """Share of each layer's outputs dropped in training, 0 to below 1."""
+    activation: Literal["tanh", "relu", "linear"] = "tanh"
+    """Of the candidate (and of the LSTM's cell as it shows)."""
+    recurrent_activation: Literal["sigmoid", "hard_sigmoid"] = "sigmoid"
+    """Of the gates."""
+    recurrent_initializer: Literal["orthogonal", "glorot_uniform", "identity"] = "orthogonal"
+    """First recurrent weights; identity, for a plain RNN with relu (Le et al. 2015)."""
+    forget_bias: float = 1.0
+    """First bias of a forget gate: above 0, a new cell remembers."""
+    reset: Literal["after", "before"] = "after"
+    """GRU: whether the reset gate acts after the recurrent product or before it."""
+    skip: Literal["none", "add"] = "none"
+    """add: each layer from the second on adds its input to its output."""
 
     def __post_init__(self):
+        names = [*reference.CELLS, *(f"keras-{c}" for c in reference.CELLS if _namesake(c))]
+        _check(self.cell in names, "cell", f"one of {', '.join(names)}", self.cell)
         _check(1 <= self.units <= MAX_UNITS, "units", f"from 1 to {MAX_UNITS}", self.units)
         _check(1 <= self.layers <= MAX_LAYERS, "layers", f"from 1 to {MAX_LAYERS}", self.layers)
         _check(0 <= self.dropout < 1, "dropout", "from 0 to below 1", self.dropout)
+        _check(math.isfinite(self.forget_bias), "forget_bias", "finite", self.forget_bias)
+        gates = reference.cell(self.family).GATES
+        for name, fits, needed in (
+            ("recurrent_initializer", self.recurrent_initializer != "identity" or gates == "h",
+             "orthogonal or glorot_uniform for a cell with gates"),
+            ("forget_bias", self.forget_bias == 1 or "f" in gates,
+             "left out for a cell without a forget gate"),
+            ("reset", self.reset == "after" or "r" in gates,
+             "left out for a cell without a reset gate"),
+            ("recurrent_activation", self.recurrent_activation == "sigmoid" or gates != "h",
+             "left out for a cell without gates"),
+            ("skip", self.skip == "none" or self.layers > 1, "left out for a single layer"),
+        ):  # fmt: skip
+            _check(fits, name, needed, f"{getattr(self, name)} with --cell {self.cell}")
+
+    @property
+    def family(self) -> str:
+        """The cell, whether its layer is ours or Keras's."""
+        return self.cell.removeprefix("keras-")
+
+    @property
+    def own(self) -> bool:
+        """Whether the layer is ours."""
+        return self.cell == self.family
+
+
+def _namesake(cell):
+    return reference.cell(cell).KERAS
 
 
 @dataclass(frozen=True)
@@ -80,7 +127,10 @@ class FitConfig:
     final_rate: float = 0.01
     """The learning rate at the end of its cosine fall, as a share of --learning-rate."""
     clip_norm: float = 1.0
-    """Gradients are scaled down to this global norm; 0 for no clipping."""
+    """Gradients are scaled down to this global norm; 0 for no such clipping."""
+    clip_value: float = 0.0
+    """Each element of a gradient is cut to this size, for which --clip-norm must be 0; 0 for no
+    such clipping."""
     patience: int = 0
     """Stop after so many epochs without a better validation; 0 for never."""
 
@@ -94,6 +144,11 @@ class FitConfig:
         _check(0 <= self.final_rate <= 1, "final_rate", "from 0 to 1", self.final_rate)
         ok = math.isfinite(self.clip_norm) and self.clip_norm >= 0
         _check(ok, "clip_norm", "a finite number, 0 or more", self.clip_norm)
+        ok = math.isfinite(self.clip_value) and self.clip_value >= 0
+        _check(ok, "clip_value", "a finite number, 0 or more", self.clip_value)
+        both = self.clip_norm and self.clip_value
+        found = f"{self.clip_value} with --clip-norm {self.clip_norm}"
+        _check(not both, "clip_value", "0 unless --clip-norm is 0", found)
         _check(self.patience >= 0, "patience", "0 or more", self.patience)
 
 

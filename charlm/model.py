@@ -5,13 +5,16 @@ scoring and inspection call it as they like. `Streams` wraps it for `fit` and `e
 state flows from one window to the next.
 """
 
+import inspect
+
 import keras
 import numpy as np
 from keras import ops
 
+from charlm import reference
 from charlm.config import FitConfig, ModelConfig
 from charlm.errors import InputError
-from charlm.layers import LSTM
+from charlm.layers import LAYERS
 
 
 def build(config: ModelConfig, vocab_size: int, seed: int | None = None) -> keras.Model:
@@ -26,26 +29,55 @@ def build(config: ModelConfig, vocab_size: int, seed: int | None = None) -> kera
         `keras.Sequential([Input((None, V)), LSTM(H, return_sequences=True), Dense(V)])` too.
     """
     V, H = vocab_size, config.units
-    ids = x = keras.Input((None,), dtype="int32", name="ids")
-    before, after = [], []
+    x = keras.Input((None,), dtype="int32", name="ids")
+    before, after = [x], []
+    if not config.own:  # a Keras layer reads vectors
+        x = ops.one_hot(x, V)
+    cell = reference.cell(config.family)
     for k in range(config.layers):
-        states = [keras.Input((H,), name=f"{state}_{k}") for state in "hc"]
-        layer = LSTM(
-            H,
-            vocab_size=V if k == 0 else None,
-            return_sequences=True,
-            return_state=True,
-            name=_numbered("lstm", k),
-        )
-        x, *new = layer(x, initial_state=states)
+        states = [keras.Input((H,), name=f"{state}_{k}") for state in cell.STATES]
+        options = {"vocab_size": V} if config.own and k == 0 else {}
+        h, *new = _recurrent_layer(config, k, options)(x, initial_state=states)
         if config.dropout:
             layer_seed = None if seed is None else seed + k
             name = _numbered("dropout", k)
-            x = keras.layers.Dropout(config.dropout, seed=layer_seed, name=name)(x)
+            h = keras.layers.Dropout(config.dropout, seed=layer_seed, name=name)(h)
+        x = h if k == 0 or config.skip == "none" else keras.layers.Add(name=f"add_{k}")([x, h])
         before += states
         after += new
     logits = keras.layers.Dense(V, dtype="float32", name="dense")(x)
-    return keras.Model([ids, *before], [logits, *after], name="charlm")
+    network = keras.Model(before, [logits, *after], name="charlm")
+    if config.forget_bias != 1:
+        _set_forget_bias(network, cell.GATES.index("f"), config)
+    return network
+
+
+def _recurrent_layer(config, k, options):
+    name = _numbered(reference.cell(config.family).LAYER, k)
+    if config.own:
+        kind = LAYERS[config.cell]
+    else:
+        kind = getattr(keras.layers, reference.cell(config.family).KERAS)
+    given = {
+        "activation": config.activation,
+        "recurrent_activation": config.recurrent_activation,
+        "recurrent_initializer": config.recurrent_initializer,
+        "reset_after": config.reset == "after",
+    }
+    known = inspect.signature(kind).parameters
+    given = {name: value for name, value in given.items() if name in known}
+    return kind(
+        config.units, return_sequences=True, return_state=True, name=name, **given, **options
+    )
+
+
+def _set_forget_bias(network, at, config):
+    H = config.units
+    for k in range(config.layers):
+        bias = network.get_layer(_numbered(reference.cell(config.family).LAYER, k)).cell.bias
+        value = ops.convert_to_numpy(bias).copy()
+        value[at * H : (at + 1) * H] = config.forget_bias
+        bias.assign(value)
 
 
 def _numbered(name: str, k: int) -> str:
@@ -107,7 +139,11 @@ def compile_for(streams: Streams, config: FitConfig, steps_per_epoch: int) -> No
         warmup_steps=warmup,
     )
     streams.compile(
-        optimizer=keras.optimizers.Adam(schedule, global_clipnorm=config.clip_norm or None),
+        optimizer=keras.optimizers.Adam(
+            schedule,
+            global_clipnorm=config.clip_norm or None,
+            clipvalue=config.clip_value or None,
+        ),
         loss=keras.losses.SparseCategoricalCrossentropy(from_logits=True),
     )
     streams.optimizer.build(streams.trainable_variables)
@@ -121,22 +157,29 @@ def weights(network: keras.Model) -> dict[str, np.ndarray]:
 def set_weights(network: keras.Model, values: dict[str, np.ndarray]) -> None:
     """Gives every variable its value from `weights`; checks all before it changes any.
 
+    The random states of dropout may be missing, as in weights that Keras did not make; they then
+    stay as they are.
+
     Raises:
         InputError: names or shapes that are not this network's.
     """
     variables = _variables(network)
-    if set(variables) != set(values):
-        odd = sorted(set(variables) ^ set(values))
+    odd = set(variables) ^ set(values)
+    odd -= {path for path in odd if path.endswith(RANDOM_STATE) and path in variables}
+    if odd:
         raise InputError(
-            f"expected the weights of this model, found others (they differ in {odd[0]})"
+            f"expected the weights of this model, found others (they differ in {min(odd)})"
         )
-    for path, variable in variables.items():
-        if variable.shape != values[path].shape:
+    for path, value in values.items():
+        if variables[path].shape != value.shape:
             raise InputError(
-                f"expected {path} of shape {tuple(variable.shape)}, found {values[path].shape}"
+                f"expected {path} of shape {tuple(variables[path].shape)}, found {value.shape}"
             )
-    for path, variable in variables.items():
-        variable.assign(values[path])
+    for path, value in values.items():
+        variables[path].assign(value)
+
+
+RANDOM_STATE = "seed_generator/vars/0"
 
 
 def _variables(network):
@@ -149,5 +192,5 @@ def _variables(network):
         for k, variable in enumerate(owner.trainable_variables):
             found[f"{path}/vars/{k}"] = variable
         if hasattr(owner, "seed_generator"):
-            found[f"{path}/seed_generator/vars/0"] = owner.seed_generator.state
+            found[f"{path}/{RANDOM_STATE}"] = owner.seed_generator.state
     return found

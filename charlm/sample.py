@@ -62,7 +62,7 @@ def _main(argv):
     args = cli.parse(Sample, "charlm sample", argv)
     found = run_folder.find(args.runs_dir, args.run)
     saved = checkpoint.read(run_folder.weights_file(found, (run_folder.BEST, run_folder.LAST)))
-    network = Network(saved.weights, len(saved.vocab))
+    network = Network(saved.weights, len(saved.vocab), saved.config.model)
     prompt = _prompt(args, saved.vocab)
     seed = args.seed
     if seed is None:

@@ -11,7 +11,8 @@ from charlm.errors import InputError
 from charlm.vocab import Vocab
 
 FIXED = ("model", "data")  # parts of the configuration that a run keeps for life,
-MOVABLE = ("corpus", "encoding")  # but for where its text lies: the text's fingerprint is checked
+MOVABLE = ("corpus", "encoding")  # but for where its text lies: the text's fingerprint is checked;
+# and the cell's layer may be Keras's own instead of ours, or ours again
 
 
 @dataclass(frozen=True)
@@ -103,7 +104,7 @@ def _resume(run, folder, path, argv):
     config = args.config()
     for part in FIXED:
         for name, (asked, stored) in config.differences(kept, part).items():
-            if name in MOVABLE:
+            if name in MOVABLE or (name == "cell" and config.model.family == kept.model.family):
                 continue
             flag = "--" + name.replace("_", "-")
             raise InputError(
@@ -112,7 +113,7 @@ def _resume(run, folder, path, argv):
             )
     changes = [
         f"{name} {old} -> {new}"
-        for part in ("fit", "sample", "data")
+        for part in ("fit", "sample", "data", "model")
         for name, (new, old) in config.differences(kept, part).items()
     ]
     if config.fit.decay_epochs is None and config.fit.epochs != kept.fit.epochs:
@@ -172,13 +173,13 @@ def _load(config, vocab, corpus, run, saved=None):
 
 def _headline(training, folder):
     from charlm import device
-    from charlm.layers import LSTM
 
-    layer = next(x for x in training.network.layers if isinstance(x, LSTM))
     sizes = training.config.model
+    layer = next(x for x in training.network.layers if hasattr(x, "cell"))
+    origin, backward_pass = ("", layer.backward_pass()) if sizes.own else ("Keras's ", "Keras's")
     lines = [
-        f"{device.describe()}; LSTM {sizes.layers} x {sizes.units}, "
-        f"{layer.backward_pass()} backward pass; {training.network.count_params():,} parameters; "
+        f"{device.describe()}; {origin}{type(layer).__name__} {sizes.layers} x {sizes.units}, "
+        f"{backward_pass} backward pass; {training.network.count_params():,} parameters; "
         f"{training.characters:,} characters to train on, {training.held_out.targets:,} held out; "
         f"vocabulary {len(training.vocab)}; {folder}"
     ]

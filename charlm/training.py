@@ -95,6 +95,9 @@ class Training:
         )
 
     def _restore(self, saved):
+        model.set_weights(self.network, saved.weights)
+        if not saved.optimizer:  # weights from elsewhere: the optimizer begins anew
+            return
         for what, mine, theirs in (
             ("optimizer", self.streams.optimizer.variables, saved.optimizer),
             ("carried states", self.streams.carried["training"], saved.carried),
@@ -102,7 +105,6 @@ class Training:
             found = [tuple(v.shape) for v in theirs]
             if [tuple(v.shape) for v in mine] != found:
                 raise InputError(f"expected {what} of this model, found arrays of shapes {found}")
-        model.set_weights(self.network, saved.weights)
         for variables, values in (
             (self.streams.optimizer.variables, saved.optimizer),
             (self.streams.carried["training"], saved.carried),
@@ -112,6 +114,6 @@ class Training:
 
     def sample(self, prompt: str, length: int, temperatures, seed: int) -> list[str]:
         """Texts after `prompt`, from a copy of the weights: the run itself is not touched."""
-        network = Network(model.weights(self.network), len(self.vocab))
+        network = Network(model.weights(self.network), len(self.vocab), self.config.model)
         pieces = compose.texts(network, self.vocab, prompt, length, temperatures, seed)
         return ["".join(text) for text in zip(*pieces, strict=True)]

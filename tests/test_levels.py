@@ -15,9 +15,10 @@ LEVELS = [
     ("charlm.batches", "charlm.layers"),
     ("charlm.model",),
     ("charlm.checkpoint", "charlm.run_folder", "charlm.sampler", "charlm.compose",
-     "charlm.device", "charlm.training", "charlm.views"),
+     "charlm.device", "charlm.training", "charlm.views", "charlm.foreign"),
     ("callbacks",),
-    ("charlm.cli", "charlm.train", "charlm.sample", "charlm.__main__"),
+    ("charlm.cli", "charlm.train", "charlm.sample", "charlm.gradients", "charlm.import_weights",
+     "charlm.export", "charlm.reference.__main__", "charlm.__main__"),
 ]  # fmt: skip
 THIRD_PARTY = [{"numpy", "nltk"}, {"numpy", "keras", "tensorflow"}]
 
@@ -34,12 +35,14 @@ MODULES = list(_modules())
 
 
 def level(name):
+    """That of the longest prefix named."""
     found = [
-        k
+        (len(p), k)
         for k, prefixes in enumerate(LEVELS)
-        if any(f"{name}.".startswith(f"{p}.") for p in prefixes)
+        for p in prefixes
+        if f"{name}.".startswith(f"{p}.")
     ]
-    return found[0] if found else None
+    return max(found)[1] if found else None
 
 
 def imported(path):

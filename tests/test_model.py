@@ -49,7 +49,7 @@ def test_whole_text_equals_pieces_with_the_states_passed_on(rng):
 def test_step_by_step_in_numpy_equals_the_network(rng):
     net, ids = network(), rng.integers(V, size=(B, T))
     expected, _ = logits(net, ids)
-    reference = Network(model.weights(net), V)
+    reference = Network(model.weights(net), V, ModelConfig(units=H, layers=L))
     states = reference.initial_states(B)
     for t in range(T):
         found, states = reference.step(ids[:, t], states)
@@ -86,7 +86,7 @@ def test_evaluate_is_the_mean_over_all_held_out_targets(rng):
     net = network()
     held_out = HeldOutWindows(documents, window=5)
     found = streams(net, B, len(held_out.ids)).evaluate(held_out, verbose=0)
-    reference, nats = Network(model.weights(net), V), []
+    reference, nats = Network(model.weights(net), V, ModelConfig(units=H, layers=L)), []
     for d in documents:
         states = reference.initial_states(1)
         for now, following in itertools.pairwise(d):

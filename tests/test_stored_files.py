@@ -25,7 +25,7 @@ def test_every_format_has_its_file():
 @pytest.mark.parametrize("path", FILES, ids=lambda p: p.name)
 def test_stored_file_still_writes_its_text(path):
     saved = checkpoint.read(path)
-    network = Network(saved.weights, len(saved.vocab))
+    network = Network(saved.weights, len(saved.vocab), saved.config.model)
     text = "".join(t for (t,) in compose.texts(network, saved.vocab, "ab", 12, [0.0], seed=0))
     assert text == " ab ab ab ab"
     assert (saved.config.model.units, saved.config.model.layers) == (6, 2)
@@ -37,7 +37,7 @@ def test_stored_weights_fit_the_network_of_today(path):
     saved = checkpoint.read(path)
     net = model.build(saved.config.model, len(saved.vocab))
     model.set_weights(net, saved.weights)
-    reference = Network(saved.weights, len(saved.vocab))
+    reference = Network(saved.weights, len(saved.vocab), saved.config.model)
     ids = saved.vocab.encode("cab ab")
     logits, *_ = net([ids[None], *[np.zeros((1, 6), "float32")] * 4])
     states = reference.initial_states(1)

@@ -6,12 +6,12 @@ from keras import ops
 from charlm.layers.loops import scan
 
 
-def run(cell, a_x, states, recurrent_kernel):
+def run(cell, a_x, states, weights):
     """`scan` of `cell.step` whose gradient is a reversed `scan` of `cell.step_backward`.
 
     The forward loop keeps what the backward loop needs (gates and states), so nothing is computed
-    twice. The backward loop computes only what the recurrence itself needs; the recurrent kernel's
-    gradient, a sum over time of h_{t-1}^T da_t, is one product over all steps after it. Source:
+    twice. The backward loop computes only what the recurrence itself needs; the recurrent weights'
+    gradients, sums over time of h_{t-1}^T da_t, are one product over all steps after it. Source:
     Graves 2012, "Supervised Sequence Labelling with Recurrent Neural Networks", chapter 4, network
     equations.
 
@@ -19,47 +19,56 @@ def run(cell, a_x, states, recurrent_kernel):
         cell: a `RecurrentCell` with `step_backward`.
         a_x: (T, B, G*H), the inputs' share of the pre-activations.
         states: tuple of S states (B, H) before the first step, h first.
-        recurrent_kernel: (H, G*H).
+        weights: `cell.recurrent_weights()`.
 
     Returns:
         h at every step (T, B, H), and the tuple of states after the last.
     """
-    T, S = ops.shape(a_x)[0], len(states)
+    T, S, W = ops.shape(a_x)[0], len(states), len(weights)
 
     # Keras's custom_gradient carries one output on every backend, so one tensor holds all:
     # h of every step, and under it the last step's other states, a row each.
     @ops.custom_gradient
-    def loop(a_x, recurrent_kernel, *states):
-        def forward(states, x):
-            states, cache = cell.step(x[0], states, recurrent_kernel)
-            return states, (*states, cache)
+    def loop(a_x, *weights_and_states):
+        weights, states = weights_and_states[:W], weights_and_states[W:]
 
-        _, (*after, caches) = scan(forward, tuple(states), (a_x,))
+        def forward(states, x):
+            states, cache = cell.step(x[0], states, weights)
+            return states, (*states, *cache)
+
+        _, kept = scan(forward, states, (a_x,))
+        after, cache = kept[:S], kept[S:]
         before = [ops.concatenate([s[None], a[:-1]]) for s, a in zip(states, after, strict=True)]
 
         def gradient(*args, upstream=None):
             upstream = args[-1] if upstream is None else upstream
             d_above, d_rest = upstream[:T], [upstream[T + k] for k in range(S - 1)]
-            transposed = ops.transpose(recurrent_kernel)  # once: a transposing product is slow
+            # once: a transposing product in every step is slow
+            transposed = [ops.transpose(w) if len(w.shape) == 2 else w for w in weights]
 
             def backward(d_states, x):
-                d_h, cache, *both = x
+                d_h, *kept = x
                 d_states = (d_states[0] + d_h, *d_states[1:])
-                d_states, da = cell.step_backward(d_states, cache, both[:S], both[S:], transposed)
+                d_states, da = cell.step_backward(
+                    d_states, kept[2 * S :], kept[:S], kept[S : 2 * S], transposed
+                )
                 return d_states, (da,)
 
             last = (ops.zeros_like(states[0]), *d_rest)
-            xs = (d_above, caches, *before, *after)
-            d_states, (da,) = scan(backward, last, xs, reverse=True)
-            H, GH = recurrent_kernel.shape
-            h_rows, da_rows = ops.reshape(before[0], (-1, H)), ops.reshape(da, (-1, GH))
-            return da, ops.matmul(ops.transpose(h_rows), da_rows), *d_states
+            d_states, (da,) = scan(backward, last, (d_above, *before, *after, *cache), reverse=True)
+            rows = [[_rows(x) for x in xs] for xs in ([da], cache, before)]
+            return da, *cell.recurrent_gradients(rows[0][0], *rows[1:]), *d_states
 
         return ops.concatenate([after[0], *(a[-1:] for a in after[1:])]), gradient
 
-    packed = loop(a_x, recurrent_kernel, *states)
+    packed = loop(a_x, *weights, *states)
     h = packed[:T]
     return h, (h[-1], *(packed[T + k] for k in range(S - 1)))
+
+
+def _rows(x):
+    """(T, B, N) -> (T * B, N)."""
+    return ops.reshape(x, (-1, x.shape[-1]))
 
 
 def gather_rows(kernel, ids):

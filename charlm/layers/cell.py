@@ -14,7 +14,11 @@ from charlm.layers import bptt
 
 
 class RecurrentCell(keras.layers.Layer, DropoutRNNCell):
-    """Weights and options of one recurrent step; a subclass gives `GATES`, `step` and the rest.
+    """Weights and options of one recurrent step; a subclass gives the equations.
+
+    A subclass says its `GATES` and `STATES`, has `step` and, if it can train without autodiff
+    through time, `step_backward`. Its constructor's options are `OPTIONS` and its own, in the order
+    of its `keras.layers` namesake if it has one.
 
     Args:
         units: H, the width of the state.
@@ -31,63 +35,57 @@ class RecurrentCell(keras.layers.Layer, DropoutRNNCell):
         ValueError: an option out of range.
     """
 
-    GATES: int  # G, the blocks of H columns in `kernel` and `recurrent_kernel`
-    STATES: int  # S, the number of state tensors (B, H); the first is the output
+    GATES: str  # a letter for each of the G blocks of H columns in `kernel`, in their order
+    STATES: str  # a letter for each of the S state tensors (B, H); the first is the output, h
+    OPTIONS = {  # noqa: RUF012 - never changed
+        "units": inspect.Parameter.empty,
+        "activation": "tanh",
+        "recurrent_activation": "sigmoid",
+        "use_bias": True,
+        "kernel_initializer": "glorot_uniform",
+        "recurrent_initializer": "orthogonal",
+        "bias_initializer": "zeros",
+        "kernel_regularizer": None,
+        "recurrent_regularizer": None,
+        "bias_regularizer": None,
+        "kernel_constraint": None,
+        "recurrent_constraint": None,
+        "bias_constraint": None,
+        "dropout": 0.0,
+        "recurrent_dropout": 0.0,
+        "seed": None,
+        "vocab_size": None,
+    }
 
-    def __init__(
-        self,
-        units,
-        activation="tanh",
-        recurrent_activation="sigmoid",
-        use_bias=True,
-        kernel_initializer="glorot_uniform",
-        recurrent_initializer="orthogonal",
-        bias_initializer="zeros",
-        kernel_regularizer=None,
-        recurrent_regularizer=None,
-        bias_regularizer=None,
-        kernel_constraint=None,
-        recurrent_constraint=None,
-        bias_constraint=None,
-        dropout=0.0,
-        recurrent_dropout=0.0,
-        seed=None,
-        vocab_size=None,
-        **kwargs,
-    ):
+    def __init_subclass__(cls, **kwargs):
+        super().__init_subclass__(**kwargs)
+        set_signature(cls, cls.OPTIONS)
+
+    def __init__(self, *args, **kwargs):
+        options, kwargs = bind(self, args, kwargs)
+        kwargs.pop("implementation", None)  # Keras's choice of a way to multiply; here is one
         super().__init__(**kwargs)
+        units, vocab_size = options["units"], options["vocab_size"]
         ok = isinstance(units, numbers.Integral) and units > 0
         _require(ok, "units", "a positive integer", units)
-        for name, rate in (("dropout", dropout), ("recurrent_dropout", recurrent_dropout)):
-            _require(0 <= rate <= 1, name, "from 0 to 1", rate)
+        for name in ("dropout", "recurrent_dropout"):
+            _require(0 <= options[name] <= 1, name, "from 0 to 1", options[name])
         ok = vocab_size is None or (isinstance(vocab_size, int) and vocab_size > 0)
         _require(ok, "vocab_size", "None or a positive integer", vocab_size)
+        for name, value in options.items():
+            setattr(self, name, _parsed(name, value))
         self.units = units = int(units)
-        self.activation = keras.activations.get(activation)
-        self.recurrent_activation = keras.activations.get(recurrent_activation)
-        self.use_bias = use_bias
-        self.kernel_initializer = keras.initializers.get(kernel_initializer)
-        self.recurrent_initializer = keras.initializers.get(recurrent_initializer)
-        self.bias_initializer = keras.initializers.get(bias_initializer)
-        self.kernel_regularizer = keras.regularizers.get(kernel_regularizer)
-        self.recurrent_regularizer = keras.regularizers.get(recurrent_regularizer)
-        self.bias_regularizer = keras.regularizers.get(bias_regularizer)
-        self.kernel_constraint = keras.constraints.get(kernel_constraint)
-        self.recurrent_constraint = keras.constraints.get(recurrent_constraint)
-        self.bias_constraint = keras.constraints.get(bias_constraint)
-        self.dropout = dropout
-        self.recurrent_dropout = recurrent_dropout
-        if recurrent_dropout:
-            self.dropout_mask_count = self.GATES  # as in Keras: then each gate has its own masks
-        self.seed = seed
-        self.seed_generator = keras.random.SeedGenerator(seed=seed)
-        self.vocab_size = vocab_size
-        self.state_size = [units] * self.STATES
+        if self.recurrent_dropout:
+            self.dropout_mask_count = len(self.GATES)  # as in Keras: each gate has its own masks
+        self.seed_generator = keras.random.SeedGenerator(seed=self.seed)
+        S = len(self.STATES)
+        self.state_size = units if S == 1 else [units] * S
         self.output_size = units
 
     def build(self, input_shape):
-        """Makes `kernel` (D, G*H), `recurrent_kernel` (H, G*H) and `bias` (G*H,)."""
-        D, H, GH = self.vocab_size or input_shape[-1], self.units, self.GATES * self.units
+        """Makes `kernel` (D, G*H), `recurrent_kernel` (H, G*H) and `bias`."""
+        D, H = self.vocab_size or input_shape[-1], self.units
+        GH = len(self.GATES) * H
         self.kernel = self.add_weight(
             name="kernel",
             shape=(D, GH),
@@ -106,32 +104,61 @@ class RecurrentCell(keras.layers.Layer, DropoutRNNCell):
         if self.use_bias:
             self.bias = self.add_weight(
                 name="bias",
-                shape=(GH,),
+                shape=self.bias_shape,
                 initializer=self.initial_bias,
                 regularizer=self.bias_regularizer,
                 constraint=self.bias_constraint,
             )
         super().build(input_shape)
 
-    def initial_bias(self, shape, dtype=None):
-        """The bias a cell starts with."""
-        return self.bias_initializer(shape, dtype=dtype)
+    @property
+    def bias_shape(self):
+        """(G*H,)."""
+        return (len(self.GATES) * self.units,)
 
-    def step(self, a_x, states, recurrent_kernel, masks=None):
+    def initial_bias(self, shape, dtype=None):
+        """The bias a cell starts with; the forget gate's is 1 with `unit_forget_bias`."""
+        if not getattr(self, "unit_forget_bias", False):
+            return self.bias_initializer(shape, dtype=dtype)
+        H, f = self.units, self.GATES.index("f")
+        before, after = f * H, (len(self.GATES) - f - 1) * H
+        parts = [self.bias_initializer((n,), dtype=dtype) for n in (before, after)]
+        return ops.concatenate([parts[0], ops.ones((H,), dtype=dtype), parts[1]])
+
+    def recurrent_weights(self):
+        """What `step` needs of the weights, as a tuple of tensors: (U,), U (H, G*H)."""
+        return (tensor(self.recurrent_kernel),)
+
+    def step(self, a_x, states, weights, masks=None):
         """One time step: the cell's equations.
 
         Args:
             a_x: (B, G*H), from `project`.
             states: tuple of S tensors (B, H), h first.
-            recurrent_kernel: (H, G*H).
-            masks: recurrent dropout, see `recur`.
+            weights: from `recurrent_weights`.
+            masks: recurrent dropout: None, or a list of one (B, H) for each gate.
 
         Returns:
-            The new states, and the values (B, ...) that `step_backward` needs, as one tensor.
+            The new states, and a tuple of the tensors (B, ...) that `step_backward` needs.
         """
         raise NotImplementedError(f"{type(self).__name__} has no step")
 
-    step_backward = None  # a cell that has one trains without autodiff through time
+    # (d_states, cache, before, after, transposed) -> d_states, da, for tanh and sigmoid:
+    #   d_states: dLoss/d(each state) (B, H), after the step, then before it
+    #   cache: what `step` returned. before, after: the states around the step
+    #   transposed: `recurrent_weights`, its matrices transposed
+    #   da: dLoss/da_x (B, G*H)
+    # A cell that has it trains without autodiff through time.
+    step_backward = None
+
+    def recurrent_gradients(self, da, cache, before):
+        """Gradients of `recurrent_weights`, summed over all steps at once: dU = sum h'^T da.
+
+        Args:
+            da: (N, G*H), N = T * B rows of all steps. cache, before: as in `step_backward`, in
+                rows too.
+        """
+        return (ops.matmul(ops.transpose(before[0]), da),)
 
     def project(self, inputs, masks=None):
         """The inputs' share of the pre-activations, x W + b, for any number of steps at once.
@@ -144,7 +171,7 @@ class RecurrentCell(keras.layers.Layer, DropoutRNNCell):
         Returns:
             (..., G*H).
         """
-        kernel, bias = tensor(self.kernel), self._bias()
+        kernel, bias = tensor(self.kernel), self.input_bias()
         if self.vocab_size and masks is None:
             ids = inputs[..., 0]  # the bias goes to the rows before they are gathered: D < B * T
             return bptt.gather_rows(kernel if bias is None else kernel + bias, ids)
@@ -161,14 +188,15 @@ class RecurrentCell(keras.layers.Layer, DropoutRNNCell):
         kept = ops.take_along_axis(mask + ops.zeros_like(inputs, dtype=mask.dtype), inputs, axis=-1)
         return bptt.gather_rows(kernel, inputs[..., 0]) * kept
 
-    def _bias(self):
+    def input_bias(self):
+        """The bias that is added to x W, (G*H,), or None."""
         return None if self.bias is None else tensor(self.bias)
 
-    def recur(self, h, recurrent_kernel, masks=None):
+    def recur(self, h, U, masks=None):
         """h U, where each gate may see its own part of h: (B, H), (H, n*H) -> (B, n*H)."""
         if masks is None:
-            return ops.matmul(h, recurrent_kernel)
-        kernels = ops.split(recurrent_kernel, len(masks), axis=-1)
+            return ops.matmul(h, U)
+        kernels = ops.split(U, len(masks), axis=-1)
         parts = [ops.matmul(h * m, k) for m, k in zip(masks, kernels, strict=True)]
         return ops.concatenate(parts, axis=-1)
 
@@ -193,20 +221,22 @@ class RecurrentCell(keras.layers.Layer, DropoutRNNCell):
         """One step on its own: (B, D) or ids (B,) or (B, 1), states -> h, states."""
         if self.vocab_size and len(inputs.shape) == 1:
             inputs = inputs[:, None]
+        nested = isinstance(states, (list, tuple))
+        states = tuple(states) if nested else (states,)
         masks = self.input_masks(inputs, training)
         drop_h = self.recurrent_masks(states[0], training)
-        U = tensor(self.recurrent_kernel)
-        states, _ = self.step(self.project(inputs, masks), tuple(states), U, drop_h)
-        return states[0], list(states)
+        a_x = self.project(inputs, masks)
+        states, _ = self.step(a_x, states, self.recurrent_weights(), drop_h)
+        return states[0], list(states) if nested else states[0]
 
     def get_initial_state(self, batch_size=None):
         """Zeros, S of (B, H)."""
-        return [ops.zeros((batch_size, H), self.compute_dtype) for H in self.state_size]
+        return [ops.zeros((batch_size, self.units), self.compute_dtype) for _ in self.STATES]
 
     def get_config(self):
         config = super().get_config()
-        for name in option_names(type(self)):
-            config[name] = _serialize(name, getattr(self, name))
+        for name in type(self).OPTIONS:
+            config[name] = _serialized(name, getattr(self, name))
         return config
 
 
@@ -215,20 +245,48 @@ def tensor(variable):
     return ops.copy(ops.convert_to_tensor(variable))
 
 
-def option_names(cell):
-    """Names of a cell's own options, in the order of its constructor and its bases'."""
-    names = {}
-    for base in (cell, RecurrentCell):
-        for p in inspect.signature(base.__init__).parameters.values():
-            if p.kind is p.POSITIONAL_OR_KEYWORD and p.name != "self":
-                names[p.name] = None
-    return tuple(names)
+def without(options, name):
+    """`options` less one."""
+    return {k: v for k, v in options.items() if k != name}
 
 
-def _serialize(name, value):
-    for suffix in ("activation", "initializer", "regularizer", "constraint"):
-        if name.endswith(suffix):
-            return getattr(keras, f"{suffix}s").serialize(value)
+def set_signature(cls, options):
+    """Gives a class its constructor: `options` {name: default}, in its Keras namesake's order."""
+    namesake = getattr(keras.layers, cls.__name__, None)
+    order = list(inspect.signature(namesake).parameters) if namesake else []
+    names = [n for n in order if n in options] + [n for n in options if n not in order]
+    kind = inspect.Parameter
+    parameters = [kind(n, kind.POSITIONAL_OR_KEYWORD, default=options[n]) for n in names]
+    cls._signature = inspect.Signature([*parameters, kind("kwargs", kind.VAR_KEYWORD)])
+    if "__init__" not in vars(cls):
+        cls.__signature__ = cls._signature
+
+
+def bind(instance, args, kwargs):
+    """The options of a call to the constructor, defaults filled in, and Keras's other arguments."""
+    try:
+        bound = instance._signature.bind(*args, **kwargs)
+    except TypeError as error:
+        raise TypeError(f"{type(instance).__name__}: {error}") from None
+    bound.apply_defaults()
+    rest = bound.arguments.pop("kwargs")
+    return bound.arguments, rest
+
+
+KINDS = ("activation", "initializer", "regularizer", "constraint")  # of objects among the options
+
+
+def _parsed(name, value):
+    for kind in KINDS:
+        if name.endswith(kind):
+            return getattr(keras, f"{kind}s").get(value)
+    return value
+
+
+def _serialized(name, value):
+    for kind in KINDS:
+        if name.endswith(kind):
+            return getattr(keras, f"{kind}s").serialize(value)
     return value
 
 

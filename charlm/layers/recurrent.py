@@ -4,11 +4,13 @@
 use) and replaces its loop.
 """
 
+import re
+
 import keras
 from keras import ops
 
 from charlm.layers import bptt
-from charlm.layers.cell import RecurrentCell, option_names, tensor
+from charlm.layers.cell import RecurrentCell, bind, set_signature
 from charlm.layers.loops import scan
 
 
@@ -23,27 +25,36 @@ class Recurrent(keras.layers.RNN):
     """
 
     CELL: type[RecurrentCell]
+    OPTIONS = {  # noqa: RUF012 - never changed; beside those of the cell
+        "activity_regularizer": None,
+        "return_sequences": False,
+        "return_state": False,
+        "go_backwards": False,
+        "stateful": False,
+        "unroll": False,
+        "use_cudnn": "auto",
+    }
 
     def __init_subclass__(cls, **kwargs):
         super().__init_subclass__(**kwargs)
-        for name in option_names(cls.CELL):  # layer.units is layer.cell.units, and so on
+        set_signature(cls, cls.CELL.OPTIONS | cls.OPTIONS)
+        for name in cls.CELL.OPTIONS:  # layer.units is layer.cell.units, and so on
             setattr(cls, name, property(lambda self, name=name: getattr(self.cell, name)))
 
-    def __init__(self, options, use_cudnn="auto", **kwargs):
+    def __init__(self, *args, **kwargs):
+        options, kwargs = bind(self, args, kwargs)
+        use_cudnn = options.pop("use_cudnn", "auto")
         if use_cudnn not in ("auto", False):
             raise ValueError(
                 "Expected use_cudnn='auto' or False: this layer is written by hand and never runs "
                 f"cuDNN; keras.layers has one that does. Received: use_cudnn={use_cudnn!r}"
             )
         kwargs.pop("implementation", None)  # Keras 2's, accepted and ignored as there
-        names = option_names(self.CELL)
+        own = {name: options.pop(name) for name in self.CELL.OPTIONS}
         shared = {k: kwargs[k] for k in ("dtype", "trainable") if k in kwargs}
-        cell = self.CELL(
-            **{k: v for k, v in options.items() if k in names},
-            **shared,
-            name=keras_name(self.CELL),
+        super().__init__(
+            self.CELL(**own, **shared, name=keras_name(self.CELL)), **options, **kwargs
         )
-        super().__init__(cell, **{k: v for k, v in options.items() if k not in names}, **kwargs)
         self.use_cudnn = use_cudnn
         self.input_spec = keras.layers.InputSpec(ndim=2 if self.vocab_size else 3)
 
@@ -72,13 +83,13 @@ class Recurrent(keras.layers.RNN):
         drop_h = cell.recurrent_masks(states[0], training)
         x = ops.swapaxes(sequences, 0, 1)  # (T, B, D); a mask (B, D) holds for every t
         a_x = cell.project(x, masks)  # (T, B, G*H)
-        U = tensor(cell.recurrent_kernel)
+        weights = cell.recurrent_weights()
         if self.backward_pass(mask is not None, training) == "hand-derived":
-            outputs, states = bptt.run(cell, a_x, states, U)
+            outputs, states = bptt.run(cell, a_x, states, weights)
         elif mask is None:
-            outputs, states = self._autodiff(a_x, states, U, drop_h)
+            outputs, states = self._autodiff(a_x, states, weights, drop_h)
         else:
-            outputs, states = self._masked(a_x, states, U, drop_h, mask)
+            outputs, states = self._masked(a_x, states, weights, drop_h, mask)
         return outputs[-1], ops.swapaxes(outputs, 0, 1), list(states)
 
     def backward_pass(self, masked=False, training=True):
@@ -90,20 +101,23 @@ class Recurrent(keras.layers.RNN):
         """
         cell = self.cell
         own = (keras.activations.tanh, keras.activations.sigmoid)
-        plain = (cell.activation, cell.recurrent_activation) == own
+        found = [
+            getattr(cell, n) for n in ("activation", "recurrent_activation") if n in cell.OPTIONS
+        ]
+        plain = all(a is b for a, b in zip(found, own, strict=False))
         dropped = training and 0 < cell.recurrent_dropout < 1
         by_hand = training and plain and not (dropped or masked or self.unroll)
         return "hand-derived" if by_hand and cell.step_backward else "autodiff"
 
-    def _autodiff(self, a_x, states, U, drop_h):
+    def _autodiff(self, a_x, states, weights, drop_h):
         def step(states, x):
-            states, _ = self.cell.step(x[0], states, U, drop_h)
+            states, _ = self.cell.step(x[0], states, weights, drop_h)
             return states, (states[0],)
 
         states, (outputs,) = scan(step, states, (a_x,), unroll=self.unroll)
         return outputs, states
 
-    def _masked(self, a_x, states, U, drop_h, mask):
+    def _masked(self, a_x, states, weights, drop_h, mask):
         """A masked step leaves the states alone; its output is the one before, or zeros.
 
         What stands before the first output differs between Keras's own loops: h in JAX's scan,
@@ -113,7 +127,7 @@ class Recurrent(keras.layers.RNN):
         def step(carry, x):
             a_x, keep = x
             (before, *states) = carry
-            after, _ = self.cell.step(a_x, tuple(states), U, drop_h)
+            after, _ = self.cell.step(a_x, tuple(states), weights, drop_h)
             states = tuple(ops.where(keep, a, s) for a, s in zip(after, states, strict=True))
             shown = ops.zeros_like(before) if self.zero_output_for_mask else before
             output = ops.where(keep, after[0], shown)
@@ -130,11 +144,11 @@ class Recurrent(keras.layers.RNN):
     def get_config(self):
         config = super().get_config()
         del config["cell"]
-        regularizer = keras.regularizers.serialize(self.activity_regularizer)
-        config["activity_regularizer"] = regularizer
-        config["use_cudnn"] = self.use_cudnn
+        config["activity_regularizer"] = keras.regularizers.serialize(self.activity_regularizer)
+        if "use_cudnn" in self.OPTIONS:
+            config["use_cudnn"] = self.use_cudnn
         cell = self.cell.get_config()
-        return config | {name: cell[name] for name in option_names(self.CELL)}
+        return config | {name: cell[name] for name in self.CELL.OPTIONS}
 
     @classmethod
     def from_config(cls, config):
@@ -142,5 +156,5 @@ class Recurrent(keras.layers.RNN):
 
 
 def keras_name(cls):
-    """The name Keras's own cells have, for example `lstm_cell`."""
-    return cls.__name__.removesuffix("Cell").lower() + "_cell"
+    """A class's name as Keras writes it, for example `lstm_cell`, `simple_rnn_cell`."""
+    return re.sub(r"(?<=[a-z])(?=[A-Z])|(?<=[A-Z])(?=[A-Z][a-z])", "_", cls.__name__).lower()

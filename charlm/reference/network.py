@@ -1,39 +1,52 @@
-"""A trained network in NumPy, stepped one character at a time: no TensorFlow, quick to start."""
+"""The network of `charlm.model` in NumPy: stepped to draw text, forward and backward to train."""
+
+import inspect
 
 import numpy as np
 
+from charlm import reference
+from charlm.config import ModelConfig
 from charlm.errors import InputError
-from charlm.reference import lstm
+from charlm.reference import through_time
+from charlm.reference.activations import ACTIVATIONS
 
 
 class Network:
-    """The network of `charlm.model.build`, from its weights.
+    """A network from its weights.
 
     Args:
         weights: {path: array}, as `charlm.model.weights` gives and weight files hold.
-        vocab_size: V.
+        vocab_size: V. config: sizes and options.
+        dtype: float32, or float64 to check gradients.
 
     Raises:
         InputError: weights that are not those of such a network.
     """
 
-    def __init__(self, weights: dict[str, np.ndarray], vocab_size: int):
-        self.layers = []
-        width = vocab_size
-        while not self.layers or f"{_layer(len(self.layers))}/0" in weights:
-            path = _layer(len(self.layers))
-            H = weights[f"{path}/1"].shape[0] if f"{path}/1" in weights else 0
-            shapes = [(width, 4 * H), (H, 4 * H), (4 * H,)]
-            self.layers.append(_arrays(weights, path, shapes))
-            width = H
-        self.dense = _arrays(weights, "layers/dense/vars", [(width, vocab_size), (vocab_size,)])
-        W, U, b = self.layers[0]
-        self.layers[0] = (W + b, U, None)  # ids read rows, so the bias can be in them for good
+    def __init__(
+        self, weights: dict[str, np.ndarray], vocab_size: int, config: ModelConfig, dtype=np.float32
+    ):
+        self.config, self.cell = config, reference.cell(config.family)
+        self.options = options(config)
+        self.weights = {
+            path: _checked(weights, path, shape, dtype)
+            for path, shape in shapes(config, vocab_size).items()
+        }
+        layers = [
+            tuple(self.weights[f"{layer_path(config, k)}/{n}"] for n in range(3))
+            for k in range(config.layers)
+        ]
+        self.layers = layers
+        self.dense = self.weights[f"{DENSE}/0"], self.weights[f"{DENSE}/1"]
+        # To step: an id reads a row, so the first layer's bias can be in the rows for good.
+        self._steps = [(W, *through_time.parts((W, U, b))) for W, U, b in layers]
+        W, b, recurrent = self._steps[0]
+        self._steps[0] = (W + b, None, recurrent)
 
     def initial_states(self, batch_size: int):
-        """Zeros: for each layer (h, c), each (B, H)."""
+        """Zeros: for each layer S of (B, H)."""
         return [
-            tuple(np.zeros((batch_size, U.shape[0]), np.float32) for _ in "hc")
+            tuple(np.zeros((batch_size, U.shape[0]), U.dtype) for _ in self.cell.STATES)
             for _, U, _ in self.layers
         ]
 
@@ -41,24 +54,132 @@ class Network:
         """One character on: ids (B,), states -> logits of the next (B, V), states."""
         after = []
         x = None
-        for (W, U, b), before in zip(self.layers, states, strict=True):
+        for (W, b, recurrent), before in zip(self._steps, states, strict=True):
             a_x = W[ids] if x is None else x @ W + b
-            after.append(lstm.step(a_x, before, U))
-            x = after[-1][0]
+            new, _ = self.cell.step(a_x, before, recurrent, **self.options)
+            after.append(new)
+            x = new[0] if x is None or self.config.skip == "none" else x + new[0]
         kernel, bias = self.dense
         return x @ kernel + bias, after
 
+    def forward(self, ids, states):
+        """Ids (B, T), states -> logits (B, T, V), states after, and the cache for `backward`."""
+        x, after, caches = ids, [], []
+        for k, (weights, before) in enumerate(zip(self.layers, states, strict=True)):
+            h, new, cache = through_time.forward(self.cell, x, before, weights, **self.options)
+            after.append(new)
+            caches.append(cache)
+            x = h if k == 0 or self.config.skip == "none" else x + h
+        kernel, bias = self.dense
+        return x @ kernel + bias, after, (x, caches)
 
-def _layer(k):
-    return f"layers/lstm{f'_{k}' if k else ''}/cell/vars"
+    def backward(self, d_logits, cache):
+        """Gradients of a loss by the weights, from those by the logits (B, T, V).
+
+        Returns:
+            {path: gradient}, and for each layer the whole dLoss/d(states after step t) for every
+            t, S of (B, H). The states before the first step are taken as given.
+        """
+        x, caches = cache
+        kernel, _ = self.dense
+        rows = d_logits.reshape(-1, d_logits.shape[-1])
+        found = {
+            f"{DENSE}/0": x.reshape(len(rows), -1).T @ rows,
+            f"{DENSE}/1": rows.sum(axis=0),
+        }
+        dx, flows = d_logits @ kernel.T, []
+        for k in reversed(range(len(caches))):
+            W, U, bias = self.layers[k]
+            none = tuple(np.zeros((len(dx), U.shape[0]), U.dtype) for _ in self.cell.STATES)
+            below, _, gradients, flow = through_time.backward(
+                self.cell, dx, none, caches[k], (W, U, bias), **self.options
+            )
+            for n, gradient in enumerate(gradients):
+                found[f"{layer_path(self.config, k)}/{n}"] = gradient
+            flows.insert(0, flow)
+            dx = below if k == 0 or self.config.skip == "none" else below + dx
+        return found, flows
 
 
-def _arrays(weights, path, shapes):
-    found = []
-    for k, shape in enumerate(shapes):
-        value = weights.get(f"{path}/{k}")
-        if value is None or value.shape != shape:
-            what = "none" if value is None else value.shape
-            raise InputError(f"expected weights {path}/{k} of shape {shape}, found {what}")
-        found.append(np.asarray(value, np.float32))
+DENSE = "layers/dense/vars"
+
+
+def layer_path(config: ModelConfig, k: int) -> str:
+    """Where layer k's weights are in a file."""
+    return f"layers/{reference.cell(config.family).LAYER}{f'_{k}' if k else ''}/cell/vars"
+
+
+def shapes(config: ModelConfig, vocab_size: int) -> dict[str, tuple[int, ...]]:
+    """{path: shape} of all weights of a network."""
+    V, H = vocab_size, config.units
+    GH = len(reference.cell(config.family).GATES) * H
+    two_rows = options(config).get("reset_after", False)
+    found = {}
+    for k in range(config.layers):
+        path = layer_path(config, k)
+        found[f"{path}/0"] = (H if k else V, GH)
+        found[f"{path}/1"] = (H, GH)
+        found[f"{path}/2"] = (2, GH) if two_rows else (GH,)
+    return found | {f"{DENSE}/0": (H, V), f"{DENSE}/1": (V,)}
+
+
+def options(config: ModelConfig) -> dict:
+    """What the settings say of a cell's `step`."""
+    given = {
+        "activation": ACTIVATIONS[config.activation],
+        "recurrent_activation": ACTIVATIONS[config.recurrent_activation],
+        "reset_after": config.reset == "after",
+    }
+    known = inspect.signature(reference.cell(config.family).step).parameters
+    return {name: value for name, value in given.items() if name in known}
+
+
+def initial_weights(
+    config: ModelConfig, vocab_size: int, rng: np.random.Generator, dtype=np.float32
+) -> dict[str, np.ndarray]:
+    """First weights, drawn as Keras draws them: {path: array}.
+
+    Kernels are uniform (Glorot and Bengio 2010, equation 16), recurrent kernels as the settings
+    say, biases 0 but for the forget gate's.
+    """
+    found = {}
+    gates = reference.cell(config.family).GATES
+    for path, shape in shapes(config, vocab_size).items():
+        value = np.zeros(shape)
+        if path.endswith("cell/vars/2"):
+            if "f" in gates:
+                at = gates.index("f") * config.units
+                value[at : at + config.units] = config.forget_bias
+        elif path.endswith("cell/vars/1"):
+            value = _INITIALIZERS[config.recurrent_initializer](shape, rng)
+        elif len(shape) == 2:
+            value = _glorot_uniform(shape, rng)
+        found[path] = value.astype(dtype)
     return found
+
+
+def _glorot_uniform(shape, rng):
+    limit = np.sqrt(6 / sum(shape))
+    return rng.uniform(-limit, limit, shape)
+
+
+def _orthogonal(shape, rng):
+    """Rows of a random rotation (Saxe, McClelland and Ganguli 2014, section 3)."""
+    rows, columns = shape
+    q, r = np.linalg.qr(rng.normal(size=(columns, rows)))
+    return (q * np.sign(np.diag(r))).T
+
+
+_INITIALIZERS = {
+    "orthogonal": _orthogonal,
+    "glorot_uniform": _glorot_uniform,
+    "identity": lambda shape, rng: np.eye(*shape),
+}
+
+
+def _checked(weights, path, shape, dtype):
+    value = weights.get(path)
+    if value is None or value.shape != shape:
+        what = "none" if value is None else value.shape
+        raise InputError(f"expected weights {path} of shape {shape}, found {what}")
+    return np.asarray(value, dtype)

@@ -1,0 +1,122 @@
+"""GRU: the gated recurrent unit, which keeps all it remembers in its output.
+
+For input x and previous output h' (all rows of a batch):
+
+    z = sigmoid(x W_z + b_z + h' U_z + d_z)            update gate: how much of the old stays
+    r = sigmoid(x W_r + b_r + h' U_r + d_r)            reset gate: how much of the old is seen
+    g =    tanh(x W_g + b_g + r * (h' U_g + d_g))      candidate
+    h = z * h' + (1 - z) * g                           output
+
+W = [W_z W_r W_g] is `kernel` (D, 3H), U likewise `recurrent_kernel` (H, 3H), and `bias` (2, 3H) has
+b and d as rows, in the order and the shapes of `keras.layers.GRU` (which calls g "h").
+
+That is `reset_after=True`: the reset gate acts after the product, so that all of h' U is one
+product. The first publication has it before; then there is no d, and `bias` is b (3H,):
+
+    g = tanh(x W_g + b_g + (r * h') U_g)
+
+Source: Cho et al. 2014, "Learning Phrase Representations using RNN Encoder-Decoder for Statistical
+Machine Translation", section 2.3: version 1 (arXiv 1406.1078v1) resets after, as cuDNN does, the
+published version before.
+"""
+
+import keras
+from keras import ops
+
+from charlm.layers.cell import RecurrentCell, tensor
+from charlm.layers.recurrent import Recurrent
+
+
+@keras.saving.register_keras_serializable(package="charlm")
+class GRUCell(RecurrentCell):
+    """One step of a GRU. Takes the place of `keras.layers.GRUCell`.
+
+    Args:
+        units: H.
+        reset_after: whether the reset gate acts after the recurrent product or before it.
+        Others: see `RecurrentCell`.
+
+    >>> h, _ = GRUCell(4)(ops.ones((2, 3)), [ops.zeros((2, 4))])
+    >>> h.shape == (2, 4)
+    True
+    """
+
+    GATES, STATES = "zrg", "h"
+    OPTIONS = RecurrentCell.OPTIONS | {"reset_after": True}
+
+    @property
+    def bias_shape(self):
+        """(2, 3H) with `reset_after`, else (3H,)."""
+        H = self.units
+        return (2, 3 * H) if self.reset_after else (3 * H,)
+
+    def input_bias(self):
+        bias = super().input_bias()
+        return bias[0] if self.reset_after and bias is not None else bias
+
+    def recurrent_weights(self):
+        """(U,) and d (3H,) if there is a bias; or, to reset before, (U_zr (H, 2H), U_g (H, H))."""
+        (U,) = super().recurrent_weights()
+        if not self.reset_after:
+            return U[:, : 2 * self.units], U[:, 2 * self.units :]
+        return (U,) if self.bias is None else (U, tensor(self.bias)[1])
+
+    def step(self, a_x, states, weights, masks=None):
+        (h_prev,) = states
+        a_z, a_r, a_g = ops.split(a_x, 3, axis=-1)
+        if self.reset_after:
+            U, *d = weights
+            a_h = self.recur(h_prev, U, masks)  # (B, 3H)
+            u_z, u_r, u_g = ops.split(a_h + d[0] if d else a_h, 3, axis=-1)
+            z = self.recurrent_activation(a_z + u_z)
+            r = self.recurrent_activation(a_r + u_r)
+            g = self.activation(a_g + r * u_g)
+            cache = (z, r, g, u_g)
+        else:
+            U_zr, U_g = weights
+            u_z, u_r = ops.split(self.recur(h_prev, U_zr, masks and masks[:2]), 2, axis=-1)
+            z = self.recurrent_activation(a_z + u_z)
+            r = self.recurrent_activation(a_r + u_r)
+            g = self.activation(a_g + self.recur(r * h_prev, U_g, masks and masks[2:]))
+            cache = (z, r, g)
+        h = z * h_prev + (1 - z) * g
+        return (h,), (ops.concatenate(cache, axis=-1),)
+
+    def step_backward(self, d_states, cache, before, after, transposed):
+        """s = sigmoid(a) has the slope s (1 - s), t = tanh(a) has 1 - t^2."""
+        (dh,), (h_prev,), (cache,) = d_states, before, cache
+        z, r, g, *u_g = ops.split(cache, 4 if self.reset_after else 3, axis=-1)
+        da_z = dh * (h_prev - g) * z * (1 - z)
+        da_g = dh * (1 - z) * (1 - g * g)
+        if self.reset_after:
+            da_r = da_g * u_g[0] * r * (1 - r)
+            da_h = ops.concatenate([da_z, da_r, da_g * r], axis=-1)
+            dh_prev = dh * z + ops.matmul(da_h, transposed[0])
+        else:
+            U_zr_t, U_g_t = transposed
+            d_rh = ops.matmul(da_g, U_g_t)
+            da_r = d_rh * h_prev * r * (1 - r)
+            da_zr = ops.concatenate([da_z, da_r], axis=-1)
+            dh_prev = dh * z + d_rh * r + ops.matmul(da_zr, U_zr_t)
+        return (dh_prev,), ops.concatenate([da_z, da_r, da_g], axis=-1)
+
+    def recurrent_gradients(self, da, cache, before):
+        H, (cache,), (h_prev,) = self.units, cache, before
+        r, da_zr, da_g = cache[:, H : 2 * H], da[:, : 2 * H], da[:, 2 * H :]
+        h_t = ops.transpose(h_prev)
+        if not self.reset_after:
+            return ops.matmul(h_t, da_zr), ops.matmul(ops.transpose(r * h_prev), da_g)
+        da_h = ops.concatenate([da_zr, da_g * r], axis=-1)
+        dU = ops.matmul(h_t, da_h)
+        return (dU,) if self.bias is None else (dU, ops.sum(da_h, axis=0))
+
+
+@keras.saving.register_keras_serializable(package="charlm")
+class GRU(Recurrent):
+    """A GRU over time. Takes the place of `keras.layers.GRU` in any model.
+
+    >>> GRU(4, return_sequences=True)(ops.ones((2, 5, 3))).shape == (2, 5, 4)
+    True
+    """
+
+    CELL = GRUCell

@@ -1,0 +1,73 @@
+"""An LSTM with coupled gates in NumPy. What it is, and its source: `charlm.layers.coupled`."""
+
+import numpy as np
+
+from charlm.reference.activations import SIGMOID, TANH
+
+GATES, STATES = "fgo", "hc"
+LAYER, KERAS = "coupled_lstm", None
+
+
+def step(a_x, states, weights, activation=TANH, recurrent_activation=SIGMOID):
+    """One time step.
+
+    Args:
+        a_x: (B, 3H), x W + b.
+        states: (h, c) before the step, each (B, H).
+        weights: (U,), U (H, 3H), blocks f, g, o.
+
+    Returns:
+        (h, c) after the step, and the cache that `step_backward` needs.
+    """
+    (h_prev, c_prev), (U,) = states, weights
+    a_f, a_g, a_o = np.split(a_x + h_prev @ U, 3, axis=-1)
+    f = recurrent_activation(a_f)
+    g = activation(a_g)
+    o = recurrent_activation(a_o)
+    c = f * c_prev + (1 - f) * g
+    s = activation(c)
+    h = o * s
+    return (h, c), (h_prev, c_prev, f, g, o, s)
+
+
+def step_backward(d_states, cache, weights, activation=TANH, recurrent_activation=SIGMOID):
+    """The same step, last line first: each line is the derivative of the equation beside it.
+
+    Args:
+        d_states: (dh, dc), dLoss/d(h, c) after the step, each (B, H).
+
+    Returns:
+        (dh, dc) before the step; da = dLoss/da_x (B, 3H); (dU,).
+    """
+    (dh, dc), (U,) = d_states, weights
+    h_prev, c_prev, f, g, o, s = cache
+    do = dh * s  # h = o * s
+    ds = dh * o
+    dc = dc + ds * activation.slope(s)  # s = tanh(c); c is also the next step's c'
+    df = dc * (c_prev - g)  # c = f * c' + (1 - f) * g
+    dc_prev = dc * f
+    dg = dc * (1 - f)
+    da_f = df * recurrent_activation.slope(f)  # f = sigmoid(a_f)
+    da_g = dg * activation.slope(g)  # g = tanh(a_g)
+    da_o = do * recurrent_activation.slope(o)  # o = sigmoid(a_o)
+    da = np.concatenate([da_f, da_g, da_o], axis=-1)
+    dU = h_prev.T @ da  # a = a_x + h' U
+    dh_prev = da @ U.T
+    return (dh_prev, dc_prev), da, (dU,)
+
+
+def as_lstm(weights):
+    """The same layer as an LSTM: 1 - sigmoid(a) = sigmoid(-a), so a_i is -a_f.
+
+    Args:
+        weights: kernel, recurrent kernel, bias, each (..., 3H).
+
+    Returns:
+        The LSTM's, each (..., 4H).
+    """
+
+    def widened(w):
+        f, g, o = np.split(w, 3, axis=-1)
+        return np.concatenate([-f, f, g, o], axis=-1)
+
+    return tuple(map(widened, weights))

@@ -1,0 +1,73 @@
+"""A GRU in NumPy. What it is, and its sources: `charlm.layers.gru`."""
+
+import numpy as np
+
+from charlm.reference.activations import SIGMOID, TANH
+
+GATES, STATES = "zrg", "h"
+LAYER, KERAS = "gru", "GRU"
+
+
+def step(a_x, states, weights, activation=TANH, recurrent_activation=SIGMOID, reset_after=True):
+    """One time step.
+
+    Args:
+        a_x: (B, 3H), x W + b.
+        states: (h,) before the step, (B, H).
+        weights: (U,) or, with a bias after the product, (U, d); U (H, 3H), blocks z, r, g; d (3H,).
+
+    Returns:
+        (h,) after the step, and the cache that `step_backward` needs.
+    """
+    (h_prev,), (U, *d) = states, weights
+    a_z, a_r, a_g = np.split(a_x, 3, axis=-1)
+    if reset_after:
+        u_z, u_r, u_g = np.split(h_prev @ U + (d[0] if d else 0), 3, axis=-1)
+        z = recurrent_activation(a_z + u_z)
+        r = recurrent_activation(a_r + u_r)
+        q = u_g  # what is reset
+        g = activation(a_g + r * q)
+    else:
+        U_z, U_r, U_g = np.split(U, 3, axis=-1)
+        z = recurrent_activation(a_z + h_prev @ U_z)
+        r = recurrent_activation(a_r + h_prev @ U_r)
+        q = h_prev
+        g = activation(a_g + (r * q) @ U_g)
+    h = z * h_prev + (1 - z) * g
+    return (h,), (h_prev, z, r, g, q)
+
+
+def step_backward(
+    d_states, cache, weights, activation=TANH, recurrent_activation=SIGMOID, reset_after=True
+):
+    """The same step, last line first: each line is the derivative of the equation beside it.
+
+    Args:
+        d_states: (dh,), dLoss/dh after the step, (B, H).
+
+    Returns:
+        (dh,) before the step; da = dLoss/da_x (B, 3H); (dU,) or (dU, dd).
+    """
+    (dh,), (U, *d) = d_states, weights
+    h_prev, z, r, g, q = cache
+    dz = dh * (h_prev - g)  # h = z * h' + (1 - z) * g
+    dg = dh * (1 - z)
+    dh_prev = dh * z
+    da_g = dg * activation.slope(g)  # g = tanh(a_g)
+    da_z = dz * recurrent_activation.slope(z)  # z = sigmoid(a_z)
+    if reset_after:
+        dr = da_g * q  # a_g = x W_g + b_g + r * (h' U_g + d_g)
+        du_g = da_g * r
+        da_r = dr * recurrent_activation.slope(r)  # r = sigmoid(a_r)
+        du = np.concatenate([da_z, da_r, du_g], axis=-1)
+        dh_prev = dh_prev + du @ U.T  # u = h' U + d
+        d_weights = (h_prev.T @ du, *([du.sum(axis=0)] if d else []))
+    else:
+        U_z, U_r, U_g = np.split(U, 3, axis=-1)
+        drq = da_g @ U_g.T  # a_g = x W_g + b_g + (r * h') U_g
+        dr = drq * q
+        dh_prev = dh_prev + drq * r
+        da_r = dr * recurrent_activation.slope(r)  # r = sigmoid(a_r)
+        dh_prev = dh_prev + da_z @ U_z.T + da_r @ U_r.T  # a_z = x W_z + b_z + h' U_z, a_r likewise
+        d_weights = (np.concatenate([h_prev.T @ da_z, h_prev.T @ da_r, (r * q).T @ da_g], axis=-1),)
+    return (dh_prev,), np.concatenate([da_z, da_r, da_g], axis=-1), d_weights

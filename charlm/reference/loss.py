@@ -1,0 +1,21 @@
+"""Softmax cross-entropy in NumPy."""
+
+import numpy as np
+
+
+def softmax_cross_entropy(logits, targets):
+    """The mean of -log softmax(logits)[target], in nats, and its gradient by the logits.
+
+    Args:
+        logits: (..., V). targets: integers (...).
+
+    Returns:
+        The loss, and (softmax(logits) - one_hot(targets)) / n, (..., V), n the number of targets.
+    """
+    below = logits - logits.max(axis=-1, keepdims=True)  # at most 0: no overflow
+    log_p = below - np.log(np.exp(below).sum(axis=-1, keepdims=True))
+    at = targets[..., None]
+    loss = -np.take_along_axis(log_p, at, axis=-1).mean(dtype=np.float64)
+    d_logits = np.exp(log_p)
+    np.put_along_axis(d_logits, at, np.take_along_axis(d_logits, at, axis=-1) - 1, axis=-1)
+    return float(loss), d_logits / targets.size

@@ -1,0 +1,78 @@
+"""A cell over time, forward and backward: back-propagation through time, with plain loops.
+
+Source: Werbos 1990, "Backpropagation Through Time: What It Does and How to Do It".
+"""
+
+import numpy as np
+
+
+def forward(cell, x, states, weights, **options):
+    """All time steps of one layer.
+
+    Args:
+        cell: a cell's module.
+        x: (B, T, D), or integer ids (B, T), each standing for a one-hot vector (D,).
+        states: before the first step, S of (B, H).
+        weights: (kernel (D, G*H), recurrent_kernel (H, G*H), bias or None); a bias of two rows
+            (2, G*H) is one added to x W and one to h' U.
+        options: of the cell's `step`.
+
+    Returns:
+        h (B, T, H); the states after the last step; the cache that `backward` needs.
+    """
+    W, _, bias = weights
+    b, recurrent = parts(weights)
+    a_x = W[x] if x.ndim == 2 else x @ W
+    if bias is not None:
+        a_x = a_x + b  # (B, T, G*H)
+    hs, caches = [], []
+    for t in range(x.shape[1]):
+        states, cache = cell.step(a_x[:, t], states, recurrent, **options)
+        hs.append(states[0])
+        caches.append(cache)
+    return np.stack(hs, axis=1), states, (x, caches)
+
+
+def backward(cell, dh, d_states, cache, weights, **options):
+    """Gradients of a loss by all that `forward` was given.
+
+    Args:
+        dh: dLoss/dh (B, T, H) from above, without what flows back through time.
+        d_states: dLoss/d(states after the last step), S of (B, H).
+        cache: from `forward`.
+
+    Returns:
+        dx (B, T, D), None for ids; d_states before the first step; gradients of the weights, as
+        `weights` is; and the whole dLoss/d(states after step t), S of (B, H), for every t.
+    """
+    W, _, bias = weights
+    _, recurrent = parts(weights)
+    x, caches = cache
+    da = [None] * len(caches)
+    flow = [None] * len(caches)
+    sums = tuple(np.zeros_like(w) for w in recurrent)
+    for t in reversed(range(len(caches))):
+        d_states = (d_states[0] + dh[:, t], *d_states[1:])
+        flow[t] = d_states
+        d_states, da[t], d_w = cell.step_backward(d_states, caches[t], recurrent, **options)
+        sums = tuple(s + d for s, d in zip(sums, d_w, strict=True))
+    da = np.stack(da, axis=1)  # (B, T, G*H)
+    rows = da.reshape(-1, da.shape[-1])
+    dx, dW = None, np.zeros_like(W)
+    if x.ndim == 2:
+        np.add.at(dW, x.ravel(), rows)
+    else:
+        dx, dW = da @ W.T, x.reshape(len(rows), -1).T @ rows
+    dU, *dd = sums
+    db = None if bias is None else rows.sum(axis=0)
+    if dd:
+        db = np.stack([db, dd[0]])
+    return dx, d_states, (dW, dU, db), flow
+
+
+def parts(weights):
+    """The bias of x W, and the weights that a step needs: (U,), or (U, d) if the bias has d."""
+    _, U, bias = weights
+    if bias is None or bias.ndim == 1:
+        return bias, (U,)
+    return bias[0], (U, bias[1])
