@@ -1,4 +1,4 @@
-"""`charlm COMMAND ...`: the same entry points as `python -m charlm.COMMAND`."""
+"""`charlm COMMAND ...`: all entry points by name."""
 
 import importlib
 import sys
@@ -6,9 +6,13 @@ import sys
 from charlm import __version__
 from charlm.errors import InputError
 
-COMMANDS = {
-    "train": "train a model, or go on with one (--resume)",
-    "sample": "write text with a trained model",
+COMMANDS = {  # name: (module, what it does)
+    "train": ("charlm.train", "train a model, or go on with one (--resume)"),
+    "sample": ("charlm.sample", "write text with a trained model"),
+    "gradients": ("charlm.gradients", "how far back in time a gradient reaches, by cell"),
+    "reference": ("charlm.reference.__main__", "train in plain NumPy, gradients by hand"),
+    "import": ("charlm.import_weights", "make a run of weights that Keras 1, 2 or 3 wrote"),
+    "export": ("charlm.export", "a run as a Keras model, SavedModel or ONNX"),
 }
 
 
@@ -16,7 +20,7 @@ def main(argv: list[str] | None = None) -> int:
     """Runs the command named first in `argv`; returns its exit code."""
     argv = sys.argv[1:] if argv is None else argv
     if argv and argv[0] in COMMANDS:
-        return importlib.import_module(f"charlm.{argv[0]}").main(argv[1:])
+        return importlib.import_module(COMMANDS[argv[0]][0]).main(argv[1:])
     from charlm import cli
 
     return cli.run(_other, argv)
@@ -27,8 +31,8 @@ def _other(argv):
         print(f"charlm {__version__}")
     elif not argv or argv[0] in ("-h", "--help"):
         print("usage: charlm COMMAND [OPTIONS]")
-        for name, what in COMMANDS.items():
-            print(f"  charlm {name:8} {what}")
+        for name, (_, what) in COMMANDS.items():
+            print(f"  charlm {name:10} {what}")
         print("  charlm COMMAND --help")
     else:
         raise InputError(f"expected a command ({', '.join(COMMANDS)}), found {argv[0]!r}")

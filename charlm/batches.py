@@ -1,120 +1,24 @@
-"""Ids to batches: B streams run through the text side by side, T characters at a time.
-
-For B = 2, T = 3 the text "abcdefghijklmnop" becomes
-
-    stream 0:  a b c | d e f |        ids of a window; the targets are the same one further:
-    stream 1:  i j k | l m n |        b c d | e f g
-               step 0  step 1
-
-so that every position is a target, and the state at the end of a window is the state at the start
-of the same stream's next.
-"""
+"""`charlm.windows` as Keras reads them."""
 
 import keras
-import numpy as np
-
-from charlm.errors import InputError
-
-VALIDATION_WINDOW = 512  # characters a step: long, as no gradient is kept
-MAX_STREAMS = 64  # held-out streams side by side
-MAX_PIECE = 250_000  # characters of a held-out text read in one go; longer ones are cut
 
 
-class TrainingWindows(keras.utils.PyDataset):
-    """Batches of one epoch after another. The order is a pure function of (seed, epoch).
-
-    Each epoch turns the text, taken as a ring, by a random offset, so that windows, stream starts
-    and the few characters left over fall elsewhere each time.
+class Batches(keras.utils.PyDataset):
+    """Windows for `fit` and `evaluate`, which want a dataset of Keras's own kind.
 
     Args:
-        ids: (n,) integers.
-        batch_size: B. window: T. seed: of the offsets and restarts.
-        restart_every: windows after which, on average, a stream begins anew; 0 for never.
-        epoch: of the first pass (`fit` counts on from there by itself).
-        first: the first step of that pass, when a run goes on in the middle of one.
-
-    Each item: ((ids (B, T), fresh (B,)), next ids (B, T)); fresh is 1 where a stream begins and
-    must not inherit a state, else 0.
-
-    Raises:
-        InputError: the text is too short for one window a stream.
+        windows: a `TrainingWindows` or `HeldOutWindows`.
     """
 
-    def __init__(self, ids, batch_size, window, seed, restart_every=0, epoch=0, first=0):
+    def __init__(self, windows):
         super().__init__()
-        needed = batch_size * window + 1
-        if len(ids) < needed:
-            raise InputError(
-                f"expected at least {needed:,} characters to train on (--batch-size {batch_size} x "
-                f"--window {window} + 1), found {len(ids):,}; give more text or smaller numbers"
-            )
-        self.ids, self.window, self.seed, self.first = ids, window, seed, first
-        self.restarts = 1 / restart_every if restart_every else 0.0  # the odds in a window
-        self.length = len(ids) // batch_size  # of a stream
-        self.starts = np.arange(batch_size) * self.length
-        self.epoch = epoch - 1  # the next one to begin is `epoch`
-
-    @property
-    def steps(self):
-        """Windows of a whole epoch."""
-        return self.length // self.window
+        self.windows = windows
 
     def __len__(self):
-        return self.steps - self.first
+        return len(self.windows)
+
+    def __getitem__(self, step):
+        return self.windows[step]
 
     def on_epoch_begin(self):
-        self.epoch += 1
-
-    def __getitem__(self, step):
-        step += self.first
-        offset = np.random.default_rng([self.seed, max(self.epoch, 0)]).integers(len(self.ids))
-        begin = offset + self.starts + step * self.window
-        positions = begin[:, None] + np.arange(self.window + 1)  # (B, T+1)
-        ids = np.take(self.ids, positions, mode="wrap").astype(np.int32)
-        odds = np.random.default_rng([self.seed, max(self.epoch, 0), step]).random(len(begin))
-        fresh = ((odds < self.restarts) | (step == 0)).astype(np.float32)
-        return (ids[:, :-1], fresh), ids[:, 1:]
-
-
-class HeldOutWindows(keras.utils.PyDataset):
-    """Every held-out document from its first character to its last, state carried through it.
-
-    Documents are streams side by side. Two limits keep a large held-out text affordable: a document
-    longer than `MAX_PIECE` is cut into pieces that each begin anew, and where there are more than
-    `MAX_STREAMS` of them a stream reads several, one after another, its state going on.
-
-    Streams end at different times, so positions are weighted: 1 for a target, 0 for padding, scaled
-    to a mean of 1 so that the mean loss over batches is the mean over targets.
-
-    Args:
-        documents: list of (n,) integer arrays.
-
-    Each item: ((ids (B, T), fresh (B,)), next ids (B, T), weights (B, T)).
-    """
-
-    def __init__(self, documents, window=VALIDATION_WINDOW):
-        super().__init__()
-        pieces = [d[k : k + MAX_PIECE] for d in documents for k in range(0, len(d), MAX_PIECE)]
-        pieces = [p for p in pieces if len(p) > 1]
-        if not pieces:
-            raise InputError("expected held-out text of two characters or more, found none")
-        streams = [
-            np.concatenate(pieces[k::MAX_STREAMS]) for k in range(min(len(pieces), MAX_STREAMS))
-        ]
-        self.targets = sum(len(s) - 1 for s in streams)
-        self.window = min(window, max(len(s) for s in streams) - 1)
-        steps = -(-max(len(s) - 1 for s in streams) // self.window)
-        self.ids = np.zeros((len(streams), steps * self.window + 1), np.int32)
-        self.weights = np.zeros((len(streams), steps * self.window), np.float32)
-        for row, stream in enumerate(streams):
-            self.ids[row, : len(stream)] = stream
-            self.weights[row, : len(stream) - 1] = self.weights.size / self.targets
-
-    def __len__(self):
-        return self.weights.shape[1] // self.window
-
-    def __getitem__(self, step):
-        begin, end = step * self.window, (step + 1) * self.window
-        fresh = np.full(len(self.ids), step == 0, np.float32)
-        ids, following = self.ids[:, begin:end], self.ids[:, begin + 1 : end + 1]
-        return (ids, fresh), following, self.weights[:, begin:end]
+        self.windows.on_epoch_begin()

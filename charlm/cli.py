@@ -11,8 +11,11 @@ import traceback
 
 import tyro
 
+import corpora
+from charlm.config import DataConfig
 from charlm.errors import InputError
-from corpora import CorpusError
+from charlm.vocab import Vocab
+from corpora import Corpus, CorpusError, CorpusNotFound
 
 BAD_INPUT, FAILED, INTERRUPTED = 2, 1, 128 + signal.SIGINT
 
@@ -87,6 +90,41 @@ def run(command, argv: list[str] | None) -> int:
     except KeyboardInterrupt:
         print("interrupted", file=sys.stderr)
         return INTERRUPTED
+
+
+def corpus(data: DataConfig) -> Corpus:
+    """The text that the settings name; without a name the default, or Python's documentation.
+
+    Raises:
+        CorpusError: there is none, or it cannot be read.
+    """
+    try:
+        return corpora.load(corpora.DEFAULT if data.corpus is None else data.corpus, data.encoding)
+    except CorpusNotFound as error:
+        if data.corpus is not None:
+            raise
+        print(
+            f"NOTE: no State of the Union corpus, so this reads {corpora.FALLBACK!r} instead "
+            f"({error})",
+            file=sys.stderr,
+            flush=True,
+        )
+        return corpora.load(corpora.FALLBACK)
+
+
+def vocabulary(corpus: Corpus) -> Vocab:
+    """The distinct characters of a text.
+
+    Raises:
+        InputError: there is but one.
+    """
+    vocab = Vocab.of(d.text for d in corpus.documents)
+    if len(vocab) < 2:
+        raise InputError(
+            f"expected at least 2 distinct characters in the corpus, found {len(vocab)} "
+            f"({vocab.characters!r}); there is nothing to predict"
+        )
+    return vocab
 
 
 @contextlib.contextmanager

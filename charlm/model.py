@@ -17,11 +17,14 @@ from charlm.errors import InputError
 from charlm.layers import LAYERS
 
 
-def build(config: ModelConfig, vocab_size: int, seed: int | None = None) -> keras.Model:
+def build(
+    config: ModelConfig, vocab_size: int, seed: int | None = None, states: bool = True
+) -> keras.Model:
     """The network: recurrent layers, then logits over the vocabulary at every position.
 
     Args:
         config: sizes. vocab_size: V. seed: of dropout.
+        states: whether they are inputs and outputs; else every call begins at zero.
 
     Returns:
         A functional model, [ids (B, T), states (B, H) ...] -> [logits (B, T, V), states ...].
@@ -30,34 +33,43 @@ def build(config: ModelConfig, vocab_size: int, seed: int | None = None) -> kera
     """
     V, H = vocab_size, config.units
     x = keras.Input((None,), dtype="int32", name="ids")
-    before, after = [x], []
+    inputs, after = [x], []
     if not config.own:  # a Keras layer reads vectors
         x = ops.one_hot(x, V)
     cell = reference.cell(config.family)
     for k in range(config.layers):
-        states = [keras.Input((H,), name=f"{state}_{k}") for state in cell.STATES]
+        before = [keras.Input((H,), name=f"{state}_{k}") for state in cell.STATES if states]
         options = {"vocab_size": V} if config.own and k == 0 else {}
-        h, *new = _recurrent_layer(config, k, options)(x, initial_state=states)
+        layer = _recurrent_layer(config, k, return_state=states, **options)
+        h = layer(x, initial_state=before or None)
+        h, *new = h if states else [h]
         if config.dropout:
             layer_seed = None if seed is None else seed + k
             name = _numbered("dropout", k)
             h = keras.layers.Dropout(config.dropout, seed=layer_seed, name=name)(h)
         x = h if k == 0 or config.skip == "none" else keras.layers.Add(name=f"add_{k}")([x, h])
-        before += states
+        inputs += before
         after += new
     logits = keras.layers.Dense(V, dtype="float32", name="dense")(x)
-    network = keras.Model(before, [logits, *after], name="charlm")
+    outputs = [logits, *after] if states else logits
+    network = keras.Model(inputs, outputs, name="charlm")
     if config.forget_bias != 1:
         _set_forget_bias(network, cell.GATES.index("f"), config)
     return network
 
 
-def _recurrent_layer(config, k, options):
+def _recurrent_layer(config, k, **options):
     name = _numbered(reference.cell(config.family).LAYER, k)
     if config.own:
         kind = LAYERS[config.cell]
     else:
         kind = getattr(keras.layers, reference.cell(config.family).KERAS)
+    given = cell_options(config, kind)
+    return kind(config.units, return_sequences=True, name=name, **given, **options)
+
+
+def cell_options(config: ModelConfig, kind: type) -> dict:
+    """What the settings say to the constructor of a cell or a layer, of what it has."""
     given = {
         "activation": config.activation,
         "recurrent_activation": config.recurrent_activation,
@@ -65,10 +77,7 @@ def _recurrent_layer(config, k, options):
         "reset_after": config.reset == "after",
     }
     known = inspect.signature(kind).parameters
-    given = {name: value for name, value in given.items() if name in known}
-    return kind(
-        config.units, return_sequences=True, return_state=True, name=name, **given, **options
-    )
+    return {name: value for name, value in given.items() if name in known}
 
 
 def _set_forget_bias(network, at, config):
@@ -87,7 +96,7 @@ def _numbered(name: str, k: int) -> str:
 class Streams(keras.Model):
     """A network reading streams of text window by window, each going on where it stopped.
 
-    Input as `charlm.batches` makes it: (ids (B, T), fresh (B,)); output logits (B, T, V). Where
+    Input as `charlm.windows` makes it: (ids (B, T), fresh (B,)); output logits (B, T, V). Where
     fresh is 1 the stream begins anew from a zero state. Training and validation have states of
     their own, so that neither disturbs the other. A batch of another size is read from zero states
     and leaves none.

@@ -8,7 +8,6 @@ from pathlib import Path
 from charlm import checkpoint, cli, run_folder
 from charlm.config import Config, DataConfig, FitConfig, ModelConfig, SampleConfig
 from charlm.errors import InputError
-from charlm.vocab import Vocab
 
 FIXED = ("model", "data")  # parts of the configuration that a run keeps for life,
 MOVABLE = ("corpus", "encoding")  # but for where its text lies: the text's fingerprint is checked;
@@ -66,15 +65,10 @@ def _main(argv):
 
 
 def _start(args):
-    corpus = _corpus(args.data)
+    corpus = cli.corpus(args.data)
     data = replace(args.data, corpus=corpus.name)
     folder = run_folder.new(args.run.runs_dir, args.run.name, corpus.name, args.run.overwrite)
-    vocab = Vocab.of(d.text for d in corpus.documents)
-    if len(vocab) < 2:
-        raise InputError(
-            f"expected at least 2 distinct characters in the corpus, found {len(vocab)} "
-            f"({vocab.characters!r}); there is nothing to predict"
-        )
+    vocab = cli.vocabulary(corpus)
     config = replace(args.config(), data=data)
     training = _load(config, vocab, corpus, args.run)
     with run_folder.locked(folder):
@@ -116,6 +110,8 @@ def _resume(run, folder, path, argv):
         for part in ("fit", "sample", "data", "model")
         for name, (new, old) in config.differences(kept, part).items()
     ]
+    if not saved.optimizer:
+        changes.append("the optimizer begins anew, for the weights came without one")
     if config.fit.decay_epochs is None and config.fit.epochs != kept.fit.epochs:
         changes.append(f"the learning rate now falls over {config.fit.epochs} epochs")
     if saved.progress.epoch >= config.fit.epochs:
@@ -123,7 +119,7 @@ def _resume(run, folder, path, argv):
             f"expected epochs left to train, found {saved.progress.epoch} of {config.fit.epochs} "
             f"done; give --epochs, for example --epochs {saved.progress.epoch + 4}"
         )
-    corpus = _corpus(config.data)
+    corpus = cli.corpus(config.data)
     if saved.progress.step:
         where = f"epoch {saved.progress.epoch + 1}, window {saved.progress.step + 1}"
     else:
@@ -132,24 +128,6 @@ def _resume(run, folder, path, argv):
     run_folder.cut_history(folder, saved.progress.epoch)
     print(f"resuming {path} at {where}; changed: {', '.join(changes) or 'nothing'}", flush=True)
     return _train(training, folder, run)
-
-
-def _corpus(data):
-    import corpora
-
-    try:
-        name = corpora.DEFAULT if data.corpus is None else data.corpus
-        return corpora.load(name, data.encoding)
-    except corpora.CorpusNotFound as error:
-        if data.corpus is not None:
-            raise
-        print(
-            f"NOTE: no State of the Union corpus, so this trains on {corpora.FALLBACK!r} instead "
-            f"({error})",
-            file=sys.stderr,
-            flush=True,
-        )
-        return corpora.load(corpora.FALLBACK)
 
 
 def _check_prompts(config, vocab):

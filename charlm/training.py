@@ -5,12 +5,13 @@ import numpy as np
 from keras import ops
 
 from charlm import compose, model
-from charlm.batches import HeldOutWindows, TrainingWindows
+from charlm.batches import Batches
 from charlm.checkpoint import Checkpoint, Progress
 from charlm.config import Config
 from charlm.errors import InputError
 from charlm.reference.network import Network
 from charlm.vocab import Vocab
+from charlm.windows import HeldOutWindows, TrainingWindows
 from corpora import Corpus
 
 
@@ -51,7 +52,7 @@ class Training:
             self._restore(saved)
 
     def windows(self, epoch: int = 0, first: int = 0) -> TrainingWindows:
-        """The batches from window `first` of `epoch` on."""
+        """The windows from window `first` of `epoch` on."""
         data = self.config.data
         return TrainingWindows(
             self._ids, data.batch_size, data.window, data.seed, data.restart_every, epoch, first
@@ -68,8 +69,8 @@ class Training:
 
     def _fit(self, windows, begin, end, callbacks):
         self.streams.fit(
-            windows,
-            validation_data=self.held_out,
+            Batches(windows),
+            validation_data=Batches(self.held_out),
             initial_epoch=begin,
             epochs=end,
             callbacks=callbacks,

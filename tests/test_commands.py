@@ -188,7 +188,7 @@ def test_without_the_default_corpus_training_goes_on_with_pydoc_and_says_so(here
     small = ["--units", "2", "--batch-size", "64", "--window", "512", "--sample-length", "0"]
     assert train.main(["--name", "a", "--epochs", "1", *small]) == 0
     _out, err = capsys.readouterr()
-    assert re.match(r"NOTE: no State of the Union corpus, so this trains on 'pydoc' instead", err)
+    assert re.match(r"NOTE: no State of the Union corpus, so this reads 'pydoc' instead", err)
     assert err.count("\n") == 1
     summary = json.loads(Path("saved_models/a/run.json").read_text())
     assert summary["config"]["data"]["corpus"] == "pydoc"  # so that a resumed run finds its text

@@ -11,7 +11,8 @@ import pytest
 ROOT = Path(__file__).parents[1]
 
 LEVELS = [
-    ("corpora", "charlm.config", "charlm.vocab", "charlm.errors", "charlm.reference"),
+    ("corpora", "charlm.config", "charlm.vocab", "charlm.errors", "charlm.windows",
+     "charlm.reference"),
     ("charlm.batches", "charlm.layers"),
     ("charlm.model",),
     ("charlm.checkpoint", "charlm.run_folder", "charlm.sampler", "charlm.compose",

@@ -3,6 +3,12 @@
 import numpy as np
 
 
+def log_softmax(logits):
+    """log(exp(logits) / sum of exp(logits)), (..., V); nothing overflows."""
+    below = logits - logits.max(axis=-1, keepdims=True)  # at most 0
+    return below - np.log(np.exp(below).sum(axis=-1, keepdims=True))
+
+
 def softmax_cross_entropy(logits, targets):
     """The mean of -log softmax(logits)[target], in nats, and its gradient by the logits.
 
@@ -12,8 +18,7 @@ def softmax_cross_entropy(logits, targets):
     Returns:
         The loss, and (softmax(logits) - one_hot(targets)) / n, (..., V), n the number of targets.
     """
-    below = logits - logits.max(axis=-1, keepdims=True)  # at most 0: no overflow
-    log_p = below - np.log(np.exp(below).sum(axis=-1, keepdims=True))
+    log_p = log_softmax(logits)
     at = targets[..., None]
     loss = -np.take_along_axis(log_p, at, axis=-1).mean(dtype=np.float64)
     d_logits = np.exp(log_p)

@@ -58,9 +58,10 @@ def backward(cell, dh, d_states, cache, weights, **options):
         sums = tuple(s + d for s, d in zip(sums, d_w, strict=True))
     da = np.stack(da, axis=1)  # (B, T, G*H)
     rows = da.reshape(-1, da.shape[-1])
-    dx, dW = None, np.zeros_like(W)
     if x.ndim == 2:
-        np.add.at(dW, x.ravel(), rows)
+        one_hot = np.zeros((len(W), len(rows)), rows.dtype)  # (D, B*T)
+        one_hot[x.ravel(), np.arange(len(rows))] = 1
+        dx, dW = None, one_hot @ rows
     else:
         dx, dW = da @ W.T, x.reshape(len(rows), -1).T @ rows
     dU, *dd = sums

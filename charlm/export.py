@@ -1,0 +1,170 @@
+"""`charlm export RUN`: a run as a model for programs that have no charlm."""
+
+import json
+import os
+import sys
+import tempfile
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+import tyro
+
+from charlm import checkpoint, cli, run_folder
+from charlm.errors import InputError
+from charlm.reference.network import Network
+
+SUFFIX = {"keras": ".keras", "saved_model": "-step", "onnx": "-step.onnx"}
+TOLERANCE = 1e-4  # of logits in float32, against the sampler's, which sums in another order
+STREAMS, STEPS = 3, 20  # of that comparison
+
+
+@dataclass(frozen=True)
+class Export:
+    """Writes a run as a model that needs no charlm, and checks it against the sampler.
+
+    keras: a .keras file of stock Keras layers, ids (B, T) -> logits (B, T, V) from zero states.
+    saved_model, onnx: a single step, ids (B,) and states -> logits (B, V) and next states.
+    Beside it goes a .vocab.json, the characters in the order of their ids.
+    """
+
+    run: tyro.conf.Positional[str] = run_folder.LATEST
+    """A run folder, a .weights.h5 file of one, or "latest"."""
+    format: Literal["keras", "saved_model", "onnx"] = "keras"
+    """onnx needs the extra "onnx"."""
+    output: Path | None = None
+    """File (saved_model: folder) to write; by default the run's name in the current folder."""
+    overwrite: bool = False
+    """Replace what an earlier export wrote there."""
+    runs_dir: Path = Path("saved_models")
+    """Where runs are."""
+    debug: bool = False
+    """Show the traceback of an error."""
+
+
+def main(argv: list[str] | None = None) -> int:
+    """The command; returns its exit code."""
+    return cli.run(_main, argv)
+
+
+def _main(argv):
+    args = cli.parse(Export, "charlm export", argv)
+    found = run_folder.find(args.runs_dir, args.run)
+    path = run_folder.weights_file(found, (run_folder.BEST, run_folder.LAST))
+    saved = checkpoint.read(path)
+    name = path.parent.resolve().name
+    output = args.output or Path(f"{name}{SUFFIX[args.format]}")
+    _check_output(args, output)
+    network = Network(saved.weights, len(saved.vocab), saved.config.model)
+    with cli.quiet_stderr():
+        kind = _use_tensorflow(args.format)
+        with tempfile.TemporaryDirectory(dir=output.parent, prefix=".charlm-export-") as folder:
+            made = Path(folder, output.name)
+            difference = kind(saved, network, made)
+            if difference > TOLERANCE:
+                print(f"failed: logits differ from the sampler's by {difference:.1e}, so nothing "
+                      "was written", file=sys.stderr)  # fmt: skip
+                return cli.FAILED
+            if output.is_dir():
+                os.rename(output, Path(folder, "old"))
+            os.replace(made, output)
+    vocab = output.with_name(f"{output.name}.vocab.json")
+    characters = {"characters": list(saved.vocab.characters)}
+    checkpoint.write_atomically(vocab, json.dumps(characters, ensure_ascii=False).encode())
+    print(
+        f"{output}, {vocab}; its logits are the sampler's to {difference:.0e} over {STEPS} "
+        f"characters of {STREAMS} streams"
+    )
+    return 0
+
+
+def _check_output(args, output):
+    endings = {"keras": ".keras", "onnx": ".onnx", "saved_model": ""}
+    ending = endings[args.format]
+    if ending and output.suffix != ending:
+        raise InputError(f"expected --output to end in {ending}, found {output}")
+    if not output.parent.is_dir():
+        raise InputError(f"expected --output in a folder that exists, found {output}")
+    if not os.path.lexists(output):
+        return
+    ours = (output / "saved_model.pb").is_file() if not ending else output.is_file()
+    if not ours:
+        raise InputError(f"expected {output} to be free, found something that is no such model")
+    if not args.overwrite:
+        raise InputError(f"expected {output} to be free, found a model; --overwrite replaces it")
+
+
+def _use_tensorflow(format_) -> Callable:
+    """The function that exports and compares; only TensorFlow's backend writes every format."""
+    if format_ == "onnx":
+        try:
+            import onnxruntime  # noqa: F401
+            import tf2onnx  # noqa: F401
+        except ImportError as error:
+            raise InputError(
+                f"expected the packages of the extra onnx, found {error.name} missing; "
+                "pip install -e '.[onnx]' in charlm's folder brings them"
+            ) from None
+    os.environ["KERAS_BACKEND"] = "tensorflow"
+    return {"keras": _keras, "saved_model": _saved_model, "onnx": _onnx}[format_]
+
+
+def _keras(saved, network, path):
+    import keras
+
+    from charlm import portable
+
+    V = len(saved.vocab)
+    portable.text_model(saved.config.model, saved.weights, V).save(path)
+    again = keras.saving.load_model(path)
+    ids = _ids(V)
+    found = again.predict(ids, verbose=0)
+    expected, _, _ = network.forward(ids, network.initial_states(STREAMS))
+    return float(np.abs(found - expected).max())
+
+
+def _saved_model(saved, network, path):
+    import tensorflow as tf
+
+    from charlm import portable
+
+    model = portable.step_model(saved.config.model, saved.weights, len(saved.vocab))
+    model.export(path, format="tf_saved_model", verbose=False)
+    again = tf.saved_model.load(path)  # kept: its variables go with it
+    return _compare(network, lambda feed: {k: v.numpy() for k, v in again.serve(feed).items()})
+
+
+def _onnx(saved, network, path):
+    import onnxruntime
+
+    from charlm import portable
+
+    model = portable.step_model(saved.config.model, saved.weights, len(saved.vocab))
+    model.export(path, format="onnx", verbose=False)
+    session = onnxruntime.InferenceSession(path, providers=["CPUExecutionProvider"])
+    names = [o.name for o in session.get_outputs()]
+    return _compare(network, lambda feed: dict(zip(names, session.run(None, feed), strict=True)))
+
+
+def _compare(network, step):
+    """The largest difference of logits between `step` and the sampler's, each with its states."""
+    letters, worst = network.cell.STATES, 0.0
+    expected = network.initial_states(STREAMS)
+    states = {f"{x}_{k}": s for k, layer in enumerate(expected)
+              for x, s in zip(letters, layer, strict=True)}  # fmt: skip
+    for ids in _ids(network.weights["layers/dense/vars/1"].size).T:
+        found = step({"ids": ids, **states})
+        states = {name: found[f"next_{name}"] for name in states}
+        logits, expected = network.step(ids, expected)
+        worst = max(worst, float(np.abs(found["logits"] - logits).max()))
+    return worst
+
+
+def _ids(vocab_size):
+    return np.random.default_rng(0).integers(vocab_size, size=(STREAMS, STEPS), dtype=np.int32)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

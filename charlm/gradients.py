@@ -1,0 +1,273 @@
+"""`charlm gradients`: how much of a loss's gradient reaches back in time, by cell and remedy."""
+
+import csv
+import io
+import sys
+from dataclasses import dataclass, field, fields, replace
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+import tyro
+
+from charlm import checkpoint, cli, run_folder
+from charlm.checkpoint import write_atomically
+from charlm.config import DataConfig, ModelConfig
+from charlm.errors import InputError
+from charlm.reference import gradient_flow, trainer
+from charlm.reference.network import Network, initial_weights
+from charlm.vocab import Vocab
+from corpora import Corpus
+
+DISTANCES = (0, 1, 2, 5, 10, 20, 50, 100, 200, 500, 1000)  # of the table
+MAX_STEPS = 10_000
+
+
+@dataclass(frozen=True)
+class Remedies:
+    """Remedies, each drawn beside the cell without them; a cell they do not suit stays as it is."""
+
+    activation: Literal["tanh", "relu", "linear"] | None = None
+    """Of the candidate."""
+    recurrent_initializer: Literal["orthogonal", "glorot_uniform", "identity"] | None = None
+    """First recurrent weights; identity with --activation relu is the IRNN of Le et al. 2015."""
+    forget_bias: float | None = None
+    """First bias of the LSTM's forget gate."""
+    reset: Literal["after", "before"] | None = None
+    """GRU: whether the reset gate acts after the recurrent product or before it."""
+    skip: Literal["none", "add"] | None = None
+    """add: each layer from the second on adds its input to its output."""
+    gain: float | None = None
+    """Factor on the first recurrent weights: below 1 gradients vanish, above 1 they may explode."""
+
+    def given(self) -> dict:
+        """Those that the user named."""
+        return {f.name: v for f in fields(self) if (v := getattr(self, f.name)) is not None}
+
+
+@dataclass(frozen=True)
+class Text:
+    """What is read."""
+
+    corpus: str | None = None
+    """As in charlm train; of a run, its own text."""
+    encoding: str = "utf-8"
+    """Encoding of a file, a folder's files or standard input."""
+
+
+@dataclass(frozen=True)
+class Gradients:
+    """Measures |dLoss_T/dh_t| against T - t: for trained runs, or for cells as they are first made.
+
+    Prints a table, writes a CSV and a picture. No run named: the cells of --cells at
+    initialisation. A run is shown as it is and as it was at initialisation.
+    """
+
+    runs: tyro.conf.Positional[tuple[str, ...]] = ()
+    """Run folders, their .weights.h5 files, or "latest"."""
+    cells: tuple[str, ...] = ("rnn", "gru", "lstm")
+    """Cells to compare where no run is named."""
+    units: int = 128
+    """Width of each recurrent layer of --cells."""
+    layers: int = 1
+    """Recurrent layers of --cells."""
+    remedies: Remedies = field(default_factory=Remedies)
+    clip_norm: float = 1.0
+    """Show what clipping the weights' gradient to this norm does to it."""
+    clip_value: float = 0.01
+    """Show what cutting each element of the weights' gradient to this size does to it."""
+    steps: int = 100
+    """T, how far back to look."""
+    streams: int = 32
+    """Places in the text to average over."""
+    seed: int = 1
+    """Of those places and of first weights."""
+    text: Text = field(default_factory=Text)
+    output: Path = Path("gradients")
+    """Files to write, without their endings .csv and .png."""
+    runs_dir: Path = Path("saved_models")
+    """Where runs are."""
+    debug: bool = False
+    """Show the traceback of an error."""
+
+    def __post_init__(self):
+        for ok, name, expected in (
+            (1 <= self.steps <= MAX_STEPS, "steps", f"from 1 to {MAX_STEPS}"),
+            (self.streams >= 1, "streams", "1 or more"),
+            (self.seed >= 0, "seed", "0 or more"),
+            (0 < self.clip_norm < np.inf, "clip-norm", "a finite number above 0"),
+            (0 < self.clip_value < np.inf, "clip-value", "a finite number above 0"),
+            (self.cells, "cells", "one or more"),
+            (self.output.parent.is_dir(), "output", "in a folder that exists"),
+        ):
+            if not ok:
+                found = getattr(self, name.replace("-", "_"))
+                raise InputError(f"expected --{name} to be {expected}, found {found}")
+        gain = self.remedies.gain
+        if gain is not None and not 0 < gain < np.inf:
+            raise InputError(f"expected --gain to be a finite number above 0, found {gain}")
+        if self.runs and self.remedies.given():
+            raise InputError(
+                f"expected remedies for --cells, found {', '.join(self.remedies.given())} with "
+                "runs, which were trained as they are; leave out the one or the other"
+            )
+
+
+@dataclass(frozen=True)
+class Series:
+    """One network to measure: what it is called, whose colour it has, and its text."""
+
+    label: str
+    group: str
+    dashed: bool
+    network: Network
+    vocab: Vocab
+    corpus: Corpus
+
+
+def main(argv: list[str] | None = None) -> int:
+    """The command; returns its exit code."""
+    return cli.run(_main, argv)
+
+
+def _main(argv):
+    args = cli.parse(Gradients, "charlm gradients", argv)
+    series = _of_runs(args) if args.runs else _of_cells(args)
+    measured = [(s, gradient_flow.measure(s.network, _places(s, args))) for s in series]
+    _tell(measured, args)
+    _write(measured, args.output)
+
+
+def _of_cells(args):
+    corpus = cli.corpus(DataConfig(corpus=args.text.corpus, encoding=args.text.encoding))
+    vocab = cli.vocabulary(corpus)
+    series, unused = [], set(args.remedies.given())
+    for cell in args.cells:
+        plain = ModelConfig(cell=cell, units=args.units, layers=args.layers)
+        suited = {k: v for k, v in args.remedies.given().items() if _suits(plain, k, v)}
+        unused -= set(suited)
+        variants = [(cell, plain, 1.0)]
+        if suited:
+            gain = suited.pop("gain", 1.0)
+            remedied = replace(plain, **suited)
+            if gain != 1 or remedied != plain:
+                what = [f"{k} {v}" for k, v in suited.items()] + [f"gain {gain:g}"] * (gain != 1)
+                variants = [
+                    (f"{cell}, {', '.join(what)}", remedied, gain),
+                    (cell, plain, 1.0),
+                ]
+        for label, config, gain in variants:
+            network = _initial(config, vocab, args.seed, gain)
+            dashed = label == cell and len(variants) > 1
+            series.append(Series(label, cell, dashed, network, vocab, corpus))
+    if unused:
+        raise InputError(
+            f"expected remedies that suit a cell of --cells {' '.join(args.cells)} with --layers "
+            f"{args.layers}, found {', '.join(sorted(unused))}, which suits none of them"
+        )
+    return series
+
+
+def _suits(config, name, value):
+    if name == "gain":
+        return True
+    try:
+        replace(config, **{name: value})
+    except InputError:
+        return False
+    return True
+
+
+def _of_runs(args):
+    series = []
+    for run in args.runs:
+        found = run_folder.find(args.runs_dir, run)
+        saved = checkpoint.read(run_folder.weights_file(found, (run_folder.BEST, run_folder.LAST)))
+        data = saved.config.data
+        if args.text.corpus is not None:
+            data = DataConfig(corpus=args.text.corpus, encoding=args.text.encoding)
+        corpus, config, vocab = cli.corpus(data), saved.config.model, saved.vocab
+        name = found.name if found.is_dir() else f"{found.parent.name}/{found.name}"
+        label = f"{name} ({config.cell})"
+        network = Network(saved.weights, len(vocab), config, np.float64)
+        first = _initial(config, vocab, args.seed)
+        series.append(Series(f"{label}, trained", label, False, network, vocab, corpus))
+        series.append(Series(f"{label}, at first", label, True, first, vocab, corpus))
+    return series
+
+
+def _initial(config, vocab, seed, gain=1.0):
+    weights = initial_weights(config, len(vocab), np.random.default_rng(seed), np.float64)
+    for path, value in weights.items():
+        if path.endswith("cell/vars/1"):
+            value *= gain
+    return Network(weights, len(vocab), config, np.float64)
+
+
+def _places(series, args):
+    """(B, 2T + 1) ids from random places of the held-out text."""
+    _, held_out = series.corpus.split()
+    ids = series.vocab.encode("".join(d.text for d in held_out))
+    needed = 2 * args.steps + 1
+    if len(ids) < needed:
+        raise InputError(
+            f"expected at least {needed:,} held-out characters for --steps {args.steps}, found "
+            f"{len(ids):,}; give a smaller --steps or more text"
+        )
+    starts = np.random.default_rng(args.seed).integers(len(ids) - needed + 1, size=args.streams)
+    return ids[starts[:, None] + np.arange(needed)]
+
+
+def _curves(measured):
+    for s, flow in measured:
+        for (layer, letter), norms in flow.states.items():
+            where = f" layer {layer + 1}" if s.network.config.layers > 1 else ""
+            yield s, f"{s.label},{where} {letter}", layer, letter, norms
+
+
+def _tell(measured, args):
+    distances = [d for d in DISTANCES if d < args.steps] + [args.steps - 1] * (
+        args.steps - 1 not in DISTANCES
+    )
+    curves = list(_curves(measured))
+    width = max(len(label) for _, label, *_ in curves)
+    print("norm of dLoss_T/d(state at T - k), mean over", args.streams, "places; k steps back:")
+    print(" " * width, *(f"{f'k={d}':>8}" for d in distances))
+    for _, label, _, _, norms in curves:
+        print(f"{label:{width}}", *(f"{norms[d]:8.1e}" for d in distances))
+    print()
+    names = f"clipped to norm {args.clip_norm:g}", f"cut to +-{args.clip_value:g}"
+    print(f"{'gradient of all weights, mean loss of all steps':{width}}")
+    print(
+        " " * width, f"{'norm':>10} {names[0]:>20} {names[1]:>18} {'its cosine to the whole':>24}"
+    )
+    for s, flow in measured:
+        whole = flow.weights
+        scaled = gradient_flow.clip_by_norm(whole, args.clip_norm)
+        cut = trainer.clipped(whole, args.clip_value)
+        sizes = [gradient_flow.norm(g) for g in (whole, scaled, cut)]
+        print(
+            f"{s.label:{width}} {sizes[0]:10.3g} {sizes[1]:20.3g} {sizes[2]:18.3g} "
+            f"{gradient_flow.cosine(whole, cut):24.3f}"
+        )
+
+
+def _write(measured, output):
+    from charlm.views import gradient_flow as view
+
+    rows = io.StringIO()
+    writer = csv.writer(rows, lineterminator="\n")
+    writer.writerow(["network", "layer", "state", "steps_back", "norm"])
+    for s, _, layer, letter, norms in _curves(measured):
+        writer.writerows([s.label, layer + 1, letter, k, f"{n:.6e}"] for k, n in enumerate(norms))
+    table, picture = output.with_name(f"{output.name}.csv"), output.with_name(f"{output.name}.png")
+    write_atomically(table, rows.getvalue().encode())
+    # h of each network alone: for c see the table
+    lines = [(n, s.group, s.dashed, norms) for s, n, _, letter, norms in _curves(measured)
+             if letter == "h"]  # fmt: skip
+    view.draw(lines, picture)
+    print(f"\n{table}, {picture}")
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,256 @@
+"""`charlm reference`: a network trained in plain NumPy, its gradients written by hand."""
+
+import sys
+import time
+from dataclasses import dataclass, field, replace
+from math import log
+from pathlib import Path
+
+import numpy as np
+
+from charlm import checkpoint, cli, compose, reference, run_folder
+from charlm.checkpoint import Checkpoint, Progress
+from charlm.config import Config, DataConfig, ModelConfig, check_temperature
+from charlm.errors import InputError
+from charlm.reference import gradient_check, trainer
+from charlm.reference.loss import softmax_cross_entropy
+from charlm.reference.network import Network, initial_weights
+from charlm.windows import HeldOutWindows, TrainingWindows
+
+TOLERANCE = 1e-6  # of --check: relative, in float64
+REPORTS = 10  # lines an epoch
+
+
+@dataclass(frozen=True)
+class ReferenceConfig:
+    """The run."""
+
+    epochs: int = 2
+    """Passes over the training text."""
+    learning_rate: float = 2e-3
+    """RMSprop's."""
+    decay: float = 0.95
+    """Share of RMSprop's moving average of squares that stays at each update."""
+    clip_value: float = 5.0
+    """Each element of a gradient is cut to this size; 0 for no clipping."""
+    sample_temperatures: tuple[float, ...] = (0.5, 1.0)
+    """After each epoch, one text at each of these."""
+    sample_length: int = 200
+    """Characters of such a text; 0 for none."""
+    text_file: Path | None = None
+    """After training, write a text here."""
+    text_length: int = 10_000
+    """Its characters; its temperature is the first of --sample-temperatures."""
+    init: str | None = None
+    """Begin with the weights of a run: its folder, a .weights.h5 file, or "latest"."""
+    check: bool = False
+    """Do not train; hold the gradients by hand to numeric ones and name the worst tensor."""
+    name: str | None = None
+    """Folder in --runs-dir; by default the corpus and the time."""
+    overwrite: bool = False
+    """Replace a run of the same name."""
+    runs_dir: Path = Path("saved_models")
+    """Where runs are."""
+    debug: bool = False
+    """Show the traceback of an error."""
+
+    def __post_init__(self):
+        for ok, name, expected in (
+            (self.epochs >= 1, "epochs", "1 or more"),
+            (0 < self.learning_rate < float("inf"), "learning-rate", "a finite number above 0"),
+            (0 <= self.decay < 1, "decay", "from 0 to below 1"),
+            (0 <= self.clip_value < float("inf"), "clip-value", "a finite number, 0 or more"),
+            (len(self.sample_temperatures) > 0, "sample-temperatures", "one or more"),
+            (self.sample_length >= 0, "sample-length", "0 or more"),
+            (self.text_length >= 1, "text-length", "1 or more"),
+        ):
+            if not ok:
+                found = getattr(self, name.replace("-", "_"))
+                raise InputError(f"expected --{name} to be {expected}, found {found}")
+        for t in self.sample_temperatures:
+            check_temperature(t, "sample_temperatures")
+
+
+@dataclass(frozen=True)
+class Reference:
+    """Trains a character model in plain NumPy, with hand-derived gradients, for a reader.
+
+    Slower at large sizes than charlm train and without its schedule; the weights are the same, and
+    each goes on with the other's.
+    """
+
+    run: ReferenceConfig = field(default_factory=ReferenceConfig)
+    model: ModelConfig = field(default_factory=lambda: ModelConfig(units=128))
+    data: DataConfig = field(default_factory=DataConfig)
+
+
+def main(argv: list[str] | None = None) -> int:
+    """The command; returns its exit code."""
+    return cli.run(_main, argv)
+
+
+def _main(argv):
+    args = cli.parse(Reference, "charlm reference", argv)
+    saved = None
+    if args.run.init is not None:
+        args, saved = _begun(args, argv)
+    if not args.model.own or args.model.dropout:
+        raise InputError(
+            f"expected a cell of {', '.join(reference.CELLS)} and no dropout, found --cell "
+            f"{args.model.cell} --dropout {args.model.dropout}; charlm train has those"
+        )
+    if args.run.check:
+        return _check(args.model, args.data.seed)
+    _check_text_file(args.run)
+    corpus = cli.corpus(args.data)
+    vocab = saved.vocab if saved else cli.vocabulary(corpus)
+    data = replace(args.data, corpus=corpus.name)
+    if saved is None:
+        weights = initial_weights(args.model, len(vocab), np.random.default_rng(data.seed))
+    else:
+        weights = saved.weights
+    network = Network(weights, len(vocab), args.model)
+    training, held_out = corpus.split()
+    ids = vocab.encode("".join(d.text for d in training))
+    windows = TrainingWindows(ids, data.batch_size, data.window, data.seed, data.restart_every)
+    held_out = HeldOutWindows([vocab.encode(d.text) for d in held_out])
+    folder = run_folder.new(args.run.runs_dir, args.run.name, corpus.name, args.run.overwrite)
+    begun = Checkpoint(
+        config=Config(model=args.model, data=data),
+        vocab=vocab,
+        corpus_sha256=corpus.sha256(),
+        progress=Progress(),  # of Keras's training, which may go on with the weights
+        weights=network.weights,
+        optimizer=[],
+        carried=[],
+        versions={"backend": "numpy", "numpy": np.__version__},
+    )
+    with run_folder.locked(folder):
+        run_folder.clear(folder)
+        return _train(args.run, network, vocab, windows, held_out, folder, begun)
+
+
+def _check_text_file(run):
+    """Before minutes of training, not after."""
+    path = run.text_file
+    if path is not None and (not path.parent.is_dir() or path.is_dir()):
+        raise InputError(f"expected --text-file to be a file in a folder that exists, found {path}")
+    if path is not None and path.exists() and not run.overwrite:
+        raise InputError(f"expected {path} to be free, found a file; --overwrite replaces it")
+
+
+def _begun(args, argv):
+    """The options with a saved run's model in the place of the defaults, and its checkpoint."""
+    found = run_folder.find(args.run.runs_dir, args.run.init)
+    saved = checkpoint.read(run_folder.weights_file(found, (run_folder.BEST, run_folder.LAST)))
+    kept = replace(saved.config.model, cell=saved.config.model.family, dropout=0.0)
+    args = cli.parse(Reference, "charlm reference", argv, Reference(args.run, kept, args.data))
+    if args.model != kept:
+        raise InputError(
+            f"expected the model of {found}, found {args.model}, which differs; leave out the "
+            "options of the model with --init"
+        )
+    return args, saved
+
+
+def _train(run, network, vocab, windows, held_out, folder, begun):
+    model, seed = begun.config.model, begun.config.data.seed
+    count = sum(w.size for w in network.weights.values())
+    _say(
+        f"numpy; {model.cell} {model.layers} x {model.units}, backward pass by hand; {count:,} "
+        f"parameters; {len(windows.ids):,} characters to train on, {held_out.targets:,} held out; "
+        f"vocabulary {len(vocab)}; {folder}"
+    )
+    optimizer = trainer.RMSprop(run.learning_rate, run.decay)
+    began = time.perf_counter()
+    for epoch in range(1, run.epochs + 1):
+        losses = _train_epoch(
+            trainer.train_epoch(network, windows, optimizer, run.clip_value), len(windows)
+        )
+        if not np.isfinite(losses[-1]):
+            where = f"window {len(losses)} of epoch {epoch}"
+            hint = "try a lower --learning-rate or --clip-value"
+            print(f"stopped: the loss became no number in {where}; {hint}", file=sys.stderr)
+            return cli.FAILED
+        bits = trainer.evaluate(network, held_out) / log(2)
+        checkpoint.write(folder / run_folder.LAST, begun)
+        seconds = time.perf_counter() - began
+        _say(
+            f"epoch {epoch}/{run.epochs}  train {np.mean(losses) / log(2):.4f}  held-out "
+            f"{bits:.4f} bits/char  {seconds:.0f} s"
+        )
+        if run.sample_length:
+            _sample(network, vocab, run, seed + epoch, folder / run_folder.SAMPLES, epoch)
+    if run.text_file is not None:
+        (text,) = _texts(network, vocab, run.text_length, run.sample_temperatures[:1], seed)
+        run.text_file.write_text(text, encoding="utf-8")
+        _say(f"{run.text_length:,} characters of text in {run.text_file}")
+    _say(
+        f"done: {folder}; write text with: python -m charlm.sample {folder}; go on in Keras with: "
+        f"python -m charlm.train --resume {folder}"
+    )
+    return 0
+
+
+def _train_epoch(steps, windows):
+    """All losses of an epoch, up to the first that is no number; tells of them on the way."""
+    losses, each = [], max(1, windows // REPORTS)
+    for loss in steps:
+        losses.append(loss)
+        if not np.isfinite(loss):
+            break
+        if len(losses) % each == 0:
+            _say(
+                f"  {len(losses) / windows:4.0%}  {np.mean(losses[-each:]) / log(2):.4f} bits/char"
+            )
+    return losses
+
+
+def _sample(network, vocab, run, seed, path, epoch):
+    texts = _texts(network, vocab, run.sample_length, run.sample_temperatures, seed)
+    text = "\n".join(
+        f"--- temperature {t:g} ---\n{text}\n"
+        for t, text in zip(run.sample_temperatures, texts, strict=True)
+    )
+    _say(text)
+    with open(path, "a", encoding="utf-8", errors="backslashreplace") as file:
+        file.write(f"=== epoch {epoch} ===\n{text}\n")
+
+
+def _texts(network, vocab, length, temperatures, seed):
+    network = Network(network.weights, len(vocab), network.config)  # of the weights as they are now
+    pieces = compose.texts(network, vocab, "", length, temperatures, seed)
+    return ["".join(text) for text in zip(*pieces, strict=True)]
+
+
+def _say(text):
+    print(text, flush=True)
+
+
+def _check(config, seed):
+    """Gradients of a small network of the same cell and options, every tensor of it."""
+    config = replace(config, units=4)
+    B, T, V = 2, 6, 7
+    rng = np.random.default_rng(seed)
+    weights = initial_weights(config, V, rng, np.float64)
+    for w in weights.values():
+        w += 0.3 * rng.normal(size=w.shape)  # or biases would all be alike
+    ids, targets = rng.integers(V, size=(2, B, T))
+    network = Network(weights, V, config, np.float64)
+
+    def loss():
+        logits, _, _ = network.forward(ids, network.initial_states(B))
+        return softmax_cross_entropy(logits, targets)[0]
+
+    logits, _, cache = network.forward(ids, network.initial_states(B))
+    gradients, _ = network.backward(softmax_cross_entropy(logits, targets)[1], cache)
+    name, error = gradient_check.worst(loss, network.weights, gradients)
+    print(
+        f"{config.cell}: {len(gradients)} tensors, gradients by hand against central differences "
+        f"in float64; worst {name}, relative error {error:.1e}"
+    )
+    return 0 if error < TOLERANCE else cli.FAILED
+
+
+if __name__ == "__main__":
+    sys.exit(main())

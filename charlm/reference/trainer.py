@@ -1,0 +1,74 @@
+"""Training in plain NumPy: windows of streams, RMSprop, clipping. All of it is in sight here."""
+
+from collections.abc import Iterator
+
+import numpy as np
+
+from charlm.reference.loss import log_softmax, softmax_cross_entropy
+from charlm.reference.network import Network
+from charlm.windows import HeldOutWindows, TrainingWindows
+
+
+class RMSprop:
+    """Steps of a size of their own for each weight, by a moving average of squared gradients.
+
+        r <- decay * r + (1 - decay) * g^2
+        w <- w - rate * g / (sqrt(r) + epsilon)
+
+    Source: Tieleman and Hinton 2012, "Neural Networks for Machine Learning", lecture 6.5.
+
+    Args:
+        rate: of change. decay: share of the old average that stays. epsilon: so that a weight that
+            never had a gradient divides by no zero.
+    """
+
+    def __init__(self, rate: float = 2e-3, decay: float = 0.95, epsilon: float = 1e-8):
+        self.rate, self.decay, self.epsilon = rate, decay, epsilon
+        self.squares = {}
+
+    def update(self, weights: dict[str, np.ndarray], gradients: dict[str, np.ndarray]) -> None:
+        """Changes `weights` in place."""
+        for name, g in gradients.items():
+            r = self.squares.get(name, 0) * self.decay + (1 - self.decay) * g * g
+            weights[name] -= self.rate * g / (np.sqrt(r) + self.epsilon)
+            self.squares[name] = r
+
+
+def clipped(gradients: dict[str, np.ndarray], limit: float) -> dict[str, np.ndarray]:
+    """Every element cut to [-limit, limit]; a limit of 0 cuts nothing."""
+    if not limit:
+        return gradients
+    return {name: np.clip(g, -limit, limit) for name, g in gradients.items()}
+
+
+def train_epoch(
+    network: Network, windows: TrainingWindows, optimizer: RMSprop, clip: float
+) -> Iterator[float]:
+    """One pass over the text by truncated back-propagation through time; changes the weights.
+
+    Yields:
+        The loss of each window, in nats a character, before its update.
+    """
+    windows.on_epoch_begin()
+    states = None
+    for k in range(len(windows)):
+        (ids, fresh), targets = windows[k]
+        states = states or network.initial_states(len(ids))
+        kept = (1 - fresh)[:, None]  # a stream that begins must not inherit a state
+        states = [tuple(s * kept for s in layer) for layer in states]
+        logits, states, cache = network.forward(ids, states)
+        loss, d_logits = softmax_cross_entropy(logits, targets)
+        gradients, _ = network.backward(d_logits, cache)
+        optimizer.update(network.weights, clipped(gradients, clip))
+        yield loss
+
+
+def evaluate(network: Network, held_out: HeldOutWindows) -> float:
+    """The mean loss of a held-out text in nats a character, state carried through documents."""
+    total, states = 0.0, network.initial_states(len(held_out.ids))
+    for k in range(len(held_out)):
+        (ids, _), targets, weights = held_out[k]
+        logits, states, _ = network.forward(ids, states)
+        log_p = np.take_along_axis(log_softmax(logits), targets[..., None], axis=-1)[..., 0]
+        total -= (log_p * (weights > 0)).sum(dtype=np.float64)
+    return float(total / held_out.targets)
