@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 
-from charlm.batches import HeldOutWindows, TrainingWindows
 from charlm.errors import InputError
+from charlm.windows import HeldOutWindows, TrainingWindows
 
 N, B, T = 101, 3, 4
 
