@@ -1,6 +1,5 @@
 """Saves a run's HDF5 weights when an epoch ends: the last, and the best by validation."""
 
-import json
 from pathlib import Path
 
 import keras
@@ -35,8 +34,5 @@ class SaveWeights(keras.callbacks.Callback):
         # the best first: a last that tells of a best which is not there could not be mended
         if now.progress.epoch and now.progress.stale_epochs == 0 and not now.progress.step:
             checkpoint.write(self.folder / run_folder.BEST, now)
-        checkpoint.write(self.folder / run_folder.LAST, now)
-        summary = json.dumps(now.meta(), indent=1, ensure_ascii=False)
-        data = summary.encode("utf-8", "backslashreplace")
-        checkpoint.write_atomically(self.folder / run_folder.SUMMARY, data)
+        run_folder.save_last(self.folder, now)
         return True

@@ -188,7 +188,7 @@ def _of_runs(args):
             data = DataConfig(corpus=args.text.corpus, encoding=args.text.encoding)
         corpus, config, vocab = cli.corpus(data), saved.config.model, saved.vocab
         name = found.name if found.is_dir() else f"{found.parent.name}/{found.name}"
-        label = f"{name} ({config.cell})"
+        label = name if name == config.cell else f"{name} ({config.cell})"
         network = Network(saved.weights, len(vocab), config, np.float64)
         first = _initial(config, vocab, args.seed)
         series.append(Series(f"{label}, trained", label, False, network, vocab, corpus))

@@ -1,13 +1,15 @@
 """The folder of a run: its name, its files' names, and who may write in it."""
 
 import contextlib
+import json
 import os
 import shutil
 import time
 from collections.abc import Iterator
 from pathlib import Path
 
-from charlm.checkpoint import write_atomically
+from charlm import checkpoint
+from charlm.checkpoint import Checkpoint
 from charlm.errors import InputError
 
 LAST, BEST = "last.weights.h5", "best.weights.h5"
@@ -114,6 +116,13 @@ def locked(folder: Path) -> Iterator[None]:
         yield
 
 
+def save_last(folder: Path, saved: Checkpoint) -> None:
+    """Writes the run as it is now: its last weights, and the summary to read."""
+    checkpoint.write(folder / LAST, saved)
+    summary = json.dumps(saved.meta(), indent=1, ensure_ascii=False)
+    checkpoint.write_atomically(folder / SUMMARY, summary.encode("utf-8", "backslashreplace"))
+
+
 def clear(folder: Path) -> None:
     """Removes an overwritten run's files, and nothing else."""
     for name in FILES:
@@ -127,4 +136,4 @@ def cut_history(folder: Path, epochs: int) -> None:
     path = folder / HISTORY
     if path.exists():
         rows = path.read_bytes().splitlines(keepends=True)
-        write_atomically(path, b"".join(rows[: epochs + 1]))
+        checkpoint.write_atomically(path, b"".join(rows[: epochs + 1]))

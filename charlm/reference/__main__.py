@@ -164,16 +164,17 @@ def _train(run, network, vocab, windows, held_out, folder, begun):
     optimizer = trainer.RMSprop(run.learning_rate, run.decay)
     began = time.perf_counter()
     for epoch in range(1, run.epochs + 1):
-        losses = _train_epoch(
-            trainer.train_epoch(network, windows, optimizer, run.clip_value), len(windows)
-        )
+        with np.errstate(over="ignore", invalid="ignore"):  # what comes of it is looked at
+            losses = _train_epoch(
+                trainer.train_epoch(network, windows, optimizer, run.clip_value), len(windows)
+            )
         if not np.isfinite(losses[-1]):
             where = f"window {len(losses)} of epoch {epoch}"
             hint = "try a lower --learning-rate or --clip-value"
             print(f"stopped: the loss became no number in {where}; {hint}", file=sys.stderr)
             return cli.FAILED
         bits = trainer.evaluate(network, held_out) / log(2)
-        checkpoint.write(folder / run_folder.LAST, begun)
+        run_folder.save_last(folder, begun)
         seconds = time.perf_counter() - began
         _say(
             f"epoch {epoch}/{run.epochs}  train {np.mean(losses) / log(2):.4f}  held-out "

@@ -1,0 +1,152 @@
+"""Law: what is exported needs no charlm and computes what the sampler computes."""
+
+import json
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from charlm import export, run_folder
+from charlm.checkpoint import Checkpoint, Progress
+from charlm.config import Config, ModelConfig
+from charlm.reference.network import Network, initial_weights
+from charlm.vocab import Vocab
+
+VOCAB = Vocab("\n abcd")
+V, H = len(VOCAB), 5
+
+MODELS = [
+    {"cell": "lstm", "layers": 2, "skip": "add"},
+    {"cell": "keras-lstm", "recurrent_activation": "hard_sigmoid"},
+    {"cell": "gru", "layers": 2, "dropout": 0.3},
+    {"cell": "gru", "reset": "before"},
+    {"cell": "rnn", "activation": "relu"},
+    {"cell": "coupled", "layers": 2},
+]
+
+
+def make_run(folder, **options):
+    rng = np.random.default_rng(3)
+    config = ModelConfig(units=H, **options)
+    weights = initial_weights(config, V, rng)
+    weights = {k: (w + 0.4 * rng.normal(size=w.shape)).astype("f4") for k, w in weights.items()}
+    saved = Checkpoint(Config(model=config), VOCAB, "0" * 64, Progress(), weights, [], [], {})
+    folder.mkdir(parents=True)
+    run_folder.save_last(folder, saved)
+    return saved
+
+
+@pytest.fixture
+def here(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("KERAS_BACKEND", "tensorflow")
+    return tmp_path
+
+
+def id_(options):
+    return " ".join(map(str, options.values()))
+
+
+@pytest.mark.filterwarnings("ignore:In the future `np.object`:FutureWarning")  # Keras for tf2onnx
+@pytest.mark.parametrize("options", MODELS, ids=id_)
+@pytest.mark.parametrize("format_", ["keras", "saved_model", "onnx"])
+def test_every_format_of_every_cell_is_written_and_compared(here, capsys, format_, options):
+    if format_ == "onnx":
+        pytest.importorskip("tf2onnx")
+        pytest.importorskip("onnxruntime")
+    make_run(here / "saved_models" / "a", **options)
+    assert export.main(["a", "--format", format_]) == 0
+    out, _ = capsys.readouterr()
+    name = {"keras": "a.keras", "saved_model": "a-step", "onnx": "a-step.onnx"}[format_]
+    said = re.match(rf"{name}, {name}.vocab.json; its logits are the sampler's to (\S+) ", out)
+    assert float(said[1]) < 1e-5
+    vocab = json.loads((here / f"{name}.vocab.json").read_text())
+    assert vocab == {"characters": list(VOCAB.characters)}
+    assert {p.name for p in here.iterdir()} == {"saved_models", name, f"{name}.vocab.json"}
+
+
+def test_the_keras_file_loads_where_there_is_no_charlm(here):
+    saved = make_run(here / "saved_models" / "a", cell="coupled", layers=2)
+    assert export.main(["a"]) == 0
+    ids = np.random.default_rng(1).integers(V, size=(2, 9))
+    np.save("ids.npy", ids)
+    code = """if True:
+        import sys
+        sys.modules["charlm"] = None  # an import of it fails
+        import keras, numpy as np
+        model = keras.saving.load_model("a.keras")
+        assert {type(x).__module__.split(".")[0] for x in model.layers} == {"keras"}
+        np.save("logits.npy", model.predict(np.load("ids.npy"), verbose=0))
+    """
+    subprocess.run([sys.executable, "-c", code], check=True, capture_output=True)
+    network = Network(saved.weights, V, saved.config.model)
+    expected, _, _ = network.forward(ids, network.initial_states(2))
+    np.testing.assert_allclose(np.load("logits.npy"), expected, atol=1e-5)
+
+
+def test_a_model_that_differs_from_the_sampler_is_not_written(here, capsys, monkeypatch):
+    make_run(here / "saved_models" / "a")
+    step = Network.step
+
+    def other(self, ids, states):
+        logits, states = step(self, ids, states)
+        return logits + 0.01, states
+
+    monkeypatch.setattr(Network, "step", other)
+    assert export.main(["a", "--format", "saved_model"]) == 1
+    assert "logits differ from the sampler's by 1.0e-02" in capsys.readouterr().err
+    assert [p.name for p in here.iterdir()] == ["saved_models"]
+
+
+def test_overwrite_replaces_an_export_and_nothing_else(here, capsys):
+    make_run(here / "saved_models" / "a")
+    make_run(here / "saved_models" / "b", cell="gru")
+    for format_, name in (("keras", "m.keras"), ("saved_model", "m")):
+        argv = ["--format", format_, "--output", name]
+        assert export.main(["a", *argv]) == 0
+        before = snapshot(here)
+        assert export.main(["b", *argv]) == 2
+        assert "found a model; --overwrite replaces it" in capsys.readouterr().err
+        assert snapshot(here) == before
+        assert export.main(["b", *argv, "--overwrite"]) == 0
+        assert snapshot(here) != before
+    (here / "mine").mkdir()
+    argv = ["a", "--format", "saved_model", "--output", "mine", "--overwrite"]
+    assert export.main(argv) == 2
+    assert (here / "mine").is_dir()
+
+
+def snapshot(folder):
+    return {p: p.read_bytes() for p in Path(folder).rglob("*") if p.is_file()}
+
+
+@pytest.mark.parametrize(
+    ("argv", "expected"),
+    [
+        (["nothing"], r"expected a run folder or a .weights.h5 file, found nothing"),
+        (["a", "--output", "a.h5"], r"--output to end in .keras, found a.h5"),
+        (["a", "--output", "no/a.keras"], r"in a folder that exists, found no/a.keras"),
+        (["a", "--format", "tflite"], r"invalid choice|[Ii]nvalid.*tflite|tflite"),
+    ],
+)
+def test_bad_input_is_one_line_and_nothing_is_written(here, capsys, argv, expected):
+    make_run(here / "saved_models" / "a")
+    before = snapshot(here)
+    assert export.main(argv) == 2
+    out, err = capsys.readouterr()
+    assert out == ""
+    assert err.count("\n") == 1
+    assert re.search(expected, err), err
+    assert snapshot(here) == before
+
+
+def test_onnx_without_its_packages_says_how_to_get_them(here, capsys, monkeypatch):
+    make_run(here / "saved_models" / "a")
+    monkeypatch.setitem(sys.modules, "tf2onnx", None)
+    assert export.main(["a", "--format", "onnx"]) == 2
+    assert "pip install -e '.[onnx]'" in capsys.readouterr().err
+    assert os.listdir(here) == ["saved_models"]
