@@ -96,7 +96,8 @@ def _resume(run, folder, path, argv):
         Train, "charlm train", argv, Train(run, kept.model, kept.data, kept.fit, kept.sample)
     )
     config = args.config()
-    for part in FIXED:
+    # weights from elsewhere have read none of the text yet, so how it is read is still open
+    for part in FIXED if saved.optimizer else ("model",):
         for name, (asked, stored) in config.differences(kept, part).items():
             if name in MOVABLE or (name == "cell" and config.model.family == kept.model.family):
                 continue
