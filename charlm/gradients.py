@@ -50,7 +50,7 @@ class Text:
     """What is read."""
 
     corpus: str | None = None
-    """As in charlm train; of a run, its own text."""
+    """As in charlm train. Default: of a run, its own text."""
     encoding: str = "utf-8"
     """Encoding of a file, a folder's files or standard input."""
 

@@ -94,6 +94,57 @@ def test_train_says_where_it_runs_and_how_it_goes(here, capsys):
 
 
 @pytest.mark.parametrize(
+    ("cell", "layer", "how"),
+    [
+        ("gru", "GRU", "hand-derived"),
+        ("rnn", "SimpleRNN", "hand-derived"),
+        ("coupled", "CoupledLSTM", "hand-derived"),
+        ("keras-lstm", "Keras's LSTM", "Keras's"),
+        ("keras-gru", "Keras's GRU", "Keras's"),
+        ("keras-rnn", "Keras's SimpleRNN", "Keras's"),
+    ],
+)
+def test_every_cell_trains_goes_on_and_writes(here, capsys, cell, layer, how):
+    argv = ["--corpus", "small.txt", "--name", "a", "--cell", cell, "--layers", "2", *TRAIN]
+    argv += ["--learning-rate", "0.02", "--dropout", "0.1", "--skip", "add"]
+    assert train.main([*argv, "--epochs", "1"]) == 0
+    assert train.main(["--resume", "a", "--epochs", "2", "--sample-length", "0"]) == 0
+    out, err = capsys.readouterr()
+    assert err == ""
+    assert f"; {layer} 2 x 8, {how} backward pass; " in out
+    bits = [float(b) for b in re.findall(r"train [\d.]+  held-out ([\d.]+)", out)]
+    assert bits[1] < bits[0] < 4.2
+    assert sample.main(["a", "--length", "30", "--seed", "1"]) == 0
+
+
+def test_ours_and_keras_own_cell_are_the_same_run(here, capsys):
+    """The same first weights by the seed, the same losses to the digits shown."""
+    argv = ["--corpus", "small.txt", "--epochs", "2", "--learning-rate", "0.01", *TRAIN]
+    told = []
+    for cell in ("gru", "keras-gru"):
+        assert train.main([*argv, "--cell", cell, "--name", cell]) == 0
+        out, _ = capsys.readouterr()
+        told.append([float(x) for x in re.findall(r"(?:train|held-out) ([\d.]+)", out)])
+    assert len(told[0]) == 5
+    assert told[0] == pytest.approx(told[1], abs=2e-3)
+
+
+def test_a_run_goes_on_with_keras_own_cell_in_the_place_of_ours(run, capsys):
+    assert train.main(["--resume", "a", "--epochs", "3", "--cell", "keras-lstm"]) == 0
+    out, _ = capsys.readouterr()
+    assert "cell lstm -> keras-lstm" in out
+    assert "Keras's LSTM 1 x 8" in out
+    assert train.main(["--resume", "a", "--epochs", "4", "--cell", "lstm"]) == 0
+    assert train.main(["--resume", "a", "--epochs", "5", "--cell", "gru"]) == 2
+    assert "expected --cell lstm, with which the run began" in capsys.readouterr().err
+
+
+def test_clipping_by_value_stands_in_for_clipping_by_norm(here):
+    argv = ["--corpus", "small.txt", "--name", "a", "--epochs", "1", *TRAIN]
+    assert train.main([*argv, "--clip-norm", "0", "--clip-value", "0.001"]) == 0
+
+
+@pytest.mark.parametrize(
     "which", ["latest", "saved_models/a", "a", "saved_models/a/last.weights.h5"]
 )
 def test_resume_goes_on(run, capsys, which):
@@ -328,7 +379,18 @@ def test_other_commands_are_refused(capsys):
     from charlm.__main__ import main
 
     assert main(["trian"]) == 2
-    assert capsys.readouterr()[1] == "error: expected a command (train, sample), found 'trian'\n"
+    commands = "train, sample, gradients, reference, import, export"
+    assert capsys.readouterr()[1] == f"error: expected a command ({commands}), found 'trian'\n"
+
+
+def test_every_command_answers_by_its_name(capsys):
+    from charlm.__main__ import COMMANDS, main
+
+    for name in COMMANDS:
+        with pytest.raises(SystemExit) as left:
+            main([name, "--help"])
+        assert left.value.code in (0, None)
+        assert capsys.readouterr()[0].startswith(f"usage: charlm {name} ")
 
 
 # --- whole processes ---

@@ -17,6 +17,10 @@ NAN, INF = float("nan"), float("inf")
         (ModelConfig, "layers", -1),
         (ModelConfig, "dropout", 1.0),
         (ModelConfig, "dropout", NAN),
+        (ModelConfig, "cell", "lsmt"),
+        (ModelConfig, "cell", "keras-coupled"),
+        (ModelConfig, "forget_bias", NAN),
+        (ModelConfig, "skip", "add"),
         (DataConfig, "batch_size", 0),
         (DataConfig, "window", 0),
         (DataConfig, "seed", -1),
@@ -29,6 +33,8 @@ NAN, INF = float("nan"), float("inf")
         (FitConfig, "final_rate", 1.5),
         (FitConfig, "clip_norm", -1.0),
         (FitConfig, "clip_norm", INF),
+        (FitConfig, "clip_value", -1.0),
+        (FitConfig, "clip_value", 0.1),
         (FitConfig, "patience", -1),
         (SampleConfig, "sample_length", -1),
         (SampleConfig, "sample_temperatures", (-0.5,)),
@@ -38,6 +44,21 @@ NAN, INF = float("nan"), float("inf")
 def test_settings_out_of_range_are_refused(kind, name, value):
     with pytest.raises(InputError, match="--" + name.replace("_", "-")):
         kind(**{name: value})
+
+
+@pytest.mark.parametrize(
+    ("cell", "options"),
+    [
+        ("gru", {"forget_bias": 0.0}),
+        ("rnn", {"recurrent_activation": "hard_sigmoid"}),
+        ("lstm", {"reset": "before"}),
+        ("keras-lstm", {"recurrent_initializer": "identity"}),
+    ],
+)
+def test_options_that_a_cell_does_not_have_are_refused(cell, options):
+    (name,) = options
+    with pytest.raises(InputError, match=f"--{name.replace('_', '-')}.*with --cell {cell}"):
+        ModelConfig(cell=cell, **options)
 
 
 def test_survives_json():

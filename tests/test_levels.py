@@ -80,7 +80,8 @@ def test_no_file_is_named_like_a_standard_module():
     [
         "import charlm.vocab, charlm.config, charlm.sampler, charlm.checkpoint, corpora",
         "import charlm.reference.network",
-        "import charlm.train, charlm.sample",
+        "import charlm.train, charlm.sample, charlm.gradients, charlm.import_weights",
+        "import charlm.export, charlm.foreign, charlm.reference.__main__",
     ],
 )
 def test_loads_neither_keras_nor_tensorflow(code):
@@ -89,7 +90,18 @@ def test_loads_neither_keras_nor_tensorflow(code):
     assert done.stdout.strip() == "[]"
 
 
-@pytest.mark.parametrize("command", ["charlm", "charlm.train", "charlm.sample"])
+@pytest.mark.parametrize(
+    "command",
+    [
+        "charlm",
+        "charlm.train",
+        "charlm.sample",
+        "charlm.gradients",
+        "charlm.reference",
+        "charlm.import_weights",
+        "charlm.export",
+    ],
+)
 def test_help_answers_without_keras(command):
     code = f"""if True:
         import runpy, sys

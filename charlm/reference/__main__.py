@@ -75,8 +75,7 @@ class ReferenceConfig:
 class Reference:
     """Trains a character model in plain NumPy, with hand-derived gradients, for a reader.
 
-    Slower at large sizes than charlm train and without its schedule; the weights are the same, and
-    each goes on with the other's.
+    Its files are charlm train's: each goes on with the other's weights (--init; --resume there).
     """
 
     run: ReferenceConfig = field(default_factory=ReferenceConfig)
