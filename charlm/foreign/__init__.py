@@ -110,6 +110,11 @@ def _version(version):
 def _hdf5(data, version=None, described=None):
     with h5py.File(io.BytesIO(data), "r") as file:
         datasets = walked(file, "", {}, [0])
+        if "charlm/meta" in datasets:
+            raise InputError(
+                "expected weights that others wrote, found charlm's own; charlm sample and charlm "
+                "train --resume read such a file as it is"
+            )
         root = file.get("model_weights", file)
         legacy = "layer_names" in root.attrs or "layer_names0" in root.attrs
         if legacy:

@@ -67,6 +67,8 @@ class CoupledLSTMCell(RecurrentCell):
 class CoupledLSTM(Recurrent):
     """An LSTM with coupled gates over time; calls and options are those of `keras.layers.LSTM`.
 
+    Args: those of `CoupledLSTMCell` and `Recurrent`. States: h and c, each (B, H).
+
     >>> CoupledLSTM(4, return_sequences=True)(ops.ones((2, 5, 3))).shape == (2, 5, 4)
     True
     """

@@ -115,6 +115,8 @@ class GRUCell(RecurrentCell):
 class GRU(Recurrent):
     """A GRU over time. Takes the place of `keras.layers.GRU` in any model.
 
+    Args: those of `GRUCell` and `Recurrent`. State: h, (B, H).
+
     >>> GRU(4, return_sequences=True)(ops.ones((2, 5, 3))).shape == (2, 5, 4)
     True
     """

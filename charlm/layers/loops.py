@@ -51,7 +51,7 @@ def _tensorflow_loop(step, states, xs, reverse):
     """
     import tensorflow as tf
 
-    T = tf.shape(xs[0])[0]
+    T, length = tf.shape(xs[0])[0], xs[0].shape[:1]
     first, ahead = (T - 1, -1) if reverse else (0, 1)
     xs = [tf.TensorArray(x.dtype, T, element_shape=x.shape[1:]).unstack(x) for x in xs]
     states, output = step(states, tuple(x.read(first) for x in xs))
@@ -69,4 +69,5 @@ def _tensorflow_loop(step, states, xs, reverse):
         (1, states, outputs),
         maximum_iterations=T,
     )
-    return states, tuple(a.stack() for a in outputs)
+    # what follows, keras.layers.TimeDistributed say, may need the length where it is known
+    return states, tuple(tf.ensure_shape(a.stack(), length + a.element_shape) for a in outputs)

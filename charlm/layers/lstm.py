@@ -74,6 +74,8 @@ class LSTMCell(RecurrentCell):
 class LSTM(Recurrent):
     """An LSTM over time. Takes the place of `keras.layers.LSTM` in any model.
 
+    Args: those of `LSTMCell` and `Recurrent`. States: h and c, each (B, H).
+
     >>> LSTM(4, return_sequences=True)(ops.ones((2, 5, 3))).shape == (2, 5, 4)
     True
     >>> LSTM(4, vocab_size=7)(ops.zeros((2, 5), dtype="int32")).shape == (2, 4)

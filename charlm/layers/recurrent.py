@@ -15,10 +15,22 @@ from charlm.layers.loops import scan
 
 
 class Recurrent(keras.layers.RNN):
-    """A cell run over time, with the constructor and calls of its `keras.layers` namesake.
+    """A cell run over time, with the constructor, calls, weights and files of its Keras namesake.
 
-    A subclass names its `CELL` and passes its options on. Integer ids (B, T) are read in the place
-    of one-hot vectors (B, T, D) when `vocab_size=D` is given.
+    A subclass names its `CELL`. Its constructor's options are the cell's and `OPTIONS`, in the
+    order of its `keras.layers` namesake if it has one.
+
+    Args:
+        units ... seed: of the cell, see `RecurrentCell`.
+        activity_regularizer: of the outputs.
+        return_sequences: whether h of every step is the output, (B, T, H), or of the last, (B, H).
+        return_state: whether the states after the last step, each (B, H), are outputs too.
+        go_backwards: read the sequence from its end.
+        stateful: begin each call with the states after the last; `reset_state` makes them zero.
+        unroll: write the loop over time out; T must be known.
+        use_cudnn: accepted for the contract; these layers never run cuDNN.
+        vocab_size: None for vectors (B, T, D) as input; D for integer ids (B, T), which read
+            rows of `kernel` instead of multiplying one-hot vectors by it.
 
     Raises:
         ValueError: an option out of range.

@@ -54,6 +54,8 @@ class SimpleRNNCell(RecurrentCell):
 class SimpleRNN(Recurrent):
     """A plain RNN over time. Takes the place of `keras.layers.SimpleRNN` in any model.
 
+    Args: those of `SimpleRNNCell` and `Recurrent`. State: h, (B, H).
+
     >>> SimpleRNN(4, return_sequences=True)(ops.ones((2, 5, 3))).shape == (2, 5, 4)
     True
     """
