@@ -11,7 +11,8 @@ import pytest
 from keras import ops
 
 from charlm import checkpoint, compose, model
-from charlm.reference.network import Network
+from charlm.config import ModelConfig
+from charlm.reference.network import Network, shapes
 
 FILES = sorted((Path(__file__).parent / "data").glob("format-*.weights.h5"))
 
@@ -44,3 +45,26 @@ def test_stored_weights_fit_the_network_of_today(path):
     for t, i in enumerate(ids):
         row, states = reference.step(np.array([i]), states)
         np.testing.assert_allclose(row, ops.convert_to_numpy(logits)[:, t], atol=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("cell", "layer", "gates"),
+    [
+        ("lstm", "lstm", 4),
+        ("gru", "gru", 3),
+        ("rnn", "simple_rnn", 1),
+        ("coupled", "coupled_lstm", 3),
+    ],
+)
+def test_paths_and_shapes_in_files_are_those_of_format_1(cell, layer, gates):
+    V, H, n = 7, 4, gates * 4
+    expected = {"layers/dense/vars/0": (H, V), "layers/dense/vars/1": (V,)}
+    for name, width in ((layer, V), (f"{layer}_1", H)):
+        bias = (2, n) if cell == "gru" else (n,)
+        for k, shape in enumerate(((width, n), (H, n), bias)):
+            expected[f"layers/{name}/cell/vars/{k}"] = shape
+    config = ModelConfig(cell=cell, units=H, layers=2)
+    assert shapes(config, V) == expected
+    found = model.weights(model.build(config, V))
+    arrays = {path: w.shape for path, w in found.items() if "seed_generator" not in path}
+    assert arrays == expected
