@@ -28,6 +28,9 @@ def parse(kind: type, prog: str, argv: list[str], default=None):
         SystemExit: 0, after --help.
     """
     options = {} if default is None else {"default": default}
+    markers = (tyro.conf.OmitArgPrefixes, tyro.conf.FlagCreatePairsOff)
+    if default is not None:  # a flag whose default is True must still be there to be given
+        markers = markers[:1]
     errors = io.StringIO()
     try:
         with contextlib.redirect_stderr(errors):
@@ -35,7 +38,7 @@ def parse(kind: type, prog: str, argv: list[str], default=None):
                 kind,
                 prog=prog,
                 args=argv,
-                config=(tyro.conf.OmitArgPrefixes, tyro.conf.FlagCreatePairsOff),
+                config=markers,
                 **options,
             )
     except SystemExit as exit_:

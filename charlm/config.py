@@ -14,7 +14,8 @@ from charlm.errors import InputError
 MAX_UNITS, MAX_LAYERS = 16_384, 64  # beyond, a slip of the finger: 2 billion weights a layer
 
 
-def _check(ok: bool, name: str, expected: str, value) -> None:
+def check(ok: bool, name: str, expected: str, value) -> None:
+    """Raises InputError, which names the setting by its flag, unless `ok`."""
     if not ok:
         flag = "--" + name.replace("_", "-")
         raise InputError(f"expected {flag} to be {expected}, found {value}")
@@ -22,7 +23,7 @@ def _check(ok: bool, name: str, expected: str, value) -> None:
 
 def check_temperature(value: float, name: str = "temperature") -> None:
     """Raises InputError unless `value` is finite and at least 0."""
-    _check(math.isfinite(value) and value >= 0, name, "a finite number, 0 or more", value)
+    check(math.isfinite(value) and value >= 0, name, "a finite number, 0 or more", value)
 
 
 @dataclass(frozen=True)
@@ -53,11 +54,11 @@ class ModelConfig:
 
     def __post_init__(self):
         names = [*reference.CELLS, *(f"keras-{c}" for c in reference.CELLS if _namesake(c))]
-        _check(self.cell in names, "cell", f"one of {', '.join(names)}", self.cell)
-        _check(1 <= self.units <= MAX_UNITS, "units", f"from 1 to {MAX_UNITS}", self.units)
-        _check(1 <= self.layers <= MAX_LAYERS, "layers", f"from 1 to {MAX_LAYERS}", self.layers)
-        _check(0 <= self.dropout < 1, "dropout", "from 0 to below 1", self.dropout)
-        _check(math.isfinite(self.forget_bias), "forget_bias", "finite", self.forget_bias)
+        check(self.cell in names, "cell", f"one of {', '.join(names)}", self.cell)
+        check(1 <= self.units <= MAX_UNITS, "units", f"from 1 to {MAX_UNITS}", self.units)
+        check(1 <= self.layers <= MAX_LAYERS, "layers", f"from 1 to {MAX_LAYERS}", self.layers)
+        check(0 <= self.dropout < 1, "dropout", "from 0 to below 1", self.dropout)
+        check(math.isfinite(self.forget_bias), "forget_bias", "finite", self.forget_bias)
         gates = reference.cell(self.family).GATES
         for name, fits, needed in (
             ("recurrent_initializer", self.recurrent_initializer != "identity" or gates == "h",
@@ -70,7 +71,7 @@ class ModelConfig:
              "left out for a cell without gates"),
             ("skip", self.skip == "none" or self.layers > 1, "left out for a single layer"),
         ):  # fmt: skip
-            _check(fits, name, needed, f"{getattr(self, name)} with --cell {self.cell}")
+            check(fits, name, needed, f"{getattr(self, name)} with --cell {self.cell}")
 
     @property
     def family(self) -> str:
@@ -106,10 +107,10 @@ class DataConfig:
     """Of the first weights, dropout and the order of the text."""
 
     def __post_init__(self):
-        _check(self.batch_size >= 1, "batch_size", "1 or more", self.batch_size)
-        _check(self.window >= 1, "window", "1 or more", self.window)
-        _check(self.restart_every >= 0, "restart_every", "0 or more", self.restart_every)
-        _check(0 <= self.seed < 2**32, "seed", "from 0 to 4294967295", self.seed)
+        check(self.batch_size >= 1, "batch_size", "1 or more", self.batch_size)
+        check(self.window >= 1, "window", "1 or more", self.window)
+        check(self.restart_every >= 0, "restart_every", "0 or more", self.restart_every)
+        check(0 <= self.seed < 2**32, "seed", "from 0 to 4294967295", self.seed)
 
 
 @dataclass(frozen=True)
@@ -135,21 +136,21 @@ class FitConfig:
     """Stop after so many epochs without a better validation; 0 for never."""
 
     def __post_init__(self):
-        _check(self.epochs >= 1, "epochs", "1 or more", self.epochs)
+        check(self.epochs >= 1, "epochs", "1 or more", self.epochs)
         if self.decay_epochs is not None:
-            _check(self.decay_epochs >= 1, "decay_epochs", "1 or more", self.decay_epochs)
+            check(self.decay_epochs >= 1, "decay_epochs", "1 or more", self.decay_epochs)
         ok = math.isfinite(self.learning_rate) and self.learning_rate > 0
-        _check(ok, "learning_rate", "a finite number above 0", self.learning_rate)
-        _check(self.warmup_steps >= 0, "warmup_steps", "0 or more", self.warmup_steps)
-        _check(0 <= self.final_rate <= 1, "final_rate", "from 0 to 1", self.final_rate)
+        check(ok, "learning_rate", "a finite number above 0", self.learning_rate)
+        check(self.warmup_steps >= 0, "warmup_steps", "0 or more", self.warmup_steps)
+        check(0 <= self.final_rate <= 1, "final_rate", "from 0 to 1", self.final_rate)
         ok = math.isfinite(self.clip_norm) and self.clip_norm >= 0
-        _check(ok, "clip_norm", "a finite number, 0 or more", self.clip_norm)
+        check(ok, "clip_norm", "a finite number, 0 or more", self.clip_norm)
         ok = math.isfinite(self.clip_value) and self.clip_value >= 0
-        _check(ok, "clip_value", "a finite number, 0 or more", self.clip_value)
+        check(ok, "clip_value", "a finite number, 0 or more", self.clip_value)
         both = self.clip_norm and self.clip_value
         found = f"{self.clip_value} with --clip-norm {self.clip_norm}"
-        _check(not both, "clip_value", "0 unless --clip-norm is 0", found)
-        _check(self.patience >= 0, "patience", "0 or more", self.patience)
+        check(not both, "clip_value", "0 unless --clip-norm is 0", found)
+        check(self.patience >= 0, "patience", "0 or more", self.patience)
 
 
 @dataclass(frozen=True)
@@ -166,10 +167,10 @@ class SampleConfig:
     def __post_init__(self):
         for name in ("sample_temperatures", "sample_prompts"):
             expected = "one or more (--sample-length 0 for no samples)"
-            _check(len(getattr(self, name)) > 0, name, expected, "none")
+            check(len(getattr(self, name)) > 0, name, expected, "none")
         for t in self.sample_temperatures:
             check_temperature(t, "sample_temperatures")
-        _check(self.sample_length >= 0, "sample_length", "0 or more", self.sample_length)
+        check(self.sample_length >= 0, "sample_length", "0 or more", self.sample_length)
 
 
 @dataclass(frozen=True)

@@ -19,6 +19,7 @@ from charlm.reference.network import Network
 SUFFIX = {"keras": ".keras", "saved_model": "-step", "onnx": "-step.onnx"}
 TOLERANCE = 1e-4  # of logits in float32, against the sampler's, which sums in another order
 STREAMS, STEPS = 3, 20  # of that comparison
+SAVED_MODEL = {"assets", "fingerprint.pb", "saved_model.pb", "variables"}
 
 
 @dataclass(frozen=True)
@@ -56,44 +57,54 @@ def _main(argv):
     saved = checkpoint.read(path)
     name = path.parent.resolve().name
     output = args.output or Path(f"{name}{SUFFIX[args.format]}")
-    _check_output(args, output)
+    vocab = output.with_name(f"{output.name}.vocab.json")
+    _check_output(args, output, vocab)
     network = Network(saved.weights, len(saved.vocab), saved.config.model)
     with cli.quiet_stderr():
         kind = _use_tensorflow(args.format)
         with tempfile.TemporaryDirectory(dir=output.parent, prefix=".charlm-export-") as folder:
             made = Path(folder, output.name)
             difference = kind(saved, network, made)
-            if difference > TOLERANCE:
-                print(f"failed: logits differ from the sampler's by {difference:.1e}, so nothing "
-                      "was written", file=sys.stderr)  # fmt: skip
+            if not difference <= TOLERANCE:  # NaN is not
+                print(
+                    f"failed: logits or states differ from the sampler's by {difference:.1e}, so "
+                    "nothing was written",
+                    file=sys.stderr,
+                )
                 return cli.FAILED
+            characters = {"characters": list(saved.vocab.characters)}
+            checkpoint.write_atomically(vocab, json.dumps(characters, ensure_ascii=True).encode())
             if output.is_dir():
                 os.rename(output, Path(folder, "old"))
             os.replace(made, output)
-    vocab = output.with_name(f"{output.name}.vocab.json")
-    characters = {"characters": list(saved.vocab.characters)}
-    checkpoint.write_atomically(vocab, json.dumps(characters, ensure_ascii=False).encode())
+    what = "logits are" if args.format == "keras" else "logits and states are"
     print(
-        f"{output}, {vocab}; its logits are the sampler's to {difference:.0e} over {STEPS} "
-        f"characters of {STREAMS} streams"
+        f"{output}, {vocab}; its {what} the sampler's to {difference:.0e} over {STEPS} characters "
+        f"of {STREAMS} streams"
     )
     return 0
 
 
-def _check_output(args, output):
+def _check_output(args, output, vocab):
     endings = {"keras": ".keras", "onnx": ".onnx", "saved_model": ""}
     ending = endings[args.format]
     if ending and output.suffix != ending:
         raise InputError(f"expected --output to end in {ending}, found {output}")
     if not output.parent.is_dir():
         raise InputError(f"expected --output in a folder that exists, found {output}")
-    if not os.path.lexists(output):
-        return
-    ours = (output / "saved_model.pb").is_file() if not ending else output.is_file()
-    if not ours:
-        raise InputError(f"expected {output} to be free, found something that is no such model")
-    if not args.overwrite:
-        raise InputError(f"expected {output} to be free, found a model; --overwrite replaces it")
+    for path in (output, vocab):
+        if not os.path.lexists(path):
+            continue
+        if path.is_dir() and not (path == output and not ending and _is_saved_model(path)):
+            raise InputError(f"expected {path} to be free, found a folder that is no such model")
+        if not args.overwrite:
+            raise InputError(f"expected {path} to be free, found it there; --overwrite replaces it")
+
+
+def _is_saved_model(folder):
+    """Whether it holds what an export wrote, and nothing of anybody's beside it."""
+    names = {path.name for path in folder.iterdir()}
+    return "saved_model.pb" in names and names <= SAVED_MODEL
 
 
 def _use_tensorflow(format_) -> Callable:
@@ -121,8 +132,11 @@ def _keras(saved, network, path):
     again = keras.saving.load_model(path)
     ids = _ids(V)
     found = again.predict(ids, verbose=0)
-    expected, _, _ = network.forward(ids, network.initial_states(STREAMS))
-    return float(np.abs(found - expected).max())
+    expected, states = [], network.initial_states(STREAMS)
+    for column in ids.T:
+        logits, states = network.step(column, states)
+        expected.append(logits)
+    return float(np.abs(found - np.stack(expected, axis=1)).max())
 
 
 def _saved_model(saved, network, path):
@@ -149,17 +163,23 @@ def _onnx(saved, network, path):
 
 
 def _compare(network, step):
-    """The largest difference of logits between `step` and the sampler's, each with its states."""
-    letters, worst = network.cell.STATES, 0.0
+    """The largest difference of logits and states to the sampler's, each going its own way."""
     expected = network.initial_states(STREAMS)
-    states = {f"{x}_{k}": s for k, layer in enumerate(expected)
-              for x, s in zip(letters, layer, strict=True)}  # fmt: skip
+    states, differences = _named(network, expected), []
     for ids in _ids(network.weights["layers/dense/vars/1"].size).T:
         found = step({"ids": ids, **states})
         states = {name: found[f"next_{name}"] for name in states}
         logits, expected = network.step(ids, expected)
-        worst = max(worst, float(np.abs(found["logits"] - logits).max()))
-    return worst
+        differences.append(np.abs(found["logits"] - logits).max())
+        for name, state in _named(network, expected).items():
+            differences.append(np.abs(states[name] - state).max())
+    return float(np.max(differences))
+
+
+def _named(network, states):
+    letters = network.cell.STATES
+    return {f"{x}_{k}": s for k, layer in enumerate(states)
+            for x, s in zip(letters, layer, strict=True)}  # fmt: skip
 
 
 def _ids(vocab_size):

@@ -12,9 +12,9 @@ import tyro
 
 from charlm import checkpoint, cli, run_folder
 from charlm.checkpoint import write_atomically
-from charlm.config import DataConfig, ModelConfig
+from charlm.config import DataConfig, ModelConfig, check
 from charlm.errors import InputError
-from charlm.reference import gradient_flow, trainer
+from charlm.reference import CELLS, gradient_flow, trainer
 from charlm.reference.network import Network, initial_weights
 from charlm.vocab import Vocab
 from corpora import Corpus
@@ -60,7 +60,7 @@ class Gradients:
     """Measures |dLoss_T/dh_t| against T - t: for trained runs, or for cells as they are first made.
 
     Prints a table, writes a CSV and a picture. No run named: the cells of --cells at
-    initialisation. A run is shown as it is and as it was at initialisation.
+    initialisation. A run is shown beside a new model of the same settings.
     """
 
     runs: tyro.conf.Positional[tuple[str, ...]] = ()
@@ -91,21 +91,20 @@ class Gradients:
     """Show the traceback of an error."""
 
     def __post_init__(self):
-        for ok, name, expected in (
-            (1 <= self.steps <= MAX_STEPS, "steps", f"from 1 to {MAX_STEPS}"),
-            (self.streams >= 1, "streams", "1 or more"),
-            (self.seed >= 0, "seed", "0 or more"),
-            (0 < self.clip_norm < np.inf, "clip-norm", "a finite number above 0"),
-            (0 < self.clip_value < np.inf, "clip-value", "a finite number above 0"),
-            (self.cells, "cells", "one or more"),
-            (self.output.parent.is_dir(), "output", "in a folder that exists"),
+        check(1 <= self.steps <= MAX_STEPS, "steps", f"from 1 to {MAX_STEPS}", self.steps)
+        check(self.streams >= 1, "streams", "1 or more", self.streams)
+        check(self.seed >= 0, "seed", "0 or more", self.seed)
+        check(self.cells, "cells", "one or more", "none")
+        check(set(self.cells) <= set(CELLS), "cells", f"of {', '.join(CELLS)}", self.cells)
+        for name, value in (
+            ("clip_norm", self.clip_norm),
+            ("clip_value", self.clip_value),
+            ("gain", 1.0 if self.remedies.gain is None else self.remedies.gain),
         ):
-            if not ok:
-                found = getattr(self, name.replace("-", "_"))
-                raise InputError(f"expected --{name} to be {expected}, found {found}")
-        gain = self.remedies.gain
-        if gain is not None and not 0 < gain < np.inf:
-            raise InputError(f"expected --gain to be a finite number above 0, found {gain}")
+            check(0 < value < np.inf, name, "a finite number above 0", value)
+        check(self.output.parent.is_dir(), "output", "in a folder that exists", self.output)
+        for path in _files(self.output):
+            check(not path.is_dir(), "output", "the name of files", f"the folder {path}")
         if self.runs and self.remedies.given():
             raise InputError(
                 f"expected remedies for --cells, found {', '.join(self.remedies.given())} with "
@@ -133,7 +132,12 @@ def main(argv: list[str] | None = None) -> int:
 def _main(argv):
     args = cli.parse(Gradients, "charlm gradients", argv)
     series = _of_runs(args) if args.runs else _of_cells(args)
-    measured = [(s, gradient_flow.measure(s.network, _places(s, args))) for s in series]
+    with np.errstate(over="ignore", invalid="ignore"):  # what comes of it is said
+        measured = [(s, gradient_flow.measure(s.network, _places(s, args))) for s in series]
+    for s, flow in measured:
+        if not all(np.isfinite(norms).all() for norms in flow.states.values()):
+            hint = "try a smaller --gain or fewer --steps"
+            print(f"NOTE: {s.label}: numbers too large for float64; {hint}", file=sys.stderr)
     _tell(measured, args)
     _write(measured, args.output)
 
@@ -192,7 +196,7 @@ def _of_runs(args):
         network = Network(saved.weights, len(vocab), config, np.float64)
         first = _initial(config, vocab, args.seed)
         series.append(Series(f"{label}, trained", label, False, network, vocab, corpus))
-        series.append(Series(f"{label}, at first", label, True, first, vocab, corpus))
+        series.append(Series(f"{label}, untrained", label, True, first, vocab, corpus))
     return series
 
 
@@ -252,6 +256,10 @@ def _tell(measured, args):
         )
 
 
+def _files(output):
+    return output.with_name(f"{output.name}.csv"), output.with_name(f"{output.name}.png")
+
+
 def _write(measured, output):
     from charlm.views import gradient_flow as view
 
@@ -260,7 +268,7 @@ def _write(measured, output):
     writer.writerow(["network", "layer", "state", "steps_back", "norm"])
     for s, _, layer, letter, norms in _curves(measured):
         writer.writerows([s.label, layer + 1, letter, k, f"{n:.6e}"] for k, n in enumerate(norms))
-    table, picture = output.with_name(f"{output.name}.csv"), output.with_name(f"{output.name}.png")
+    table, picture = _files(output)
     write_atomically(table, rows.getvalue().encode())
     # h of each network alone: for c see the table
     lines = [(n, s.group, s.dashed, norms) for s, n, _, letter, norms in _curves(measured)

@@ -1,7 +1,8 @@
 """`charlm import FILE`: weights that others wrote, made into a run."""
 
+import re
 import sys
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from math import log
 from pathlib import Path
 from typing import Literal, get_args
@@ -11,13 +12,14 @@ import tyro
 
 from charlm import cli, foreign, reference, run_folder
 from charlm.checkpoint import Checkpoint, Progress
-from charlm.config import Config, DataConfig, ModelConfig
+from charlm.config import Config, DataConfig, ModelConfig, check
 from charlm.errors import InputError
 from charlm.reference import trainer
 from charlm.reference.network import DENSE, Network, layer_path
 from charlm.windows import HeldOutWindows
 
 MEASURED, DOCUMENTS = 20_000, 10  # characters an import is measured on, and of how many texts
+LEAST = 100  # held-out characters below which a measurement would mean nothing
 SIGMOID_SINCE = (2, 3)  # Keras's default for gates; before, hard_sigmoid
 OLD_SLOPE = 1.2  # hard_sigmoid(a) of Keras 1 and 2, clip(0.2 a + 0.5, 0, 1), is Keras 3's of 1.2 a
 
@@ -44,6 +46,8 @@ class Import:
     recurrent_activation: Literal["sigmoid", "hard_sigmoid"] | None = None
     """Where the file does not say; hard_sigmoid is that of the Keras that wrote it. Default:
     hard_sigmoid before Keras 2.3, sigmoid since."""
+    keras_version: str | None = None
+    """The Keras that wrote the file, for example 2.15, where the file does not say."""
     name: str | None = None
     """Folder in --runs-dir; by default the file's name and the time."""
     overwrite: bool = False
@@ -62,6 +66,15 @@ def main(argv: list[str] | None = None) -> int:
 def _main(argv):
     args = cli.parse(Import, "charlm import", argv)
     found = foreign.read(args.file)
+    if args.keras_version is not None:
+        if found.keras_version is not None:
+            raise InputError(
+                f"expected no --keras-version, for {args.file} says {found.keras_version}, found "
+                f"{args.keras_version}; leave it out"
+            )
+        ok = re.fullmatch(r"\d{1,3}(\.\w{1,20}){1,3}", args.keras_version)
+        check(ok, "keras_version", "like 2.15", args.keras_version)
+        found = replace(found, keras_version=args.keras_version)
     if args.cell not in (None, found.cell):
         raise InputError(f"expected the cell {args.cell} in {args.file}, found {found.cell}")
     corpus = cli.corpus(DataConfig(corpus=args.vocab_from, encoding=args.encoding))
@@ -105,11 +118,18 @@ def _settings(args, found):
     if activation is None:
         activation = "tanh"
         assumed.append(activation)
-    if found.cell != "rnn":
+    if found.cell == "rnn":
+        flag = args.recurrent_activation
+        check(flag is None, "recurrent_activation", "left out for a cell without gates", flag)
+    else:
         gates = _said(args, found, "recurrent_activation")
         if gates is None:
             gates = "sigmoid" if found.version >= SIGMOID_SINCE else "hard_sigmoid"
             assumed.append(gates)
+        if gates == "hard_sigmoid" and found.keras_version is None:
+            notes.append(
+                f"nor which Keras wrote it, taken for Keras {found.version[0]} (--keras-version)"
+            )
         if gates == "hard_sigmoid" and found.version < (3, 0):
             scale = OLD_SLOPE
             notes.append(
@@ -162,6 +182,8 @@ def _weights(found, config, scale):
 def _measured(network, corpus, vocab):
     """Bits per character on some of the text, which tells a fitting vocabulary from another."""
     _, held_out = corpus.split()
+    if sum(len(d.text) for d in held_out) < LEAST:
+        return f"not measured, for {corpus.name} is no text to read"
     held_out = held_out[:DOCUMENTS]
     pieces = [vocab.encode(d.text[: MEASURED // len(held_out)]) for d in held_out]
     windows = HeldOutWindows(pieces)

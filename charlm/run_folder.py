@@ -47,8 +47,8 @@ def new(runs: Path, name: str | None, corpus: str, overwrite: bool) -> Path:
             )
         if is_run(folder) and not overwrite:
             raise InputError(
-                f"expected {folder} to be free, found a run; give --resume {folder} to go on with "
-                "it, --overwrite to replace it, or another --name"
+                f"expected {folder} to be free, found a run; python -m charlm.train --resume "
+                f"{folder} goes on with it, --overwrite replaces it, or give another --name"
             )
     return folder
 

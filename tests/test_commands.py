@@ -157,6 +157,10 @@ def test_resume_goes_on(run, capsys, which):
     assert [r.split(",")[0] for r in rows] == ["epoch", "0", "1", "2"]
 
 
+def test_resume_takes_the_flags_that_a_start_takes(run):
+    assert train.main(["--resume", "a", "--epochs", "3", "--debug"]) == 0
+
+
 def test_resume_drops_the_history_of_an_epoch_that_was_not_saved(run):
     with open(run / "history.csv", "a") as file:
         file.write("2,0,0,0,0,0,0\n")
@@ -308,7 +312,10 @@ def test_train_refuses(here, capsys, argv, expected):
 @pytest.mark.parametrize(
     ("argv", "expected"),
     [
-        (["--corpus", "small.txt", "--name", "a"], "found a run; give --resume"),
+        (
+            ["--corpus", "small.txt", "--name", "a"],
+            "found a run; python -m charlm.train --resume saved_models/a goes on",
+        ),
         (["--resume", "a"], "expected epochs left to train, found 2 of 2 done; give --epochs"),
         (["--resume", "a", "--units", "9"], "expected --units 8, .* found --units 9"),
         (["--resume", "a", "--layers", "2"], "expected --layers 1, .* found --layers 2"),

@@ -62,7 +62,7 @@ def test_every_format_of_every_cell_is_written_and_compared(here, capsys, format
     assert export.main(["a", "--format", format_]) == 0
     out, _ = capsys.readouterr()
     name = {"keras": "a.keras", "saved_model": "a-step", "onnx": "a-step.onnx"}[format_]
-    said = re.match(rf"{name}, {name}.vocab.json; its logits are the sampler's to (\S+) ", out)
+    said = re.match(rf"{name}, {name}.vocab.json; its logits .*are the sampler's to (\S+) ", out)
     assert float(said[1]) < 1e-5
     vocab = json.loads((here / f"{name}.vocab.json").read_text())
     assert vocab == {"characters": list(VOCAB.characters)}
@@ -98,8 +98,35 @@ def test_a_model_that_differs_from_the_sampler_is_not_written(here, capsys, monk
 
     monkeypatch.setattr(Network, "step", other)
     assert export.main(["a", "--format", "saved_model"]) == 1
-    assert "logits differ from the sampler's by 1.0e-02" in capsys.readouterr().err
+    assert "logits or states differ from the sampler's by 1.0e-02" in capsys.readouterr().err
     assert [p.name for p in here.iterdir()] == ["saved_models"]
+
+
+@pytest.mark.parametrize("format_", ["keras", "saved_model"])
+def test_a_model_whose_logits_are_no_numbers_is_not_written(here, capsys, format_):
+    saved = make_run(here / "saved_models" / "a", cell="rnn", activation="linear")
+    for path, w in saved.weights.items():
+        saved.weights[path] = np.full_like(w, 1e30)
+    run_folder.save_last(here / "saved_models" / "a", saved)
+    with np.errstate(all="ignore"):
+        assert export.main(["a", "--format", format_]) == 1
+    assert "differ from the sampler's by nan" in capsys.readouterr().err
+    assert [p.name for p in here.iterdir()] == ["saved_models"]
+
+
+def test_states_are_compared_too(here, capsys, monkeypatch):
+    make_run(here / "saved_models" / "a", cell="gru")
+    step, calls = Network.step, []
+
+    def other(self, ids, states):
+        logits, states = step(self, ids, states)
+        calls.append(0)
+        last = len(calls) == export.STEPS  # whose states no logits tell of any more
+        return logits, [(states[0][0] + 0.01 * last,)]
+
+    monkeypatch.setattr(Network, "step", other)
+    assert export.main(["a", "--format", "saved_model"]) == 1
+    assert "differ from the sampler's by 1.0e-02" in capsys.readouterr().err
 
 
 def test_overwrite_replaces_an_export_and_nothing_else(here, capsys):
@@ -110,14 +137,17 @@ def test_overwrite_replaces_an_export_and_nothing_else(here, capsys):
         assert export.main(["a", *argv]) == 0
         before = snapshot(here)
         assert export.main(["b", *argv]) == 2
-        assert "found a model; --overwrite replaces it" in capsys.readouterr().err
+        assert "found it there; --overwrite replaces it" in capsys.readouterr().err
         assert snapshot(here) == before
         assert export.main(["b", *argv, "--overwrite"]) == 0
         assert snapshot(here) != before
-    (here / "mine").mkdir()
-    argv = ["a", "--format", "saved_model", "--output", "mine", "--overwrite"]
-    assert export.main(argv) == 2
-    assert (here / "mine").is_dir()
+    (here / "m" / "thesis.txt").write_text("precious")  # beside what the export wrote
+    (here / "n.keras.vocab.json").mkdir()
+    before = snapshot(here)
+    for argv in (["--format", "saved_model", "--output", "m"], ["--output", "n.keras"]):
+        assert export.main(["a", *argv, "--overwrite"]) == 2
+        assert "found a folder that is no such model" in capsys.readouterr().err
+    assert snapshot(here) == before
 
 
 def snapshot(folder):

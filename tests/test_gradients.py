@@ -119,13 +119,30 @@ def test_a_remedy_is_shown_beside_the_cell_without_it_where_it_suits(here, capsy
     assert last["lstm, forget_bias 5.0"] > 10 * last["lstm"]
 
 
-def test_a_run_is_shown_as_trained_and_as_at_first(here, capsys):
+def test_a_run_is_shown_beside_an_untrained_one(here, capsys):
     argv = ["--corpus", "small.txt", "--units", "8", "--batch-size", "4", "--window", "16"]
     assert train.main([*argv, "--epochs", "1", "--sample-length", "0", "--name", "a"]) == 0
     shutil.copytree(here / "saved_models" / "a", here / "b")
     assert gradients.main(["a", "b", "--steps", "20", "--output", "flow"]) == 0
     names = list(dict.fromkeys(r["network"] for r in rows(here / "flow.csv")))
-    assert names == [f"{x} (lstm), {when}" for x in "ab" for when in ("trained", "at first")]
+    assert names == [f"{x} (lstm), {when}" for x in "ab" for when in ("trained", "untrained")]
+
+
+def test_what_leaves_the_range_of_numbers_is_said(here, capsys):
+    argv = [*SMALL, "--cells", "rnn", "--activation", "linear", "--gain", "1e300"]
+    assert gradients.main(argv) == 0
+    out, err = capsys.readouterr()
+    assert re.fullmatch(r"NOTE: rnn, activation linear, gain 1e\+300: numbers too large.*\n", err)
+    assert "rnn, h" in out
+
+
+def test_norms_do_not_overflow_where_the_numbers_do_not():
+    g = {"a": np.array([3e200, 0]), "b": np.array([4e200])}
+    assert gradient_flow.norm(g) == pytest.approx(5e200)
+    assert gradient_flow.norm(gradient_flow.clip_by_norm(g, 1.0)) == pytest.approx(1.0)
+    assert gradient_flow.cosine(g, {"a": np.array([1e-200, 0]), "b": np.array([0.0])}) == (
+        pytest.approx(0.6)
+    )
 
 
 @pytest.mark.parametrize(
@@ -133,7 +150,7 @@ def test_a_run_is_shown_as_trained_and_as_at_first(here, capsys):
     [
         (["--steps", "0"], r"--steps to be from 1 to 10000, found 0"),
         (["--steps", "9000"], r"at least 18,001 held-out characters .*, found 212"),
-        (["--cells", "lsmt"], r"--cell to be one of .*, found lsmt"),
+        (["--cells", "lsmt"], r"--cells to be of coupled, gru, lstm, rnn, found .*lsmt"),
         (["--cells", "rnn", "--forget-bias", "2"], r"suit a cell of --cells rnn.*forget_bias"),
         (["--gain", "-1"], r"--gain to be a finite number above 0, found -1"),
         (["--output", "no/where"], r"--output to be in a folder that exists, found no/where"),

@@ -120,6 +120,34 @@ def test_gates_are_those_of_the_keras_that_wrote_them(
     np.testing.assert_allclose(probabilities(ids)[:, -1], expected, atol=1e-5)
 
 
+@pytest.mark.parametrize(("version", "slope"), [(None, 1 / 6), ("2.15", 0.2)])
+def test_a_file_that_names_no_keras_is_taken_for_keras_3_unless_told(
+    here, rng, capsys, version, slope
+):
+    model = stock(rng, *lstms(1, recurrent_activation="hard_sigmoid"), L.Dense(V, "softmax"))
+    model.save_weights("x.weights.h5")
+    more = ["--recurrent-activation", "hard_sigmoid"]
+    assert import_weights.main(
+        argv("x.weights.h5", *more, *(["--keras-version", version] if version else []))
+    ) == 0  # fmt: skip
+    out, _ = capsys.readouterr()
+    assert ("nor which Keras wrote it, taken for Keras 3" in out) == (version is None)
+    names = ("kernel", "recurrent_kernel", "bias")
+    layer, dense = (dict(zip(names, part.get_weights(), strict=False)) for part in model.layers)
+    dense = {"kernel": dense["kernel"], "bias": dense["recurrent_kernel"]}
+    ids = rng.integers(V, size=(B, T))
+    expected = old_lstm(np.eye(V)[ids], layer, dense, slope)
+    np.testing.assert_allclose(probabilities(ids)[:, -1], expected, atol=1e-5)
+
+
+def test_a_file_of_the_characters_alone_is_vocabulary_enough(here, rng, capsys):
+    stock(rng, *MODELS["lstm"]()).save("x.keras")
+    Path("characters.txt").write_text("".join(sorted(set(SMALL_TEXT))))
+    assert import_weights.main(["x.keras", "--vocab-from", "characters.txt", "--name", "a"]) == 0
+    assert "not measured, for characters.txt is no text to read" in capsys.readouterr().out
+    assert sample.main(["a", "--length", "9", "--seed", "1"]) == 0
+
+
 def test_an_imported_run_is_sampled_trained_and_exported(here, rng, capsys):
     stock(rng, *MODELS["gru"]()).save("x.keras")
     assert import_weights.main(argv("x.keras")) == 0
@@ -150,12 +178,11 @@ def test_measures_the_text_that_it_is_given(here, rng, capsys):
     assert found == pytest.approx(float(loss) / np.log(2), abs=0.006)
 
 
-def spoiled(rng, **change):
+def with_nan(rng):
     model = stock(rng, *MODELS["lstm"]())
     values = model.get_weights()
-    if "nan" in change:
-        values[1][2, 3] = np.nan
-        model.set_weights(values)
+    values[1][2, 3] = np.nan
+    model.set_weights(values)
     return model
 
 
@@ -171,7 +198,7 @@ BAD = {
         r"expected the cell lstm in x.keras, found gru",
     ),
     "NaN": (
-        lambda rng: spoiled(rng, nan=True).save("x.keras"),
+        lambda rng: with_nan(rng).save("x.keras"),
         [],
         r"expected finite numbers in '/layers/lstm/cell/vars/1', found NaN",
     ),
@@ -192,6 +219,31 @@ BAD = {
         lambda rng: stock(rng, *lstms(1, activation="elu"), L.Dense(V)).save("x.keras"),
         [],
         r"expected activation tanh or relu or linear in x.keras, found elu",
+    ),
+    "gates of a plain RNN": (
+        lambda rng: stock(rng, *MODELS["rnn"]()).save("x.keras"),
+        ["--recurrent-activation", "sigmoid"],
+        r"--recurrent-activation to be left out for a cell without gates, found sigmoid",
+    ),
+    "ids that are skipped": (
+        lambda rng: stock(
+            rng, L.Embedding(V, 3, mask_zero=True), *lstms(1), L.Dense(V), ids=True
+        ).save("x.keras"),
+        [],
+        r"expected every id to be read, found mask_zero at 'embedding",
+    ),
+    "a version against the file's": (
+        lambda rng: stock(rng, *lstms(1), L.Dense(V)).save("x.keras"),
+        ["--keras-version", "2.15"],
+        r"expected no --keras-version, for x.keras says 3\.\S+, found 2.15",
+    ),
+    "a version that is none": (
+        lambda rng: (
+            stock(rng, *lstms(1), L.Dense(V)).save_weights("x.weights.h5")
+            or Path("x.weights.h5").rename("x.keras")
+        ),
+        ["--keras-version", "old"],
+        r"expected --keras-version to be like 2.15, found old",
     ),
     "no file": (lambda rng: None, [], r"x.keras: expected a file of weights, found: No such file"),
     "no text": (
@@ -221,6 +273,6 @@ def test_a_run_of_that_name_is_kept(here, rng, capsys):
     assert import_weights.main(argv("x.keras")) == 0
     before = LAST.read_bytes()
     assert import_weights.main(argv("x.keras")) == 2
-    assert "--overwrite to replace it" in capsys.readouterr().err
+    assert "--overwrite replaces it" in capsys.readouterr().err
     assert LAST.read_bytes() == before
     assert import_weights.main(argv("x.keras", "--overwrite")) == 0

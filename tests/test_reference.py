@@ -175,7 +175,7 @@ def test_a_loss_that_is_no_number_stops_it_and_saves_nothing(here, capsys):
         (["--cell", "lstm", "--recurrent-initializer", "identity"],
          r"orthogonal or glorot_uniform for a cell with gates, found identity with --cell lstm"),
         (["--cell", "gru", "--forget-bias", "2"], r"--forget-bias .*found 2.0 with --cell gru"),
-        (["--text-file", "no/t.txt"], r"--text-file to be a file in a folder that exists"),
+        (["--text-file", "no/t.txt"], r"--text-file to be a file in a folder that can be"),
         (["--text-file", "small.txt"], r"expected small.txt to be free, found a file"),
         (["--init", "none"], r"expected a run folder or a .weights.h5 file, found none"),
         (["--batch-size", "500"], r"at least 8,001 characters to train on"),
@@ -190,8 +190,16 @@ def test_bad_input_is_one_line_and_nothing_is_made(here, capsys, argv, expected)
     assert list(here.iterdir()) == [here / "small.txt"]
 
 
+def test_init_reads_the_run_s_own_text_and_its_flags_are_still_there(here, capsys):
+    assert main([*ARGV, "--name", "a", "--epochs", "1"]) == 0
+    assert main(["--init", "a", "--check", "--debug"]) == 0
+    more = ["--epochs", "1", "--sample-length", "0", "--name", "a", "--overwrite"]
+    assert main(["--init", "a", *more]) == 0
+    assert "1,908 characters to train on" in capsys.readouterr().out
+
+
 def test_init_keeps_the_model_it_begins_with(here, capsys):
     assert main([*ARGV, "--name", "a", "--epochs", "1"]) == 0
     assert main([*ARGV[:2], "--init", "a", "--units", "9", "--name", "b"]) == 2
-    assert "leave out the options of the model with --init" in capsys.readouterr().err
+    assert "expected --units 12, as saved_models/a has, found --units 9" in capsys.readouterr().err
     assert not Path("saved_models", "b").exists()

@@ -38,6 +38,8 @@ def describe(config):
         kind, options = kind_of(layer["class_name"]), layer["config"]
         if kind:
             kinds[name] = kind
+        if options.get("mask_zero"):
+            raise InputError(f"expected every id to be read, found mask_zero at {name!r}")
         activation = _text(options.get("activation"))
         if kind in GATES:
             inner = options.get("recurrent_activation", options.get("inner_activation"))

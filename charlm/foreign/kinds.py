@@ -2,11 +2,12 @@
 
 import re
 
+from charlm import reference
 from charlm.errors import InputError
 
-GATES = {"lstm": 4, "gru": 3, "rnn": 1, "coupled": 3}
+GATES = {name: len(reference.cell(name).GATES) for name in reference.CELLS}
 KINDS = {  # by a layer's class, or its name without number, in small letters without "_"
-    "lstm": "lstm", "gru": "gru", "simplernn": "rnn", "coupledlstm": "coupled",
+    **{reference.cell(name).LAYER.replace("_", ""): name for name in reference.CELLS},
     "embedding": "embedding", "dense": "dense", "timedistributed": "dense",
 }  # fmt: skip
 

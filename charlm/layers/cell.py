@@ -60,6 +60,8 @@ class RecurrentCell(keras.layers.Layer, DropoutRNNCell):
     def __init_subclass__(cls, **kwargs):
         super().__init_subclass__(**kwargs)
         set_signature(cls, cls.OPTIONS)
+        if "step" in vars(cls) and "step_backward" not in vars(cls):
+            cls.step_backward = None  # other equations than those it is the derivative of
 
     def __init__(self, *args, **kwargs):
         options, kwargs = bind(self, args, kwargs)
@@ -237,6 +239,8 @@ class RecurrentCell(keras.layers.Layer, DropoutRNNCell):
         config = super().get_config()
         for name in type(self).OPTIONS:
             config[name] = _serialized(name, getattr(self, name))
+        if self.vocab_size is None:
+            del config["vocab_size"]  # so that Keras's namesake can be made of it
         return config
 
 
@@ -252,14 +256,18 @@ def without(options, name):
 
 def set_signature(cls, options):
     """Gives a class its constructor: `options` {name: default}, in its Keras namesake's order."""
-    namesake = getattr(keras.layers, cls.__name__, None)
+    ours = [base for base in cls.__mro__ if not base.__module__.startswith("keras.")]
+    namesakes = filter(None, (getattr(keras.layers, base.__name__, None) for base in ours))
+    namesake = next(namesakes, None)
     order = list(inspect.signature(namesake).parameters) if namesake else []
     names = [n for n in order if n in options] + [n for n in options if n not in order]
     kind = inspect.Parameter
     parameters = [kind(n, kind.POSITIONAL_OR_KEYWORD, default=options[n]) for n in names]
     cls._signature = inspect.Signature([*parameters, kind("kwargs", kind.VAR_KEYWORD)])
-    if "__init__" not in vars(cls):
-        cls.__signature__ = cls._signature
+    cls.__signature__ = cls._signature
+    if "__init__" in vars(cls):  # a constructor of its own
+        own = inspect.signature(cls.__init__)
+        cls.__signature__ = own.replace(parameters=list(own.parameters.values())[1:])
 
 
 def bind(instance, args, kwargs):

@@ -11,8 +11,8 @@ For input x, previous output h' and previous cell state c' (all rows of a batch)
 W = [W_f W_g W_o] is `kernel` (D, 3H), U likewise `recurrent_kernel` (H, 3H), b `bias` (3H,): a
 quarter fewer weights than the LSTM's. Keras has no such layer.
 
-Source: Greff et al. 2017, "LSTM: A Search Space Odyssey", section 3 (variant CIFG), which found it
-as good as the LSTM.
+Source: Greff et al. 2017, "LSTM: A Search Space Odyssey", where it is the variant CIFG and found as
+good as the LSTM.
 """
 
 import keras

@@ -50,7 +50,7 @@ class Recurrent(keras.layers.RNN):
     def __init_subclass__(cls, **kwargs):
         super().__init_subclass__(**kwargs)
         set_signature(cls, cls.CELL.OPTIONS | cls.OPTIONS)
-        for name in cls.CELL.OPTIONS:  # layer.units is layer.cell.units, and so on
+        for name in set(cls.CELL.OPTIONS) - set(vars(cls)):  # layer.units is layer.cell.units ...
             setattr(cls, name, property(lambda self, name=name: getattr(self.cell, name)))
 
     def __init__(self, *args, **kwargs):
@@ -160,7 +160,7 @@ class Recurrent(keras.layers.RNN):
         if "use_cudnn" in self.OPTIONS:
             config["use_cudnn"] = self.use_cudnn
         cell = self.cell.get_config()
-        return config | {name: cell[name] for name in self.CELL.OPTIONS}
+        return config | {name: cell[name] for name in self.CELL.OPTIONS if name in cell}
 
     @classmethod
     def from_config(cls, config):

@@ -1,5 +1,6 @@
 """`charlm reference`: a network trained in plain NumPy, its gradients written by hand."""
 
+import os
 import sys
 import time
 from dataclasses import dataclass, field, replace
@@ -10,7 +11,7 @@ import numpy as np
 
 from charlm import checkpoint, cli, compose, reference, run_folder
 from charlm.checkpoint import Checkpoint, Progress
-from charlm.config import Config, DataConfig, ModelConfig, check_temperature
+from charlm.config import Config, DataConfig, ModelConfig, check, check_temperature
 from charlm.errors import InputError
 from charlm.reference import gradient_check, trainer
 from charlm.reference.loss import softmax_cross_entropy
@@ -55,18 +56,15 @@ class ReferenceConfig:
     """Show the traceback of an error."""
 
     def __post_init__(self):
-        for ok, name, expected in (
-            (self.epochs >= 1, "epochs", "1 or more"),
-            (0 < self.learning_rate < float("inf"), "learning-rate", "a finite number above 0"),
-            (0 <= self.decay < 1, "decay", "from 0 to below 1"),
-            (0 <= self.clip_value < float("inf"), "clip-value", "a finite number, 0 or more"),
-            (len(self.sample_temperatures) > 0, "sample-temperatures", "one or more"),
-            (self.sample_length >= 0, "sample-length", "0 or more"),
-            (self.text_length >= 1, "text-length", "1 or more"),
-        ):
-            if not ok:
-                found = getattr(self, name.replace("-", "_"))
-                raise InputError(f"expected --{name} to be {expected}, found {found}")
+        check(self.epochs >= 1, "epochs", "1 or more", self.epochs)
+        ok = 0 < self.learning_rate < np.inf
+        check(ok, "learning_rate", "a finite number above 0", self.learning_rate)
+        check(0 <= self.decay < 1, "decay", "from 0 to below 1", self.decay)
+        ok = 0 <= self.clip_value < np.inf
+        check(ok, "clip_value", "a finite number, 0 or more", self.clip_value)
+        check(self.sample_temperatures, "sample_temperatures", "one or more", "none")
+        check(self.sample_length >= 0, "sample_length", "0 or more", self.sample_length)
+        check(self.text_length >= 1, "text_length", "1 or more", self.text_length)
         for t in self.sample_temperatures:
             check_temperature(t, "sample_temperatures")
 
@@ -132,9 +130,11 @@ def _main(argv):
 def _check_text_file(run):
     """Before minutes of training, not after."""
     path = run.text_file
-    if path is not None and (not path.parent.is_dir() or path.is_dir()):
-        raise InputError(f"expected --text-file to be a file in a folder that exists, found {path}")
-    if path is not None and path.exists() and not run.overwrite:
+    if path is None:
+        return
+    ok = path.parent.is_dir() and not path.is_dir() and os.access(path.parent, os.W_OK)
+    check(ok, "text_file", "a file in a folder that can be written in", path)
+    if path.exists() and not run.overwrite:
         raise InputError(f"expected {path} to be free, found a file; --overwrite replaces it")
 
 
@@ -143,12 +143,12 @@ def _begun(args, argv):
     found = run_folder.find(args.run.runs_dir, args.run.init)
     saved = checkpoint.read(run_folder.weights_file(found, (run_folder.BEST, run_folder.LAST)))
     kept = replace(saved.config.model, cell=saved.config.model.family, dropout=0.0)
-    args = cli.parse(Reference, "charlm reference", argv, Reference(args.run, kept, args.data))
-    if args.model != kept:
-        raise InputError(
-            f"expected the model of {found}, found {args.model}, which differs; leave out the "
-            "options of the model with --init"
-        )
+    default = Reference(args.run, kept, saved.config.data)
+    args = cli.parse(Reference, "charlm reference", argv, default)
+    differences = Config(args.model).differences(Config(kept), "model")
+    for name, (asked, stored) in differences.items():
+        flag = "--" + name.replace("_", "-")
+        raise InputError(f"expected {flag} {stored}, as {found} has, found {flag} {asked}")
     return args, saved
 
 

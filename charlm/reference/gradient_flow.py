@@ -25,8 +25,8 @@ def measure(network: Network, ids: np.ndarray) -> Flow:
     Loss_T is the cross-entropy of the last prediction alone. Its gradient by h at step t goes
     through every step between: it is what training can learn from over that distance. Sources:
     Bengio, Simard and Frasconi 1994, "Learning Long-Term Dependencies with Gradient Descent is
-    Difficult", section IV; Pascanu, Mikolov and Bengio 2013, "On the difficulty of training
-    recurrent neural networks", section 2.
+    Difficult"; Pascanu, Mikolov and Bengio 2013, "On the difficulty of training
+    recurrent neural networks".
 
     Args:
         network: in float64, so that what vanishes is told from what underflows.
@@ -41,7 +41,7 @@ def measure(network: Network, ids: np.ndarray) -> Flow:
     last[np.arange(B), -1, targets[:, -1]] -= 1
     _, flows = network.backward(last, cache)
     norms = {
-        (layer, letter): np.array([np.linalg.norm(d[s], axis=-1).mean() for d in reversed(flow)])
+        (layer, letter): np.array([_norm(d[s], axis=-1).mean() for d in reversed(flow)])
         for layer, flow in enumerate(flows)
         for s, letter in enumerate(network.cell.STATES)
     }
@@ -56,11 +56,21 @@ def clip_by_norm(gradients: dict[str, np.ndarray], limit: float) -> dict[str, np
 
 
 def norm(gradients: dict[str, np.ndarray]) -> float:
-    """The Euclidean norm of all tensors together."""
-    return float(np.sqrt(sum((g * g).sum() for g in gradients.values())))
+    """The Euclidean norm of all tensors together; nothing overflows before it does."""
+    return float(_norm(np.array([_norm(g) for g in gradients.values()])))
 
 
 def cosine(a: dict[str, np.ndarray], b: dict[str, np.ndarray]) -> float:
     """Of the angle between two gradients: 1 is the same direction."""
-    size = norm(a) * norm(b)
-    return float(sum((a[k] * b[k]).sum() for k in a) / size) if size else 1.0
+    sizes = norm(a), norm(b)
+    if not all(sizes):
+        return 1.0
+    return float(sum(((a[k] / sizes[0]) * (b[k] / sizes[1])).sum() for k in a))
+
+
+def _norm(x, axis=None):
+    """Of numbers whose squares may be too large or too small for float64."""
+    largest = np.abs(x).max(axis=axis, keepdims=True)
+    scale = np.where(largest > 0, largest, 1)
+    size = np.sqrt(np.square(x / scale).sum(axis=axis, keepdims=True)) * scale
+    return size.squeeze(axis)

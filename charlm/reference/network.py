@@ -15,7 +15,8 @@ class Network:
     """A network from its weights.
 
     Args:
-        weights: {path: array}, as `charlm.model.weights` gives and weight files hold.
+        weights: {path: array}, as `charlm.model.weights` gives and weight files hold. `forward` and
+            `backward` read `self.weights` as they are; `step` as they were when this was made.
         vocab_size: V. config: sizes and options.
         dtype: float32, or float64 to check gradients.
 
@@ -164,7 +165,7 @@ def _glorot_uniform(shape, rng):
 
 
 def _orthogonal(shape, rng):
-    """Rows of a random rotation (Saxe, McClelland and Ganguli 2014, section 3)."""
+    """Rows of a random rotation (Saxe, McClelland and Ganguli 2014)."""
     rows, columns = shape
     q, r = np.linalg.qr(rng.normal(size=(columns, rows)))
     return (q * np.sign(np.diag(r))).T

@@ -1,0 +1,55 @@
+"""Law: a subclass of ours trains by its own equations and keeps what it says of itself."""
+
+import inspect
+
+import numpy as np
+from keras import ops
+
+from charlm.layers import LSTM, LSTMCell
+from tests.oracle import results_and_gradients
+
+B, T, D, H = 2, 5, 3, 4
+
+
+class NoOutputGateCell(LSTMCell):
+    """h = tanh(c): the parent's derivatives are not its own."""
+
+    def step(self, a_x, states, weights, masks=None):
+        (_, c), cache = super().step(a_x, states, weights, masks)
+        return (ops.tanh(c), c), cache
+
+
+class NoOutputGate(LSTM):
+    CELL = NoOutputGateCell
+
+
+class Named(LSTM):
+    units = "mine"
+
+    def __init__(self, size, **kwargs):
+        super().__init__(size, **kwargs)
+
+
+class Plain(LSTM):
+    pass
+
+
+def test_other_equations_are_differentiated_anew(rng):
+    ours, unrolled = NoOutputGate(H), NoOutputGate(H, unroll=True)
+    for layer in (ours, unrolled):
+        layer.build((B, T, D))
+    unrolled.set_weights(ours.get_weights())
+    assert ours.backward_pass() == "autodiff"
+    assert Plain(H).backward_pass() == "hand-derived"
+    x = rng.normal(size=(B, T, D)).astype("float32")
+    found, expected = (results_and_gradients(layer, x, training=True) for layer in (ours, unrolled))
+    for a, b in zip([*found[0], *found[1]], [*expected[0], *expected[1]], strict=True):
+        np.testing.assert_allclose(a, b, atol=1e-5)
+
+
+def test_constructors_are_the_parent_s_or_their_own():
+    assert inspect.signature(Plain) == inspect.signature(LSTM)
+    assert Plain(H, "relu", "sigmoid", False).activation is LSTM(H, "relu").activation
+    assert list(inspect.signature(Named).parameters) == ["size", "kwargs"]
+    assert Named(H).units == "mine"
+    assert Named(H).cell.units == H
