@@ -18,8 +18,9 @@ def test_passes_on_backend(backend):
         pytest.skip("this very run")
     if importlib.util.find_spec(backend) is None:
         pytest.skip(f"{backend} is not installed")
+    rerun = [HERE / name for name in ("layers", "reference", "test_model.py")]
     done = subprocess.run(
-        [sys.executable, "-m", "pytest", HERE / "layers", HERE / "test_model.py", "--no-header"],
+        [sys.executable, "-m", "pytest", *rerun, "--no-header"],
         cwd=HERE.parent,
         env=os.environ | {"KERAS_BACKEND": backend},
         capture_output=True,
