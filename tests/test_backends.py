@@ -20,7 +20,7 @@ def test_passes_on_backend(backend):
         pytest.skip(f"{backend} is not installed")
     rerun = [HERE / name for name in ("layers", "reference", "test_model.py")]
     done = subprocess.run(
-        [sys.executable, "-m", "pytest", *rerun, "--no-header"],
+        [sys.executable, "-m", "pytest", *rerun, "--no-header", "-n", "0"],
         cwd=HERE.parent,
         env=os.environ | {"KERAS_BACKEND": backend},
         capture_output=True,
