@@ -137,7 +137,9 @@ def _settings(args, found):
                 f"times {scale}, for the slope 1/6"
             )
     if assumed:
-        notes.insert(0, f"the file does not say, so {' and '.join(assumed)}, its Keras's default")
+        notes.insert(
+            0, f"the file names no activations, {' and '.join(assumed)} taken, its Keras's default"
+        )
     config = ModelConfig(
         cell=found.cell,
         units=len(recurrent_kernel),
