@@ -20,7 +20,7 @@ GATES = {"lstm": "ifco", "gru": "zrh", "simple_rnn": " "}
 L = keras.layers
 
 
-def same(found, expected):
+def assert_same(found, expected):
     """`found` has the arrays of `expected`, in the order embedding, layers, dense."""
     arrays = [] if found.embedding is None else [found.embedding]
     arrays += [a for layer in found.layers for a in layer] + list(found.dense)
@@ -30,7 +30,7 @@ def same(found, expected):
         assert a.dtype == np.float32
 
 
-def refused(path, match):
+def assert_refused(path, match):
     with pytest.raises(InputError, match=match) as raised:
         foreign.read(path)
     assert "\n" not in str(raised.value)
@@ -90,7 +90,7 @@ def test_what_keras_3_writes(rng, tmp_path, name, file):
     model = keras_model(rng, *MODELS[name](), functional=name == "around")
     save(model, tmp_path / file)
     found = foreign.read(tmp_path / file)
-    same(found, model.get_weights())
+    assert_same(found, model.get_weights())
     whole = file != "x.weights.h5"
     assert found.cell == name.split()[0] if name[:3] in ("gru", "rnn") else found.cell == "lstm"
     assert found.kind == ("Keras 3 model" if whole else "Keras 3 weights")
@@ -108,7 +108,7 @@ def test_embedding(rng, tmp_path, file):
     model.compile("adam", "mse")
     model.optimizer.build(model.trainable_variables)
     save(model, tmp_path / file)
-    same(foreign.read(tmp_path / file), model.get_weights())
+    assert_same(foreign.read(tmp_path / file), model.get_weights())
 
 
 @pytest.mark.parametrize("file", KERAS_3)
@@ -118,11 +118,11 @@ def test_no_bias_is_a_bias_of_zeros(rng, tmp_path, cell, file):
     path = tmp_path / file
     save(model, path)
     if cell is L.GRU and file == "x.weights.h5":
-        return refused(path, "whether a GRU resets after")
+        return assert_refused(path, "whether a GRU resets after")
     found = foreign.read(path)
     kernel, recurrent, dense = model.get_weights()
     bias = np.zeros((2, 3 * H) if cell is L.GRU else recurrent.shape[1:])
-    same(found, [kernel, recurrent, bias, dense, np.zeros(V)])
+    assert_same(found, [kernel, recurrent, bias, dense, np.zeros(V)])
 
 
 def test_a_gru_without_bias_resets_as_its_description_says(rng, tmp_path):
@@ -160,10 +160,10 @@ def test_a_model_with_names_of_its_own_is_ordered_by_widths_or_refused(rng, tmp_
         model.set_weights([rng.normal(size=w.shape) for w in model.weights])
         model.save_weights(path)
         if cells:
-            refused(path, "names or widths that give the order")
+            assert_refused(path, "names or widths that give the order")
         else:
             layers = (model.below, model.above, model.head)
-            same(foreign.read(path), [w for layer in layers for w in layer.get_weights()])
+            assert_same(foreign.read(path), [w for layer in layers for w in layer.get_weights()])
 
 
 @pytest.mark.parametrize(
@@ -184,7 +184,7 @@ def test_a_model_with_names_of_its_own_is_ordered_by_widths_or_refused(rng, tmp_
 @pytest.mark.parametrize("file", KERAS_3[:2])
 def test_other_models_are_refused(rng, tmp_path, make, match, file):
     save(keras_model(rng, *make(), L.Dense(V)), tmp_path / file)
-    refused(tmp_path / file, match)
+    assert_refused(tmp_path / file, match)
 
 
 @pytest.mark.parametrize(
@@ -209,7 +209,7 @@ def test_other_models_are_refused(rng, tmp_path, make, match, file):
 )
 def test_a_description_that_means_something_else_is_refused(rng, tmp_path, make, match):
     keras_model(rng, *make()).save(tmp_path / "x.keras")
-    refused(tmp_path / "x.keras", match)
+    assert_refused(tmp_path / "x.keras", match)
 
 
 @keras.saving.register_keras_serializable(package="theirs")
@@ -219,7 +219,7 @@ class LSTM(L.LSTM):
 
 def test_a_class_of_the_same_name_is_not_keras_s(rng, tmp_path):
     keras_model(rng, *several(LSTM, 1), L.Dense(V)).save(tmp_path / "x.keras")
-    refused(tmp_path / "x.keras", "found 'theirs>LSTM'")
+    assert_refused(tmp_path / "x.keras", "found 'theirs>LSTM'")
 
 
 # The files of Keras 1 and 2, laid out as those were
@@ -311,7 +311,7 @@ def test_keras_2(rng, tmp_path, cell, after, chunks, whole):
     config = described(model, reset_after=after) if whole else None
     write_legacy(tmp_path / "x.h5", model, config=config, chunks=chunks)
     found = foreign.read(tmp_path / "x.h5")
-    same(found, flat(model))
+    assert_same(found, flat(model))
     assert found.cell == {"simple_rnn": "rnn"}.get(cell, cell)
     assert (found.keras_version, found.activation) == ("2.1.3", "tanh" if whole else None)
     gated = whole and cell != "simple_rnn"
@@ -323,7 +323,7 @@ def test_keras_2_order_is_that_of_layer_names(rng, tmp_path):
     model = arrays(rng, layers=2)
     model = [("lstm_14", model[0][1]), ("lstm_13", model[1][1]), model[2]]
     write_legacy(tmp_path / "x.h5", model, lambda n, x: {f"{n}/{k}:0": a for k, a in x.items()})
-    same(foreign.read(tmp_path / "x.h5"), flat(model))
+    assert_same(foreign.read(tmp_path / "x.h5"), flat(model))
 
 
 @pytest.mark.parametrize("version", [b"1.2.2", None])
@@ -333,7 +333,7 @@ def test_keras_1_an_array_a_gate(rng, tmp_path, cell, version):
     model = [("embedding_1", {"embeddings": rng.normal(size=(V, D)).astype("float32")}), *model]
     write_legacy(tmp_path / "x.h5", model, keras_1_names, version)
     found = foreign.read(tmp_path / "x.h5")
-    same(found, flat(model))
+    assert_same(found, flat(model))
     assert found.kind == ("Keras 1.2.2 weights" if version else "Keras 1 weights")
 
 
@@ -345,7 +345,7 @@ def test_keras_1_whole_model(rng, tmp_path):
     options["inner_activation"] = options.pop("recurrent_activation")
     write_legacy(tmp_path / "x.h5", model, keras_1_names, b"1.2.2", config)
     found = foreign.read(tmp_path / "x.h5")
-    same(found, flat(model))
+    assert_same(found, flat(model))
     assert (found.activation, found.recurrent_activation) == ("tanh", "hard_sigmoid")
 
 
@@ -353,7 +353,7 @@ def test_keras_1_whole_model(rng, tmp_path):
 def test_other_floats(rng, tmp_path, dtype):
     model = [(n, {k: a.astype(dtype) for k, a in x.items()}) for n, x in arrays(rng)]
     write_legacy(tmp_path / "x.h5", model)
-    same(foreign.read(tmp_path / "x.h5"), [a.astype("float32") for a in flat(model)])
+    assert_same(foreign.read(tmp_path / "x.h5"), [a.astype("float32") for a in flat(model)])
 
 
 # Keras 3's layout with anything in it
@@ -379,12 +379,12 @@ def test_the_containers_of_keras_2_12_and_of_charlm(rng, tmp_path):
     model = arrays(rng, layers=2)
     path = tmp_path / "x.weights.h5"
     write_paths(path, keras_3_paths(model, "_layer_checkpoint_dependencies"))
-    same(foreign.read(path), flat(model))
+    assert_same(foreign.read(path), flat(model))
     paths = keras_3_paths(model) | {"optimizer/vars/0": 3}
     write_paths(path, paths)
-    same(foreign.read(path), flat(model))
+    assert_same(foreign.read(path), flat(model))
     write_paths(path, paths | {"charlm/meta": np.zeros(3, "uint8")})
-    refused(path, "found charlm's own; charlm sample")
+    assert_refused(path, "found charlm's own; charlm sample")
 
 
 @pytest.mark.parametrize(
@@ -398,7 +398,7 @@ def test_the_kind_follows_from_the_name_or_from_the_gates(rng, tmp_path, name, c
     write_paths(tmp_path / "x.weights.h5", paths)
     found = foreign.read(tmp_path / "x.weights.h5")
     assert found.cell == expected
-    same(found, flat(model))
+    assert_same(found, flat(model))
 
 
 LSTM_AT, DENSE_AT = "layers/lstm_13/cell/vars/", "layers/dense_9/vars/"
@@ -445,18 +445,18 @@ TOO_LARGE = np.full((4, 7), 1e300)
 def test_wrong_arrays_are_refused(rng, tmp_path, changes, match):
     paths = {k: v for k, v in (keras_3_paths(arrays(rng)) | changes).items() if v is not None}
     write_paths(tmp_path / "x.weights.h5", paths)
-    refused(tmp_path / "x.weights.h5", match)
+    assert_refused(tmp_path / "x.weights.h5", match)
 
 
 def test_layers_must_be_alike_and_chain(rng, tmp_path):
     path = tmp_path / "x.weights.h5"
     lstm, gru = arrays(rng), arrays(rng, "gru", first=H)
     write_paths(path, keras_3_paths([lstm[0], *gru]))
-    refused(path, "one kind, found (lstm|gru)")
+    assert_refused(path, "one kind, found (lstm|gru)")
     two = arrays(rng, layers=2)
     two[1][1]["kernel"] = np.ones((5, 16), "f4")
     write_paths(path, keras_3_paths(two))
-    refused(path, r"kernel \(4, 16\) in 'layers/lstm_14', found \(5, 16\)")
+    assert_refused(path, r"kernel \(4, 16\) in 'layers/lstm_14', found \(5, 16\)")
 
 
 @pytest.mark.parametrize(
@@ -468,7 +468,7 @@ def test_keras_1_without_a_gate(rng, tmp_path, lost, match):
         return {k: a for k, a in keras_1_names(name, layer).items() if not k.endswith(lost)}
 
     write_legacy(tmp_path / "x.h5", arrays(rng), names)
-    refused(tmp_path / "x.h5", f"missing or odd: {match}$")
+    assert_refused(tmp_path / "x.h5", f"missing or odd: {match}$")
 
 
 def test_keras_1_with_gates_of_other_widths(rng, tmp_path):
@@ -480,7 +480,7 @@ def test_keras_1_with_gates_of_other_widths(rng, tmp_path):
         return made
 
     write_legacy(tmp_path / "x.h5", arrays(rng), names)
-    refused(tmp_path / "x.h5", r"\(7, 3\).*found \(7, 5\)")
+    assert_refused(tmp_path / "x.h5", r"\(7, 3\).*found \(7, 5\)")
 
 
 @pytest.mark.parametrize(
@@ -498,7 +498,7 @@ def test_keras_2_with_odd_names(rng, tmp_path, rename, match):
         return {k: a for k, a in made.items() if k}
 
     write_legacy(tmp_path / "x.h5", arrays(rng), names)
-    refused(tmp_path / "x.h5", match)
+    assert_refused(tmp_path / "x.h5", match)
 
 
 def test_keras_2_that_lists_what_it_has_not(rng, tmp_path):
@@ -506,7 +506,7 @@ def test_keras_2_that_lists_what_it_has_not(rng, tmp_path):
     write_legacy(path, arrays(rng))
     with h5py.File(path, "a") as file:
         del file["dense_9/dense_9/bias:0"]
-    refused(path, "one 'bias' in 'dense_9' .*, found none")
+    assert_refused(path, "one 'bias' in 'dense_9' .*, found none")
 
 
 @pytest.mark.parametrize(
@@ -529,32 +529,32 @@ def test_keras_2_with_another_description(rng, tmp_path, change, match):
     config = described(model)
     change(config)
     write_legacy(tmp_path / "x.h5", model, config=config)
-    refused(tmp_path / "x.h5", match)
+    assert_refused(tmp_path / "x.h5", match)
 
 
 # Files that are none, damaged or hostile
 
 
 def test_what_is_no_file_of_weights(tmp_path):
-    refused(tmp_path / "x.h5", "No such file")
-    refused(tmp_path, "found a folder")
+    assert_refused(tmp_path / "x.h5", "No such file")
+    assert_refused(tmp_path, "found a folder")
     path = tmp_path / "x.h5"
     path.write_bytes(b"text\nand more")
-    refused(path, r"found neither: 13 bytes that begin with b'text\\nand'")
+    assert_refused(path, r"found neither: 13 bytes that begin with b'text\\nand'")
     (tmp_path / "x\n.h5").mkdir()
     with pytest.raises(InputError, match=r"x \.h5: expected a file of weights, found a folder$"):
         foreign.read(tmp_path / "x\n.h5")
     path.write_bytes(b"")
-    refused(path, "found neither: 0 bytes")
+    assert_refused(path, "found neither: 0 bytes")
     os.mkfifo(tmp_path / "pipe.h5")
-    refused(tmp_path / "pipe.h5", "a pipe or device")
+    assert_refused(tmp_path / "pipe.h5", "a pipe or device")
 
 
 def test_a_file_over_the_cap(rng, tmp_path, monkeypatch):
     path = tmp_path / "x.weights.h5"
     write_paths(path, keras_3_paths(arrays(rng)))
     monkeypatch.setattr(contents, "MAX_BYTES", path.stat().st_size - 1)
-    refused(path, rf"a file of {path.stat().st_size - 1} bytes at most, found")
+    assert_refused(path, rf"a file of {path.stat().st_size - 1} bytes at most, found")
 
 
 def zipped(path, change):
@@ -585,7 +585,7 @@ def test_zips_with_something_else_in_them(rng, tmp_path, monkeypatch, change, ma
     keras_model(rng, *several(L.LSTM, 1), L.Dense(V)).save(path)
     zipped(path, change)
     monkeypatch.setattr(contents, "MAX_BYTES", 99_999)
-    refused(path, match)
+    assert_refused(path, match)
 
 
 def written(rng, tmp_path):
@@ -604,7 +604,7 @@ def test_a_file_cut_anywhere_is_refused(rng, tmp_path):
         whole = path.read_bytes()
         for length in np.linspace(0, len(whole) - 1, 60).astype(int):
             path.write_bytes(whole[:length])
-            refused(path, "expected")
+            assert_refused(path, "expected")
 
 
 @pytest.mark.parametrize("dtype", ["f8", h5py.vlen_dtype("f8")])
@@ -614,7 +614,7 @@ def test_names_must_be_text(rng, tmp_path, dtype):
     with h5py.File(path, "a") as file:
         value = np.ones(1) if dtype == "f8" else np.array([np.ones(2), None], object)[:1]
         file.attrs.create("layer_names", value, dtype=dtype)
-    refused(path, "text in the attribute 'layer_names', found")
+    assert_refused(path, "text in the attribute 'layer_names', found")
 
 
 def link(name, make):
@@ -653,7 +653,7 @@ def test_no_link_is_followed(rng, tmp_path, monkeypatch, name, make):
     monkeypatch.chdir(tmp_path)
     put = link(name, make) if name != "model_weights" else lambda f: f.update({name: make()})
     write_paths(tmp_path / "x.h5", paths, put)
-    refused(tmp_path / "x.h5", "in the file itself, found a link at")
+    assert_refused(tmp_path / "x.h5", "in the file itself, found a link at")
 
 
 def virtual(file, value):
@@ -696,7 +696,7 @@ def test_arrays_that_the_file_does_not_hold(rng, tmp_path, monkeypatch, make, ma
             del file[name]
 
     write_paths(tmp_path / "x.h5", paths, change)
-    refused(tmp_path / "x.h5", match)
+    assert_refused(tmp_path / "x.h5", match)
 
 
 def test_one_array_under_many_names_is_not_read_many_times(rng, tmp_path):
@@ -705,7 +705,7 @@ def test_one_array_under_many_names_is_not_read_many_times(rng, tmp_path):
             file[f"layers/lstm_{14 + k}"] = file["layers/lstm_13"]
 
     write_paths(tmp_path / "x.h5", keras_3_paths(arrays(rng)), change)
-    refused(tmp_path / "x.h5", "arrays of .* bytes at most")
+    assert_refused(tmp_path / "x.h5", "arrays of .* bytes at most")
 
 
 def test_a_group_that_is_its_own_member(rng, tmp_path):
@@ -713,7 +713,7 @@ def test_a_group_that_is_its_own_member(rng, tmp_path):
         file["layers/again"] = file["layers"]
 
     write_paths(tmp_path / "x.h5", keras_3_paths(arrays(rng)), change)
-    refused(tmp_path / "x.h5", "20 deep")
+    assert_refused(tmp_path / "x.h5", "20 deep")
 
 
 def test_a_file_of_too_many_names(rng, tmp_path, monkeypatch):
@@ -721,7 +721,7 @@ def test_a_file_of_too_many_names(rng, tmp_path, monkeypatch):
     monkeypatch.setattr(contents, "MAX_NAMES", 11)
     foreign.read(tmp_path / "x.h5")  # 5 arrays in 6 groups
     monkeypatch.setattr(contents, "MAX_NAMES", 10)
-    refused(tmp_path / "x.h5", "10 names at most")
+    assert_refused(tmp_path / "x.h5", "10 names at most")
 
 
 def test_nothing_is_loaded_but_numpy_and_h5py():
