@@ -20,14 +20,15 @@ from corpora import Corpus, CorpusError, CorpusNotFound
 BAD_INPUT, FAILED, INTERRUPTED = 2, 1, 128 + signal.SIGINT
 
 
-def parse(kind: type, prog: str, argv: list[str], default=None):
+def parse(kind: type, prog: str, argv: list[str], default=None, **options):
     """An instance of dataclass `kind` from `argv`; `default` fills what argv leaves out.
 
     Raises:
         InputError: an option that is unknown or malformed, in one line.
         SystemExit: 0, after --help.
     """
-    options = {} if default is None else {"default": default}
+    if default is not None:
+        options["default"] = default
     markers = (tyro.conf.OmitArgPrefixes, tyro.conf.FlagCreatePairsOff)
     if default is not None:  # a flag whose default is True must still be there to be given
         markers = markers[:1]
@@ -45,6 +46,16 @@ def parse(kind: type, prog: str, argv: list[str], default=None):
         if exit_.code:
             raise InputError(f"{_one_line(errors.getvalue())}; see {prog} --help") from None
         raise
+
+
+def parse_part(kind: type, prog: str, argv: list[str]):
+    """One part of a command's options, by itself: the others' defaults are not known yet.
+
+    Raises:
+        InputError: an option of this part that is malformed.
+    """
+    part, _ = parse(kind, prog, argv, return_unknown_args=True, add_help=False)
+    return part
 
 
 def _one_line(box: str) -> str:

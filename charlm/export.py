@@ -13,6 +13,7 @@ import numpy as np
 import tyro
 
 from charlm import checkpoint, cli, run_folder
+from charlm.config import check
 from charlm.errors import InputError
 from charlm.reference.network import Network
 
@@ -57,6 +58,7 @@ def _main(argv):
     saved = checkpoint.read(path)
     name = path.parent.resolve().name
     output = args.output or Path(f"{name}{SUFFIX[args.format]}")
+    check(output.name, "output", "the name of a file", output)
     vocab = output.with_name(f"{output.name}.vocab.json")
     _check_output(args, output, vocab)
     network = Network(saved.weights, len(saved.vocab), saved.config.model)
@@ -65,18 +67,20 @@ def _main(argv):
         with tempfile.TemporaryDirectory(dir=output.parent, prefix=".charlm-export-") as folder:
             made = Path(folder, output.name)
             difference = kind(saved, network, made)
-            if not difference <= TOLERANCE:  # NaN is not
-                print(
-                    f"failed: logits or states differ from the sampler's by {difference:.1e}, so "
-                    "nothing was written",
-                    file=sys.stderr,
-                )
-                return cli.FAILED
-            characters = {"characters": list(saved.vocab.characters)}
-            checkpoint.write_atomically(vocab, json.dumps(characters, ensure_ascii=True).encode())
-            if output.is_dir():
+            equal = difference <= TOLERANCE  # NaN is not
+            if equal and output.is_dir():
                 os.rename(output, Path(folder, "old"))
-            os.replace(made, output)
+            if equal:
+                os.replace(made, output)
+    if not equal:
+        print(
+            f"failed: logits or states differ from the sampler's by {difference:.1e}, so nothing "
+            "was written",
+            file=sys.stderr,
+        )
+        return cli.FAILED
+    characters = {"characters": list(saved.vocab.characters)}
+    checkpoint.write_atomically(vocab, json.dumps(characters).encode())
     what = "logits are" if args.format == "keras" else "logits and states are"
     print(
         f"{output}, {vocab}; its {what} the sampler's to {difference:.0e} over {STEPS} characters "
@@ -95,15 +99,16 @@ def _check_output(args, output, vocab):
     for path in (output, vocab):
         if not os.path.lexists(path):
             continue
-        if path.is_dir() and not (path == output and not ending and _is_saved_model(path)):
-            raise InputError(f"expected {path} to be free, found a folder that is no such model")
+        fits = _is_saved_model(path) if path == output and not ending else path.is_file()
+        if not fits:
+            raise InputError(f"expected {path} to be free, found something that no export wrote")
         if not args.overwrite:
             raise InputError(f"expected {path} to be free, found it there; --overwrite replaces it")
 
 
 def _is_saved_model(folder):
     """Whether it holds what an export wrote, and nothing of anybody's beside it."""
-    names = {path.name for path in folder.iterdir()}
+    names = {path.name for path in folder.iterdir()} if folder.is_dir() else set()
     return "saved_model.pb" in names and names <= SAVED_MODEL
 
 

@@ -103,12 +103,17 @@ class Gradients:
         ):
             check(0 < value < np.inf, name, "a finite number above 0", value)
         check(self.output.parent.is_dir(), "output", "in a folder that exists", self.output)
+        check(self.output.name, "output", "the name of files", self.output)
         for path in _files(self.output):
             check(not path.is_dir(), "output", "the name of files", f"the folder {path}")
-        if self.runs and self.remedies.given():
+        given = [*self.remedies.given()]
+        for name in ("cells", "units", "layers"):
+            default = next(f.default for f in fields(self) if f.name == name)
+            given += [name] * (getattr(self, name) != default)
+        if self.runs and given:
             raise InputError(
-                f"expected remedies for --cells, found {', '.join(self.remedies.given())} with "
-                "runs, which were trained as they are; leave out the one or the other"
+                f"expected runs alone, found {', '.join(given)} with them; a run has its own "
+                "model, leave out the one or the other"
             )
 
 
@@ -136,7 +141,7 @@ def _main(argv):
         measured = [(s, gradient_flow.measure(s.network, _places(s, args))) for s in series]
     for s, flow in measured:
         if not all(np.isfinite(norms).all() for norms in flow.states.values()):
-            hint = "try a smaller --gain or fewer --steps"
+            hint = "try fewer --steps" if args.runs else "try a smaller --gain or fewer --steps"
             print(f"NOTE: {s.label}: numbers too large for float64; {hint}", file=sys.stderr)
     _tell(measured, args)
     _write(measured, args.output)

@@ -72,9 +72,11 @@ def _main(argv):
                 f"expected no --keras-version, for {args.file} says {found.keras_version}, found "
                 f"{args.keras_version}; leave it out"
             )
-        ok = re.fullmatch(r"\d{1,3}(\.\w{1,20}){1,3}", args.keras_version)
+        ok = re.fullmatch(r"\d{1,3}\.\d{1,3}(\.\w{1,20})*", args.keras_version)
         check(ok, "keras_version", "like 2.15", args.keras_version)
-        found = replace(found, keras_version=args.keras_version)
+        what = found.kind.split()[-1]  # weights or a model
+        kind = f"Keras {args.keras_version} {what}"
+        found = replace(found, keras_version=args.keras_version, kind=kind)
     if args.cell not in (None, found.cell):
         raise InputError(f"expected the cell {args.cell} in {args.file}, found {found.cell}")
     corpus = cli.corpus(DataConfig(corpus=args.vocab_from, encoding=args.encoding))
@@ -128,7 +130,8 @@ def _settings(args, found):
             assumed.append(gates)
         if gates == "hard_sigmoid" and found.keras_version is None:
             notes.append(
-                f"nor which Keras wrote it, taken for Keras {found.version[0]} (--keras-version)"
+                f"it does not say which Keras wrote it, taken for Keras {found.version[0]} "
+                "(--keras-version)"
             )
         if gates == "hard_sigmoid" and found.version < (3, 0):
             scale = OLD_SLOPE
@@ -184,9 +187,9 @@ def _weights(found, config, scale):
 def _measured(network, corpus, vocab):
     """Bits per character on some of the text, which tells a fitting vocabulary from another."""
     _, held_out = corpus.split()
+    held_out = sorted(held_out, key=lambda d: -len(d.text))[:DOCUMENTS]
     if sum(len(d.text) for d in held_out) < LEAST:
-        return f"not measured, for {corpus.name} is no text to read"
-    held_out = held_out[:DOCUMENTS]
+        return f"not measured, for {corpus.name} has fewer than {LEAST} held-out characters"
     pieces = [vocab.encode(d.text[: MEASURED // len(held_out)]) for d in held_out]
     windows = HeldOutWindows(pieces)
     bits = trainer.evaluate(network, windows) / log(2)

@@ -56,12 +56,12 @@ def main(argv: list[str] | None = None) -> int:
 
 
 def _main(argv):
-    args = cli.parse(Train, "charlm train", argv)
-    if args.run.resume is None:
-        return _start(args)
-    folder, path = _saved(args.run)
+    run = cli.parse_part(RunConfig, "charlm train", argv)
+    if run.resume is None:
+        return _start(cli.parse(Train, "charlm train", argv))
+    folder, path = _saved(run)
     with run_folder.locked(folder):  # before it is read: another process may be about to save
-        return _resume(args.run, folder, path, argv)
+        return _resume(run, folder, path, argv)
 
 
 def _start(args):
@@ -92,7 +92,7 @@ def _saved(run):
 def _resume(run, folder, path, argv):
     saved = checkpoint.read(path)
     kept = saved.config
-    args = cli.parse(  # once more, so that what is not given is as the run has it
+    args = cli.parse(  # what is not given is as the run has it
         Train, "charlm train", argv, Train(run, kept.model, kept.data, kept.fit, kept.sample)
     )
     config = args.config()

@@ -156,6 +156,15 @@ def test_resume_goes_on(run, capsys, which):
     assert [r.split(",")[0] for r in rows] == ["epoch", "0", "1", "2"]
 
 
+def test_resume_reads_its_flags_beside_the_run_s_settings(here, capsys):
+    """Not beside the defaults, with which some of them could not stand."""
+    argv = ["--corpus", "small.txt", "--name", "a", "--cell", "gru", "--reset", "before", *TRAIN]
+    assert train.main([*argv, "--clip-norm", "0", "--clip-value", "5", "--epochs", "1"]) == 0
+    more = ["--reset", "before", "--clip-value", "3", "--epochs", "2"]
+    assert train.main(["--resume", "a", *more]) == 0
+    assert "clip_value 5.0 -> 3.0" in capsys.readouterr().out
+
+
 def test_resume_takes_the_flags_that_a_start_takes(run):
     assert train.main(["--resume", "a", "--epochs", "3", "--debug"]) == 0
 

@@ -143,10 +143,12 @@ def test_overwrite_replaces_an_export_and_nothing_else(here, capsys):
         assert snapshot(here) != before
     (here / "m" / "thesis.txt").write_text("precious")  # beside what the export wrote
     (here / "n.keras.vocab.json").mkdir()
+    (here / "file").write_text("precious")
     before = snapshot(here)
-    for argv in (["--format", "saved_model", "--output", "m"], ["--output", "n.keras"]):
+    saved_model = ["--format", "saved_model", "--output"]
+    for argv in ([*saved_model, "m"], [*saved_model, "file"], ["--output", "n.keras"]):
         assert export.main(["a", *argv, "--overwrite"]) == 2
-        assert "found a folder that is no such model" in capsys.readouterr().err
+        assert "found something that no export wrote" in capsys.readouterr().err
     assert snapshot(here) == before
 
 
@@ -158,6 +160,7 @@ def snapshot(folder):
     ("argv", "expected"),
     [
         (["nothing"], r"expected a run folder or a .weights.h5 file, found nothing"),
+        (["a", "--output", ".", "--format", "onnx"], r"--output to be the name of a file"),
         (["a", "--output", "a.h5"], r"--output to end in .keras, found a.h5"),
         (["a", "--output", "no/a.keras"], r"in a folder that exists, found no/a.keras"),
         (["a", "--format", "tflite"], r"invalid choice|[Ii]nvalid.*tflite|tflite"),

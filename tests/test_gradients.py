@@ -155,7 +155,9 @@ def test_norms_do_not_overflow_where_the_numbers_do_not():
         (["--gain", "-1"], r"--gain to be a finite number above 0, found -1"),
         (["--output", "no/where"], r"--output to be in a folder that exists, found no/where"),
         (["nothing"], r"expected a run folder or a .weights.h5 file, found nothing"),
-        (["nothing", "--gain", "2"], r"expected remedies for --cells, found gain with runs"),
+        (["--output", "."], r"--output to be the name of files, found \."),
+        (["nothing", "--units", "9"], r"expected runs alone, found units with them"),
+        (["nothing", "--gain", "2"], r"expected runs alone, found gain with them"),
     ],
 )
 def test_bad_input_is_one_line_and_nothing_is_written(here, capsys, argv, expected):

@@ -131,7 +131,7 @@ def test_a_file_that_names_no_keras_is_taken_for_keras_3_unless_told(
         argv("x.weights.h5", *more, *(["--keras-version", version] if version else []))
     ) == 0  # fmt: skip
     out, _ = capsys.readouterr()
-    assert ("nor which Keras wrote it, taken for Keras 3" in out) == (version is None)
+    assert ("it does not say which Keras wrote it, taken for Keras 3" in out) == (version is None)
     names = ("kernel", "recurrent_kernel", "bias")
     layer, dense = (dict(zip(names, part.get_weights(), strict=False)) for part in model.layers)
     dense = {"kernel": dense["kernel"], "bias": dense["recurrent_kernel"]}
@@ -144,7 +144,7 @@ def test_a_file_of_the_characters_alone_is_vocabulary_enough(here, rng, capsys):
     stock(rng, *MODELS["lstm"]()).save("x.keras")
     Path("characters.txt").write_text("".join(sorted(set(SMALL_TEXT))))
     assert import_weights.main(["x.keras", "--vocab-from", "characters.txt", "--name", "a"]) == 0
-    assert "not measured, for characters.txt is no text to read" in capsys.readouterr().out
+    assert "not measured, for characters.txt has fewer than 100 held-out" in capsys.readouterr().out
     assert sample.main(["a", "--length", "9", "--seed", "1"]) == 0
 
 
@@ -242,8 +242,8 @@ BAD = {
             stock(rng, *lstms(1), L.Dense(V)).save_weights("x.weights.h5")
             or Path("x.weights.h5").rename("x.keras")
         ),
-        ["--keras-version", "old"],
-        r"expected --keras-version to be like 2.15, found old",
+        ["--keras-version", "2.x"],
+        r"expected --keras-version to be like 2.15, found 2.x",
     ),
     "no file": (lambda rng: None, [], r"x.keras: expected a file of weights, found: No such file"),
     "no text": (

@@ -104,7 +104,7 @@ def _parsed(data):
 
 def _version(version):
     """The text if it is like a version, else None; it goes into messages."""
-    return version if re.fullmatch(r"[\w.+-]{1,40}", version) else None
+    return version if re.fullmatch(r"\d[\w.+-]{0,40}", version) else None
 
 
 def _hdf5(data, version=None, described=None):
@@ -212,7 +212,7 @@ def _check_gates(layer, described):
     if "bias" not in layer.arrays and len(allowed) > 1:
         raise InputError(
             f"expected a bias in {layer.name!r}, since its shape says whether a GRU resets after "
-            "the product, found none; save the whole model as .keras"
+            "the product, found none; build it as a Sequential model and save that as .keras"
         )
     layer.arrays.setdefault("bias", np.zeros(allowed[0], np.float32))
     check_shape(layer, "bias", *allowed)
@@ -227,6 +227,6 @@ def _in_order(cells, D):
         return sorted(cells, key=lambda layer: layer is not first[0])
     names = ", ".join(repr(layer.name) for layer in cells)
     raise InputError(
-        f"expected names or widths that give the order of the layers, found {names}; save the "
-        "model as .keras"
+        f"expected names or widths that give the order of the layers, found {names}; build "
+        "it as a Sequential model and save that"
     )

@@ -60,7 +60,7 @@ class RecurrentCell(keras.layers.Layer, DropoutRNNCell):
     def __init_subclass__(cls, **kwargs):
         super().__init_subclass__(**kwargs)
         set_signature(cls, cls.OPTIONS)
-        if "step" in vars(cls) and "step_backward" not in vars(cls):
+        if min(_depth(cls, "step"), _depth(cls, "recur")) < _depth(cls, "step_backward"):
             cls.step_backward = None  # other equations than those it is the derivative of
 
     def __init__(self, *args, **kwargs):
@@ -72,7 +72,7 @@ class RecurrentCell(keras.layers.Layer, DropoutRNNCell):
         _require(ok, "units", "a positive integer", units)
         for name in ("dropout", "recurrent_dropout"):
             _require(0 <= options[name] <= 1, name, "from 0 to 1", options[name])
-        ok = vocab_size is None or (isinstance(vocab_size, int) and vocab_size > 0)
+        ok = vocab_size is None or (isinstance(vocab_size, numbers.Integral) and vocab_size > 0)
         _require(ok, "vocab_size", "None or a positive integer", vocab_size)
         for name, value in options.items():
             setattr(self, name, _parsed(name, value))
@@ -249,6 +249,11 @@ def tensor(variable):
     return ops.copy(ops.convert_to_tensor(variable))
 
 
+def _depth(cls, name):
+    """How far up the bases an attribute is defined."""
+    return next(k for k, base in enumerate(cls.__mro__) if name in vars(base))
+
+
 def without(options, name):
     """`options` less one."""
     return {k: v for k, v in options.items() if k != name}
@@ -264,9 +269,10 @@ def set_signature(cls, options):
     kind = inspect.Parameter
     parameters = [kind(n, kind.POSITIONAL_OR_KEYWORD, default=options[n]) for n in names]
     cls._signature = inspect.Signature([*parameters, kind("kwargs", kind.VAR_KEYWORD)])
-    cls.__signature__ = cls._signature
-    if "__init__" in vars(cls):  # a constructor of its own
-        own = inspect.signature(cls.__init__)
+    own = inspect.signature(cls.__init__)
+    if list(own.parameters) == ["self", "args", "kwargs"]:
+        cls.__signature__ = cls._signature
+    else:  # a subclass's constructor of its own
         cls.__signature__ = own.replace(parameters=list(own.parameters.values())[1:])
 
 

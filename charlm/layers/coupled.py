@@ -65,7 +65,7 @@ class CoupledLSTMCell(RecurrentCell):
 
 @keras.saving.register_keras_serializable(package="charlm")
 class CoupledLSTM(Recurrent):
-    """An LSTM with coupled gates over time; calls and options are those of `keras.layers.LSTM`.
+    """An LSTM with coupled gates over time; named options are those of `keras.layers.LSTM`.
 
     Args: those of `CoupledLSTMCell` and `Recurrent`. States: h and c, each (B, H).
 

@@ -50,8 +50,9 @@ class Recurrent(keras.layers.RNN):
     def __init_subclass__(cls, **kwargs):
         super().__init_subclass__(**kwargs)
         set_signature(cls, cls.CELL.OPTIONS | cls.OPTIONS)
-        for name in set(cls.CELL.OPTIONS) - set(vars(cls)):  # layer.units is layer.cell.units ...
-            setattr(cls, name, property(lambda self, name=name: getattr(self.cell, name)))
+        for name in cls.CELL.OPTIONS:  # layer.units is layer.cell.units, and so on
+            if not hasattr(cls, name):
+                setattr(cls, name, property(lambda self, name=name: getattr(self.cell, name)))
 
     def __init__(self, *args, **kwargs):
         options, kwargs = bind(self, args, kwargs)

@@ -7,7 +7,8 @@ that share nothing but the cache the first returns:
     GATES    a letter for each block of H columns in the kernels
     STATES   a letter for each state (B, H); the first, h, is the output
     LAYER    its layers' name in weights files
-    KERAS    its namesake in `keras.layers`, or None
+    KERAS    its namesake in `keras.layers`, or None; then `as_lstm(weights)`, if there is one,
+             says how to write it as an LSTM for Keras
 
 `CELLS` are the names of all cells: a cell is what has a file of one name here and in
 `charlm/layers/`.

@@ -87,10 +87,11 @@ def main(argv: list[str] | None = None) -> int:
 
 
 def _main(argv):
-    args = cli.parse(Reference, "charlm reference", argv)
-    saved = None
-    if args.run.init is not None:
-        args, saved = _begun(args, argv)
+    run = cli.parse_part(ReferenceConfig, "charlm reference", argv)
+    if run.init is None:
+        args, saved = cli.parse(Reference, "charlm reference", argv), None
+    else:
+        args, saved = _begun(run, argv)
     if not args.model.own or args.model.dropout:
         raise InputError(
             f"expected a cell of {', '.join(reference.CELLS)} and no dropout, found --cell "
@@ -138,15 +139,17 @@ def _check_text_file(run):
         raise InputError(f"expected {path} to be free, found a file; --overwrite replaces it")
 
 
-def _begun(args, argv):
+def _begun(run, argv):
     """The options with a saved run's model in the place of the defaults, and its checkpoint."""
-    found = run_folder.find(args.run.runs_dir, args.run.init)
+    found = run_folder.find(run.runs_dir, run.init)
     saved = checkpoint.read(run_folder.weights_file(found, (run_folder.BEST, run_folder.LAST)))
     kept = replace(saved.config.model, cell=saved.config.model.family, dropout=0.0)
-    default = Reference(args.run, kept, saved.config.data)
+    default = Reference(run, kept, saved.config.data)
     args = cli.parse(Reference, "charlm reference", argv, default)
     differences = Config(args.model).differences(Config(kept), "model")
     for name, (asked, stored) in differences.items():
+        if name == "dropout" or (name == "cell" and args.model.family == kept.family):
+            continue  # refused with or without a run
         flag = "--" + name.replace("_", "-")
         raise InputError(f"expected {flag} {stored}, as {found} has, found {flag} {asked}")
     return args, saved

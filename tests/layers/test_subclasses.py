@@ -3,6 +3,7 @@
 import inspect
 
 import numpy as np
+import pytest
 from keras import ops
 
 from charlm.layers import LSTM, LSTMCell
@@ -34,8 +35,26 @@ class Plain(LSTM):
     pass
 
 
-def test_other_equations_are_differentiated_anew(rng):
-    ours, unrolled = NoOutputGate(H), NoOutputGate(H, unroll=True)
+class Heir(Named):
+    pass
+
+
+class Halved:
+    def recur(self, h, U, masks=None):
+        return 0.5 * super().recur(h, U, masks)
+
+
+class HalvedCell(Halved, LSTMCell):
+    """Another product, from a class beside."""
+
+
+class HalvedLSTM(LSTM):
+    CELL = HalvedCell
+
+
+@pytest.mark.parametrize("kind", [NoOutputGate, HalvedLSTM])
+def test_other_equations_are_differentiated_anew(rng, kind):
+    ours, unrolled = kind(H), kind(H, unroll=True)
     for layer in (ours, unrolled):
         layer.build((B, T, D))
     unrolled.set_weights(ours.get_weights())
@@ -51,5 +70,6 @@ def test_constructors_are_the_parent_s_or_their_own():
     assert inspect.signature(Plain) == inspect.signature(LSTM)
     assert Plain(H, "relu", "sigmoid", False).activation is LSTM(H, "relu").activation
     assert list(inspect.signature(Named).parameters) == ["size", "kwargs"]
-    assert Named(H).units == "mine"
+    assert Named(H).units == Heir(H).units == "mine"
+    assert inspect.signature(Heir) == inspect.signature(Named)
     assert Named(H).cell.units == H
