@@ -3,6 +3,7 @@
 import numpy as np
 
 from charlm.reference.activations import SIGMOID, TANH
+from charlm.reference.gates import split
 
 GATES, STATES = "fgo", "hc"
 LAYER, KERAS = "coupled_lstm", None
@@ -20,7 +21,7 @@ def step(a_x, states, weights, activation=TANH, recurrent_activation=SIGMOID):
         (h, c) after the step, and the cache that `step_backward` needs.
     """
     (h_prev, c_prev), (U,) = states, weights
-    a_f, a_g, a_o = np.split(a_x + h_prev @ U, 3, axis=-1)
+    a_f, a_g, a_o = split(a_x + h_prev @ U, GATES)
     f = recurrent_activation(a_f)
     g = activation(a_g)
     o = recurrent_activation(a_o)
@@ -67,7 +68,7 @@ def as_lstm(weights):
     """
 
     def widened(w):
-        f, g, o = np.split(w, 3, axis=-1)
+        f, g, o = split(w, GATES)
         return np.concatenate([-f, f, g, o], axis=-1)
 
     return tuple(map(widened, weights))

@@ -3,6 +3,7 @@
 import numpy as np
 
 from charlm.reference.activations import SIGMOID, TANH
+from charlm.reference.gates import split
 
 GATES, STATES = "zrg", "h"
 LAYER, KERAS = "gru", "GRU"
@@ -20,15 +21,15 @@ def step(a_x, states, weights, activation=TANH, recurrent_activation=SIGMOID, re
         (h,) after the step, and the cache that `step_backward` needs.
     """
     (h_prev,), (U, *d) = states, weights
-    a_z, a_r, a_g = np.split(a_x, 3, axis=-1)
+    a_z, a_r, a_g = split(a_x, GATES)
     if reset_after:
-        u_z, u_r, u_g = np.split(h_prev @ U + (d[0] if d else 0), 3, axis=-1)
+        u_z, u_r, u_g = split(h_prev @ U + (d[0] if d else 0), GATES)
         z = recurrent_activation(a_z + u_z)
         r = recurrent_activation(a_r + u_r)
         q = u_g  # what is reset
         g = activation(a_g + r * q)
     else:
-        U_z, U_r, U_g = np.split(U, 3, axis=-1)
+        U_z, U_r, U_g = split(U, GATES)
         z = recurrent_activation(a_z + h_prev @ U_z)
         r = recurrent_activation(a_r + h_prev @ U_r)
         q = h_prev
@@ -63,7 +64,7 @@ def step_backward(
         dh_prev = dh_prev + du @ U.T  # u = h' U + d
         d_weights = (h_prev.T @ du, *([du.sum(axis=0)] if d else []))
     else:
-        U_z, U_r, U_g = np.split(U, 3, axis=-1)
+        U_z, U_r, U_g = split(U, GATES)
         drq = da_g @ U_g.T  # a_g = x W_g + b_g + (r * h') U_g
         dr = drq * q
         dh_prev = dh_prev + drq * r

@@ -3,6 +3,7 @@
 import numpy as np
 
 from charlm.reference.activations import SIGMOID, TANH
+from charlm.reference.gates import split
 
 GATES, STATES = "ifgo", "hc"
 LAYER, KERAS = "lstm", "LSTM"
@@ -20,7 +21,7 @@ def step(a_x, states, weights, activation=TANH, recurrent_activation=SIGMOID):
         (h, c) after the step, and the cache that `step_backward` needs.
     """
     (h_prev, c_prev), (U,) = states, weights
-    a_i, a_f, a_g, a_o = np.split(a_x + h_prev @ U, 4, axis=-1)
+    a_i, a_f, a_g, a_o = split(a_x + h_prev @ U, GATES)
     i = recurrent_activation(a_i)
     f = recurrent_activation(a_f)
     g = activation(a_g)
