@@ -12,7 +12,7 @@ ROOT = Path(__file__).parents[1]
 
 LEVELS = [
     ("corpora", "charlm.config", "charlm.vocab", "charlm.errors", "charlm.windows",
-     "charlm.reference"),
+     "charlm.reference", "charlm.compiled"),
     ("charlm.batches", "charlm.layers"),
     ("charlm.model",),
     ("charlm.checkpoint", "charlm.run_folder", "charlm.sampler", "charlm.compose",
@@ -22,7 +22,10 @@ LEVELS = [
     ("charlm.cli", "charlm.train", "charlm.sample", "charlm.gradients", "charlm.import_weights",
      "charlm.export", "charlm.reference.__main__", "charlm.__main__"),
 ]  # fmt: skip
-THIRD_PARTY = [{"numpy", "nltk"}, {"numpy", "keras", "tensorflow"}]
+THIRD_PARTY = [
+    {"numpy", "nltk", "numba", "llvmlite"},
+    {"numpy", "keras", "tensorflow", "jax", "torch"},
+]
 
 
 def _modules():

@@ -3,6 +3,7 @@
 import keras
 from keras import ops
 
+from charlm.layers import host
 from charlm.layers.loops import scan
 
 
@@ -64,6 +65,64 @@ def run(cell, a_x, states, weights):
     packed = loop(a_x, *weights, *states)
     h = packed[:T]
     return h, (h[-1], *(packed[T + k] for k in range(S - 1)))
+
+
+def run_compiled(cell, rows, ids, states, weights):
+    """`run` in machine code: both loops, and all sums over time, as one operation each.
+
+    Args:
+        cell: a `RecurrentCell` with `compiled()`.
+        rows: (N, G*H). ids: (T, B), which of the rows is that step's share of the inputs in the
+            pre-activations; None where N = T * B and they lie in order.
+        states, weights: as of `run`.
+
+    Returns:
+        As `run`. Second derivatives there are none.
+    """
+    from charlm.compiled import threads
+
+    module = cell.compiled()
+    S, W = len(states), len(weights)
+    given = () if ids is None else (ids,)
+    B, H = states[0].shape
+    T = None if ids is None or ids.shape[0] is None else ids.shape[0]
+    if ids is None and None not in (rows.shape[0], B):
+        T = rows.shape[0] // B
+    steps = [None if T is None else T + n for n in (S, 1, 0)]
+    shapes = [(steps[0], B, H), *[(steps[1], B, H)] * (S - 1), (steps[2], B, module.CACHE * H)]
+
+    @ops.custom_gradient
+    def loop(rows, *weights_and_states):
+        def arguments(arrays):
+            """rows, ids, weights, states."""
+            rows, *rest = arrays
+            ids = None if not given else rest.pop(0)
+            return rows, ids, rest[:W], rest[W:]
+
+        def forward(*arrays):
+            return threads.forward(module, *arguments(arrays))
+
+        inputs = (rows, *given, *weights_and_states)
+        packed, *kept = host.call(forward, shapes, *inputs)
+
+        def gradient(*args, upstream=None):
+            upstream = args[-1] if upstream is None else upstream
+
+            def backward(*arrays):
+                n = len(inputs)
+                rows, ids, weights, _ = arguments(arrays[:n])
+                *states, kept, d_h = arrays[n:]
+                return threads.backward(module, rows, ids, weights, states, kept, d_h)
+
+            found = [x.shape for x in (rows, *weights_and_states)]
+            return tuple(host.call(backward, found, *inputs, packed, *kept, upstream))
+
+        return packed, gradient
+
+    packed = loop(rows, *weights, *states)
+    last = ops.shape(packed)[0] - S
+    h = packed[1 : last + 1]
+    return h, (h[-1], *(packed[last + k] for k in range(1, S)))
 
 
 def _rows(x):

@@ -1,5 +1,6 @@
 """One recurrent step as a Keras layer: options, weights, dropout; a subclass adds its equations."""
 
+import importlib
 import inspect
 import numbers
 
@@ -37,6 +38,7 @@ class RecurrentCell(keras.layers.Layer, DropoutRNNCell):
 
     GATES: str  # a letter for each of the G blocks of H columns in `kernel`, in their order
     STATES: str  # a letter for each of the S state tensors (B, H); the first is the output, h
+    COMPILED: str | None = None  # the module of `charlm.compiled` with the same equations
     OPTIONS = {  # noqa: RUF012 - never changed
         "units": inspect.Parameter.empty,
         "activation": "tanh",
@@ -60,8 +62,11 @@ class RecurrentCell(keras.layers.Layer, DropoutRNNCell):
     def __init_subclass__(cls, **kwargs):
         super().__init_subclass__(**kwargs)
         set_signature(cls, cls.OPTIONS)
+        # other equations than those it is the derivative of, or that were compiled
         if min(_depth(cls, "step"), _depth(cls, "recur")) < _depth(cls, "step_backward"):
-            cls.step_backward = None  # other equations than those it is the derivative of
+            cls.step_backward = None
+        if min(_depth(cls, "step"), _depth(cls, "step_backward")) < _depth(cls, "COMPILED"):
+            cls.COMPILED = None
 
     def __init__(self, *args, **kwargs):
         options, kwargs = bind(self, args, kwargs)
@@ -153,6 +158,15 @@ class RecurrentCell(keras.layers.Layer, DropoutRNNCell):
     # A cell that has it trains without autodiff through time.
     step_backward = None
 
+    def compiled(self):
+        """The module of `charlm.compiled` that has these equations and options, or None."""
+        if self.COMPILED is None or self.compute_dtype != "float32":
+            return None
+        try:
+            return importlib.import_module(f"charlm.compiled.{self.COMPILED}")
+        except ImportError:  # no Numba
+            return None
+
     def recurrent_gradients(self, da, cache, before):
         """Gradients of `recurrent_weights`, summed over all steps at once: dU = sum h'^T da.
 
@@ -173,16 +187,20 @@ class RecurrentCell(keras.layers.Layer, DropoutRNNCell):
         Returns:
             (..., G*H).
         """
-        kernel, bias = tensor(self.kernel), self.input_bias()
         if self.vocab_size and masks is None:
-            ids = inputs[..., 0]  # the bias goes to the rows before they are gathered: D < B * T
-            return bptt.gather_rows(kernel if bias is None else kernel + bias, ids)
+            return bptt.gather_rows(self.rows(), inputs[..., 0])
+        kernel, bias = tensor(self.kernel), self.input_bias()
         if not isinstance(masks, list):
             masks = [masks]
         kernels = ops.split(kernel, len(masks), axis=-1)
         parts = [self._times(inputs, m, k) for m, k in zip(masks, kernels, strict=True)]
         a_x = parts[0] if len(parts) == 1 else ops.concatenate(parts, axis=-1)
         return a_x if bias is None else a_x + bias
+
+    def rows(self):
+        """x W + b for each id x: (D, G*H). To add b here is cheaper than to all B * T inputs."""
+        kernel, bias = tensor(self.kernel), self.input_bias()
+        return kernel if bias is None else kernel + bias
 
     def _times(self, inputs, mask, kernel):
         if not self.vocab_size:

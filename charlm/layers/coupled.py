@@ -37,6 +37,7 @@ class CoupledLSTMCell(RecurrentCell):
     """
 
     GATES, STATES = "fgo", "hc"
+    COMPILED = "coupled"
     OPTIONS = RecurrentCell.OPTIONS | {"unit_forget_bias": True}
 
     def step(self, a_x, states, weights, masks=None):

@@ -42,6 +42,7 @@ class GRUCell(RecurrentCell):
     """
 
     GATES, STATES = "zrg", "h"
+    COMPILED = "gru"
     OPTIONS = RecurrentCell.OPTIONS | {"reset_after": True}
 
     @property
@@ -60,6 +61,9 @@ class GRUCell(RecurrentCell):
         if not self.reset_after:
             return U[:, : 2 * self.units], U[:, 2 * self.units :]
         return (U,) if self.bias is None else (U, tensor(self.bias)[1])
+
+    def compiled(self):
+        return super().compiled() if self.reset_after else None
 
     def step(self, a_x, states, weights, masks=None):
         (h_prev,) = states

@@ -41,6 +41,7 @@ class LSTMCell(RecurrentCell):
     """
 
     GATES, STATES = "ifgo", "hc"
+    COMPILED = "lstm"
     OPTIONS = RecurrentCell.OPTIONS | {"unit_forget_bias": True}
 
     def step(self, a_x, states, weights, masks=None):

@@ -9,7 +9,7 @@ import re
 import keras
 from keras import ops
 
-from charlm.layers import bptt
+from charlm.layers import bptt, host
 from charlm.layers.cell import RecurrentCell, bind, set_signature
 from charlm.layers.loops import scan
 
@@ -95,9 +95,16 @@ class Recurrent(keras.layers.RNN):
         masks = cell.input_masks(sequences[:, 0], training)
         drop_h = cell.recurrent_masks(states[0], training)
         x = ops.swapaxes(sequences, 0, 1)  # (T, B, D); a mask (B, D) holds for every t
-        a_x = cell.project(x, masks)  # (T, B, G*H)
         weights = cell.recurrent_weights()
-        if self.backward_pass(mask is not None, training) == "hand-derived":
+        way = self.backward_pass(mask is not None, training, sequences)
+        if way == "compiled" and cell.vocab_size and masks is None:
+            outputs, states = bptt.run_compiled(cell, cell.rows(), x[..., 0], states, weights)
+            return outputs[-1], ops.swapaxes(outputs, 0, 1), list(states)
+        a_x = cell.project(x, masks)  # (T, B, G*H)
+        if way == "compiled":
+            rows = ops.reshape(a_x, (-1, a_x.shape[-1]))
+            outputs, states = bptt.run_compiled(cell, rows, None, states, weights)
+        elif way == "hand-derived":
             outputs, states = bptt.run(cell, a_x, states, weights)
         elif mask is None:
             outputs, states = self._autodiff(a_x, states, weights, drop_h)
@@ -105,12 +112,16 @@ class Recurrent(keras.layers.RNN):
             outputs, states = self._masked(a_x, states, weights, drop_h, mask)
         return outputs[-1], ops.swapaxes(outputs, 0, 1), list(states)
 
-    def backward_pass(self, masked=False, training=True):
-        """How gradients are computed: by "hand-derived" backward pass or by "autodiff".
+    def backward_pass(self, masked=False, training=True, tensor=None):
+        """How gradients are computed: "compiled", by "hand-derived" backward pass or "autodiff".
 
-        The hand-derived pass serves training. Autodiff serves the rest: inference, where keeping
-        the gates would be waste, and time masks, recurrent dropout, other activations than the
-        cell's own, unrolled loops.
+        The hand-derived pass serves training, in machine code where there is some for the cell and
+        its options: in float32 on a CPU, with Numba installed and not under TensorFlow's XLA.
+        Autodiff serves the rest: inference, where keeping the gates would be waste, and time masks,
+        recurrent dropout, other activations than the cell's own, unrolled loops.
+
+        Args:
+            masked: whether there is a time mask. training: as of the call. tensor: an input of it.
         """
         cell = self.cell
         own = (keras.activations.tanh, keras.activations.sigmoid)
@@ -120,6 +131,8 @@ class Recurrent(keras.layers.RNN):
         plain = all(a is b for a, b in zip(found, own, strict=False))
         dropped = training and 0 < cell.recurrent_dropout < 1
         by_hand = training and plain and not (dropped or masked or self.unroll)
+        if by_hand and cell.compiled() and host.usable(tensor):
+            return "compiled"
         return "hand-derived" if by_hand and cell.step_backward else "autodiff"
 
     def _autodiff(self, a_x, states, weights, drop_h):

@@ -36,6 +36,7 @@ class SimpleRNNCell(RecurrentCell):
     """
 
     GATES = STATES = "h"
+    COMPILED = "rnn"
     OPTIONS = without(RecurrentCell.OPTIONS, "recurrent_activation")
 
     def step(self, a_x, states, weights, masks=None):

@@ -5,6 +5,7 @@ NumPy judges alone.
 """
 
 import inspect
+import sys
 
 import keras
 import numpy as np
@@ -12,7 +13,7 @@ import pytest
 from keras import ops
 
 from charlm import layers, reference
-from charlm.layers import bptt
+from charlm.layers import bptt, host
 from tests.cells import CASES, KINDS, NAMESAKES, normal, set_random
 from tests.oracle import in_numpy, outputs, results_and_gradients
 
@@ -56,10 +57,22 @@ elif BACKEND == "torch":
     POLICIES["float64"] = 1e-6  # keras.ops.matmul multiplies float64 in float32 there
 
 
-def rows(mode):
+WAYS = [(mode, "compiled") for mode in MODES]  # where that serves
+WAYS += [(mode, "hand-derived") for mode in MODES if mode in TRAINS_OTHERWISE]
+
+
+def rows(mode, way):
+    if way == "hand-derived":  # differs in training only
+        return [row for row in rows(mode, "compiled") if row[-1]]
     if BACKEND == "jax":
         return ROWS if mode in ("plain", "mask") else ROWS[:1]
     return ROWS if mode in TRAINS_OTHERWISE else ROWS[-3:]
+
+
+@pytest.fixture
+def not_compiled(monkeypatch):
+    monkeypatch.setattr(layers.RecurrentCell, "compiled", lambda self: None)
+    monkeypatch.setattr(layers.GRUCell, "compiled", lambda self: None)
 
 
 @pytest.fixture(params=CASES, ids=str)
@@ -96,14 +109,16 @@ def test_every_cell_has_its_row():
     assert {case.name for case in CASES} == set(reference.CELLS)
 
 
-@pytest.mark.parametrize("mode", MODES)
-def test_equals_keras_and_numpy_in_outputs_states_and_gradients(rng, case, mode):
+@pytest.mark.parametrize(("mode", "way"), WAYS)
+def test_equals_keras_and_numpy_in_outputs_states_and_gradients(rng, case, mode, way, request):
+    if way == "hand-derived":
+        request.getfixturevalue("not_compiled")
     x = normal(rng, B, T, D)
     states = [normal(rng, B, H) for _ in case.reference.STATES]
     settings = dict(MODES[mode])
     mask = settings.pop("mask", None)
     scale = 0.15 if mode == "no activations" else 0.4  # there, numbers grow like powers
-    for row in rows(mode):
+    for row in rows(mode, way):
         sequences, state, backwards, given, training = row
         options = {"return_sequences": sequences, "return_state": state, "go_backwards": backwards}
         ours, theirs = pair(rng, case, scale=scale, **options, **settings)
@@ -121,9 +136,17 @@ def test_equals_keras_and_numpy_in_outputs_states_and_gradients(rng, case, mode)
             close(my_gradients, expected[1], ("Keras, gradients", row))
 
 
-def test_the_passes_are_the_ones_named(rng, case):
+def test_the_passes_are_the_ones_named(rng, case, monkeypatch):
     ours, _ = pair(rng, case)
-    assert ours.backward_pass() == "hand-derived"
+    resets_before = case.options.get("reset_after") is False
+    assert ours.backward_pass() == ("hand-derived" if resets_before else "compiled")
+    assert pair(rng, case, dtype="mixed_bfloat16")[0].backward_pass() == "hand-derived"
+    with monkeypatch.context() as patch:
+        patch.setitem(sys.modules, f"charlm.compiled.{case.name}", None)  # as without Numba
+        assert ours.backward_pass() == "hand-derived"
+    with monkeypatch.context() as patch:
+        patch.setattr(host, "usable", lambda tensor=None: False)  # as on a GPU
+        assert ours.backward_pass() == "hand-derived"
     assert ours.backward_pass(training=False) == ours.backward_pass(masked=True) == "autodiff"
     for mode in ({"recurrent_dropout": 0.4}, {"unroll": True}, {"activation": "relu"}):
         assert pair(rng, case, **mode)[0].backward_pass() == "autodiff"
@@ -358,3 +381,13 @@ def test_refuses_to_be_made_without_units_or_with_an_unknown_option(kind):
         kind.kind()
     with pytest.raises(ValueError, match="no_such_option"):
         kind.kind(4, no_such_option=1)
+
+
+@pytest.mark.skipif(BACKEND != "tensorflow", reason="there alone XLA is one of two ways")
+def test_under_xla_the_loops_are_tensorflow_s(rng, case):
+    import tensorflow as tf
+
+    ours, _ = pair(rng, case, return_sequences=True)
+    x = normal(rng, B, T, D)
+    compiled_by_xla = tf.function(lambda x: ours(x, training=True), jit_compile=True)
+    close([compiled_by_xla(x)], [ours(x, training=True)])

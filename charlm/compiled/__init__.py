@@ -1,0 +1,19 @@
+"""The loops over time of training as machine code for the CPU, compiled by Numba when first run.
+
+A training step of a small network is thousands of small operations, and a framework takes longer
+to start one than it lasts. Here a whole loop is one function: its products read a matrix laid out
+once for all steps, the gates follow while their numbers are still in the cache, and each core takes
+its own part of the batch from the first step to the last.
+
+    matmul.py        a product of small matrices, a tile of registers at a time
+    activations.py   tanh and sigmoid
+    lstm.py ...      a cell's equations, and their derivatives, for one row of a batch
+    through_time.py  the loop over time, forward and backward
+    threads.py       a batch on the machine's cores
+    memory.py        large arrays, used again
+    compiler.py      Numba's settings
+
+NumPy arrays in float32 go in and come out; there is no Keras here. A cell is what has a file of its
+name. Its `step` and `step_backward` share a cache of CACHE blocks of H numbers; SPLIT says whether
+the gradients by x W + b and by h' U differ.
+"""

@@ -1,0 +1,48 @@
+"""Numba's settings, and where its machine code is kept between runs."""
+
+import functools
+import hashlib
+import os
+import types
+from pathlib import Path
+
+import numba
+import numpy as np
+
+HERE = Path(__file__).parent
+f4 = np.float32
+OPTIONS = {
+    "nogil": True,  # lets go of Python's lock, so that threads run side by side
+    "fastmath": {"contract"},  # the fused multiply-add, and no more: a NaN must come out as one
+    "error_model": "numpy",  # no test for zero before a division, which would end vector code
+}
+
+
+def compiled(function):
+    """`numba.njit` for a function that is called from other compiled ones."""
+    return numba.njit(function, **OPTIONS)
+
+
+@functools.cache
+def for_cell(function, cell):
+    """`function` with `cell`, a module, in the place of its global name `cell`, kept on disk.
+
+    Numba's own rule, to compile anew when the function's file changes, would not see a change in
+    the files it calls. So the folder's name is made of all of them.
+    """
+    names = {**function.__globals__, "cell": cell}
+    function = types.FunctionType(function.__code__, names, function.__name__)
+    before = numba.config.CACHE_DIR
+    numba.config.CACHE_DIR = str(_folder() / cell.__name__)
+    try:
+        return numba.njit(function, cache=True, **OPTIONS)
+    except (RuntimeError, OSError):  # nowhere to write
+        return numba.njit(function, **OPTIONS)
+    finally:
+        numba.config.CACHE_DIR = before
+
+
+def _folder():
+    cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
+    sources = b"".join(path.read_bytes() for path in sorted(HERE.glob("*.py")))
+    return cache / "charlm" / f"compiled-{hashlib.sha256(sources).hexdigest()[:12]}"

@@ -1,0 +1,142 @@
+"""A product of small matrices, written for the registers of one core.
+
+A BLAS lays its second factor out anew in every call, for it cannot know that the same matrix comes
+again. A recurrent kernel comes again at every time step, so it is laid out once for all of them: in
+panels of COLUMNS columns, each read from its first row to its last. A tile, ROWS x COLUMNS numbers
+of the result, stays in vector registers until it is done. After Goto and van de Geijn 2008,
+"Anatomy of High-Performance Matrix Multiplication".
+"""
+
+import llvmlite.binding
+import numpy as np
+from llvmlite import ir
+from numba import types
+from numba.extending import intrinsic
+
+from charlm.compiled.compiler import compiled
+
+# numbers in a vector register, and what of the result fits into all of them beside the factors
+WIDE = bool(llvmlite.binding.get_host_cpu_features().get("avx512f"))
+LANES, VECTORS, ROWS = (16, 2, 8) if WIDE else (8, 2, 4)
+COLUMNS = LANES * VECTORS
+DEPTH = 512  # rows of a panel read in one go, so that they stay in the nearest cache
+
+
+def rounded(n, unit):
+    """n, up to a whole number of units."""
+    return -(-n // unit) * unit
+
+
+up = compiled(rounded)
+
+
+def panels(matrix):
+    """(K, N) -> (N / COLUMNS, K, COLUMNS), zeros beyond N."""
+    K, N = matrix.shape
+    wide = np.zeros((K, rounded(N, COLUMNS)), np.float32)
+    wide[:, :N] = matrix
+    return np.ascontiguousarray(wide.reshape(K, -1, COLUMNS).swapaxes(0, 1))
+
+
+@intrinsic
+def tile(_, a, a_at, a_row, a_step, p, p_at, p_step, c, c_at, c_row, K):
+    """c[r, j] += sum over k of a[r, k] p[k, j], for ROWS rows r and COLUMNS columns j.
+
+    Numba has no vector type, so this writes the loop over k in LLVM's language: the tile of c in
+    ROWS x VECTORS registers, each step multiplying a row of p by ROWS numbers of a.
+
+    Args:
+        a, p, c: contiguous arrays. a_at, p_at, c_at: where in them the factors and the tile begin.
+        a_row, c_row: from r to r + 1. a_step, p_step: from k to k + 1. All count numbers.
+        K: steps, 1 or more.
+    """
+
+    def write(context, builder, signature, arguments):
+        a, a_at, a_row, a_step, p, p_at, p_step, c, c_at, c_row, K = arguments
+        number, index = ir.FloatType(), ir.IntType(64)
+        vector = ir.VectorType(number, LANES)
+        pointer = vector.as_pointer()
+        first = ir.Constant(ir.VectorType(ir.IntType(32), LANES), None)
+
+        def place(base, *offsets):
+            for offset in offsets:
+                base = builder.gep(base, [offset])
+            return base
+
+        def begin(array, kind, at):
+            return place(context.make_array(kind)(context, builder, value=array).data, at)
+
+        def times(k, stride):
+            return builder.mul(ir.Constant(index, k), stride)
+
+        def vectors(base):
+            ends = [place(base, ir.Constant(index, v * LANES)) for v in range(VECTORS)]
+            return [builder.bitcast(end, pointer) for end in ends]
+
+        def load(address):
+            value = builder.load(address)
+            value.align = 4
+            return value
+
+        a = begin(a, signature.args[0], a_at)
+        p = begin(p, signature.args[4], p_at)
+        c = begin(c, signature.args[7], c_at)
+        results = [x for r in range(ROWS) for x in vectors(place(c, times(r, c_row)))]
+        starts = [load(x) for x in results]
+        before = builder.block
+        loop, end = builder.append_basic_block("steps"), builder.append_basic_block("done")
+        builder.branch(loop)
+        builder.position_at_end(loop)
+        k = builder.phi(index)
+        sums = [builder.phi(vector) for _ in starts]
+        row = [load(x) for x in vectors(place(p, builder.mul(k, p_step)))]
+        new = []
+        for r in range(ROWS):
+            x = load(place(a, times(r, a_row), builder.mul(k, a_step)))
+            x = builder.insert_element(ir.Constant(vector, ir.Undefined), x, index(0))
+            x = builder.shuffle_vector(x, ir.Constant(vector, ir.Undefined), first)
+            for v in range(VECTORS):
+                product = builder.fmul(x, row[v], flags=["contract"])
+                new.append(builder.fadd(product, sums[r * VECTORS + v], flags=["contract"]))
+        k_next = builder.add(k, index(1))
+        for phi, start, value in zip([k, *sums], [index(0), *starts], [k_next, *new], strict=True):
+            phi.add_incoming(start, before)
+            phi.add_incoming(value, loop)
+        builder.cbranch(builder.icmp_signed("<", k_next, K), loop, end)
+        builder.position_at_end(end)
+        for address, value in zip(results, new, strict=True):
+            builder.store(value, address).align = 4
+        return context.get_dummy_value()
+
+    n = types.intp
+    return types.void(a, n, n, n, p, n, n, c, n, n, n), write
+
+
+@compiled
+def multiply(a, first, R, K, b, c):
+    """c[:R] += a[first : first + R, :K] b.
+
+    Args:
+        R: a multiple of ROWS. b: `panels` of (K, N). c: (R or more, N up to COLUMNS).
+    """
+    A, C = a.shape[1], c.shape[1]
+    for k in range(0, K, DEPTH):
+        depth = min(DEPTH, K - k)
+        for q in range(b.shape[0]):
+            panel = (q * K + k) * COLUMNS
+            for r in range(0, R, ROWS):
+                at = r * C + q * COLUMNS
+                tile(a, (first + r) * A + k, A, 1, b, panel, COLUMNS, c, at, C, depth)
+
+
+@compiled
+def multiply_transposed(a, b, K, c):
+    """c += a^T b over the first K rows of both.
+
+    Args:
+        a: (., R or more). b: (., C or more). c: (R, C), multiples of ROWS and of COLUMNS.
+    """
+    (R, C), A, B = c.shape, a.shape[1], b.shape[1]
+    for q in range(0, C, COLUMNS):
+        for r in range(0, R, ROWS):
+            tile(a, r, 1, A, b, q, B, c, r * C + q, C, K)

@@ -1,0 +1,107 @@
+"""A cell over time for a whole batch: each core takes a part of the sequences."""
+
+import os
+from concurrent.futures import ThreadPoolExecutor
+from functools import cache
+
+import numpy as np
+
+from charlm.compiled import through_time
+from charlm.compiled.compiler import for_cell
+from charlm.compiled.matmul import COLUMNS, ROWS, panels, rounded
+from charlm.compiled.memory import empty
+
+
+def forward(cell, rows, ids, weights, first):
+    """Every step of a batch.
+
+    Args:
+        cell: a module of `charlm.compiled`.
+        rows: (N, G*H), the inputs' share of the pre-activations.
+        ids: (T, B) int32, which of the rows is that of a step and sequence; or None, then they are
+            those of all steps in order.
+        weights: U (H, G*H), and d (G*H,) if h' U has a bias.
+        first: the states before the first step, S of (B, H).
+
+    Returns:
+        h of all steps (T + S, B, H): before the first, after each, and then the other states after
+        the last; the other states of all steps, (T + 1, B, H) each; and (T, B, C) for `backward`.
+
+    Raises:
+        ValueError: an id that is no row's.
+    """
+    (B, H), S, (U, *d) = first[0].shape, len(first), weights
+    index = _index(ids, len(rows), B)
+    T, GH = len(index), U.shape[1]
+    h = empty(T + S, B, H)
+    states = [h, *(empty(T + 1, B, H) for _ in first[1:])]
+    for state, s in zip(states, first, strict=True):
+        state[0] = s
+    kept = empty(T, B, cell.CACHE * H)
+    bias = d[0] if d else np.zeros(GH, np.float32)
+    arrays = (rows, index, panels(U), bias, h, states[-1], kept)
+    loop = for_cell(through_time.forward, cell)
+    _each(lambda begin, end: loop(*arrays, begin, end), B)
+    for k in range(1, S):
+        h[T + k] = states[k][T]
+    return *states, kept
+
+
+def backward(cell, rows, ids, weights, states, kept, d_h):
+    """Back-propagation through time of a batch.
+
+    Args:
+        rows, ids, weights: as given to `forward`. states, kept: as it returned them.
+        d_h: dLoss/d(h of all steps), (T + S, B, H) as there.
+
+    Returns:
+        dLoss/d(rows), of each of the weights, and of the first states, in a list.
+    """
+    (T, B), (U, *d) = kept.shape[:2], weights
+    index, (H, GH) = _index(ids, len(rows), B), U.shape
+    d_first = [np.zeros((B, H), np.float32), *(np.array(x) for x in d_h[T + 1 :])]  # d_last, yet
+    common = np.zeros(rows.shape, np.float32) if ids is None else None
+    arrays = (index, panels(U.T), states[0], states[-1], kept, d_h, d_first[0], d_first[-1])
+    loop = for_cell(through_time.backward, cell)
+
+    def part(begin, end):
+        d_rows = np.zeros(rows.shape, np.float32) if common is None else common
+        dU = np.zeros((rounded(H, ROWS), rounded(GH, COLUMNS)), np.float32)
+        dd = np.zeros(GH if d else 0, np.float32)
+        loop(*arrays, d_rows, dU, dd, begin, end)
+        return d_rows, dU[:H, :GH], dd
+
+    parts = list(zip(*_each(part, B), strict=True))
+    d_rows, dU, dd = (sum(xs[1:], xs[0]) for xs in parts)
+    return [d_rows if common is None else common, dU, *([dd] if d else []), *d_first]
+
+
+def _index(ids, N, B):
+    if ids is None:
+        return np.arange(N, dtype=np.int32).reshape(-1, B)
+    low, high = ids.min(), ids.max()
+    if low < 0 or high >= N:
+        raise ValueError(f"Expected ids from 0 to {N - 1}. Received: ids from {low} to {high}")
+    return ids
+
+
+def _each(part, B):
+    """Calls part(begin, end) for every core's share of B sequences, side by side."""
+    tiles = -(-B // ROWS)
+    n = min(len(_cores()), tiles)
+    edges = [min(B, tiles * k // n * ROWS) for k in range(n + 1)]
+    rest = [_pool().submit(part, edges[k], edges[k + 1]) for k in range(1, n)]
+    return [part(edges[0], edges[1]), *(x.result() for x in rest)]
+
+
+@cache
+def _cores():
+    try:
+        return os.sched_getaffinity(0)
+    except AttributeError:  # not on every system
+        return range(os.cpu_count() or 1)
+
+
+@cache
+def _pool():
+    return ThreadPoolExecutor(len(_cores()))

@@ -1,0 +1,171 @@
+"""Law: machine code computes what NumPy does, for any size of batch, state and text."""
+
+import gc
+import importlib
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from charlm import compiled, reference
+from charlm.compiled import activations, memory, threads
+from charlm.compiled.matmul import COLUMNS, ROWS, multiply, multiply_transposed, panels, rounded
+from charlm.reference import through_time
+
+FILES = {path.stem for path in Path(compiled.__file__).parent.glob("*.py")}
+CELLS = sorted(FILES & set(reference.CELLS))
+SIZES = [
+    (1, 1, 1),
+    (5, 3, 4),
+    (3, 2 * ROWS + 3, 33),
+    (2, 5 * ROWS, COLUMNS),
+    (70, ROWS, 5),
+]  # T, B, H
+V = 7
+
+
+def normal(rng, *shape):
+    return (0.5 * rng.normal(size=shape)).astype(np.float32)
+
+
+def close(found, expected):
+    for a, b in zip(found, expected, strict=True):
+        assert a.dtype == np.float32
+        np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize("K", [1, 5, 513, 1100])
+def test_products(rng, K):
+    R, N = 3 * ROWS, 2 * COLUMNS + 6
+    a, b, c = normal(rng, R + 2, K), normal(rng, K, N), normal(rng, R + 1, rounded(N, COLUMNS))
+    expected = c.copy()
+    expected[:R, :N] += a[1 : R + 1] @ b
+    multiply(a, 1, R, K, panels(b), c)
+    np.testing.assert_allclose(c, expected, rtol=1e-4, atol=1e-4)
+    a, b, c = normal(rng, K + 1, R + 3), normal(rng, K + 1, N), normal(rng, R, 2 * COLUMNS)
+    expected = c + a[:K, :R].T @ b[:K, : 2 * COLUMNS]
+    multiply_transposed(a, b, K, c)
+    np.testing.assert_allclose(c, expected, rtol=1e-4, atol=1e-4)
+
+
+def test_activations():
+    x = np.concatenate([np.linspace(-12, 12, 4001), [0, 1e-30, 1e30, np.inf, -np.inf]])
+    x = x.astype(np.float32)
+    with np.errstate(over="ignore"):
+        expected = np.tanh(x), 1 / (1 + np.exp(-x.astype(np.float64)))
+    for ours, values in zip((activations.tanh, activations.sigmoid), expected, strict=True):
+        np.testing.assert_allclose([ours(one) for one in x], values, rtol=3e-7, atol=1e-7)
+        assert np.isnan(ours(np.float32("nan")))
+
+
+def problem(rng, name, T, B, H, in_order):
+    """What `threads` is given, and what NumPy makes of the same."""
+    numpy_cell = reference.cell(name)
+    GH, S = len(numpy_cell.GATES) * H, len(numpy_cell.STATES)
+    ids = None if in_order else rng.integers(V, size=(T, B)).astype(np.int32)
+    rows = normal(rng, T * B if in_order else V, GH)
+    weights = [normal(rng, H, GH) / np.float32(H**0.5)]
+    if name == "gru":
+        weights.append(normal(rng, GH))
+    first = [normal(rng, B, H) for _ in range(S)]
+    d_h = normal(rng, T + S, B, H)
+
+    x = (np.arange(T * B).reshape(T, B) if in_order else ids).T
+    d = weights[1] if len(weights) > 1 else None
+    bias = None if d is None else np.stack([np.zeros(GH), d])
+    given = [np.float64(rows), np.float64(weights[0]), bias]
+    h, last, cache = through_time.forward(numpy_cell, x, first, given)
+    h = np.concatenate([first[0][None], h.swapaxes(0, 1), *(s[None] for s in last[1:])])
+    d_last = [np.zeros((B, H)), *d_h[T + 1 :]]
+    d_steps = d_h[1 : T + 1].swapaxes(0, 1)
+    _, d_first, gradients, _ = through_time.backward(numpy_cell, d_steps, d_last, cache, given)
+    d_first = [d_first[0] + d_h[0], *d_first[1:]]
+    dW, dU, db = gradients
+    expected = [dW, dU, *([] if d is None else [db[1]]), *d_first]
+    return (rows, ids, weights), first, d_h, h, expected
+
+
+def both(name, inputs, first, d_h):
+    cell = importlib.import_module(f"charlm.compiled.{name}")
+    *states, kept = threads.forward(cell, *inputs, first)
+    return states[0], threads.backward(cell, *inputs, states, kept, d_h)
+
+
+@pytest.mark.parametrize("in_order", [False, True])
+@pytest.mark.parametrize("name", CELLS)
+@pytest.mark.parametrize("sizes", SIZES, ids=str)
+def test_loops(rng, name, sizes, in_order):
+    inputs, first, d_h, h, gradients = problem(rng, name, *sizes, in_order)
+    copies = [x.copy() for x in (inputs[0], *inputs[2], *first, d_h)]
+    found = both(name, inputs, first, d_h)
+    close([found[0], *found[1]], [h, *gradients])
+    for a, b in zip((inputs[0], *inputs[2], *first, d_h), copies, strict=True):
+        assert np.array_equal(a, b)  # what is given stays as it is
+
+
+@pytest.mark.parametrize("cores", [1, 2, 3, 50])
+def test_any_number_of_cores(rng, cores, monkeypatch):
+    monkeypatch.setattr(threads, "_cores", lambda: range(cores))
+    shares = []
+    threads._each(lambda begin, end: shares.append((begin, end)), 5 * ROWS - 3)
+    shares.sort()
+    assert len(shares) == min(cores, 5) and shares[0][0] == 0 and shares[-1][1] == 5 * ROWS - 3
+    assert all(a[1] == b[0] for a, b in zip(shares, shares[1:], strict=False))
+    inputs, first, d_h, h, gradients = problem(rng, "lstm", 4, 5 * ROWS - 3, 6, False)
+    found = both("lstm", inputs, first, d_h)
+    close([found[0], *found[1]], [h, *gradients])
+
+
+@pytest.mark.parametrize("wrong", [-1, V])
+def test_an_id_without_a_row_is_refused(rng, wrong):
+    (rows, ids, weights), first, *_ = problem(rng, "lstm", 3, 2, 4, False)
+    ids[1, 1] = wrong
+    with pytest.raises(ValueError, match=f"Expected ids from 0 to {V - 1}.*{wrong}"):
+        both("lstm", (rows, ids, weights), first, None)
+
+
+@pytest.mark.parametrize("name", CELLS)
+def test_nan_comes_out_as_nan(rng, name):
+    inputs, first, d_h, *_ = problem(rng, name, 3, 2, 4, False)
+    inputs[2][0][1, 2] = np.nan
+    h, gradients = both(name, inputs, first, d_h)
+    assert np.isnan(h[2:]).any() and np.isnan(gradients[1]).any()
+
+
+def test_memory_is_used_again_but_not_while_it_is_looked_at():
+    array = memory.empty(3, 1000)
+    assert array.shape == (3, 1000) and array.dtype == np.float32 and array.ctypes.data % 64 == 0
+    place, view = array.ctypes.data, array[1:]
+    del array
+    gc.collect()
+    assert memory.empty(3, 1000).ctypes.data != place
+    del view
+    gc.collect()
+    assert place in [memory.empty(3, 1000).ctypes.data, memory.empty(3, 1000).ctypes.data]
+
+
+PROGRAM = """if True:
+    import numpy as np
+    from charlm.compiled import lstm, threads, through_time
+    from charlm.compiled.compiler import for_cell
+    weights = [np.ones((2, 8), np.float32)]
+    threads.forward(lstm, np.ones((3, 8), np.float32), None, weights, [np.ones((1, 2), np.float32)] * 2)
+    print(sum(for_cell(through_time.forward, lstm).stats.cache_hits.values()))
+"""
+
+
+def test_compiled_code_is_kept_where_there_is_a_place_for_it(tmp_path):
+    def hits(folder):
+        env = os.environ | {"XDG_CACHE_HOME": str(folder)}
+        run = [sys.executable, "-W", "error", "-c", PROGRAM]
+        done = subprocess.run(run, env=env, capture_output=True, text=True)
+        assert done.returncode == 0, done.stderr
+        return int(done.stdout)
+
+    assert hits(tmp_path) == 0
+    assert hits(tmp_path) == 1
+    (tmp_path / "file").touch()
+    assert hits(tmp_path / "file" / "folder") == 0
