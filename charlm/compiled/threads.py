@@ -18,68 +18,65 @@ def forward(cell, rows, ids, weights, first):
     Args:
         cell: a module of `charlm.compiled`.
         rows: (N, G*H), the inputs' share of the pre-activations.
-        ids: (T, B) int32, which of the rows is that of a step and sequence; or None, then they are
-            those of all steps in order.
+        ids: (B, T) int32, which of the rows is that of a sequence and step; or None, then they are
+            (B * T) in order.
         weights: U (H, G*H), and d (G*H,) if h' U has a bias.
         first: the states before the first step, S of (B, H).
 
     Returns:
-        h of all steps (T + S, B, H): before the first, after each, and then the other states after
-        the last; the other states of all steps, (T + 1, B, H) each; and (T, B, C) for `backward`.
+        The states after every step, S of (B, T, H), and (B, T, C) that `backward` needs.
 
     Raises:
         ValueError: an id that is no row's.
     """
-    (B, H), S, (U, *d) = first[0].shape, len(first), weights
+    (B, H), (U, *d) = first[0].shape, weights
     index = _index(ids, len(rows), B)
-    T, GH = len(index), U.shape[1]
-    h = empty(T + S, B, H)
-    states = [h, *(empty(T + 1, B, H) for _ in first[1:])]
-    for state, s in zip(states, first, strict=True):
-        state[0] = s
-    kept = empty(T, B, cell.CACHE * H)
-    bias = d[0] if d else np.zeros(GH, np.float32)
-    arrays = (rows, index, panels(U), bias, h, states[-1], kept)
+    T = index.shape[1]
+    states = [empty(B, T, H) for _ in first]
+    kept = empty(B, T, cell.CACHE * H)
+    bias = d[0] if d else np.zeros(U.shape[1], np.float32)
+    arrays = (rows, index, panels(U), bias, first[0], first[-1], states[0], states[-1], kept)
     loop = for_cell(through_time.forward, cell)
     _each(lambda begin, end: loop(*arrays, begin, end), B)
-    for k in range(1, S):
-        h[T + k] = states[k][T]
     return *states, kept
 
 
-def backward(cell, rows, ids, weights, states, kept, d_h):
+def backward(cell, rows, ids, weights, first, states, kept, d_h, d_last):
     """Back-propagation through time of a batch.
 
     Args:
-        rows, ids, weights: as given to `forward`. states, kept: as it returned them.
-        d_h: dLoss/d(h of all steps), (T + S, B, H) as there.
+        rows, ids, weights, first: as given to `forward`. states, kept: as it returned them.
+        d_h: dLoss/dh of every step, (B, T, H).
+        d_last: dLoss/d(states after the last step) beside that, S of (B, H).
 
     Returns:
         dLoss/d(rows), of each of the weights, and of the first states, in a list.
     """
-    (T, B), (U, *d) = kept.shape[:2], weights
-    index, (H, GH) = _index(ids, len(rows), B), U.shape
-    d_first = [np.zeros((B, H), np.float32), *(np.array(x) for x in d_h[T + 1 :])]  # d_last, yet
-    common = np.zeros(rows.shape, np.float32) if ids is None else None
-    arrays = (index, panels(U.T), states[0], states[-1], kept, d_h, d_first[0], d_first[-1])
+    (B, H), (U, *d) = first[0].shape, weights
+    index, GH = _index(ids, len(rows), B), U.shape[1]
+    d_first = [np.array(x) for x in d_last]  # changed in place
+    common = empty(*rows.shape) if ids is None else None
+    if common is not None:
+        common[:] = 0
     loop = for_cell(through_time.backward, cell)
+    arrays = (index, panels(U.T), first[0], first[-1], states[0], states[-1], kept, d_h)
 
     def part(begin, end):
         d_rows = np.zeros(rows.shape, np.float32) if common is None else common
         dU = np.zeros((rounded(H, ROWS), rounded(GH, COLUMNS)), np.float32)
         dd = np.zeros(GH if d else 0, np.float32)
-        loop(*arrays, d_rows, dU, dd, begin, end)
+        loop(*arrays, d_first[0], d_first[-1], d_rows, dU, dd, begin, end)
         return d_rows, dU[:H, :GH], dd
 
-    parts = list(zip(*_each(part, B), strict=True))
+    parts = zip(*_each(part, B), strict=True)
     d_rows, dU, dd = (sum(xs[1:], xs[0]) for xs in parts)
     return [d_rows if common is None else common, dU, *([dd] if d else []), *d_first]
 
 
 def _index(ids, N, B):
     if ids is None:
-        return np.arange(N, dtype=np.int32).reshape(-1, B)
-    low, high = ids.min(), ids.max()
+        return np.arange(N, dtype=np.int32).reshape(B, -1)
+    low, high = ids.min(initial=0), ids.max(initial=0)
     if low < 0 or high >= N:
         raise ValueError(f"Expected ids from 0 to {N - 1}. Received: ids from {low} to {high}")
     return ids

@@ -70,59 +70,46 @@ def run(cell, a_x, states, weights):
 def run_compiled(cell, rows, ids, states, weights):
     """`run` in machine code: both loops, and all sums over time, as one operation each.
 
+    Second derivatives there are none.
+
     Args:
         cell: a `RecurrentCell` with `compiled()`.
-        rows: (N, G*H). ids: (T, B), which of the rows is that step's share of the inputs in the
-            pre-activations; None where N = T * B and they lie in order.
+        rows: (N, G*H). ids: (B, T), which of the rows is that step's share of the inputs in the
+            pre-activations; None where N = B * T and they lie in order.
         states, weights: as of `run`.
 
     Returns:
-        As `run`. Second derivatives there are none.
+        h at every step (B, T, H), and the tuple of states after the last.
     """
     from charlm.compiled import threads
 
-    module = cell.compiled()
-    S, W = len(states), len(weights)
-    given = () if ids is None else (ids,)
+    module, given = cell.compiled(), [] if ids is None else [ids]
+    S, W, ids_given = len(states), len(weights), len(given)
     B, H = states[0].shape
-    T = None if ids is None or ids.shape[0] is None else ids.shape[0]
+    T = None if ids is None else ids.shape[1]
     if ids is None and None not in (rows.shape[0], B):
         T = rows.shape[0] // B
-    steps = [None if T is None else T + n for n in (S, 1, 0)]
-    shapes = [(steps[0], B, H), *[(steps[1], B, H)] * (S - 1), (steps[2], B, module.CACHE * H)]
 
-    @ops.custom_gradient
-    def loop(rows, *weights_and_states):
-        def arguments(arrays):
-            """rows, ids, weights, states."""
-            rows, *rest = arrays
-            ids = None if not given else rest.pop(0)
-            return rows, ids, rest[:W], rest[W:]
+    def arguments(arrays):
+        """rows, ids, weights, states."""
+        given, (rows, *rest) = arrays[:ids_given], arrays[ids_given:]
+        return rows, *(given or [None]), rest[:W], rest[W:]
 
-        def forward(*arrays):
-            return threads.forward(module, *arguments(arrays))
+    def forward(*arrays):
+        h, *rest = threads.forward(module, *arguments(arrays))
+        return h, *(x[:, -1] for x in (h, *rest[:-1])), *rest
 
-        inputs = (rows, *given, *weights_and_states)
-        packed, *kept = host.call(forward, shapes, *inputs)
+    def backward(*arrays):
+        n = ids_given + 1 + W + S
+        h, *rest = arrays[n:]
+        *states, kept = h, *rest[S : 2 * S]
+        d_h, *d_last = rest[2 * S :]
+        return threads.backward(module, *arguments(arrays[:n]), states, kept, d_h, d_last)
 
-        def gradient(*args, upstream=None):
-            upstream = args[-1] if upstream is None else upstream
-
-            def backward(*arrays):
-                n = len(inputs)
-                rows, ids, weights, _ = arguments(arrays[:n])
-                *states, kept, d_h = arrays[n:]
-                return threads.backward(module, rows, ids, weights, states, kept, d_h)
-
-            found = [x.shape for x in (rows, *weights_and_states)]
-            return tuple(host.call(backward, found, *inputs, packed, *kept, upstream))
-
-        return packed, gradient
-
-    packed = loop(rows, *weights, *states)
-    last = ops.shape(packed)[0] - S
-    h = packed[1 : last + 1]
-    return h, (h[-1], *(packed[last + k] for k in range(1, S)))
+    results = [(B, T, H), *[(B, H)] * S]
+    rest = [*[(B, T, H)] * (S - 1), (B, T, module.CACHE * H)]
+    h, *last = host.operation(forward, backward, (results, rest), given, [rows, *weights, *states])
+    return h, tuple(last)
 
 
 def _rows(x):

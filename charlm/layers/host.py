@@ -28,13 +28,68 @@ def usable(tensor=None):
     return backend == "torch" and (tensor is None or tensor.device.type == "cpu")
 
 
-def call(function, shapes, *tensors):
-    """The float32 arrays that `function` makes of the tensors, given to it as arrays.
+def operation(forward, backward, shapes, given, inputs):
+    """An operation of NumPy functions, with its gradient.
 
     Args:
-        function: of arrays, which it must not change; returns a list of arrays.
-        shapes: of the results; None in them where TensorFlow does not know a length yet.
+        forward: (*given, *inputs) -> list of arrays: results, and what only `backward` needs.
+        backward: (*given, *inputs, *all that `forward` returned, *dLoss/d(results)) -> list of
+            dLoss/d(inputs).
+        shapes: a list of those of the results and a list of those of the rest; None in them where
+            TensorFlow does not know a length yet.
+        given: tensors that are not differentiated. inputs: tensors that are.
+
+    Returns:
+        The results, a tuple of tensors. All are float32; functions must not change what they get.
     """
+    results, rest = shapes
+    n = len(results)
+
+    def run(*inputs):
+        return _call(forward, [*results, *rest], *given, *inputs)
+
+    def run_backward(inputs, found, d_results):
+        kinds = [x.shape for x in inputs]
+        return tuple(_call(backward, kinds, *given, *inputs, *found, *d_results))
+
+    if keras.backend.backend() == "torch":
+        return _torch_operation(run, run_backward, n, inputs)
+    differentiable = keras.ops.custom_gradient  # on torch it takes one result only
+
+    @differentiable
+    def operation(*inputs):
+        found = run(*inputs)
+
+        def gradient(*d_results):
+            if keras.backend.backend() == "jax":
+                (d_results,) = d_results
+            return run_backward(inputs, found, d_results)
+
+        return tuple(found[:n]), gradient
+
+    return operation(*inputs)
+
+
+def _torch_operation(run, run_backward, n, inputs):
+    import torch
+
+    class Operation(torch.autograd.Function):
+        @staticmethod
+        def forward(context, *inputs):
+            found = run(*inputs)
+            context.save_for_backward(*inputs, *found)
+            return tuple(found[:n])
+
+        @staticmethod
+        def backward(context, *d_results):
+            saved, k = context.saved_tensors, len(inputs)
+            return run_backward(saved[:k], saved[k:], d_results)
+
+    return Operation.apply(*inputs)
+
+
+def _call(function, shapes, *tensors):
+    """The float32 tensors that `function` of arrays makes."""
     backend = keras.backend.backend()
     if backend == "tensorflow":
         import tensorflow as tf

@@ -94,17 +94,14 @@ class Recurrent(keras.layers.RNN):
             mask = None if mask is None else ops.flip(mask, axis=1)
         masks = cell.input_masks(sequences[:, 0], training)
         drop_h = cell.recurrent_masks(states[0], training)
-        x = ops.swapaxes(sequences, 0, 1)  # (T, B, D); a mask (B, D) holds for every t
         weights = cell.recurrent_weights()
         way = self.backward_pass(mask is not None, training, sequences)
-        if way == "compiled" and cell.vocab_size and masks is None:
-            outputs, states = bptt.run_compiled(cell, cell.rows(), x[..., 0], states, weights)
-            return outputs[-1], ops.swapaxes(outputs, 0, 1), list(states)
-        a_x = cell.project(x, masks)  # (T, B, G*H)
         if way == "compiled":
-            rows = ops.reshape(a_x, (-1, a_x.shape[-1]))
-            outputs, states = bptt.run_compiled(cell, rows, None, states, weights)
-        elif way == "hand-derived":
+            outputs, states = self._compiled(sequences, states, weights, masks)
+            return states[0], outputs, list(states)
+        x = ops.swapaxes(sequences, 0, 1)  # (T, B, D); a mask (B, D) holds for every t
+        a_x = cell.project(x, masks)  # (T, B, G*H)
+        if way == "hand-derived":
             outputs, states = bptt.run(cell, a_x, states, weights)
         elif mask is None:
             outputs, states = self._autodiff(a_x, states, weights, drop_h)
@@ -134,6 +131,16 @@ class Recurrent(keras.layers.RNN):
         if by_hand and cell.compiled() and host.usable(tensor):
             return "compiled"
         return "hand-derived" if by_hand and cell.step_backward else "autodiff"
+
+    def _compiled(self, sequences, states, weights, masks):
+        cell = self.cell
+        if cell.vocab_size and masks is None:
+            return bptt.run_compiled(cell, cell.rows(), sequences[..., 0], states, weights)
+        if masks is not None:  # (B, D) for every t
+            masks = keras.tree.map_structure(lambda m: m[:, None], masks)
+        a_x = cell.project(sequences, masks)  # (B, T, G*H)
+        rows = ops.reshape(a_x, (-1, a_x.shape[-1]))
+        return bptt.run_compiled(cell, rows, None, states, weights)
 
     def _autodiff(self, a_x, states, weights, drop_h):
         def step(states, x):
