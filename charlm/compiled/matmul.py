@@ -8,12 +8,12 @@ of the result, stays in vector registers until it is done. After Goto and van de
 """
 
 import llvmlite.binding
-import numpy as np
 from llvmlite import ir
 from numba import types
 from numba.extending import intrinsic
 
 from charlm.compiled.compiler import compiled
+from charlm.compiled.memory import zeros
 
 # numbers in a vector register, and what of the result fits into all of them beside the factors
 WIDE = bool(llvmlite.binding.get_host_cpu_features().get("avx512f"))
@@ -27,15 +27,15 @@ def rounded(n, unit):
     return -(-n // unit) * unit
 
 
-up = compiled(rounded)
-
-
 def panels(matrix):
     """(K, N) -> (N / COLUMNS, K, COLUMNS), zeros beyond N."""
     K, N = matrix.shape
-    wide = np.zeros((K, rounded(N, COLUMNS)), np.float32)
-    wide[:, :N] = matrix
-    return np.ascontiguousarray(wide.reshape(K, -1, COLUMNS).swapaxes(0, 1))
+    found = zeros(rounded(N, COLUMNS) // COLUMNS, K, COLUMNS)
+    whole = N // COLUMNS * COLUMNS
+    found[: whole // COLUMNS] = matrix[:, :whole].reshape(K, -1, COLUMNS).swapaxes(0, 1)
+    if whole < N:
+        found[-1, :, : N - whole] = matrix[:, whole:]
+    return found
 
 
 @intrinsic

@@ -7,8 +7,15 @@ import weakref
 
 import numpy as np
 
-MOST = 16  # blocks that wait to be used again
+MOST = 64  # blocks that wait to be used again
 _free = collections.deque(maxlen=MOST)
+
+
+def zeros(*shape):
+    """`empty`, filled with zeros."""
+    array = empty(*shape)
+    array[:] = 0
+    return array
 
 
 def empty(*shape):

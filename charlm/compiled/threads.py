@@ -9,7 +9,7 @@ import numpy as np
 from charlm.compiled import through_time
 from charlm.compiled.compiler import for_cell
 from charlm.compiled.matmul import COLUMNS, ROWS, panels, rounded
-from charlm.compiled.memory import empty
+from charlm.compiled.memory import empty, zeros
 
 
 def forward(cell, rows, ids, weights, first):
@@ -37,7 +37,12 @@ def forward(cell, rows, ids, weights, first):
     bias = d[0] if d else np.zeros(U.shape[1], np.float32)
     arrays = (rows, index, panels(U), bias, first[0], first[-1], states[0], states[-1], kept)
     loop = for_cell(through_time.forward, cell)
-    _each(lambda begin, end: loop(*arrays, begin, end), B)
+
+    def part(begin, end):
+        space = through_time.forward_space(end - begin, *U.shape)
+        loop(*arrays, begin, end, *(empty(*shape) for shape in space))
+
+    _each(part, B)
     return *states, kept
 
 
@@ -55,22 +60,20 @@ def backward(cell, rows, ids, weights, first, states, kept, d_h, d_last):
     (B, H), (U, *d) = first[0].shape, weights
     index, GH = _index(ids, len(rows), B), U.shape[1]
     d_first = [np.array(x) for x in d_last]  # changed in place
-    common = empty(*rows.shape) if ids is None else None
-    if common is not None:
-        common[:] = 0
+    common = zeros(*rows.shape) if ids is None else None
     loop = for_cell(through_time.backward, cell)
     arrays = (index, panels(U.T), first[0], first[-1], states[0], states[-1], kept, d_h)
 
     def part(begin, end):
-        d_rows = np.zeros(rows.shape, np.float32) if common is None else common
-        dU = np.zeros((rounded(H, ROWS), rounded(GH, COLUMNS)), np.float32)
-        dd = np.zeros(GH if d else 0, np.float32)
-        loop(*arrays, d_first[0], d_first[-1], d_rows, dU, dd, begin, end)
+        d_rows = zeros(*rows.shape) if common is None else common
+        dU, dd = zeros(rounded(H, ROWS), rounded(GH, COLUMNS)), zeros(GH if d else 0)
+        space = [empty(*shape) for shape in through_time.backward_space(end - begin, H, GH)]
+        loop(*arrays, d_first[0], d_first[-1], d_rows, dU, dd, begin, end, *space)
         return d_rows, dU[:H, :GH], dd
 
-    parts = zip(*_each(part, B), strict=True)
-    d_rows, dU, dd = (sum(xs[1:], xs[0]) for xs in parts)
-    return [d_rows if common is None else common, dU, *([dd] if d else []), *d_first]
+    d_rows, dU, dd = zip(*_each(part, B), strict=True)
+    d_rows = _sum(d_rows) if common is None else common
+    return [d_rows, _sum(dU), *([_sum(dd)] if d else []), *d_first]
 
 
 def _index(ids, N, B):
@@ -80,6 +83,13 @@ def _index(ids, N, B):
     if low < 0 or high >= N:
         raise ValueError(f"Expected ids from 0 to {N - 1}. Received: ids from {low} to {high}")
     return ids
+
+
+def _sum(arrays):
+    first, *rest = arrays
+    for x in rest:
+        first += x
+    return first
 
 
 def _each(part, B):

@@ -1,18 +1,22 @@
 """A cell over time for one part of a batch, forward and backward.
 
 What products read is copied into arrays padded to whole tiles, so that they never meet an edge.
+Those arrays are given: to ask the system for memory can take longer than all the arithmetic.
 """
 
-import numpy as np
-
-from charlm.compiled.compiler import f4
-from charlm.compiled.matmul import COLUMNS, ROWS, multiply, multiply_transposed, up
+from charlm.compiled.matmul import COLUMNS, ROWS, multiply, multiply_transposed, rounded
 
 cell = None  # the module whose equations these loops run, put here by `compiler.for_cell`
 GATHER = 256  # rows of several time steps that one product for dU takes, or it would be all edges
 
 
-def forward(rows, index, U, d, h0, c0, hs, cs, cache, begin, end):
+def forward_space(n, H, GH):
+    """Shapes of the arrays that `forward` works in, for n sequences."""
+    R = rounded(n, ROWS)
+    return (R, H), (R, rounded(GH, COLUMNS))
+
+
+def forward(rows, index, U, d, h0, c0, hs, cs, cache, begin, end, h, u):
     """Fills h and c of every step and what `backward` needs, for sequences begin..end of a batch.
 
     Args:
@@ -20,14 +24,14 @@ def forward(rows, index, U, d, h0, c0, hs, cs, cache, begin, end):
         U: `panels` of (H, G*H). d: (G*H,), a bias of h' U.
         h0, c0: (B, H), before the first step. hs, cs: (B, T, H). Without c, they are those of h.
         cache: (B, T, C).
+        h, u: `forward_space`.
     """
-    T, H, n = index.shape[1], hs.shape[2], end - begin
-    GH = len(d)
-    h = np.zeros((up(n, ROWS), H), f4)
-    u = np.zeros((up(n, ROWS), U.shape[0] * COLUMNS), f4)
+    T, H, n, GH = index.shape[1], hs.shape[2], end - begin, len(d)
+    h[:] = 0
     for b in range(n):
         h[b] = h0[begin + b]
     for t in range(T):
+        u[:] = 0
         for b in range(n):
             u[b, :GH] = d
         multiply(h, 0, len(h), H, U, u)
@@ -38,7 +42,19 @@ def forward(rows, index, U, d, h0, c0, hs, cs, cache, begin, end):
             h[b] = hs[s, t]
 
 
-def backward(index, U_t, h0, c0, hs, cs, cache, dhs, dh, dc, d_rows, dU, dd, begin, end):
+def backward_space(n, H, GH):
+    """Shapes of the arrays that `backward` works in, for n sequences."""
+    R = rounded(n, ROWS)
+    steps = max(1, GATHER // R)
+    # not a power of two, or a column's numbers would all compete for one place in the cache
+    du, h_before = (steps * R, rounded(GH, COLUMNS) + 16), (steps * R, rounded(H, ROWS) + 16)
+    return du, h_before, (R, rounded(H, COLUMNS)), (GH,)
+
+
+def backward(
+    index, U_t, h0, c0, hs, cs, cache, dhs, dh, dc, d_rows, dU, dd,
+    begin, end, du, h_before, dh_up, dx,
+):  # fmt: skip
     """Adds the gradients of sequences begin..end to d_rows, dU and dd, and leaves dh and dc.
 
     Args:
@@ -46,15 +62,14 @@ def backward(index, U_t, h0, c0, hs, cs, cache, dhs, dh, dc, d_rows, dU, dd, beg
         dhs: (B, T, H), dLoss/dh of every step from above.
         dh, dc: (B, H), dLoss/d(states after the last step), then before the first.
         d_rows: (N, G*H). dU: (H up to ROWS, G*H up to COLUMNS). dd: (G*H,), or empty without d.
+        du, h_before, dh_up, dx: `backward_space`.
     """
     T, H, n, GH = index.shape[1], hs.shape[2], end - begin, d_rows.shape[1]
-    R = up(n, ROWS)
-    steps = max(1, GATHER // R)
-    # not a power of two, or a column's numbers would all compete for one place in the cache
-    du = np.zeros((steps * R, dU.shape[1] + 16), f4)
-    h_before = np.zeros((steps * R, dU.shape[0] + 16), f4)
-    dh_up = np.zeros((R, U_t.shape[0] * COLUMNS), f4)
-    dx = np.zeros(GH, f4)
+    R = len(dh_up)
+    steps = len(du) // R
+    du[:] = 0
+    h_before[:] = 0
+    dh_up[:] = 0
     for b in range(n):
         dh_up[b, :H] = dh[begin + b]
     kept = 0
