@@ -32,17 +32,22 @@ def for_cell(function, cell):
     """
     names = {**function.__globals__, "cell": cell}
     function = types.FunctionType(function.__code__, names, function.__name__)
-    before = numba.config.CACHE_DIR
-    numba.config.CACHE_DIR = str(_folder() / cell.__name__)
+    folder = _folder(cell.__name__)
+    before, numba.config.CACHE_DIR = numba.config.CACHE_DIR, str(folder)
     try:
-        return numba.njit(function, cache=True, **OPTIONS)
-    except (RuntimeError, OSError):  # nowhere to write
-        return numba.njit(function, **OPTIONS)
+        return numba.njit(function, cache=folder is not None, **OPTIONS)
     finally:
         numba.config.CACHE_DIR = before
 
 
-def _folder():
-    cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
+def _folder(name):
+    """Where to keep the code of a cell, or None where nothing can be written."""
     sources = b"".join(path.read_bytes() for path in sorted(HERE.glob("*.py")))
-    return cache / "charlm" / f"compiled-{hashlib.sha256(sources).hexdigest()[:12]}"
+    version = f"compiled-{hashlib.sha256(sources).hexdigest()[:12]}"
+    try:
+        cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
+        folder = cache / "charlm" / version / name
+        folder.mkdir(parents=True, exist_ok=True)
+    except (OSError, RuntimeError):  # the latter from `home`
+        return None
+    return folder if os.access(folder, os.W_OK) else None
