@@ -1,9 +1,9 @@
 """A cell over time for a whole batch: each core takes a part of the sequences."""
 
-import os
 from concurrent.futures import ThreadPoolExecutor
 from functools import cache
 
+import numba
 import numpy as np
 
 from charlm.compiled import through_time
@@ -95,20 +95,12 @@ def _sum(arrays):
 def _each(part, B):
     """Calls part(begin, end) for every core's share of B sequences, side by side."""
     tiles = -(-B // ROWS)
-    n = min(len(_cores()), tiles)
+    n = min(numba.config.NUMBA_NUM_THREADS, tiles)  # the cores, unless its variable says fewer
     edges = [min(B, tiles * k // n * ROWS) for k in range(n + 1)]
     rest = [_pool().submit(part, edges[k], edges[k + 1]) for k in range(1, n)]
     return [part(edges[0], edges[1]), *(x.result() for x in rest)]
 
 
 @cache
-def _cores():
-    try:
-        return os.sched_getaffinity(0)
-    except AttributeError:  # not on every system
-        return range(os.cpu_count() or 1)
-
-
-@cache
 def _pool():
-    return ThreadPoolExecutor(len(_cores()))
+    return ThreadPoolExecutor(numba.config.NUMBA_NUM_THREADS)

@@ -8,6 +8,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import numba
 import numpy as np
 import pytest
 
@@ -103,7 +104,7 @@ def test_loops(rng, name, sizes, in_order):
 
 @pytest.mark.parametrize("cores", [1, 2, 3, 50])
 def test_any_number_of_cores(rng, cores, monkeypatch):
-    monkeypatch.setattr(threads, "_cores", lambda: range(cores))
+    monkeypatch.setattr(numba.config, "NUMBA_NUM_THREADS", cores)
     shares = []
     threads._each(lambda begin, end: shares.append((begin, end)), 5 * ROWS - 3)
     shares.sort()
