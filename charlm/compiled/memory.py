@@ -1,14 +1,15 @@
 """Large arrays whose memory is used again, step after step."""
 
-import collections
 import math
 import mmap
+import threading
 import weakref
 
 import numpy as np
 
-MOST = 64  # blocks that wait to be used again
-_free = collections.deque(maxlen=MOST)
+MOST = 2**30  # bytes that may wait to be used again
+_free = []  # blocks, the longest unused first
+_lock = threading.RLock()
 
 
 def zeros(*shape):
@@ -21,17 +22,31 @@ def zeros(*shape):
 def empty(*shape):
     """A float32 array, not filled, at the start of a page.
 
-    Fresh memory costs a fault a page, which for these arrays is a good part of a training step; and
-    only an array that begins at a multiple of a vector's size goes to TensorFlow without a copy.
+    Fresh memory costs a fault a page, which for these arrays can be longer than what is computed in
+    them; and only an array that begins at a multiple of a vector's size goes to TensorFlow without
+    a copy.
     """
-    size = 4 * math.prod(shape)
-    if size < mmap.PAGESIZE:
+    count = math.prod(shape)
+    if 4 * count < mmap.PAGESIZE:
         return np.empty(shape, np.float32)
-    block = next((b for b in list(_free) if len(b) == size), None)
-    try:
-        _free.remove(block)
-    except ValueError:  # none, or another thread was quicker
-        block = mmap.mmap(-1, size)
-    array = np.frombuffer(block, np.float32).reshape(shape)
-    weakref.finalize(array.base, _free.append, block)
-    return array
+    block = _block(4 * count)
+    array = np.frombuffer(block, np.float32, count)
+    weakref.finalize(array, _release, block)
+    return array.reshape(shape)
+
+
+def _block(size):
+    with _lock:
+        fits = [block for block in _free if size <= len(block) <= 2 * size]
+        if fits:
+            block = min(fits, key=len)
+            _free.remove(block)
+            return block
+    return mmap.mmap(-1, size)
+
+
+def _release(block):
+    with _lock:
+        _free.append(block)
+        while sum(map(len, _free)) > MOST:
+            _free.pop(0)

@@ -131,7 +131,8 @@ def test_nan_comes_out_as_nan(rng, name):
         assert np.isnan(found).any()
 
 
-def test_memory_is_used_again_but_not_while_it_is_looked_at():
+def test_memory_is_used_again_but_not_while_it_is_looked_at(monkeypatch):
+    monkeypatch.setattr(memory, "_free", [])
     array = memory.empty(3, 1000)
     assert (array.shape, array.dtype, array.ctypes.data % 64) == ((3, 1000), np.float32, 0)
     place, view = array.ctypes.data, array[1:]
@@ -140,7 +141,19 @@ def test_memory_is_used_again_but_not_while_it_is_looked_at():
     assert memory.empty(3, 1000).ctypes.data != place
     del view
     gc.collect()
-    assert place in [memory.empty(3, 1000).ctypes.data, memory.empty(3, 1000).ctypes.data]
+    held = [memory.empty(2, 1400), memory.empty(3, 1000)]  # for a smaller array too
+    assert place in [array.ctypes.data for array in held]
+    assert not np.shares_memory(*held)
+    assert memory.empty(3, 400).ctypes.data != place
+
+
+def test_not_all_memory_waits_to_be_used_again(monkeypatch):
+    monkeypatch.setattr(memory, "_free", [])
+    monkeypatch.setattr(memory, "MOST", 100_000)
+    held = [memory.empty(n) for n in range(10_000, 15_000, 1000)]
+    del held
+    gc.collect()
+    assert 50_000 < sum(map(len, memory._free)) <= 100_000
 
 
 PROGRAM = """if True:
