@@ -1,5 +1,6 @@
 """Large arrays whose memory is used again, step after step."""
 
+import contextlib
 import math
 import mmap
 import threading
@@ -38,7 +39,9 @@ def empty(*shape):
 def _block(size):
     with _lock:
         fits = [block for block in _free if size <= len(block) <= 2 * size]
-        if fits:
+        with contextlib.suppress(
+            ValueError
+        ):  # none; or taken, for garbage is collected at any time
             block = min(fits, key=len)
             _free.remove(block)
             return block
