@@ -27,7 +27,6 @@ def forward(rows, index, U, d, h0, c0, hs, cs, cache, begin, end, h, u):
         h, u: `forward_space`.
     """
     T, H, n, GH = index.shape[1], hs.shape[2], end - begin, len(d)
-    h[:] = 0
     for b in range(n):
         h[b] = h0[begin + b]
     for t in range(T):
@@ -67,9 +66,8 @@ def backward(
     T, H, n, GH = index.shape[1], hs.shape[2], end - begin, d_rows.shape[1]
     R = len(dh_up)
     steps = len(du) // R
-    du[:] = 0
+    du[:] = 0  # the rows beyond n are summed up too
     h_before[:] = 0
-    dh_up[:] = 0
     for b in range(n):
         dh_up[b, :H] = dh[begin + b]
     kept = 0

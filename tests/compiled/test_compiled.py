@@ -29,6 +29,16 @@ SIZES = [
 V = 7
 
 
+@pytest.fixture(autouse=True)
+def nothing_relies_on_what_memory_holds(monkeypatch):
+    def poisoned(*shape):
+        array = memory.empty(*shape)
+        array[:] = np.nan
+        return array
+
+    monkeypatch.setattr(threads, "empty", poisoned)
+
+
 def normal(rng, *shape):
     return (0.5 * rng.normal(size=shape)).astype(np.float32)
 
