@@ -134,6 +134,9 @@ class FitConfig:
     such clipping."""
     patience: int = 0
     """Stop after so many epochs without a better validation; 0 for never."""
+    precision: Literal["fp32", "bf16", "fp16"] = "fp32"
+    """bf16, fp16: recurrent layers multiply in half precision; weights, states, gates and logits
+    stay in float32. For processors that multiply faster so: measure it, not all that can do."""
 
     def __post_init__(self):
         check(self.epochs >= 1, "epochs", "1 or more", self.epochs)

@@ -16,15 +16,22 @@ from charlm.config import FitConfig, ModelConfig
 from charlm.errors import InputError
 from charlm.layers import LAYERS
 
+POLICIES = {"fp32": "float32", "bf16": "mixed_bfloat16", "fp16": "mixed_float16"}
+
 
 def build(
-    config: ModelConfig, vocab_size: int, seed: int | None = None, states: bool = True
+    config: ModelConfig,
+    vocab_size: int,
+    seed: int | None = None,
+    states: bool = True,
+    precision: str = "fp32",
 ) -> keras.Model:
     """The network: recurrent layers, then logits over the vocabulary at every position.
 
     Args:
         config: sizes. vocab_size: V. seed: of dropout.
         states: whether they are inputs and outputs; else every call begins at zero.
+        precision: of the recurrent layers, one of `POLICIES`; logits are in float32.
 
     Returns:
         A functional model, [ids (B, T), states (B, H) ...] -> [logits (B, T, V), states ...].
@@ -39,7 +46,9 @@ def build(
     cell = reference.cell(config.family)
     for k in range(config.layers):
         before = [keras.Input((H,), name=f"{state}_{k}") for state in cell.STATES if states]
-        options = {"vocab_size": V} if config.own and k == 0 else {}
+        options = {"dtype": POLICIES[precision]}
+        if config.own and k == 0:
+            options["vocab_size"] = V
         layer = _recurrent_layer(config, k, return_state=states, **options)
         h = layer(x, initial_state=before or None)
         h, *new = h if states else [h]
@@ -147,12 +156,15 @@ def compile_for(streams: Streams, config: FitConfig, steps_per_epoch: int) -> No
         warmup_target=config.learning_rate if warmup else None,
         warmup_steps=warmup,
     )
+    optimizer = keras.optimizers.Adam(
+        schedule,
+        global_clipnorm=config.clip_norm or None,
+        clipvalue=config.clip_value or None,
+    )
+    if config.precision == "fp16":  # its smallest numbers are larger than many gradients
+        optimizer = keras.optimizers.LossScaleOptimizer(optimizer)
     streams.compile(
-        optimizer=keras.optimizers.Adam(
-            schedule,
-            global_clipnorm=config.clip_norm or None,
-            clipvalue=config.clip_value or None,
-        ),
+        optimizer=optimizer,
         loss=keras.losses.SparseCategoricalCrossentropy(from_logits=True),
     )
     streams.optimizer.build(streams.trainable_variables)

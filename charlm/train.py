@@ -155,10 +155,12 @@ def _headline(training, folder):
 
     sizes = training.config.model
     layer = next(x for x in training.network.layers if hasattr(x, "cell"))
+    precision = training.config.fit.precision
+    half = "" if precision == "fp32" else f" in {precision}"
     origin, backward_pass = ("", layer.backward_pass()) if sizes.own else ("Keras's ", "Keras's")
     lines = [
-        f"{device.describe()}; {origin}{type(layer).__name__} {sizes.layers} x {sizes.units}, "
-        f"{backward_pass} backward pass; {training.network.count_params():,} parameters; "
+        f"{device.describe()}; {origin}{type(layer).__name__} {sizes.layers} x {sizes.units}"
+        f"{half}, {backward_pass} backward pass; {training.network.count_params():,} parameters; "
         f"{training.characters:,} characters to train on, {training.held_out.targets:,} held out; "
         f"vocabulary {len(training.vocab)}; {folder}"
     ]

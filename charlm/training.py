@@ -45,7 +45,9 @@ class Training:
         self._ids = ids
         windows = self.windows()
         keras.utils.set_random_seed(config.data.seed)
-        self.network = model.build(config.model, len(vocab), config.data.seed)
+        self.network = model.build(
+            config.model, len(vocab), config.data.seed, precision=config.fit.precision
+        )
         self.streams = model.Streams(self.network, config.data.batch_size, len(self.held_out.ids))
         model.compile_for(self.streams, config.fit, windows.steps)
         if saved:
@@ -99,17 +101,21 @@ class Training:
         model.set_weights(self.network, saved.weights)
         if not saved.optimizer:  # weights from elsewhere: the optimizer begins anew
             return
-        for what, mine, theirs in (
-            ("optimizer", self.streams.optimizer.variables, saved.optimizer),
-            ("carried states", self.streams.carried["training"], saved.carried),
-        ):
-            found = [tuple(v.shape) for v in theirs]
-            if [tuple(v.shape) for v in mine] != found:
+        mine, theirs = self.streams.optimizer.variables, saved.optimizer
+        if saved.config.fit.precision != self.config.fit.precision:
+            # Adam's stand last; before them, in fp16 alone, is the loss scale, which begins anew
+            optimizer = self.streams.optimizer
+            n = len(getattr(optimizer, "inner_optimizer", optimizer).variables)
+            mine, theirs = mine[-n:], theirs[-n:]
+        pairs = {
+            "optimizer": (mine, theirs),
+            "carried states": (self.streams.carried["training"], saved.carried),
+        }
+        for what, (variables, values) in pairs.items():
+            found = [tuple(v.shape) for v in values]
+            if [tuple(v.shape) for v in variables] != found:
                 raise InputError(f"expected {what} of this model, found arrays of shapes {found}")
-        for variables, values in (
-            (self.streams.optimizer.variables, saved.optimizer),
-            (self.streams.carried["training"], saved.carried),
-        ):
+        for variables, values in pairs.values():
             for variable, value in zip(variables, values, strict=True):
                 variable.assign(value)
 

@@ -31,7 +31,7 @@ def run(cell, a_x, states, weights):
     # h of every step, and under it the last step's other states, a row each.
     @ops.custom_gradient
     def loop(a_x, *weights_and_states):
-        weights, states = weights_and_states[:W], weights_and_states[W:]
+        weights, states = cell.operands(weights_and_states[:W]), weights_and_states[W:]
 
         def forward(states, x):
             states, cache = cell.step(x[0], states, weights)

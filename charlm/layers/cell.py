@@ -14,7 +14,26 @@ from keras.src.layers.rnn.dropout_rnn_cell import DropoutRNNCell
 from charlm.layers import bptt
 
 
-class RecurrentCell(keras.layers.Layer, DropoutRNNCell):
+class HalfProducts:
+    """What a dtype policy of half precision means here: products are in it, all else in float32.
+
+    Gates, states and the gradients of both are sums of many small steps, which half precision
+    would not notice any more; products are where the time goes. So inputs, states and weights come
+    in as `compute_dtype`, and `RecurrentCell.product` rounds what it multiplies.
+    """
+
+    @property
+    def compute_dtype(self):
+        """Of all but the operands of products: the policy's, float32 at least."""
+        return keras.backend.result_type(self.product_dtype, "float32")
+
+    @property
+    def product_dtype(self):
+        """Of the operands of products and of a layer's output: the policy's."""
+        return super().compute_dtype
+
+
+class RecurrentCell(HalfProducts, keras.layers.Layer, DropoutRNNCell):
     """Weights and options of one recurrent step; a subclass gives the equations.
 
     A subclass says its `GATES` and `STATES`, has `step` and, if it can train without autodiff
@@ -160,7 +179,7 @@ class RecurrentCell(keras.layers.Layer, DropoutRNNCell):
 
     def compiled(self):
         """The module of `charlm.compiled` that has these equations and options, or None."""
-        if self.COMPILED is None or self.compute_dtype != "float32":
+        if self.COMPILED is None or self.product_dtype != "float32":
             return None
         try:
             return importlib.import_module(f"charlm.compiled.{self.COMPILED}")
@@ -174,7 +193,18 @@ class RecurrentCell(keras.layers.Layer, DropoutRNNCell):
             da: (N, G*H), N = T * B rows of all steps. cache, before: as in `step_backward`, in
                 rows too.
         """
-        return (ops.matmul(ops.transpose(before[0]), da),)
+        return (self.product(ops.transpose(before[0]), da),)
+
+    def product(self, x, W):
+        """x W of operands in `product_dtype`: (..., N), (N, M) -> (..., M) in `compute_dtype`."""
+        if self.product_dtype == self.compute_dtype:
+            return ops.matmul(x, W)
+        x, W = self.operands((x, W))
+        return ops.cast(ops.matmul(x, W), self.compute_dtype)
+
+    def operands(self, tensors):
+        """The matrices among tensors as `product` wants them, so that it need not round them."""
+        return [ops.cast(x, self.product_dtype) if len(x.shape) > 1 else x for x in tensors]
 
     def project(self, inputs, masks=None):
         """The inputs' share of the pre-activations, x W + b, for any number of steps at once.
@@ -204,7 +234,7 @@ class RecurrentCell(keras.layers.Layer, DropoutRNNCell):
 
     def _times(self, inputs, mask, kernel):
         if not self.vocab_size:
-            return ops.matmul(inputs if mask is None else inputs * mask, kernel)
+            return self.product(inputs if mask is None else inputs * mask, kernel)
         kept = ops.take_along_axis(mask + ops.zeros_like(inputs, dtype=mask.dtype), inputs, axis=-1)
         return bptt.gather_rows(kernel, inputs[..., 0]) * kept
 
@@ -215,9 +245,9 @@ class RecurrentCell(keras.layers.Layer, DropoutRNNCell):
     def recur(self, h, U, masks=None):
         """h U, where each gate may see its own part of h: (B, H), (H, n*H) -> (B, n*H)."""
         if masks is None:
-            return ops.matmul(h, U)
+            return self.product(h, U)
         kernels = ops.split(U, len(masks), axis=-1)
-        parts = [ops.matmul(h * m, k) for m, k in zip(masks, kernels, strict=True)]
+        parts = [self.product(h * m, k) for m, k in zip(masks, kernels, strict=True)]
         return ops.concatenate(parts, axis=-1)
 
     def input_masks(self, inputs, training):

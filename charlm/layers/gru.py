@@ -95,13 +95,13 @@ class GRUCell(RecurrentCell):
         if self.reset_after:
             da_r = da_g * u_g[0] * r * (1 - r)
             da_h = ops.concatenate([da_z, da_r, da_g * r], axis=-1)
-            dh_prev = dh * z + ops.matmul(da_h, transposed[0])
+            dh_prev = dh * z + self.product(da_h, transposed[0])
         else:
             U_zr_t, U_g_t = transposed
-            d_rh = ops.matmul(da_g, U_g_t)
+            d_rh = self.product(da_g, U_g_t)
             da_r = d_rh * h_prev * r * (1 - r)
             da_zr = ops.concatenate([da_z, da_r], axis=-1)
-            dh_prev = dh * z + d_rh * r + ops.matmul(da_zr, U_zr_t)
+            dh_prev = dh * z + d_rh * r + self.product(da_zr, U_zr_t)
         return (dh_prev,), ops.concatenate([da_z, da_r, da_g], axis=-1)
 
     def recurrent_gradients(self, da, cache, before):
@@ -109,9 +109,9 @@ class GRUCell(RecurrentCell):
         r, da_zr, da_g = cache[:, H : 2 * H], da[:, : 2 * H], da[:, 2 * H :]
         h_t = ops.transpose(h_prev)
         if not self.reset_after:
-            return ops.matmul(h_t, da_zr), ops.matmul(ops.transpose(r * h_prev), da_g)
+            return self.product(h_t, da_zr), self.product(ops.transpose(r * h_prev), da_g)
         da_h = ops.concatenate([da_zr, da_g * r], axis=-1)
-        dU = ops.matmul(h_t, da_h)
+        dU = self.product(h_t, da_h)
         return (dU,) if self.bias is None else (dU, ops.sum(da_h, axis=0))
 
 

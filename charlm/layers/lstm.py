@@ -68,7 +68,7 @@ class LSTMCell(RecurrentCell):
         da_g = dc * i * (1 - g * g)
         da_o = dh * tanh_c * o * (1 - o)
         da = ops.concatenate([da_i, da_f, da_g, da_o], axis=-1)
-        return (ops.matmul(da, U_t), dc * f), da
+        return (self.product(da, U_t), dc * f), da
 
 
 @keras.saving.register_keras_serializable(package="charlm")

@@ -10,11 +10,11 @@ import keras
 from keras import ops
 
 from charlm.layers import bptt, host
-from charlm.layers.cell import RecurrentCell, bind, set_signature
+from charlm.layers.cell import HalfProducts, RecurrentCell, bind, set_signature
 from charlm.layers.loops import scan
 
 
-class Recurrent(keras.layers.RNN):
+class Recurrent(HalfProducts, keras.layers.RNN):
     """A cell run over time, with the constructor, calls, weights and files of its Keras namesake.
 
     A subclass names its `CELL`. Its constructor's options are the cell's and `OPTIONS`, in the
@@ -80,7 +80,16 @@ class Recurrent(keras.layers.RNN):
         """(B, T, D) or ids (B, T) -> h: (B, T, H) or (B, H), and the states if asked for."""
         if self.vocab_size:
             sequences = ops.expand_dims(ops.cast(sequences, "int32"), -1)
-        return super().call(sequences, initial_state, mask, training)
+        result = super().call(sequences, initial_state, mask, training)
+        return self._shown(result, lambda h: ops.cast(h, self.product_dtype))
+
+    def compute_output_spec(self, *args, **kwargs):
+        spec = super().compute_output_spec(*args, **kwargs)
+        return self._shown(spec, lambda h: keras.KerasTensor(h.shape, self.product_dtype))
+
+    def _shown(self, result, convert):
+        """The output as the dtype policy has it; states stay as they are."""
+        return (convert(result[0]), *result[1:]) if self.return_state else convert(result)
 
     def inner_loop(self, sequences, initial_state, mask, training=False):
         """`keras.layers.RNN`'s hook for the loop: (last output, all outputs, states)."""
@@ -95,6 +104,8 @@ class Recurrent(keras.layers.RNN):
         masks = cell.input_masks(sequences[:, 0], training)
         drop_h = cell.recurrent_masks(states[0], training)
         weights = cell.recurrent_weights()
+        if not training:  # else each step rounds them, so that gradients add up in float32
+            weights = cell.operands(weights)
         way = self.backward_pass(mask is not None, training, sequences)
         if way == "compiled":
             outputs, states = self._compiled(sequences, states, weights, masks)

@@ -16,7 +16,6 @@ to Initialize Recurrent Networks of Rectified Linear Units".
 """
 
 import keras
-from keras import ops
 
 from charlm.layers.cell import RecurrentCell, without
 from charlm.layers.recurrent import Recurrent
@@ -48,7 +47,7 @@ class SimpleRNNCell(RecurrentCell):
         """h = tanh(a) has the slope 1 - h^2."""
         (dh,), (h,), (U_t,) = d_states, after, transposed
         da = dh * (1 - h * h)
-        return (ops.matmul(da, U_t),), da
+        return (self.product(da, U_t),), da
 
 
 @keras.saving.register_keras_serializable(package="charlm")
