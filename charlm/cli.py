@@ -14,7 +14,7 @@ import tyro
 import corpora
 from charlm.config import DataConfig
 from charlm.errors import InputError
-from charlm.vocab import Vocab
+from charlm.text import Text, read
 from corpora import Corpus, CorpusError, CorpusNotFound
 
 BAD_INPUT, FAILED, INTERRUPTED = 2, 1, 128 + signal.SIGINT
@@ -117,28 +117,31 @@ def corpus(data: DataConfig) -> Corpus:
     except CorpusNotFound as error:
         if data.corpus is not None:
             raise
-        print(
+        _note(
             f"NOTE: no State of the Union corpus, so this reads {corpora.FALLBACK!r} instead "
-            f"({error})",
-            file=sys.stderr,
-            flush=True,
+            f"({error})"
         )
         return corpora.load(corpora.FALLBACK)
 
 
-def vocabulary(corpus: Corpus) -> Vocab:
-    """The distinct characters of a text.
+def text(corpus: Corpus) -> Text:
+    """A corpus as ids. What takes long is told on standard error.
 
     Raises:
-        InputError: there is but one.
+        InputError: it has but one distinct character.
+        CorpusError, OSError: see `charlm.text.read`.
     """
-    vocab = Vocab.of(d.text for d in corpus.documents)
-    if len(vocab) < 2:
+    found = read(corpus, _note)
+    if len(found.vocab) < 2:
         raise InputError(
-            f"expected at least 2 distinct characters in the corpus, found {len(vocab)} "
-            f"({vocab.characters!r}); there is nothing to predict"
+            f"expected at least 2 distinct characters in the corpus, found {len(found.vocab)} "
+            f"({found.vocab.characters!r}); there is nothing to predict"
         )
-    return vocab
+    return found
+
+
+def _note(line):
+    print(line, file=sys.stderr, flush=True)
 
 
 @contextlib.contextmanager

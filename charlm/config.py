@@ -103,6 +103,9 @@ class DataConfig:
     restart_every: int = 100
     """Windows after which, on average, a stream begins anew from a zero state, so that the model
     learns to begin; 0 for never."""
+    max_held_out: int = 2_000_000
+    """Characters of the held-out text to measure on at most, spread over all of it; 0 for no limit.
+    As many take an epoch of a 20 MB text a twentieth longer."""
     seed: int = 1
     """Of the first weights, dropout and the order of the text."""
 
@@ -110,6 +113,8 @@ class DataConfig:
         check(self.batch_size >= 1, "batch_size", "1 or more", self.batch_size)
         check(self.window >= 1, "window", "1 or more", self.window)
         check(self.restart_every >= 0, "restart_every", "0 or more", self.restart_every)
+        ok = self.max_held_out == 0 or self.max_held_out >= 2
+        check(ok, "max_held_out", "0, or 2 or more", self.max_held_out)
         check(0 <= self.seed < 2**32, "seed", "from 0 to 4294967295", self.seed)
 
 

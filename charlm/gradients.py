@@ -16,8 +16,8 @@ from charlm.config import DataConfig, ModelConfig, check
 from charlm.errors import InputError
 from charlm.reference import CELLS, gradient_flow, trainer
 from charlm.reference.network import Network, initial_weights
+from charlm.text import Text
 from charlm.vocab import Vocab
-from corpora import Corpus
 
 DISTANCES = (0, 1, 2, 5, 10, 20, 50, 100, 200, 500, 1000)  # of the table
 MAX_STEPS = 10_000
@@ -46,7 +46,7 @@ class Remedies:
 
 
 @dataclass(frozen=True)
-class Text:
+class TextConfig:
     """What is read."""
 
     corpus: str | None = None
@@ -82,7 +82,7 @@ class Gradients:
     """Places in the text to average over."""
     seed: int = 1
     """Of those places and of first weights."""
-    text: Text = field(default_factory=Text)
+    text: TextConfig = field(default_factory=TextConfig)
     output: Path = Path("gradients")
     """Files to write, without their endings .csv and .png."""
     runs_dir: Path = Path("saved_models")
@@ -126,7 +126,7 @@ class Series:
     dashed: bool
     network: Network
     vocab: Vocab
-    corpus: Corpus
+    text: Text
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -148,8 +148,8 @@ def _main(argv):
 
 
 def _of_cells(args):
-    corpus = cli.corpus(DataConfig(corpus=args.text.corpus, encoding=args.text.encoding))
-    vocab = cli.vocabulary(corpus)
+    text = cli.text(cli.corpus(DataConfig(corpus=args.text.corpus, encoding=args.text.encoding)))
+    vocab = text.vocab
     series, unused = [], set(args.remedies.given())
     for cell in args.cells:
         plain = ModelConfig(cell=cell, units=args.units, layers=args.layers)
@@ -168,7 +168,7 @@ def _of_cells(args):
         for label, config, gain in variants:
             network = _initial(config, vocab, args.seed, gain)
             dashed = label == cell and len(variants) > 1
-            series.append(Series(label, cell, dashed, network, vocab, corpus))
+            series.append(Series(label, cell, dashed, network, vocab, text))
     if unused:
         raise InputError(
             f"expected remedies that suit a cell of --cells {' '.join(args.cells)} with --layers "
@@ -195,13 +195,13 @@ def _of_runs(args):
         data = saved.config.data
         if args.text.corpus is not None:
             data = DataConfig(corpus=args.text.corpus, encoding=args.text.encoding)
-        corpus, config, vocab = cli.corpus(data), saved.config.model, saved.vocab
+        text, config, vocab = cli.text(cli.corpus(data)), saved.config.model, saved.vocab
         name = found.name if found.is_dir() else f"{found.parent.name}/{found.name}"
         label = name if name == config.cell else f"{name} ({config.cell})"
         network = Network(saved.weights, len(vocab), config, np.float64)
         first = _initial(config, vocab, args.seed)
-        series.append(Series(f"{label}, trained", label, False, network, vocab, corpus))
-        series.append(Series(f"{label}, untrained", label, True, first, vocab, corpus))
+        series.append(Series(f"{label}, trained", label, False, network, vocab, text))
+        series.append(Series(f"{label}, untrained", label, True, first, vocab, text))
     return series
 
 
@@ -215,8 +215,7 @@ def _initial(config, vocab, seed, gain=1.0):
 
 def _places(series, args):
     """(B, 2T + 1) ids from random places of the held-out text."""
-    _, held_out = series.corpus.split()
-    ids = series.vocab.encode("".join(d.text for d in held_out))
+    ids = series.text.held_out
     needed = 2 * args.steps + 1
     if len(ids) < needed:
         raise InputError(
@@ -224,7 +223,9 @@ def _places(series, args):
             f"{len(ids):,}; give a smaller --steps or more text"
         )
     starts = np.random.default_rng(args.seed).integers(len(ids) - needed + 1, size=args.streams)
-    return ids[starts[:, None] + np.arange(needed)]
+    places = ids[starts[:, None] + np.arange(needed)]
+    text = series.text.vocab.decode(places)  # a run may have another vocabulary than this text
+    return series.vocab.encode(text).reshape(places.shape)
 
 
 def _curves(measured):

@@ -80,7 +80,8 @@ def _main(argv):
     if args.cell not in (None, found.cell):
         raise InputError(f"expected the cell {args.cell} in {args.file}, found {found.cell}")
     corpus = cli.corpus(DataConfig(corpus=args.vocab_from, encoding=args.encoding))
-    vocab = cli.vocabulary(corpus)
+    text = cli.text(corpus)
+    vocab = text.vocab
     V = found.dense[1].size
     if len(vocab) != V:
         raise InputError(
@@ -94,14 +95,14 @@ def _main(argv):
     saved = Checkpoint(
         config=Config(model=config, data=DataConfig(corpus=corpus.name, encoding=args.encoding)),
         vocab=vocab,
-        corpus_sha256=corpus.sha256(),
+        corpus_sha256=text.sha256,
         progress=Progress(),
         weights=network.weights,
         optimizer=[],
         carried=[],
         versions={"backend": "keras", "keras": found.keras_version or "unknown"},
     )
-    measured = _measured(network, corpus, vocab)
+    measured = _measured(network, corpus.name, text)
     with run_folder.locked(folder):
         run_folder.clear(folder)
         run_folder.save_last(folder, saved)
@@ -184,16 +185,14 @@ def _weights(found, config, scale):
     return weights
 
 
-def _measured(network, corpus, vocab):
+def _measured(network, name, text):
     """Bits per character on some of the text, which tells a fitting vocabulary from another."""
-    _, held_out = corpus.split()
-    held_out = sorted(held_out, key=lambda d: -len(d.text))[:DOCUMENTS]
-    if sum(len(d.text) for d in held_out) < LEAST:
-        return f"not measured, for {corpus.name} has fewer than {LEAST} held-out characters"
-    pieces = [vocab.encode(d.text[: MEASURED // len(held_out)]) for d in held_out]
-    windows = HeldOutWindows(pieces)
+    held_out = sorted(text.to_measure(), key=len, reverse=True)[:DOCUMENTS]
+    if sum(map(len, held_out)) < LEAST:
+        return f"not measured, for {name} has fewer than {LEAST} held-out characters"
+    windows = HeldOutWindows([d[: MEASURED // len(held_out)] for d in held_out])
     bits = trainer.evaluate(network, windows) / log(2)
-    return f"{bits:.2f} bits/char on {windows.targets:,} characters of {corpus.name}"
+    return f"{bits:.2f} bits/char on {windows.targets:,} characters of {name}"
 
 
 if __name__ == "__main__":

@@ -68,9 +68,8 @@ def _start(args):
     corpus = cli.corpus(args.data)
     data = replace(args.data, corpus=corpus.name)
     folder = run_folder.new(args.run.runs_dir, args.run.name, corpus.name, args.run.overwrite)
-    vocab = cli.vocabulary(corpus)
     config = replace(args.config(), data=data)
-    training = _load(config, vocab, corpus, args.run)
+    training = _load(config, cli.text(corpus), args.run)
     with run_folder.locked(folder):
         run_folder.clear(folder)
         return _train(training, folder, args.run)
@@ -120,12 +119,12 @@ def _resume(run, folder, path, argv):
             f"expected epochs left to train, found {saved.progress.epoch} of {config.fit.epochs} "
             f"done; give --epochs, for example --epochs {saved.progress.epoch + 4}"
         )
-    corpus = cli.corpus(config.data)
+    text = cli.text(cli.corpus(config.data))
     if saved.progress.step:
         where = f"epoch {saved.progress.epoch + 1}, window {saved.progress.step + 1}"
     else:
         where = f"epoch {saved.progress.epoch + 1}"
-    training = _load(config, saved.vocab, corpus, run, saved)
+    training = _load(config, text, run, saved)
     run_folder.cut_history(folder, saved.progress.epoch)
     print(f"resuming {path} at {where}; changed: {', '.join(changes) or 'nothing'}", flush=True)
     return _train(training, folder, run)
@@ -139,15 +138,15 @@ def _check_prompts(config, vocab):
             raise InputError(f"--sample-prompts: {error}") from None
 
 
-def _load(config, vocab, corpus, run, saved=None):
-    """All of a run in memory, before anything is written."""
-    _check_prompts(config, vocab)
+def _load(config, text, run, saved=None):
+    """All of a run, before anything of it is written."""
+    _check_prompts(config, (saved or text).vocab)
     if run.tensorboard:
         _require_tensorboard()
     with cli.quiet_stderr():
         from charlm.training import Training  # loads Keras and its backend, which takes seconds
 
-        return Training(config, vocab, corpus, saved)
+        return Training(config, text, saved)
 
 
 def _headline(training, folder):
@@ -158,10 +157,13 @@ def _headline(training, folder):
     precision = training.config.fit.precision
     half = "" if precision == "fp32" else f" in {precision}"
     origin, backward_pass = ("", layer.backward_pass()) if sizes.own else ("Keras's ", "Keras's")
+    held_out = f"{training.held_out.targets:,}"
+    if 0 < training.config.data.max_held_out < len(training.text.held_out):
+        held_out += f" of {len(training.text.held_out):,}"
     lines = [
         f"{device.describe()}; {origin}{type(layer).__name__} {sizes.layers} x {sizes.units}"
         f"{half}, {backward_pass} backward pass; {training.network.count_params():,} parameters; "
-        f"{training.characters:,} characters to train on, {training.held_out.targets:,} held out; "
+        f"{len(training.text.training):,} characters to train on, {held_out} held out; "
         f"vocabulary {len(training.vocab)}; {folder}"
     ]
     if hint := device.hint():

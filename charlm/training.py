@@ -10,43 +10,38 @@ from charlm.checkpoint import Checkpoint, Progress
 from charlm.config import Config
 from charlm.errors import InputError
 from charlm.reference.network import Network
-from charlm.vocab import Vocab
+from charlm.text import Text
 from charlm.windows import HeldOutWindows, TrainingWindows
-from corpora import Corpus
 
 
 class Training:
     """All a run needs, made from its settings and its text; nothing is written.
 
     Args:
-        config: settings. vocab: of the run. corpus: its text.
+        config: settings. text: to train and measure on.
         saved: a checkpoint to go on from, else the run begins anew.
 
     Raises:
         InputError: the text is too short, or does not fit `saved`.
     """
 
-    def __init__(
-        self, config: Config, vocab: Vocab, corpus: Corpus, saved: Checkpoint | None = None
-    ):
-        self.config, self.vocab = config, vocab
-        self.corpus_sha256 = corpus.sha256()
-        if saved and saved.corpus_sha256 != self.corpus_sha256:
-            raise InputError(
-                f"expected the text the run was trained on (sha256 {saved.corpus_sha256[:12]}), "
-                f"found another ({self.corpus_sha256[:12]}); --corpus says where the text is now, "
-                "and another text needs a new run"
-            )
+    def __init__(self, config: Config, text: Text, saved: Checkpoint | None = None):
+        if saved:
+            if saved.corpus_sha256 != text.sha256:
+                raise InputError(
+                    f"expected the text the run was trained on (sha256 {saved.corpus_sha256[:12]}),"
+                    f" found another ({text.sha256[:12]}); --corpus says where the text is now, "
+                    "and another text needs a new run"
+                )
+            text = text.translated(saved.vocab)  # weights may have begun on another text
+        self.config, self.text = config, text
+        self.vocab, self.corpus_sha256 = text.vocab, text.sha256
         self.progress = saved.progress if saved else Progress()
-        training, held_out = corpus.split()
-        ids = vocab.encode("".join(d.text for d in training))
-        self.characters = len(ids)
-        self.held_out = HeldOutWindows([vocab.encode(d.text) for d in held_out])
-        self._ids = ids
+        self.held_out = HeldOutWindows(text.to_measure(config.data.max_held_out))
         windows = self.windows()
         keras.utils.set_random_seed(config.data.seed)
         self.network = model.build(
-            config.model, len(vocab), config.data.seed, precision=config.fit.precision
+            config.model, len(self.vocab), config.data.seed, precision=config.fit.precision
         )
         self.streams = model.Streams(self.network, config.data.batch_size, len(self.held_out.ids))
         model.compile_for(self.streams, config.fit, windows.steps)
@@ -55,9 +50,9 @@ class Training:
 
     def windows(self, epoch: int = 0, first: int = 0) -> TrainingWindows:
         """The windows from window `first` of `epoch` on."""
-        data = self.config.data
+        ids, data = self.text.training, self.config.data
         return TrainingWindows(
-            self._ids, data.batch_size, data.window, data.seed, data.restart_every, epoch, first
+            ids, data.batch_size, data.window, data.seed, data.restart_every, epoch, first
         )
 
     def fit(self, callbacks: list[keras.callbacks.Callback]) -> None:

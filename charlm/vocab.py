@@ -1,5 +1,6 @@
 """Characters to ids and back."""
 
+import sys
 from collections.abc import Iterable
 
 import numpy as np
@@ -29,11 +30,20 @@ class Vocab:
         if np.any(np.diff(self._codes.astype(np.int64)) <= 0):
             raise InputError("expected a vocabulary of distinct characters in order, found others")
         self.characters = characters
+        V = len(characters)
+        self.dtype = np.min_scalar_type(max(V - 1, 0))
+        """The smallest integers that hold every id."""
+        # ids by code point, V where there is none, as for all code points beyond the last entry
+        self._ids = np.full(self._codes[-1] + 2 if V else 1, V, np.min_scalar_type(V))
+        self._ids[self._codes] = np.arange(V)
 
     @classmethod
     def of(cls, texts: Iterable[str]) -> "Vocab":
         """The vocabulary of all these texts together."""
-        return cls("".join(sorted(set().union(*map(set, texts)))))
+        characters = Characters()
+        for text in texts:
+            characters.add(text)
+        return characters.vocab()
 
     def __len__(self) -> int:
         return len(self.characters)
@@ -47,23 +57,20 @@ class Vocab:
     def __contains__(self, character: str) -> bool:
         return character in self.characters
 
-    def encode(self, text: str) -> np.ndarray:
-        """Ids (n,) int32 of the n characters of `text`.
+    def encode(self, text: str, dtype=np.int32) -> np.ndarray:
+        """Ids (n,) of the n characters of `text`.
 
         Raises:
             UnknownCharacterError: names the first character that has no id, and its position.
         """
-        codes = _code_points(text)
-        ids = np.searchsorted(self._codes, codes).astype(np.int32)
-        ids[ids == len(self)] = 0
-        wrong = np.flatnonzero(self._codes[ids] != codes) if len(self) else np.arange(len(codes))
-        if wrong.size:
-            at = int(wrong[0])
+        ids = self._ids.take(_code_points(text), mode="clip")
+        if len(ids) and ids.max() == len(self):
+            at = int(np.argmax(ids == len(self)))
             raise UnknownCharacterError(
                 f"expected characters of the vocabulary ({len(self)} of them), found "
                 f"{text[at]!r} (U+{ord(text[at]):04X}) at position {at}"
             )
-        return ids
+        return ids.astype(dtype, copy=False)
 
     def decode(self, ids: np.ndarray) -> str:
         """The text of ids (n,)."""
@@ -73,6 +80,23 @@ class Vocab:
     def known(self, text: str) -> str:
         """`text` without the characters that have no id."""
         return "".join(c for c in text if c in self.characters)
+
+
+class Characters:
+    """The distinct characters of a text that comes in pieces."""
+
+    def __init__(self):
+        self._found = np.zeros(sys.maxunicode + 1, bool)
+
+    def add(self, piece: str) -> None:
+        """Those of `piece` too."""
+        codes = _code_points(piece)
+        if not self._found.take(codes).all():  # several times as fast as to mark them again
+            self._found[codes] = True
+
+    def vocab(self) -> Vocab:
+        """The vocabulary of all pieces."""
+        return Vocab("".join(map(chr, np.flatnonzero(self._found))))
 
 
 def _code_points(text: str) -> np.ndarray:

@@ -10,6 +10,8 @@ so that every position is a target, and the state at the end of a window is the 
 of the same stream's next.
 """
 
+import mmap
+
 import numpy as np
 
 from charlm.errors import InputError
@@ -17,6 +19,7 @@ from charlm.errors import InputError
 VALIDATION_WINDOW = 512  # characters a step: long, as no gradient is kept
 MAX_STREAMS = 64  # held-out streams side by side
 MAX_PIECE = 250_000  # characters of a held-out text read in one go; longer ones are cut
+MAX_MAPPED = 2**26  # bytes of a mapped text kept in memory by having been read
 
 
 class TrainingWindows:
@@ -26,7 +29,7 @@ class TrainingWindows:
     and the few characters left over fall elsewhere each time.
 
     Args:
-        ids: (n,) integers.
+        ids: (n,) integers, in memory or mapped from a file (np.memmap).
         batch_size: B. window: T. seed: of the offsets and restarts.
         restart_every: windows after which, on average, a stream begins anew; 0 for never.
         epoch: of the first pass; each `on_epoch_begin` counts one on.
@@ -46,7 +49,9 @@ class TrainingWindows:
                 f"expected at least {needed:,} characters to train on (--batch-size {batch_size} x "
                 f"--window {window} + 1), found {len(ids):,}; give more text or smaller numbers"
             )
-        self.ids, self.window, self.seed, self.first = ids, window, seed, first
+        self.ids, self.window, self.seed, self.first = np.asarray(ids), window, seed, first
+        self._mapped = getattr(ids, "_mmap", None)
+        self._forget_every = max(1, MAX_MAPPED // (batch_size * window * self.ids.itemsize))
         self.restarts = 1 / restart_every if restart_every else 0.0  # the odds in a window
         self.length = len(ids) // batch_size  # of a stream
         self.starts = np.arange(batch_size) * self.length
@@ -69,6 +74,8 @@ class TrainingWindows:
         begin = offset + self.starts + step * self.window
         positions = begin[:, None] + np.arange(self.window + 1)  # (B, T+1)
         ids = np.take(self.ids, positions, mode="wrap").astype(np.int32)
+        if self._mapped and step % self._forget_every == 0:
+            self._mapped.madvise(mmap.MADV_DONTNEED)  # the system may have it in its own cache
         odds = np.random.default_rng([self.seed, max(self.epoch, 0), step]).random(len(begin))
         fresh = ((odds < self.restarts) | (step == 0)).astype(np.float32)
         return (ids[:, :-1], fresh), ids[:, 1:]

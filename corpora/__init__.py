@@ -30,7 +30,8 @@ def load(name: str = DEFAULT, encoding: str = "utf-8") -> Corpus:
 
     Raises:
         CorpusNotFound: nothing of that name; the message says where it looked.
-        CorpusError: there, but empty, damaged or not text in `encoding`.
+        CorpusError: there, but damaged or not to be read; that a file is not text in `encoding`
+            is found when its text is asked for.
     """
     return NAMED[name]() if name in NAMED else files.load(name, encoding)
 

@@ -1,11 +1,12 @@
 """What a corpus is: documents in order, and which of their text is held out from training."""
 
-import hashlib
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
 
 HELD_OUT_EVERY, HELD_OUT_AT = 10, 5  # position modulo 10 is 5: spread over the whole corpus
 FAIR_SHARE = 0.03, 0.3
 HELD_OUT_TAIL = 0.1  # share of a document's end, where documents are too few for whole ones
+PIECE = 2**18  # characters, or bytes of a file: small beside memory, large beside a call
 
 
 class CorpusError(ValueError):
@@ -23,6 +24,23 @@ class Document:
     name: str
     text: str
 
+    identity = None
+    """Of a file: what tells whether it is still the same, without reading it."""
+
+    @property
+    def size(self) -> int:
+        """About its bytes."""
+        return len(self.text)
+
+    def pieces(self, tell: Callable[[int], object] | None = None) -> Iterator[str]:
+        """The text in order, in strings of `PIECE` characters or fewer, none of them empty.
+
+        Args:
+            tell: called with the number of bytes whenever some were read.
+        """
+        for k in range(0, len(self.text), PIECE):
+            yield self.text[k : k + PIECE]
+
 
 @dataclass(frozen=True)
 class Speech(Document):
@@ -34,39 +52,22 @@ class Speech(Document):
 
 @dataclass(frozen=True)
 class Corpus:
-    """Documents in a fixed order."""
+    """Documents in a fixed order. Those without text do not count."""
 
     name: str
     documents: tuple[Document, ...]
 
-    def __post_init__(self):
-        if not any(d.text for d in self.documents):
-            raise CorpusError(f"expected text in corpus {self.name!r}, found none (empty)")
 
-    def split(self) -> tuple[tuple[Document, ...], tuple[Document, ...]]:
-        """(training documents, held-out documents); no character is in both.
+def cuts(lengths: Sequence[int]) -> list[int]:
+    """How much of each document is to train on, from its first character; the rest is held out.
 
-        Those whose position is 5 modulo 10 are held out whole; but where they are not a fair share
-        of the text (too few documents, or of very different lengths), the last tenth of each is.
-        """
-        held = self.documents[HELD_OUT_AT::HELD_OUT_EVERY]
-        share = sum(len(d.text) for d in held) / sum(len(d.text) for d in self.documents)
-        if FAIR_SHARE[0] <= share <= FAIR_SHARE[1]:
-            kept = tuple(
-                d for k, d in enumerate(self.documents) if k % HELD_OUT_EVERY != HELD_OUT_AT
-            )
-            return kept, held
-        cuts = [len(d.text) - int(len(d.text) * HELD_OUT_TAIL) for d in self.documents]
-        pairs = list(zip(self.documents, cuts, strict=True))
-        return (
-            tuple(replace(d, text=d.text[:cut]) for d, cut in pairs),
-            tuple(replace(d, text=d.text[cut:]) for d, cut in pairs),
-        )
+    Documents whose position is 5 modulo 10 are held out whole; but where they are not a fair share
+    of the text (too few documents, or of very different lengths), the last tenth of each is.
 
-    def sha256(self) -> str:
-        """A fingerprint of all the text and of where documents begin."""
-        digest = hashlib.sha256()
-        for d in self.documents:
-            data = d.text.encode("utf-8", "surrogatepass")
-            digest.update(len(data).to_bytes(8, "big") + data)
-        return digest.hexdigest()
+    Args:
+        lengths: of the documents, in characters.
+    """
+    share = sum(lengths[HELD_OUT_AT::HELD_OUT_EVERY]) / sum(lengths)
+    if FAIR_SHARE[0] <= share <= FAIR_SHARE[1]:
+        return [0 if k % HELD_OUT_EVERY == HELD_OUT_AT else n for k, n in enumerate(lengths)]
+    return [n - int(n * HELD_OUT_TAIL) for n in lengths]

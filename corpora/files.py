@@ -1,13 +1,74 @@
-"""A user's own text: a file, a folder, a glob or standard input; one document a file."""
+"""A user's own text: a file, a folder, a glob or standard input; one document a file.
+
+A file is read when its text is asked for, piece by piece, for it may be larger than memory.
+"""
 
 import codecs
 import glob
+import io
+import itertools
 import os
+import shutil
 import stat
 import sys
+import tempfile
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
 from pathlib import Path
 
-from corpora.document import Corpus, CorpusError, CorpusNotFound, Document
+from corpora.document import PIECE, Corpus, CorpusError, CorpusNotFound
+
+
+@dataclass(frozen=True)
+class File:
+    """A `Document` in a file."""
+
+    name: str
+    path: Path
+    encoding: str
+    stamp: tuple[int, ...]
+    """Size, times and inode when the corpus was loaded. It may not change until it is read."""
+    lasting: bool = True
+    """Whether the next process finds it, too."""
+
+    @property
+    def identity(self) -> list | None:
+        """See `Document.identity`."""
+        return [os.path.abspath(self.path), self.encoding, *self.stamp] if self.lasting else None
+
+    @property
+    def size(self) -> int:
+        """Bytes."""
+        return self.stamp[0]
+
+    @property
+    def text(self) -> str:
+        """All of it at once."""
+        return "".join(self.pieces())
+
+    def pieces(self, tell: Callable[[int], object] | None = None) -> Iterator[str]:
+        """See `Document.pieces`.
+
+        Raises:
+            CorpusError: not text in `encoding`, not readable, or changed since it was loaded.
+        """
+        return decoded(self._chunks(tell), self.name, self.encoding)
+
+    def _chunks(self, tell):
+        try:
+            with open(self.path, "rb", buffering=0) as file:
+                file.seek(0)  # where /dev/fd gives the open file itself
+                while data := file.read(PIECE):
+                    yield data
+                    if tell:
+                        tell(len(data))
+                if _stamp(os.fstat(file.fileno())) != self.stamp:
+                    raise CorpusError(
+                        f"expected {self.name} to stay as it is while it is read, found it "
+                        "changed; start again"
+                    )
+        except OSError as error:
+            raise _unreadable(self.path, error) from error
 
 
 def load(name: str, encoding: str = "utf-8") -> Corpus:
@@ -19,37 +80,71 @@ def load(name: str, encoding: str = "utf-8") -> Corpus:
             f"expected a text encoding Python knows, found {encoding!r}; try utf-8, latin-1, cp1252"
         ) from None
     if name == "-":
-        if sys.stdin is None:
-            raise CorpusError("expected text on standard input, found it closed")
-        return Corpus("-", (Document("-", decode(sys.stdin.buffer.read(), "-", encoding)),))
-    documents = (Document(str(p), decode(_read(p), str(p), encoding)) for p in _paths(name))
-    return Corpus(name, tuple(d for d in documents if d.text))
+        return Corpus("-", (_piped(encoding),))
+    return Corpus(name, tuple(_file(path, encoding) for path in _paths(name)))
 
 
-def decode(data: bytes, name: str, encoding: str) -> str:
-    r"""Text of `data`, `\r\n` and `\r` as `\n`, without a byte order mark.
+def decoded(chunks: Iterable[bytes], name: str, encoding: str) -> Iterator[str]:
+    r"""Text of `chunks` one after another, `\r\n` and `\r` as `\n`, without a byte order mark.
 
     Raises:
         CorpusError: binary data, or bytes that are not `encoding`, with the offset.
     """
     wide = codecs.lookup(encoding).name.startswith(("utf-16", "utf-32"))
-    if not wide and b"\0" in data:
-        offset = data.index(b"\0")
-        raise CorpusError(
-            f"expected text in {name}, found binary data (a zero byte at offset {offset}); "
-            "if it is UTF-16, give --encoding utf-16"
-        )
+    decoder = codecs.getincrementaldecoder(encoding)()
+    newlines = io.IncrementalNewlineDecoder(None, translate=True)
+    begun, end = False, 0
+    for data in itertools.chain(chunks, [b""]):  # the last says that nothing follows
+        begin, end = end, end + len(data)
+        if not wide and b"\0" in data:
+            raise CorpusError(
+                f"expected text in {name}, found binary data (a zero byte at offset "
+                f"{begin + data.index(0)}); if it is UTF-16, give --encoding utf-16"
+            )
+        try:
+            text = decoder.decode(data, final=not data)
+        except UnicodeDecodeError as error:
+            found = error.object[error.start : error.end][:8].hex(" ")
+            offset = end - len(error.object) + error.start  # it has bytes of chunks before, too
+            raise CorpusError(
+                f"expected {encoding} text in {name}, found byte {found} at offset {offset}; "
+                "give --encoding, for example latin-1 or cp1252"
+            ) from None
+        except UnicodeError as error:  # some codecs give no offset
+            raise CorpusError(f"expected {encoding} text in {name}, found: {error}") from None
+        if text and not begun:
+            text, begun = text.removeprefix("\ufeff"), True
+        if text := newlines.decode(text, final=not data):
+            yield text
+
+
+def _piped(encoding):
+    """Standard input, put into a file that is gone with the process: text is read twice."""
+    if sys.stdin is None:
+        raise CorpusError("expected text on standard input, found it closed")
+    with tempfile.TemporaryFile() as file:
+        shutil.copyfileobj(sys.stdin.buffer, file)
+        file.flush()
+        number = os.dup(file.fileno())  # open to the end
+    return File("-", Path(f"/dev/fd/{number}"), encoding, _stamp(os.fstat(number)), lasting=False)
+
+
+def _file(path, encoding):
     try:
-        text = data.decode(encoding)
-    except UnicodeDecodeError as error:
-        found = data[error.start : error.end][:8].hex(" ")
-        raise CorpusError(
-            f"expected {encoding} text in {name}, found byte {found} at offset {error.start}; "
-            "give --encoding, for example latin-1 or cp1252"
-        ) from None
-    except UnicodeError as error:  # some codecs give no offset
-        raise CorpusError(f"expected {encoding} text in {name}, found: {error}") from None
-    return text.removeprefix("\ufeff").replace("\r\n", "\n").replace("\r", "\n")
+        about = path.stat()
+    except OSError as error:
+        raise _unreadable(path, error) from error
+    if not stat.S_ISREG(about.st_mode):  # a FIFO or /dev/zero would never end
+        raise CorpusError(f"expected a regular file, found {path}, which is not; use - for pipes")
+    return File(str(path), path, encoding, _stamp(about))
+
+
+def _stamp(about):
+    return about.st_size, about.st_mtime_ns, about.st_ctime_ns, about.st_ino
+
+
+def _unreadable(path, error):
+    return CorpusError(f"expected to read {path}, found: {error.strerror}")
 
 
 def _paths(name: str) -> list[Path]:
@@ -73,14 +168,3 @@ def _paths(name: str) -> list[Path]:
 
 def _hidden(path: Path, folder: Path) -> bool:
     return any(part.startswith(".") for part in path.relative_to(folder).parts)
-
-
-def _read(path: Path) -> bytes:
-    try:
-        if not stat.S_ISREG(path.stat().st_mode):  # a FIFO or /dev/zero would never end
-            raise CorpusError(
-                f"expected a regular file, found {path}, which is not; use - for pipes"
-            )
-        return path.read_bytes()
-    except OSError as error:
-        raise CorpusError(f"expected to read {path}, found: {error.strerror}") from error

@@ -93,6 +93,27 @@ def test_train_says_where_it_runs_and_how_it_goes(here, capsys):
     assert "python -m charlm.sample saved_models/a" in lines[-1]
 
 
+def test_train_measures_on_no_more_than_asked_and_says_so(here, capsys):
+    argv = ["--corpus", "small.txt", "--name", "a", "--epochs", "1", *TRAIN]
+    assert train.main([*argv, "--max-held-out", "100"]) == 0
+    assert "1,908 characters to train on, 99 of 212 held out;" in capsys.readouterr()[0]
+
+
+def test_a_run_goes_on_with_its_text_in_the_cache(run, here, capsys, monkeypatch):
+    """And is the same run: as if the text had grown large."""
+    shutil.copytree(run, run.with_name("b"))
+    argv = ["--epochs", "3", "--decay-epochs", "3"]
+    assert train.main(["--resume", "a", *argv]) == 0
+    monkeypatch.setattr("charlm.text.IN_MEMORY", 0)
+    monkeypatch.setenv("CHARLM_CACHE", str(here / "cache"))
+    capsys.readouterr()
+    assert train.main(["--resume", "b", *argv]) == 0
+    assert capsys.readouterr()[1] == f"encoding small.txt into {here}/cache\n"
+    one, other = (checkpoint.read(run.with_name(n) / "last.weights.h5") for n in "ab")
+    assert one.progress.history[-1]["loss"] == pytest.approx(other.progress.history[-1]["loss"])
+    assert one.progress.best == pytest.approx(other.progress.best)
+
+
 @pytest.mark.parametrize(
     ("cell", "layer", "how"),
     [
@@ -290,6 +311,7 @@ def test_without_the_default_corpus_training_goes_on_with_pydoc_and_says_so(here
         (["--corpus", "small.txt", "--window", "0"], "--window"),
         (["--corpus", "small.txt", "--learning-rate", "nan"], "--learning-rate"),
         (["--corpus", "small.txt", "--clip-norm", "-1"], "--clip-norm"),
+        (["--corpus", "small.txt", "--max-held-out", "1"], "--max-held-out to be 0, or 2 or more"),
         (["--corpus", "small.txt", "--seed", "-1"], "--seed"),
         (["--corpus", "small.txt", "--sample-temperatures", "-1"], "--sample-temperatures"),
         (["--corpus", "small.txt", "--sample-prompts", "aZ"], "sample-prompts.*'Z'.*position 1"),

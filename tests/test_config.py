@@ -23,6 +23,8 @@ NAN, INF = float("nan"), float("inf")
         (ModelConfig, "skip", "add"),
         (DataConfig, "batch_size", 0),
         (DataConfig, "window", 0),
+        (DataConfig, "max_held_out", 1),
+        (DataConfig, "max_held_out", -1),
         (DataConfig, "seed", -1),
         (FitConfig, "epochs", 0),
         (FitConfig, "decay_epochs", 0),

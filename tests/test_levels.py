@@ -11,8 +11,8 @@ import pytest
 ROOT = Path(__file__).parents[1]
 
 LEVELS = [
-    ("corpora", "charlm.config", "charlm.vocab", "charlm.errors", "charlm.windows",
-     "charlm.reference", "charlm.compiled"),
+    ("corpora", "charlm.config", "charlm.vocab", "charlm.errors", "charlm.windows", "charlm.text",
+     "charlm.cache", "charlm.reference", "charlm.compiled"),
     ("charlm.batches", "charlm.layers"),
     ("charlm.model",),
     ("charlm.checkpoint", "charlm.run_folder", "charlm.sampler", "charlm.compose",
@@ -23,7 +23,7 @@ LEVELS = [
      "charlm.export", "charlm.reference.__main__", "charlm.__main__"),
 ]  # fmt: skip
 THIRD_PARTY = [
-    {"numpy", "nltk", "numba", "llvmlite"},
+    {"numpy", "nltk", "numba", "llvmlite", "tqdm"},
     {"numpy", "keras", "tensorflow", "jax", "torch"},
 ]
 

@@ -9,6 +9,7 @@ from callbacks import NonFiniteLossError, StopOnNaN, StopOnSignal, Stopped, Trac
 from charlm import model
 from charlm.config import Config, DataConfig, FitConfig, ModelConfig
 from charlm.errors import InputError
+from charlm.text import read
 from charlm.training import Training
 from charlm.vocab import Vocab
 from corpora import Corpus, Document
@@ -23,8 +24,7 @@ def made(epochs=2, text=SMALL_TEXT, saved=None, restart_every=10, **fit):
         DataConfig(corpus="small", batch_size=B, window=T, seed=5, restart_every=restart_every),
         FitConfig(epochs=epochs, decay_epochs=4, **fit),
     )
-    corpus = Corpus("small", (Document("small", text),))
-    return Training(config, Vocab.of([SMALL_TEXT + "#"]), corpus, saved)
+    return Training(config, read(Corpus("small", (Document("small", text),))), saved)
 
 
 def tracked(training):
@@ -117,7 +117,7 @@ def test_stopped_within_an_epoch_and_gone_on_equals_straight_on(window):
 
 def test_held_out_text_never_trains():
     cut = len(SMALL_TEXT) - int(len(SMALL_TEXT) * 0.1)
-    other = SMALL_TEXT[:cut] + "#" * (len(SMALL_TEXT) - cut)
+    other = SMALL_TEXT[:cut] + "t" * (len(SMALL_TEXT) - cut)
     runs = [made(epochs=1, text=text) for text in (SMALL_TEXT, other)]
     for run in runs:
         run.fit([tracked(run)])
@@ -180,6 +180,19 @@ def test_another_text_is_refused_on_resume():
     first.fit([tracked(first)])
     with pytest.raises(InputError, match="text the run was trained on"):
         made(epochs=2, text=SMALL_TEXT.replace("best", "bets"), saved=first.snapshot())
+
+
+def test_a_run_keeps_the_vocabulary_it_began_with():
+    """Its weights may come from a run on another text."""
+    first = made(epochs=1)
+    vocab = Vocab.of([SMALL_TEXT + "#"])
+    wider = Training(first.config, first.text.translated(vocab))
+    again = Training(first.config, first.text, wider.snapshot())
+    assert again.vocab == vocab
+    (ids, _), _ = again.windows()[0]
+    (expected, _), _ = wider.windows()[0]
+    np.testing.assert_array_equal(ids, expected)
+    assert vocab.decode(ids) != first.vocab.decode(ids)
 
 
 @pytest.mark.parametrize(("part", "named"), [("optimizer", "optimizer"), ("carried", "carried")])

@@ -101,22 +101,25 @@ def _main(argv):
         return _check(args.model, args.data.seed)
     _check_text_file(args.run)
     corpus = cli.corpus(args.data)
-    vocab = saved.vocab if saved else cli.vocabulary(corpus)
+    text = cli.text(corpus)
+    if saved:
+        text = text.translated(saved.vocab)
+    vocab = text.vocab
     data = replace(args.data, corpus=corpus.name)
     if saved is None:
         weights = initial_weights(args.model, len(vocab), np.random.default_rng(data.seed))
     else:
         weights = saved.weights
     network = Network(weights, len(vocab), args.model)
-    training, held_out = corpus.split()
-    ids = vocab.encode("".join(d.text for d in training))
-    windows = TrainingWindows(ids, data.batch_size, data.window, data.seed, data.restart_every)
-    held_out = HeldOutWindows([vocab.encode(d.text) for d in held_out])
+    windows = TrainingWindows(
+        text.training, data.batch_size, data.window, data.seed, data.restart_every
+    )
+    held_out = HeldOutWindows(text.to_measure(data.max_held_out))
     folder = run_folder.new(args.run.runs_dir, args.run.name, corpus.name, args.run.overwrite)
     begun = Checkpoint(
         config=Config(model=args.model, data=data),
         vocab=vocab,
-        corpus_sha256=corpus.sha256(),
+        corpus_sha256=text.sha256,
         progress=Progress(),  # of Keras's training, which may go on with the weights
         weights=network.weights,
         optimizer=[],

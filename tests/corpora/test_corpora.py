@@ -7,7 +7,8 @@ import zipfile
 import pytest
 
 import corpora
-from corpora import Corpus, CorpusError, CorpusNotFound, Document, files, state_union
+from corpora import CorpusError, CorpusNotFound, files, state_union
+from corpora.document import cuts
 
 
 def joined(corpus):
@@ -37,22 +38,20 @@ def test_speeches_are_decoded_and_repaired(speeches):
 
 
 def test_held_out_speeches(speeches):
-    kept, held = speeches.split()
-    assert [d.name for d in held] == [
+    d = speeches.documents
+    kept = cuts([len(x.text) for x in d])
+    held = [x for x, cut in zip(d, kept, strict=True) if cut < len(x.text)]
+    assert [x.name for x in held] == [
         "1950-Truman", "1961-Kennedy", "1969-Johnson", "1979-Carter", "1989-Bush", "1998-Clinton",
     ]  # fmt: skip
-    assert sum(len(d.text) for d in held) == 178_752
-    assert len(kept) == 59
-    assert not set(kept) & set(held)
+    assert sum(kept) == sum(len(x.text) for x in d) - 178_752
 
 
 def test_original_text_exactly(speeches):
     text = joined(corpora.load("state_union_original"))
     assert len(text) == 1_915_949
     assert len(set(text)) == 57
-    kept, held = corpora.load("state_union_original").split()
-    assert kept[0].text + held[0].text == text
-    assert len(held[0].text) == 191_594
+    assert cuts([len(text)]) == [1_915_949 - 191_594]
 
 
 def test_a_damaged_archive_is_refused(tmp_path, monkeypatch):
@@ -94,7 +93,7 @@ def test_a_folder_is_one_document_a_file_in_order_of_name(tmp_path):
         (tmp_path / folder).mkdir()
     (tmp_path / ".git" / "index").write_bytes(b"\0")
     (tmp_path / "d" / "e.txt").write_text("three")
-    assert [d.text for d in corpora.load(str(tmp_path)).documents] == ["one", "two", "three"]
+    assert [d.text for d in corpora.load(str(tmp_path)).documents] == ["one", "two", "", "three"]
     assert [d.text for d in corpora.load(f"{tmp_path}/[ab].txt").documents] == ["one", "two"]
 
 
@@ -113,7 +112,9 @@ def test_standard_input(monkeypatch):
     ],
 )
 def test_decoding(data, encoding, text):
-    assert files.decode(data, "f", encoding) == text
+    assert "".join(files.decoded([data], "f", encoding)) == text
+    one_by_one = [data[k : k + 1] for k in range(len(data))]
+    assert "".join(files.decoded(one_by_one, "f", encoding)) == text
 
 
 @pytest.mark.parametrize(
@@ -121,7 +122,6 @@ def test_decoding(data, encoding, text):
     [
         (b"abc\xff", "utf-8", "expected utf-8 text in .*found byte ff at offset 3.*--encoding"),
         (b"ab\0c", "utf-8", "binary data .a zero byte at offset 2"),
-        (b"", "utf-8", "expected text in corpus .*found none"),
         (b"x", "utf-9", "expected a text encoding Python knows, found 'utf-9'"),
     ],
 )
@@ -129,7 +129,7 @@ def test_what_is_no_text_is_refused(tmp_path, data, encoding, says):
     path = tmp_path / "f.txt"
     path.write_bytes(data)
     with pytest.raises(CorpusError, match=says):
-        corpora.load(str(path), encoding)
+        joined(corpora.load(str(path), encoding))
 
 
 def test_what_is_not_there_or_never_ends_is_refused(tmp_path):
@@ -141,40 +141,65 @@ def test_what_is_not_there_or_never_ends_is_refused(tmp_path):
         corpora.load("/dev/zero")
 
 
+def test_a_file_that_changes_while_it_is_read_is_refused(tmp_path):
+    path = tmp_path / "f.txt"
+    path.write_text("before")
+    corpus = corpora.load(str(path))
+    path.write_text("after!")
+    with pytest.raises(CorpusError, match=r"expected .*f.txt to stay as it is.*start again"):
+        joined(corpus)
+
+
+@pytest.mark.parametrize("size", [1, 2, 3, 7])
+@pytest.mark.parametrize(
+    ("encoding", "sample"),
+    [
+        ("utf-8", "naïve — 😀\r\n\ufeff\r\r\n"),
+        ("utf-8-sig", "né\r\nx"),
+        ("utf-16", "né😀\r\n"),
+        ("utf-32-be", "\ufeffné\r\nx"),
+        ("cp1252", "né’\r"),
+        ("shift_jis", "日本語ｶﾅ\r\nx"),
+        ("gb18030", "中文😀\r\n"),
+        ("iso2022_jp", "日本語 x 日本\r"),
+        ("utf-7", "né 中文\r\n"),
+    ],
+)
+def test_a_file_read_in_pieces_is_the_text_read_at_once(encoding, sample, size):
+    data = (sample * 3).encode(encoding)
+    whole = data.decode(encoding).removeprefix("\ufeff").replace("\r\n", "\n").replace("\r", "\n")
+    chunks = [data[k : k + size] for k in range(0, len(data), size)]
+    assert "".join(files.decoded(chunks, "f", encoding)) == whole
+
+
+@pytest.mark.parametrize(
+    ("data", "encoding"),
+    [(b"caf\xe9 x", "utf-8"), ("né".encode() * 3 + b"\xff", "utf-8"), (b"n\xc3", "utf-8"),
+     (b"ab\x81\x20", "shift_jis"), (b"abcdefg\0h", "latin-1")],
+)  # fmt: skip
+def test_the_offset_of_what_is_no_text_is_of_the_whole_file(data, encoding):
+    def found(size):
+        with pytest.raises(CorpusError) as error:
+            list(files.decoded([data[k : k + size] for k in range(0, 20, size)], "f", encoding))
+        return str(error.value)
+
+    assert found(1) == found(2) == found(20)
+
+
 # --- the split ---
 
 
-def corpus_of(*texts):
-    return Corpus("x", tuple(Document(str(k), t) for k, t in enumerate(texts)))
-
-
 def test_one_document_gives_its_last_tenth():
-    text = "".join(map(chr, range(1000, 1103)))
-    kept, held = corpus_of(text).split()
-    assert kept[0].text + held[0].text == text
-    assert len(held[0].text) == 10
+    assert cuts([103]) == [93]
 
 
 def test_few_documents_give_a_tenth_each():
-    kept, held = corpus_of("a" * 20, "b" * 30).split()
-    assert [len(d.text) for d in held] == [2, 3]
-    assert [len(d.text) for d in kept] == [18, 27]
+    assert cuts([20, 30]) == [18, 27]
 
 
 def test_many_documents_give_every_tenth_whole():
-    texts = [str(k) * 5 for k in range(26)]
-    texts = [t[:5] for t in texts]  # of equal length
-    kept, held = corpus_of(*texts).split()
-    assert [d.text for d in held] == [texts[5], texts[15], texts[25]]
-    assert [d.text for d in kept] == [t for k, t in enumerate(texts) if k % 10 != 5]
+    assert cuts([5] * 26) == [0 if k in (5, 15, 25) else 5 for k in range(26)]
 
 
 def test_documents_of_very_different_lengths_give_a_tenth_each():
-    texts = ["a" * 10] * 5 + ["b" * 1000]
-    _, held = corpus_of(*texts).split()
-    assert [len(d.text) for d in held] == [1] * 5 + [100]
-
-
-def test_fingerprint_tells_texts_and_borders_apart():
-    prints = {corpus_of(*t).sha256() for t in (["ab", "c"], ["a", "bc"], ["abc"], ["ab", "d"])}
-    assert len(prints) == 4
+    assert cuts([10] * 5 + [1000]) == [9] * 5 + [900]
