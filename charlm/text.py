@@ -77,7 +77,7 @@ def read(corpus: Corpus, say: Callable[[str], object] = print) -> Text:
         InputError, OSError: the cache's folder cannot be written in, or is full.
     """
     size = sum(d.size for d in corpus.documents)
-    with ThreadPoolExecutor(2) as pool:
+    with ThreadPoolExecutor(1) as pool:
         if size > IN_MEMORY:
             return _from_cache(corpus, size, pool, say)
         found = _survey(corpus, pool)
@@ -150,7 +150,7 @@ def _bar(what, total, say):
 class _Beside:
     """Calls of a function, one after another, in a thread beside what else is done.
 
-    NumPy and hashlib let other threads run while they work; decoding does not.
+    NumPy and hashlib let other threads run while they work, so that two cores are of use.
     """
 
     def __init__(self, pool, function):
@@ -182,21 +182,20 @@ class _Survey:
 
 def _survey(corpus, pool, tell=None):
     characters, digest, rows = Characters(), hashlib.sha256(), []
-    hashing, collecting = _Beside(pool, digest.update), _Beside(pool, characters.add)
+    collect = _Beside(pool, characters.add)
     for d in corpus.documents:
         length = size = 0
         for piece in d.pieces(tell):
+            collect(piece)
             data = _utf8(piece)
-            hashing(data)
-            collecting(piece)
+            digest.update(data)
             length, size = length + len(piece), size + len(data)
         if length:
-            hashing(_number(size))  # where a document ends
+            digest.update(_number(size))  # where a document ends
             rows.append((d, length, size))
     if not rows:
         raise CorpusError(f"expected text in corpus {corpus.name!r}, found none (empty)")
-    hashing.wait()
-    collecting.wait()
+    collect.wait()
     return _Survey(*map(list, zip(*rows, strict=True)), characters.vocab(), digest.hexdigest())
 
 
@@ -209,21 +208,20 @@ def _encode(found, put, pool, tell=None):
     kept, digest, dtype = cuts(found.lengths), hashlib.sha256(), found.vocab.dtype
     at = [0, sum(kept)]  # where the next ids to train on go, and the next that are held out
 
-    def encode(piece, cut):
+    def put_ids(piece, cut):
         ids = found.vocab.encode(piece, dtype)
         for k, part in enumerate((ids[:cut], ids[cut:])):
             put(at[k], part)
             at[k] += len(part)
 
-    hashing, encoding = _Beside(pool, digest.update), _Beside(pool, encode)
+    encode = _Beside(pool, put_ids)
     for d, size, cut in zip(found.documents, found.sizes, kept, strict=True):
-        hashing(_number(size))
+        digest.update(_number(size))
         for piece in d.pieces(tell):
-            hashing(_utf8(piece))
-            encoding(piece, cut)
+            encode(piece, cut)
+            digest.update(_utf8(piece))
             cut = max(cut - len(piece), 0)
-    hashing.wait()
-    encoding.wait()
+    encode.wait()
     return {
         "vocabulary": [*found.vocab.characters],  # one by one: JSON would join two surrogates
         "sha256": digest.hexdigest(),

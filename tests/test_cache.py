@@ -233,6 +233,13 @@ def test_a_process_waits_for_another_and_says_so(folder):
     assert process.returncode == 0
 
 
+def test_who_only_reads_need_not_wait(folder):
+    read(folder)
+    with cache.held(print):
+        out, _ = start(folder).communicate(timeout=60)
+    assert len(out.splitlines()) == 1
+
+
 def test_what_a_file_says_of_itself_is_json_at_its_end(folder):
     """So that a version to come can read this one's."""
     read(folder)

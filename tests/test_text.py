@@ -4,6 +4,8 @@ import hashlib
 import io
 import os
 import sys
+import time
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
@@ -113,6 +115,18 @@ def test_fingerprint_tells_texts_and_borders_apart(either):
     assert len(prints) == 4
 
 
+def test_threads_that_are_late_change_nothing(either, tmp_path, monkeypatch):
+    class Late(ThreadPoolExecutor):
+        def submit(self, *call):
+            super().submit(time.sleep, 0.05)
+            return super().submit(*call)
+
+    monkeypatch.setattr(text, "ThreadPoolExecutor", Late)
+    monkeypatch.setattr(text, "WORTH_A_THREAD", 32)
+    (tmp_path / "f.txt").write_text(LINES[:50])  # one piece
+    equals_all_of_it_read_at_once(read(tmp_path / "f.txt"), [LINES[:50]])
+
+
 def test_no_text_at_all_is_refused(either, tmp_path):
     (tmp_path / "f.txt").touch()
     with pytest.raises(CorpusError, match=r"expected text in corpus .*f.txt', found none"):
@@ -168,6 +182,15 @@ def test_the_same_text_under_another_name_is_kept_once(folder, tmp_path, change,
     assert len(ids_in(folder)) == 1
     monkeypatch.setattr(files.File, "pieces", None)
     read(path, encoding)  # the new name is known now
+
+
+def test_a_file_in_another_encoding_is_another_text(folder, tmp_path):
+    (tmp_path / "f.txt").write_text(LINES, encoding="utf-8")
+    for encoding in ("utf-8", "latin-1", "utf-8"):
+        equals_all_of_it_read_at_once(
+            read(tmp_path / "f.txt", encoding), [LINES.encode().decode(encoding)]
+        )
+    assert len(ids_in(folder)) == 2
 
 
 def test_another_text_of_the_same_name_size_and_time_is_another(folder, tmp_path):

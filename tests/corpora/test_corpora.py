@@ -107,6 +107,7 @@ def test_standard_input(monkeypatch):
     [
         (b"a\r\nb\rc\n", "utf-8", "a\nb\nc\n"),
         (b"\xef\xbb\xbfx", "utf-8", "x"),
+        (b"\xef\xbb\xbf\xef\xbb\xbfx", "utf-8", "\ufeffx"),
         ("ÿx".encode("utf-16"), "utf-16", "ÿx"),
         (b"\xe9", "latin-1", "é"),
     ],
