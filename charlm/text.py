@@ -97,7 +97,7 @@ def _from_cache(corpus, size, pool, say):
     with cache.held(say) as folder:
         if name and (kept := cache.read(folder / name)):  # made while this process waited
             return _text(*kept)
-        with _bar(f"encoding {corpus.name} into {folder}", 2 * size, say) as tell:
+        with _bar(f"encoding {corpus.name} into {folder}", size, say) as tell:
             found = _survey(corpus, pool, tell)
             path = folder / f"{found.content}.ids"
             kept = cache.read(path, say)
@@ -138,13 +138,13 @@ def _name(corpus):
 
 @contextlib.contextmanager
 def _bar(what, total, say):
-    """How far it is, on a terminal; elsewhere one line. Yields (bytes done) -> None."""
+    """How far it is, on a terminal; elsewhere one line. Yields (bytes read) -> None."""
     from tqdm import tqdm
 
     with tqdm(desc=what, total=total, unit="B", unit_scale=True, disable=None) as bar:
         if bar.disable:
             say(what)
-        yield bar.update
+        yield lambda n: bar.update(n / 2)  # all is read twice
 
 
 class _Beside:
