@@ -9,6 +9,8 @@ from pathlib import Path
 import numba
 import numpy as np
 
+from charlm import cache
+
 HERE = Path(__file__).parent
 f4 = np.float32
 OPTIONS = {
@@ -44,10 +46,12 @@ def _folder(name):
     """Where to keep the code of a cell, or None where nothing can be written."""
     sources = b"".join(path.read_bytes() for path in sorted(HERE.glob("*.py")))
     version = f"compiled-{hashlib.sha256(sources).hexdigest()[:12]}"
+    place = cache.folder()
+    if place is None:
+        return None
+    folder = place / version / name
     try:
-        cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
-        folder = cache / "charlm" / version / name
         folder.mkdir(parents=True, exist_ok=True)
-    except (OSError, RuntimeError):  # the latter from `home`
+    except OSError:
         return None
     return folder if os.access(folder, os.W_OK) else None

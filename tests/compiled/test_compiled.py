@@ -178,7 +178,7 @@ PROGRAM = """if True:
 
 def test_compiled_code_is_kept_where_there_is_a_place_for_it(tmp_path):
     def hits(folder):
-        env = os.environ | {"XDG_CACHE_HOME": str(folder)}
+        env = os.environ | {"CHARLM_CACHE": str(folder)}
         run = [sys.executable, "-W", "error", "-c", PROGRAM]
         done = subprocess.run(run, env=env, capture_output=True, text=True)
         assert done.returncode == 0, done.stderr
