@@ -4,7 +4,6 @@ import math
 
 import keras
 
-CHECK_EVERY = 20  # windows: reading the loss waits for the device
 EXPLODED = 100.0  # nats a character; knowing nothing of a million characters costs 14
 
 
@@ -15,8 +14,8 @@ class NonFiniteLossError(ArithmeticError):
 class StopOnNaN(keras.callbacks.Callback):
     """Raises `NonFiniteLossError` soon after the loss is no number or above `EXPLODED`.
 
-    It looks at every twentieth window and, before anything of it is told or saved, at an epoch's
-    training and held-out loss.
+    It looks whenever Keras has a loss to tell, which is every few windows, and, before anything of
+    it is told or saved, at an epoch's training and held-out loss.
 
     Args:
         progress: a `charlm.checkpoint.Progress`.
@@ -27,8 +26,7 @@ class StopOnNaN(keras.callbacks.Callback):
         self.progress = progress
 
     def on_train_batch_end(self, batch, logs=None):
-        if batch % CHECK_EVERY == 0:
-            self._check(logs["loss"])
+        self._check(logs["loss"])
 
     def on_epoch_end(self, epoch, logs):
         for name in ("loss", "val_loss"):

@@ -1,4 +1,4 @@
-"""Stops a run on Ctrl-C or a polite kill: the window at hand is finished and the run saved."""
+"""Stops a run on Ctrl-C or a polite kill: the windows at hand are finished and the run saved."""
 
 import signal
 import threading
@@ -15,7 +15,7 @@ class Stopped(BaseException):
 
 
 class StopOnSignal(keras.callbacks.Callback):
-    """On the first SIGINT or SIGTERM, finishes the window at hand, saves and raises `Stopped`.
+    """On the first SIGINT or SIGTERM, finishes the windows at hand, saves and raises `Stopped`.
 
     After an epoch's last window it is the epoch that is finished, validated and saved as ever. A
     second signal ends the process at once, the files being whole.
@@ -49,7 +49,7 @@ class StopOnSignal(keras.callbacks.Callback):
         self.number = number
         for n in self.before:
             signal.signal(n, signal.SIG_DFL)
-        self.print("stopping as soon as this step is done and saved; once more to leave at once")
+        self.print("stopping as soon as these steps are done and saved; once more to leave at once")
 
     def on_train_batch_end(self, batch, logs=None):
         if self.number and self.progress.step < self.windows:

@@ -15,18 +15,20 @@ class TrackProgress(keras.callbacks.Callback):
     Args:
         progress: a `charlm.checkpoint.Progress`, changed in place.
         characters: trained on in one window, B * T.
+        windows: of a whole epoch.
     """
 
-    def __init__(self, progress, characters):
+    def __init__(self, progress, characters, windows):
         super().__init__()
-        self.progress, self.characters = progress, characters
+        self.progress, self.characters, self.windows = progress, characters, windows
 
     def on_epoch_begin(self, epoch, logs=None):
         self.first, self.loss_before = self.progress.step, self.progress.loss_sum
         self.began, self.trained = time.perf_counter(), None
 
     def on_train_batch_end(self, batch, logs=None):
-        self.progress.step = self.first + batch + 1
+        # several windows may be done at once, and at an epoch's end fewer than Keras counts
+        self.progress.step = min(self.first + batch + 1, self.windows)
         self.latest = logs
 
     def on_test_begin(self, logs=None):

@@ -215,7 +215,8 @@ def _callbacks(training, folder, run):
     )
 
     config, progress = training.config, training.progress
-    track = TrackProgress(progress, config.data.batch_size * config.data.window)
+    windows = training.windows().steps
+    track = TrackProgress(progress, config.data.batch_size * config.data.window, windows)
     save = SaveWeights(training.snapshot, folder, _say)
 
     def save_mid_epoch():
@@ -223,7 +224,7 @@ def _callbacks(training, folder, run):
         if not save.save():
             raise NonFiniteLossError(f"the weights became no numbers in epoch {progress.epoch + 1}")
 
-    stop = StopOnSignal(save_mid_epoch, training.windows().steps, progress, _say)
+    stop = StopOnSignal(save_mid_epoch, windows, progress, _say)
     seed = config.data.seed
     callbacks = [
         StopOnNaN(progress),

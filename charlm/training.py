@@ -5,7 +5,7 @@ import numpy as np
 from keras import ops
 
 from charlm import compose, model
-from charlm.batches import Batches
+from charlm.batches import batches
 from charlm.checkpoint import Checkpoint, Progress
 from charlm.config import Config
 from charlm.errors import InputError
@@ -65,12 +65,13 @@ class Training:
             self._fit(self.windows(self.progress.epoch), self.progress.epoch, epochs, callbacks)
 
     def _fit(self, windows, begin, end, callbacks):
+        turn = keras.callbacks.LambdaCallback(on_epoch_begin=lambda e, logs: windows.begin(e))
         self.streams.fit(
-            Batches(windows),
-            validation_data=Batches(self.held_out),
+            batches(windows),
+            validation_data=batches(self.held_out),
             initial_epoch=begin,
             epochs=end,
-            callbacks=callbacks,
+            callbacks=[turn, *callbacks],
             shuffle=False,  # or Keras shuffles the windows, and the carried states mean nothing
             verbose=0,
         )

@@ -32,11 +32,11 @@ class TrainingWindows:
         ids: (n,) integers, in memory or mapped from a file (np.memmap).
         batch_size: B. window: T. seed: of the offsets and restarts.
         restart_every: windows after which, on average, a stream begins anew; 0 for never.
-        epoch: of the first pass; each `on_epoch_begin` counts one on.
-        first: the first step of that pass, when a run goes on in the middle of one.
+        epoch: of the first pass; `begin` turns to another.
+        first: the first step of every pass, when a run goes on in the middle of one.
 
     Each item: ((ids (B, T), fresh (B,)), next ids (B, T)); fresh is 1 where a stream begins and
-    must not inherit a state, else 0.
+    must not inherit a state, else 0. An array of K steps gives K windows, all with K in front.
 
     Raises:
         InputError: the text is too short for one window a stream.
@@ -55,7 +55,7 @@ class TrainingWindows:
         self.restarts = 1 / restart_every if restart_every else 0.0  # the odds in a window
         self.length = len(ids) // batch_size  # of a stream
         self.starts = np.arange(batch_size) * self.length
-        self.epoch = epoch - 1  # the next one to begin is `epoch`
+        self.begin(epoch)
 
     @property
     def steps(self):
@@ -65,20 +65,24 @@ class TrainingWindows:
     def __len__(self):
         return self.steps - self.first
 
-    def on_epoch_begin(self):
-        self.epoch += 1
+    def begin(self, epoch):
+        """Turns to the windows of an epoch."""
+        self.epoch = epoch
+        self.offset = np.random.default_rng([self.seed, epoch]).integers(len(self.ids))
 
     def __getitem__(self, step):
-        step += self.first
-        offset = np.random.default_rng([self.seed, max(self.epoch, 0)]).integers(len(self.ids))
-        begin = offset + self.starts + step * self.window
-        positions = begin[:, None] + np.arange(self.window + 1)  # (B, T+1)
+        step = np.asarray(step) + self.first  # (...)
+        begin = self.offset + self.starts + step[..., None] * self.window  # (..., B)
+        positions = begin[..., None] + np.arange(self.window + 1)  # (..., B, T+1)
         ids = np.take(self.ids, positions, mode="wrap").astype(np.int32)
-        if self._mapped and step % self._forget_every == 0:
+        if self._mapped and np.any(step % self._forget_every == 0):
             self._mapped.madvise(mmap.MADV_DONTNEED)  # the system may have it in its own cache
-        odds = np.random.default_rng([self.seed, max(self.epoch, 0), step]).random(len(begin))
-        fresh = ((odds < self.restarts) | (step == 0)).astype(np.float32)
-        return (ids[:, :-1], fresh), ids[:, 1:]
+        odds = [
+            np.random.default_rng([self.seed, self.epoch, k]).random(begin.shape[-1])
+            for k in step.ravel().tolist()
+        ]
+        fresh = (np.reshape(odds, begin.shape) < self.restarts) | (step == 0)[..., None]
+        return (ids[..., :-1], fresh.astype(np.float32)), ids[..., 1:]
 
 
 class HeldOutWindows:
@@ -94,7 +98,8 @@ class HeldOutWindows:
     Args:
         documents: list of (n,) integer arrays.
 
-    Each item: ((ids (B, T), fresh (B,)), next ids (B, T), weights (B, T)).
+    Each item: ((ids (B, T), fresh (B,)), next ids (B, T), weights (B, T)). An array of K steps
+    gives K windows, all with K in front.
     """
 
     def __init__(self, documents, window=VALIDATION_WINDOW):
@@ -114,14 +119,15 @@ class HeldOutWindows:
             self.ids[row, : len(stream)] = stream
             self.weights[row, : len(stream) - 1] = self.weights.size / self.targets
 
-    def on_epoch_begin(self):
-        """Every epoch is the same."""
-
     def __len__(self):
         return self.weights.shape[1] // self.window
 
     def __getitem__(self, step):
-        begin, end = step * self.window, (step + 1) * self.window
-        fresh = np.full(len(self.ids), step == 0, np.float32)
-        ids, following = self.ids[:, begin:end], self.ids[:, begin + 1 : end + 1]
-        return (ids, fresh), following, self.weights[:, begin:end]
+        step = np.asarray(step)  # (...)
+        columns = step[..., None] * self.window + np.arange(self.window)  # (..., T)
+        ids, following, weights = (
+            np.moveaxis(x, 0, -2)  # (..., B, T)
+            for x in (self.ids[:, columns], self.ids[:, columns + 1], self.weights[:, columns])
+        )
+        fresh = np.repeat((step == 0)[..., None], len(self.ids), axis=-1)
+        return (ids, fresh.astype(np.float32)), following, weights

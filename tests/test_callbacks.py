@@ -3,7 +3,15 @@
 import numpy as np
 import pytest
 
-from callbacks import ReportEpoch, SampleText, SaveWeights, StopEarly
+from callbacks import (
+    NonFiniteLossError,
+    ReportEpoch,
+    SampleText,
+    SaveWeights,
+    StopEarly,
+    StopOnNaN,
+    TrackProgress,
+)
 from charlm import run_folder
 from charlm.checkpoint import Checkpoint, Progress, read
 from charlm.config import Config, SampleConfig
@@ -94,3 +102,24 @@ def test_one_line_an_epoch():
     (line,) = said
     assert line.startswith("epoch 4/9  train 2.0000  held-out 1.7500 bits/char  12,346 chars/s")
     assert "\n" not in line
+
+
+def test_windows_are_counted_up_to_the_epoch_s_last():
+    """Keras counts in groups, the last of which may be shorter."""
+    progress, counted = Progress(step=3), []
+    callback = TrackProgress(progress, characters=10, windows=12)
+    callback.on_epoch_begin(0)
+    for last_of_group in (3, 7, 11):
+        callback.on_train_batch_end(last_of_group, {"loss": 1.0})
+        counted.append(progress.step)
+    assert counted == [7, 11, 12]
+    callback.mid_epoch()
+    assert progress.loss_sum == 9.0
+
+
+@pytest.mark.parametrize("loss", [np.nan, np.inf, -np.inf, 1e3])
+def test_a_loss_beyond_reason_is_seen_at_any_window(loss):
+    callback = StopOnNaN(Progress())
+    callback.on_train_batch_end(6, {"loss": 99.0})
+    with pytest.raises(NonFiniteLossError, match="epoch 1; nothing was saved yet"):
+        callback.on_train_batch_end(7, {"loss": loss})

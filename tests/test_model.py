@@ -8,7 +8,7 @@ import pytest
 from keras import ops
 
 from charlm import model
-from charlm.batches import Batches
+from charlm.batches import batches
 from charlm.config import FitConfig, ModelConfig
 from charlm.errors import InputError
 from charlm.reference.network import Network
@@ -86,7 +86,7 @@ def test_evaluate_is_the_mean_over_all_held_out_targets(rng):
     documents = [rng.integers(V, size=n) for n in (23, 9, 14)]
     net = network()
     held_out = HeldOutWindows(documents, window=5)
-    found = streams(net, B, len(held_out.ids)).evaluate(Batches(held_out), verbose=0)
+    found = streams(net, B, len(held_out.ids)).evaluate(batches(held_out), verbose=0)
     reference, nats = Network(model.weights(net), V, ModelConfig(units=H, layers=L)), []
     for d in documents:
         states = reference.initial_states(1)

@@ -9,7 +9,7 @@ import pytest
 from keras import ops
 
 from charlm import checkpoint, model, sample, train
-from charlm.batches import Batches
+from charlm.batches import batches
 from charlm.config import ModelConfig
 from charlm.reference import CELLS, gradient_check, trainer
 from charlm.reference.__main__ import main
@@ -69,7 +69,7 @@ def test_the_held_out_loss_is_keras_own(rng, cell):
     model.set_weights(net, network.weights)
     streams = model.Streams(net, 2, 3)
     streams.compile(loss=keras.losses.SparseCategoricalCrossentropy(from_logits=True))
-    expected = streams.evaluate(Batches(held_out), verbose=0)
+    expected = streams.evaluate(batches(held_out), verbose=0)
     assert trainer.evaluate(network, held_out) == pytest.approx(expected, rel=1e-5)
 
 

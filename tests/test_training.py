@@ -16,6 +16,7 @@ from corpora import Corpus, Document
 from tests.conftest import SMALL_TEXT
 
 B, T = 3, 16
+LAST_WINDOW = 1908 // B // T - 1
 
 
 def made(epochs=2, text=SMALL_TEXT, saved=None, restart_every=10, **fit):
@@ -28,7 +29,7 @@ def made(epochs=2, text=SMALL_TEXT, saved=None, restart_every=10, **fit):
 
 
 def tracked(training):
-    return TrackProgress(training.progress, B * T)
+    return TrackProgress(training.progress, B * T, training.windows().steps)
 
 
 def weights(training):
@@ -44,24 +45,28 @@ def test_loss_falls():
     assert held_out[-1] < held_out[0]
 
 
-def test_fit_reads_every_window_of_an_epoch_in_order():
+@pytest.mark.parametrize("steps", [1, None])
+def test_fit_reads_every_window_of_every_epoch_in_order(steps, monkeypatch):
     """Keras shuffles batches unless told not to, and carried states would mean nothing."""
+    monkeypatch.setattr("charlm.batches.CHUNK", 5 * B * T)
     training, seen = (
-        made(epochs=1, learning_rate=1e-12, restart_every=0),
+        made(epochs=2, learning_rate=1e-12, restart_every=0),
         [],
     )  # weights all but fixed
-    windows = training.windows()
-    windows.on_epoch_begin()
+    steps = training.streams.steps_per_execution = steps or training.streams.steps_per_execution
 
     class Look(keras.callbacks.Callback):
         def on_train_batch_end(self, batch, logs=None):
             seen.append(ops.convert_to_numpy(self.model.carried["training"][0]).copy())
 
-    expected, states = [], [np.zeros((B, 8), "float32")] * 2
-    for k in range(len(windows)):
-        (ids, _), _ = windows[k]
-        _, *states = training.network([ids, *map(ops.convert_to_numpy, states)])
-        expected.append(ops.convert_to_numpy(states[0]))
+    expected = []
+    for epoch in range(2):
+        windows, states = training.windows(epoch), [np.zeros((B, 8), "float32")] * 2
+        for k in range(len(windows)):
+            (ids, _), _ = windows[k]
+            _, *states = training.network([ids, *map(ops.convert_to_numpy, states)])
+            if (k + 1) % steps == 0 or k == LAST_WINDOW:
+                expected.append(ops.convert_to_numpy(states[0]))
     training.fit([tracked(training), Look()])
     np.testing.assert_allclose(seen, expected, atol=1e-5)
 
@@ -80,24 +85,23 @@ def test_stopped_after_an_epoch_and_gone_on_equals_straight_on(cut):
     np.testing.assert_allclose(weights(second), weights(straight), atol=1e-6)
 
 
-LAST_WINDOW = 1908 // B // T - 1
-
-
-@pytest.mark.parametrize("window", [0, 7, LAST_WINDOW])
-def test_stopped_within_an_epoch_and_gone_on_equals_straight_on(window):
+@pytest.mark.parametrize(("window", "steps"), [(0, None), (7, None), (LAST_WINDOW, None), (6, 1)])
+def test_stopped_within_an_epoch_and_gone_on_equals_straight_on(window, steps):
     straight = made(epochs=3)
     straight.fit([tracked(straight)])
     first = made(epochs=3)
+    steps = first.streams.steps_per_execution = steps or first.streams.steps_per_execution
     track, kept = tracked(first), []
 
     def save():
+        _ = track.model  # on JAX, brings the weights up to date
         track.mid_epoch()
         kept.append(first.snapshot())
 
     stop = StopOnSignal(save, first.windows().steps, first.progress, print=lambda text: None)
     ask = keras.callbacks.LambdaCallback(
         on_train_batch_begin=lambda batch, logs=None: (
-            stop.ask(2) if first.progress.epoch == 1 and batch == window else None
+            stop.ask(2) if first.progress.epoch == 1 and batch <= window < batch + steps else None
         )
     )
     with pytest.raises(Stopped):
@@ -106,7 +110,8 @@ def test_stopped_within_an_epoch_and_gone_on_equals_straight_on(window):
         kept.append(first.snapshot())
         assert (kept[0].progress.epoch, kept[0].progress.step) == (2, 0)
     else:
-        assert (kept[0].progress.epoch, kept[0].progress.step) == (1, window + 1)
+        done = window // steps * steps + steps
+        assert (kept[0].progress.epoch, kept[0].progress.step) == (1, done)
     second = made(epochs=3, saved=kept[0])
     second.fit([tracked(second)])
     for row, expected in zip(second.progress.history, straight.progress.history, strict=True):
@@ -159,7 +164,7 @@ def test_a_held_out_loss_that_is_no_number_stops_the_run_before_it_is_told():
 
     class Break(keras.callbacks.Callback):
         def on_train_batch_end(self, batch, logs=None):
-            if batch == training.windows().steps - 1:
+            if batch >= LAST_WINDOW:
                 broken = model.weights(training.network)
                 broken["layers/dense/vars/1"] = np.full_like(broken["layers/dense/vars/1"], np.nan)
                 model.set_weights(training.network, broken)

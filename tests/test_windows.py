@@ -9,8 +9,9 @@ from charlm.windows import HeldOutWindows, TrainingWindows
 N, B, T = 101, 3, 4
 
 
-def epoch_of(windows):
-    windows.on_epoch_begin()
+def epoch_of(windows, epoch=None):
+    if epoch is not None:
+        windows.begin(epoch)
     return [windows[k] for k in range(len(windows))]
 
 
@@ -46,7 +47,7 @@ def test_streams_begin_anew_as_often_as_asked():
     share = fresh[1:].mean()  # of 1980; five standard deviations
     assert abs(share - 1 / 4) < 5 * np.sqrt(3 / 16 / 1980)
     assert len({row.tobytes() for row in fresh}) > 50  # not all streams at once
-    again = np.stack([f for (_, f), _ in epoch_of(windows)])
+    again = np.stack([f for (_, f), _ in epoch_of(windows, 1)])
     assert (fresh != again).any()
 
 
@@ -57,8 +58,7 @@ def test_order_is_a_function_of_seed_and_epoch():
 
     assert starts(1, 0) == starts(1, 0)
     windows = TrainingWindows(np.arange(N), B, T, seed=1)
-    epoch_of(windows)
-    (x, _), _ = epoch_of(windows)[0]
+    (x, _), _ = epoch_of(windows, 1)[0]
     assert x[:, 0].tolist() == starts(1, 1)  # going on equals starting there
     assert len({tuple(starts(s, e)) for s in (1, 2) for e in (0, 1, 2)}) == 6
 
@@ -71,6 +71,21 @@ def test_going_on_within_an_epoch_gives_its_remaining_windows():
         np.testing.assert_array_equal(a, c)
         np.testing.assert_array_equal(f, g)
         np.testing.assert_array_equal(b, d)
+
+
+@pytest.mark.parametrize("kind", ["training", "held out"])
+def test_many_windows_at_a_time_are_the_windows_one_by_one(kind):
+    ids = np.random.default_rng(0).integers(50, size=N)
+    if kind == "training":
+        windows = TrainingWindows(ids, B, T, seed=1, restart_every=2, epoch=2, first=1)
+    else:
+        windows = HeldOutWindows([ids, ids[:30]], window=T)
+    many = windows[np.arange(1, 5)]
+    for k in range(4):
+        (x, fresh), *others = windows[1 + k]
+        (xs, freshs), *rows = many
+        for one, row in zip([x, fresh, *others], [xs, freshs, *rows], strict=True):
+            np.testing.assert_array_equal(row[k], one)
 
 
 def test_too_short_a_text_is_refused_with_the_number_needed():

@@ -169,6 +169,7 @@ def _train(run, network, vocab, windows, held_out, folder, begun):
     optimizer = trainer.RMSprop(run.learning_rate, run.decay)
     began = time.perf_counter()
     for epoch in range(1, run.epochs + 1):
+        windows.begin(epoch - 1)
         with np.errstate(over="ignore", invalid="ignore"):  # what comes of it is looked at
             losses = _train_epoch(
                 trainer.train_epoch(network, windows, optimizer, run.clip_value), len(windows)

@@ -49,7 +49,6 @@ def train_epoch(
     Yields:
         The loss of each window, in nats a character, before its update.
     """
-    windows.on_epoch_begin()
     states = None
     for k in range(len(windows)):
         (ids, fresh), targets = windows[k]
