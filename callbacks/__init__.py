@@ -5,6 +5,7 @@ measured, then told, then saved.
 """
 
 from callbacks.report_epoch import ReportEpoch
+from callbacks.report_start import ReportStart
 from callbacks.sample_text import SampleText
 from callbacks.save_weights import SaveWeights
 from callbacks.stop_early import StopEarly
@@ -15,6 +16,7 @@ from callbacks.track_progress import TrackProgress
 __all__ = [
     "NonFiniteLossError",
     "ReportEpoch",
+    "ReportStart",
     "SampleText",
     "SaveWeights",
     "StopEarly",

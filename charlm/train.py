@@ -8,6 +8,7 @@ from pathlib import Path
 from charlm import checkpoint, cli, run_folder
 from charlm.config import Config, DataConfig, FitConfig, ModelConfig, SampleConfig
 from charlm.errors import InputError
+from charlm.timeline import Timeline
 
 FIXED = ("model", "data")  # parts of the configuration that a run keeps for life,
 MOVABLE = ("corpus", "encoding")  # but for where its text lies: the text's fingerprint is checked;
@@ -56,23 +57,24 @@ def main(argv: list[str] | None = None) -> int:
 
 
 def _main(argv):
+    timeline = Timeline()
     run = cli.parse_part(RunConfig, "charlm train", argv)
     if run.resume is None:
-        return _start(cli.parse(Train, "charlm train", argv))
+        return _start(cli.parse(Train, "charlm train", argv), timeline)
     folder, path = _saved(run)
     with run_folder.locked(folder):  # before it is read: another process may be about to save
-        return _resume(run, folder, path, argv)
+        return _resume(run, folder, path, argv, timeline)
 
 
-def _start(args):
+def _start(args, timeline):
     corpus = cli.corpus(args.data)
     data = replace(args.data, corpus=corpus.name)
     folder = run_folder.new(args.run.runs_dir, args.run.name, corpus.name, args.run.overwrite)
     config = replace(args.config(), data=data)
-    training = _load(config, cli.text(corpus), args.run)
+    training = _load(config, cli.text(corpus), args.run, timeline)
     with run_folder.locked(folder):
         run_folder.clear(folder)
-        return _train(training, folder, args.run)
+        return _train(training, folder, args.run, timeline)
 
 
 def _saved(run):
@@ -88,7 +90,7 @@ def _saved(run):
     return path.parent, path
 
 
-def _resume(run, folder, path, argv):
+def _resume(run, folder, path, argv, timeline):
     saved = checkpoint.read(path)
     kept = saved.config
     args = cli.parse(  # what is not given is as the run has it
@@ -124,10 +126,10 @@ def _resume(run, folder, path, argv):
         where = f"epoch {saved.progress.epoch + 1}, window {saved.progress.step + 1}"
     else:
         where = f"epoch {saved.progress.epoch + 1}"
-    training = _load(config, text, run, saved)
+    training = _load(config, text, run, timeline, saved)
     run_folder.cut_history(folder, saved.progress.epoch)
     print(f"resuming {path} at {where}; changed: {', '.join(changes) or 'nothing'}", flush=True)
-    return _train(training, folder, run)
+    return _train(training, folder, run, timeline)
 
 
 def _check_prompts(config, vocab):
@@ -138,15 +140,19 @@ def _check_prompts(config, vocab):
             raise InputError(f"--sample-prompts: {error}") from None
 
 
-def _load(config, text, run, saved=None):
+def _load(config, text, run, timeline, saved=None):
     """All of a run, before anything of it is written."""
+    timeline.done("corpus")
     _check_prompts(config, (saved or text).vocab)
     if run.tensorboard:
         _require_tensorboard()
     with cli.quiet_stderr():
         from charlm.training import Training  # loads Keras and its backend, which takes seconds
 
-        return Training(config, text, saved)
+        timeline.done("import")
+        training = Training(config, text, saved)
+        timeline.done("build")
+        return training
 
 
 def _headline(training, folder):
@@ -171,11 +177,11 @@ def _headline(training, folder):
     return "\n".join(lines)
 
 
-def _train(training, folder, run):
+def _train(training, folder, run, timeline):
     from callbacks import NonFiniteLossError, Stopped
 
     _say(_headline(training, folder))
-    stop, callbacks = _callbacks(training, folder, run)
+    stop, callbacks = _callbacks(training, folder, run, timeline)
     try:
         training.fit(callbacks)
     except NonFiniteLossError as error:
@@ -200,12 +206,13 @@ def _train(training, folder, run):
     return 0
 
 
-def _callbacks(training, folder, run):
+def _callbacks(training, folder, run, timeline):
     import keras
 
     from callbacks import (
         NonFiniteLossError,
         ReportEpoch,
+        ReportStart,
         SampleText,
         SaveWeights,
         StopEarly,
@@ -229,6 +236,7 @@ def _callbacks(training, folder, run):
     callbacks = [
         StopOnNaN(progress),
         track,
+        ReportStart(timeline, _say),
         keras.callbacks.CSVLogger(str(folder / run_folder.HISTORY), append=True),
         ReportEpoch(progress, config.fit.epochs, _say),
         save,

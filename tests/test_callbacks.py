@@ -6,6 +6,7 @@ import pytest
 from callbacks import (
     NonFiniteLossError,
     ReportEpoch,
+    ReportStart,
     SampleText,
     SaveWeights,
     StopEarly,
@@ -15,6 +16,7 @@ from callbacks import (
 from charlm import run_folder
 from charlm.checkpoint import Checkpoint, Progress, read
 from charlm.config import Config, SampleConfig
+from charlm.timeline import Timeline
 from charlm.vocab import Vocab
 
 
@@ -102,6 +104,19 @@ def test_one_line_an_epoch():
     (line,) = said
     assert line.startswith("epoch 4/9  train 2.0000  held-out 1.7500 bits/char  12,346 chars/s")
     assert "\n" not in line
+
+
+def test_one_line_at_the_start_of_all(monkeypatch):
+    clock = iter([10.0, 12.0, 15.5, 16.0])
+    monkeypatch.setattr("time.perf_counter", lambda: next(clock))
+    said, timeline = [], Timeline()
+    timeline.done("import")
+    timeline.done("build")
+    callback = ReportStart(timeline, said.append)
+    callback.on_train_batch_end(0)
+    callback.on_train_batch_end(1)
+    callback.on_train_batch_end(0)  # of another epoch, or another `fit`
+    assert said == ["ready in 6.0 s: import 2.0, build 3.5, compile 0.5"]
 
 
 def test_windows_are_counted_up_to_the_epoch_s_last():

@@ -88,7 +88,12 @@ def test_train_says_where_it_runs_and_how_it_goes(here, capsys):
         r"to train on, 211 held out; vocabulary \d+; saved_models/a",
         lines[0],
     )
-    assert re.match(r"epoch 1/1  train [\d.]+  held-out [\d.]+ bits/char  [\d,]+ chars/s", lines[1])
+    ready = (
+        r"ready in ([\d.]+) s: corpus ([\d.]+), import ([\d.]+), build ([\d.]+), compile ([\d.]+)"
+    )
+    whole, *parts = map(float, re.fullmatch(ready, lines[1]).groups())
+    assert whole == pytest.approx(sum(parts), abs=0.3)  # each is rounded
+    assert re.match(r"epoch 1/1  train [\d.]+  held-out [\d.]+ bits/char  [\d,]+ chars/s", lines[2])
     assert "--- temperature 0.5 ---" in lines
     assert "python -m charlm.sample saved_models/a" in lines[-1]
 

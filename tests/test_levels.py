@@ -12,7 +12,7 @@ ROOT = Path(__file__).parents[1]
 
 LEVELS = [
     ("corpora", "charlm.config", "charlm.vocab", "charlm.errors", "charlm.windows", "charlm.text",
-     "charlm.cache", "charlm.reference", "charlm.compiled"),
+     "charlm.cache", "charlm.timeline", "charlm.reference", "charlm.compiled"),
     ("charlm.batches", "charlm.layers"),
     ("charlm.model",),
     ("charlm.checkpoint", "charlm.run_folder", "charlm.sampler", "charlm.compose",
