@@ -12,15 +12,16 @@ ROOT = Path(__file__).parents[1]
 
 LEVELS = [
     ("corpora", "charlm.config", "charlm.vocab", "charlm.errors", "charlm.windows", "charlm.text",
-     "charlm.cache", "charlm.timeline", "charlm.reference", "charlm.compiled"),
+     "charlm.cache", "charlm.timeline", "charlm.reference", "charlm.compiled",
+     "charlm.benchmarks.case"),
     ("charlm.batches", "charlm.layers"),
     ("charlm.model",),
     ("charlm.checkpoint", "charlm.run_folder", "charlm.sampler", "charlm.compose",
      "charlm.device", "charlm.training", "charlm.views", "charlm.foreign",
      "charlm.portable"),
-    ("callbacks",),
+    ("callbacks", "charlm.benchmarks"),
     ("charlm.cli", "charlm.train", "charlm.sample", "charlm.gradients", "charlm.import_weights",
-     "charlm.export", "charlm.reference.__main__", "charlm.__main__"),
+     "charlm.export", "charlm.bench", "charlm.reference.__main__", "charlm.__main__"),
 ]  # fmt: skip
 THIRD_PARTY = [
     {"numpy", "nltk", "numba", "llvmlite", "tqdm"},
@@ -84,7 +85,7 @@ def test_no_file_is_named_like_a_standard_module():
         "import charlm.vocab, charlm.config, charlm.sampler, charlm.checkpoint, corpora",
         "import charlm.reference.network",
         "import charlm.train, charlm.sample, charlm.gradients, charlm.import_weights",
-        "import charlm.export, charlm.foreign, charlm.reference.__main__",
+        "import charlm.export, charlm.foreign, charlm.reference.__main__, charlm.bench",
     ],
 )
 def test_loads_neither_keras_nor_tensorflow(code):
@@ -103,6 +104,7 @@ def test_loads_neither_keras_nor_tensorflow(code):
         "charlm.reference",
         "charlm.import_weights",
         "charlm.export",
+        "charlm.bench",
     ],
 )
 def test_help_answers_without_keras(command):

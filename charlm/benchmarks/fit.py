@@ -1,0 +1,65 @@
+"""What a step costs inside `charlm train`'s fit, and by itself: the difference is friction.
+
+Windows of `charlm train`'s own kind, state carried; a step is one window of B x T characters.
+"""
+
+from dataclasses import replace
+
+import numpy as np
+import tensorflow as tf
+
+from callbacks import StopOnNaN, StopOnSignal, TrackProgress
+from charlm.benchmarks import Timed
+from charlm.benchmarks.case import Case, random_text
+from charlm.benchmarks.keras_step import require_device
+from charlm.config import Config, DataConfig
+from charlm.training import Training
+from charlm.vocab import Vocab
+from corpora import Corpus, Document
+
+CHARACTERS = 200_000  # of an epoch: a second or two
+
+
+def _training(case):
+    text = random_text(case.vocab, CHARACTERS)
+    data = DataConfig("random", batch_size=case.batch, window=case.window)
+    corpus = Corpus("random", (Document("random", text),))
+    return Training(Config(model=case.model, data=data), Vocab.of([text]), corpus)
+
+
+def bare(case: Case, gpu: bool) -> dict:
+    """Job "windows": the compiled step that `fit` calls, on one batch that lies in memory."""
+    require_device(gpu)
+    streams = (training := _training(case)).streams
+    first = tf.nest.map_structure(tf.constant, training.windows()[0])
+    batches = iter(tf.data.Dataset.from_tensors(first).repeat())
+    streams.make_train_function()
+
+    def windows(n):
+        for _ in range(n):
+            logs = streams.train_function(batches)
+        float(logs["loss"])
+
+    return {"windows": windows}
+
+
+def whole(case: Case, gpu: bool) -> dict:
+    """Job "windows": whole epochs of `Training.fit`, with the callbacks that act at every window.
+
+    The time is that of `charlm train`'s own chars/s: validation and saving are not in it.
+    """
+    require_device(gpu)
+    training = _training(case)
+    progress, size = training.progress, case.batch * case.window
+    steps = training.windows().steps
+
+    def windows(n):
+        epochs = max(1, round(n / steps))
+        fit = replace(training.config.fit, epochs=progress.epoch + epochs)
+        training.config = replace(training.config, fit=fit)
+        stop = StopOnSignal(lambda: None, steps, progress)
+        training.fit([StopOnNaN(progress), TrackProgress(progress, size), stop])
+        speeds = [row["chars_per_second"] for row in progress.history[-epochs:]]
+        return Timed(size / float(np.median(speeds)), None)
+
+    return {"windows": windows}

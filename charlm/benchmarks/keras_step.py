@@ -1,0 +1,170 @@
+"""A training step and its recurrent layers alone in Keras, on the backend of KERAS_BACKEND."""
+
+from dataclasses import replace
+from functools import partial
+
+import keras
+import numpy as np
+from keras import ops
+
+from charlm import device, model
+from charlm.benchmarks.case import CLIP_NORM, EPSILON, LEARNING_RATE, Case
+from charlm.errors import InputError
+
+
+def make(case: Case, gpu: bool, own: bool, xla: bool = False, policy: str = "float32") -> dict:
+    """Jobs "layer" and "step" of the network that `charlm.model.build` makes.
+
+    Args:
+        own: our layer, which reads ids; else Keras's, whose ids become vectors in the step.
+        xla: `jit_compile` (TensorFlow). policy: Keras's dtype policy.
+    """
+    require_device(gpu)
+    keras.backend.clear_session()
+    keras.config.set_dtype_policy(policy)
+    sizes = replace(case.model, cell=case.cell if own else f"keras-{case.cell}")
+    network = model.build(sizes, case.vocab, states=False)
+    network.set_weights(list(case.weights().values()))
+    backend = {"tensorflow": _tensorflow, "jax": _jax, "torch": _torch}[keras.backend.backend()]
+    return backend(case, network, xla)
+
+
+def size(array) -> float:
+    """The norm of an array of any library: peers must agree in it, and it waits for the device."""
+    return float(np.linalg.norm(ops.convert_to_numpy(array)))
+
+
+def require_device(gpu: bool) -> None:
+    """Raises InputError where a GPU is wanted and Keras's backend has none."""
+    if gpu and "cpu" in device.describe():
+        raise InputError(f"expected a GPU, found {device.describe()}")
+
+
+def _compiled(network, xla):
+    network.compile(
+        keras.optimizers.Adam(LEARNING_RATE, epsilon=EPSILON, global_clipnorm=CLIP_NORM),
+        keras.losses.SparseCategoricalCrossentropy(from_logits=True),
+        jit_compile=xla,
+    )
+    return network
+
+
+def _recurrent(case, network):
+    """The recurrent layers as a model by itself, and its input: ids, or vectors made beforehand."""
+    layers = [x for x in network.layers if hasattr(x, "cell")]
+    x = case.data()[0] if getattr(layers[0], "vocab_size", None) else case.one_hot()
+    return keras.Model(layers[0].input, layers[-1].output), x
+
+
+def _tensorflow(case, network, xla):
+    """The layers under GradientTape in one graph; the compiled `train_function` that `fit` calls.
+
+    `fit`'s own friction is not in it: the data set repeats one batch that lies in memory.
+    """
+    import tensorflow as tf
+
+    ids, following, upstream = case.data()
+    recurrent, x = _recurrent(case, network)
+    x, upstream = tf.constant(x), tf.constant(upstream)
+    variables = [v.value for v in recurrent.trainable_variables]
+
+    @tf.function(jit_compile=xla)
+    def gradients(x, upstream):
+        with tf.GradientTape() as tape:
+            h = recurrent(x, training=True)
+        return tape.gradient(h, variables, output_gradients=upstream)
+
+    def layer(n):
+        for _ in range(n):
+            found = gradients(x, upstream)
+        return size(found[1])
+
+    _compiled(network, xla).make_train_function()
+    data = tf.data.Dataset.from_tensors((tf.constant(ids), tf.constant(following))).repeat()
+    batches = iter(data)
+
+    def step(n):
+        network.reset_metrics()  # or the loss would be a mean over all steps ever
+        for _ in range(n):
+            logs = network.train_function(batches)
+        return float(logs["loss"])
+
+    return {"layer": layer, "step": step}
+
+
+def _jax(case, network, xla):
+    """Jitted functions of stateless calls, the state donated: Keras's guide to loops in JAX.
+
+    Each call is waited for: JAX would run several that do not depend on each other at once.
+    """
+    import jax
+
+    ids, following, upstream = (jax.device_put(x) for x in case.data())
+    recurrent, x = _recurrent(case, network)
+    x = jax.device_put(x)
+    fixed = [v.value for v in recurrent.non_trainable_variables]
+    weights = [v.value + 0 for v in recurrent.trainable_variables]  # copies: the step's are donated
+
+    @jax.jit
+    def gradients(weights, x, upstream):
+        def forward(weights):
+            return recurrent.stateless_call(weights, fixed, x, training=True)[0]
+
+        return jax.vjp(forward, weights)[1](upstream)[0]
+
+    def layer(n):
+        for _ in range(n):
+            found = jax.block_until_ready(gradients(weights, x, upstream))
+        return size(found[1])
+
+    network = _compiled(network, False)
+    optimizer = network.optimizer
+    optimizer.build(network.trainable_variables)
+
+    def loss(weights, other, ids, following):
+        logits, other = network.stateless_call(weights, other, ids, training=True)
+        return network.loss(following, logits), other
+
+    @partial(jax.jit, donate_argnums=0)
+    def update(state, ids, following):
+        weights, other, moments = state
+        found, slope = jax.value_and_grad(loss, has_aux=True)(weights, other, ids, following)
+        weights, moments = optimizer.stateless_apply(moments, slope, weights)
+        return found[0], (weights, found[1], moments)
+
+    groups = network.trainable_variables, network.non_trainable_variables, optimizer.variables
+    state = tuple([v.value for v in group] for group in groups)
+
+    def step(n):
+        nonlocal state
+        for _ in range(n):
+            found, state = jax.block_until_ready(update(state, ids, following))
+        return float(found)
+
+    return {"layer": layer, "step": step}
+
+
+def _torch(case, network, xla):
+    """Autograd through the layers; `train_on_batch`, which is Keras's step on torch."""
+    import torch
+
+    ids, following, upstream = case.data()
+    recurrent, x = _recurrent(case, network)
+    x, upstream = (ops.convert_to_tensor(a) for a in (x, upstream))
+    weights = [v.value for v in recurrent.trainable_variables]
+
+    def layer(n):
+        for _ in range(n):
+            found = torch.autograd.grad(recurrent(x, training=True), weights, upstream)
+        return size(found[1])
+
+    _compiled(network, False)
+    ids, following = (ops.convert_to_tensor(a) for a in (ids, following))
+
+    def step(n):
+        network.reset_metrics()
+        for _ in range(n):
+            found = network.train_on_batch(ids, following)
+        return float(found)
+
+    return {"layer": layer, "step": step}

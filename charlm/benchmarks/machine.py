@@ -1,0 +1,53 @@
+"""The machine, as a benchmark's reader has to know it."""
+
+import contextlib
+import os
+import platform
+import shutil
+from pathlib import Path
+
+from charlm.benchmarks.workers import cpus
+
+
+def describe() -> dict:
+    """Processor, cores, memory, system."""
+    return {
+        "processor": _processor(),
+        "cores": os.cpu_count(),
+        "cores_allowed": len(cpus()),
+        "memory": os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE"),
+        "system": f"{platform.system()} {platform.release()} {platform.machine()}",
+        "python": platform.python_version(),
+    }
+
+
+def _processor():
+    with contextlib.suppress(OSError), open("/proc/cpuinfo") as file:
+        for line in file:
+            if line.startswith("model name"):
+                return line.split(":", 1)[1].strip()
+    return platform.processor() or "unknown processor"
+
+
+def available_memory() -> int:
+    """Bytes that new processes can take without swapping; where only the total is known, that."""
+    with contextlib.suppress(OSError), open("/proc/meminfo") as file:
+        for line in file:
+            if line.startswith("MemAvailable:"):
+                return min(int(line.split()[1]) * 1024, _allowed())
+    return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+
+
+def _allowed():
+    """What is left of a container's memory limit."""
+    folder = Path("/sys/fs/cgroup")
+    with contextlib.suppress(OSError, ValueError):  # no such limit, or "max"
+        limit = int((folder / "memory.max").read_text())
+        return limit - int((folder / "memory.current").read_text())
+    return 1 << 62
+
+
+def seems_to_have_gpu() -> bool:
+    """Whether there is a sign of an NVIDIA or AMD GPU, which a library may yet fail to use."""
+    signs = "/dev/nvidia0", "/dev/kfd"
+    return any(map(os.path.exists, signs)) or shutil.which("nvidia-smi") is not None

@@ -1,0 +1,69 @@
+"""Who is measured: a peer is a line here."""
+
+import importlib.util
+from dataclasses import dataclass, field
+
+HERE = "charlm.benchmarks"
+
+
+@dataclass(frozen=True)
+class Peer:
+    """One row of a table.
+
+    Args:
+        name: as it is shown and as --peers has it.
+        make: "module:function" in this package, which takes a `Case`, `gpu` and `options` and
+            returns jobs.
+        needs: the package it cannot do without. backend: KERAS_BACKEND.
+        devices: where it is a peer.
+        exact: whether it computes in float32, and must agree with the others.
+        quick: whether --quick has it.
+    """
+
+    name: str
+    make: str
+    needs: str = "tensorflow"
+    backend: str = "tensorflow"
+    options: dict = field(default_factory=dict)
+    devices: tuple[str, ...] = ("cpu", "gpu")
+    exact: bool = True
+    quick: bool = True
+
+    def missing(self) -> str | None:
+        """Why it cannot be measured here, or None."""
+        if importlib.util.find_spec(self.needs):
+            return None
+        extra = {"torch": "bench", "jax": "jax"}.get(self.needs)
+        hint = f"; pip install -e '.[{extra}]' in charlm's folder" if extra else ""
+        return f"{self.needs} is not installed{hint}"
+
+
+OURS, KERAS = {"own": True}, {"own": False}
+CPU, GPU = ("cpu",), ("gpu",)
+
+STEP = (  # the first is what the others are held to
+    Peer("ours-tf", "keras_step:make", options=OURS, devices=CPU),
+    Peer("ours-tf-xla", "keras_step:make", options=OURS | {"xla": True}, devices=GPU),
+    Peer("ours-jax", "keras_step:make", "jax", "jax", OURS, quick=False),
+    Peer("ours-torch", "keras_step:make", "torch", "torch", OURS, devices=CPU, quick=False),
+    Peer("keras-tf", "keras_step:make", options=KERAS),  # on a GPU, cuDNN
+    Peer("keras-tf-xla", "keras_step:make", options=KERAS | {"xla": True}, devices=CPU),
+    Peer("keras-jax", "keras_step:make", "jax", "jax", KERAS),
+    Peer("torch", "torch_step:make", "torch"),  # on a GPU, cuDNN
+    Peer("torch-bf16", "torch_step:make", "torch", options={"half": True}, exact=False),
+)
+MATMUL = (
+    Peer("numpy", "matmul:make", "numpy", options={"library": "numpy"}, devices=CPU),
+    Peer("tensorflow", "matmul:make", options={"library": "tensorflow"}),
+    Peer("torch", "matmul:make", "torch", options={"library": "torch"}),
+)
+SAMPLING = (
+    Peer("ours-numpy", "sampling:ours", "numpy"),
+    Peer("keras-predict", "sampling:window"),
+    Peer("keras-tf-loop", "sampling:graph"),
+    Peer("torch", "sampling:torch_loop", "torch"),
+)
+FIT = (
+    Peer("bare-step", "fit:bare"),
+    Peer("fit", "fit:whole"),
+)

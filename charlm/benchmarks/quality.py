@@ -1,0 +1,159 @@
+"""Seconds to a given quality: the original recipe, then ours, on the same text and units.
+
+Both are measured alike, by the NumPy network: the loss of the character after a window of 40 read
+from a zero state, in nats, at places spread evenly over the training text and over the held-out
+text. That is what the original trains on; ours trains with its state carried, and is measured in
+the original's way. Measuring and validating are not on the clock; compiling is.
+"""
+
+import time
+
+import keras
+import numpy as np
+from numpy.lib.stride_tricks import sliding_window_view
+
+from charlm.benchmarks.case import SEED, Case
+from charlm.benchmarks.keras_step import require_device
+from charlm.config import Config, DataConfig
+from charlm.model import weights
+from charlm.reference import trainer
+from charlm.reference.loss import log_softmax
+from charlm.reference.network import Network, shapes
+from charlm.training import Training
+from charlm.vocab import Vocab
+from charlm.windows import HeldOutWindows
+from corpora import Corpus
+
+WINDOW, STRIDE, BATCH, LEARNING_RATE = 40, 3, 128, 0.01  # of the original recipe
+PLACES = 4096  # where a loss is measured
+MARKS = 10  # measurements in an epoch of the original
+EVERY = 50  # updates of ours from one measurement to the next
+
+
+class Losses:
+    """The losses of a network's weights on a text's two parts, and how they are measured."""
+
+    def __init__(self, case: Case, corpus: Corpus):
+        self.case, self.vocab = case, Vocab.of(d.text for d in corpus.documents)
+        training, held_out = ([self.vocab.encode(d.text) for d in p] for p in corpus.split())
+        self.training, held = np.concatenate(training), np.concatenate(held_out)
+        self.places = [_spread(self.training), _spread(held)]
+        self.whole = HeldOutWindows(held_out)
+
+    def cold(self, weights: dict[str, np.ndarray]) -> list[float]:
+        """After a window from a zero state: in training text, in held-out text."""
+        network = Network(weights, len(self.vocab), self.case.model)
+        return [_cold(network, places) for places in self.places]
+
+    def carried(self, weights: dict[str, np.ndarray]) -> float:
+        """The whole held-out text, state carried."""
+        return trainer.evaluate(Network(weights, len(self.vocab), self.case.model), self.whole)
+
+
+def _spread(ids):
+    """Windows and the id that follows each, (PLACES, WINDOW + 1)."""
+    found = sliding_window_view(ids, WINDOW + 1)
+    return found[np.linspace(0, len(found) - 1, PLACES).astype(int)]
+
+
+def _cold(network, places):
+    states = network.initial_states(len(places))
+    for ids in places[:, :-1].T:
+        logits, states = network.step(ids, states)
+    return -float(np.take_along_axis(log_softmax(logits), places[:, -1:], axis=-1).mean())
+
+
+class Marks(keras.callbacks.Callback):
+    """Keeps (seconds, training loss, held-out loss) every so many updates, off the clock.
+
+    Args:
+        measure: () -> the two losses. every: updates. target: the losses at which to stop, once
+            each has been reached.
+    """
+
+    def __init__(self, measure, every, target=None):
+        super().__init__()
+        self.measure, self.every, self.target = measure, every, target
+        self.updates, self.aside, self.curve = 0, 0.0, []
+        self.began = time.perf_counter()
+
+    def seconds(self):
+        return time.perf_counter() - self.began - self.aside
+
+    def on_train_batch_end(self, batch, logs=None):
+        self.updates += 1
+        if self.updates % self.every == 0:
+            self.mark()
+
+    def mark(self):
+        seconds = self.seconds()
+        self.curve.append((seconds, *self.measure()))
+        self.aside += self.seconds() - seconds
+        if self.target and None not in self.reached():
+            self.model.stop_training = True
+
+    def reached(self):
+        """Seconds to each of the target's losses, or None."""
+        return [
+            next((mark[0] for mark in self.curve if mark[k + 1] <= wanted), None)
+            for k, wanted in enumerate(self.target)
+        ]
+
+    def on_test_begin(self, logs=None):
+        self.paused = time.perf_counter()
+
+    def on_test_end(self, logs=None):
+        self.aside += time.perf_counter() - self.paused
+
+
+def original(case: Case, gpu: bool, corpus: Corpus) -> dict:
+    """Job "train": n epochs of the classic Keras example's recipe, as its users run it."""
+    require_device(gpu)
+    keras.utils.set_random_seed(SEED)
+    losses = Losses(case, corpus)
+    V = len(losses.vocab)
+    windows = sliding_window_view(losses.training, WINDOW + 1)[::STRIDE]
+    eye = np.eye(V, dtype=bool)
+    x, y = eye[windows[:, :-1]], eye[windows[:, -1]]
+    model = keras.Sequential(
+        [
+            keras.Input((WINDOW, V)),
+            keras.layers.LSTM(case.units),
+            keras.layers.Dense(V, activation="softmax"),
+        ]
+    )
+    model.compile(keras.optimizers.RMSprop(LEARNING_RATE), "categorical_crossentropy")
+    paths = shapes(case.model, V)
+
+    def found():
+        return dict(zip(paths, model.get_weights(), strict=True))
+
+    def train(n):
+        marks = Marks(lambda: losses.cold(found()), -(-len(x) // BATCH) // MARKS)
+        model.fit(x, y, batch_size=BATCH, epochs=n, verbose=0, callbacks=[marks])
+        marks.mark()
+        return {"curve": marks.curve, "carried": losses.carried(found())}
+
+    return {"train": train}
+
+
+def ours(case: Case, gpu: bool, corpus: Corpus, target: list[float]) -> dict:
+    """Job "train": `charlm train` with its defaults but for the units, until `target` or its end.
+
+    Args:
+        target: training and held-out loss to reach.
+    """
+    require_device(gpu)
+    losses = Losses(case, corpus)
+    training = Training(Config(case.model, DataConfig(corpus.name)), losses.vocab, corpus)
+
+    def train(n):
+        marks = Marks(lambda: losses.cold(weights(training.network)), EVERY, target)
+        training.fit([marks])
+        return {
+            "curve": marks.curve,
+            "carried": losses.carried(weights(training.network)),
+            "reached": marks.reached(),
+        }
+
+    return {"train": train}

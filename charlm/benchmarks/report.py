@@ -1,0 +1,141 @@
+"""What was measured as Markdown tables that fit in 100 columns of a terminal too."""
+
+from math import log
+
+from charlm.benchmarks.case import Case
+
+WHAT = {
+    "layer": "layers alone, forward and backward",
+    "step": "whole training step",
+    "characters": "sampling",
+    "windows": "charlm train's fit and its bare step",
+}
+TOLERANCE = 1e-3  # relative; peers in float32 that differ by more do not compute the same
+
+
+def table(columns: list[str], rows: list[list[str]]) -> str:
+    """The first column to the left, the others to the right."""
+    widths = [max(len(cell) for cell in cells) for cells in zip(columns, *rows, strict=True)]
+
+    def line(cells):
+        first, *others = zip(cells, widths, strict=True)
+        aligned = [first[0].ljust(first[1]), *(cell.rjust(width) for cell, width in others)]
+        return f"| {' | '.join(aligned)} |"
+
+    rule = "|".join("-" * (w + 2) if k == 0 else "-" * (w + 1) + ":" for k, w in enumerate(widths))
+    return "\n".join([line(columns), f"|{rule}|", *map(line, rows)])
+
+
+def heading(results: dict) -> str:
+    """Where and how it was measured."""
+    m = results["machine"]
+    return "\n".join(
+        [
+            "# charlm bench",
+            "",
+            f"{m['processor']}, {results['threads']} of {m['cores']} cores; "
+            f"{m['memory'] / 1e9:.1f} GB; {m['system']}; Python {m['python']}",
+            f"`{results['command']}` on {results['device']}, {results['began']}",
+            "",
+            f"Peers take turns: {results['rounds']} rounds, {results['seconds']:g} s each. Times:",
+            'medians over rounds, and quartiles; "x NAME" is the time by that of NAME in the same',
+            "round, median: above 1 is slower.",
+        ]
+    )
+
+
+def measurement(measured: dict) -> str:
+    """The table of one measurement with figures, and what there is to say of it."""
+    case, rows, peak = Case(**measured["case"]), measured["rows"], measured["peak"]
+    reference, section = rows[0]["peer"], measured["section"]
+    columns = ["peer", "ms", "quartiles", f"x {reference}", "chars/s"]
+    columns += ["GFLOP/s"] * bool(measured["flops"]) + ["of peak"] * bool(peak)
+    columns += ["first s"] * (section != "fit")
+    cells = []
+    for row in rows:
+        if row["quartiles"] is None:
+            cells.append([row["peer"], *["-"] * (len(columns) - 1)])
+            continue
+        low, median, high = (1e3 * s for s in row["quartiles"])
+        line = [
+            row["peer"], f"{median:.4g}", f"{low:.4g}-{high:.4g}", _number(row["ratio"], ".2f"),
+            f"{row['characters_per_second']:,.0f}",
+        ]  # fmt: skip
+        line += [f"{row['gflops']:.1f}"] * bool(measured["flops"])
+        line += [_number(row["share"], ".0%")] * bool(peak)
+        line += [f"{row['first']:.2f}"] * (section != "fit")
+        cells.append(line)
+    size = f"B={case.batch} T={case.window} V={case.vocab}"
+    if section == "sampling":
+        size = f"{case.batch} stream{'s' * (case.batch > 1)}"
+    lines = [f"## {case}, {WHAT[measured['job']]} ({size})", "", table(columns, cells), ""]
+    if peak:
+        lines.append(
+            f"Peak: {peak['gflops']:.0f} GFLOP/s, large float32 products by {peak['library']} in"
+            " the same rounds."
+        )
+    lines += _agreement(measured)
+    lines += [f"{row['peer']}: {row['failed']}" for row in rows if row["failed"]]
+    return "\n".join(lines).rstrip()
+
+
+def _agreement(measured):
+    """How far the peers' numbers are from the first one's."""
+    what = {"layer": "Gradients", "step": "Losses", "characters": "Log-probabilities"}
+    found = [r for r in measured["rows"][1:] if r["difference"] is not None]
+    exact = {r["peer"]: r["difference"] for r in found if r["exact"]}
+    parts = [f"to {max(exact.values()):.0e}"] if exact else []
+    parts += [f"{r['peer']} to {r['difference']:.0e}" for r in found if not r["exact"]]
+    lines = [f"{what[measured['job']]} agree {', '.join(parts)} (relative)."] if parts else []
+    odd = [name for name, difference in exact.items() if not difference <= TOLERANCE]
+    return lines + [f"NOTE: {name} does not compute the same as the first." for name in odd]
+
+
+def _number(value, how):
+    return "-" if value is None else format(value, how)
+
+
+def memory(measured: list[dict]) -> str:
+    """Peak memory of the peers' processes by case, and of `charlm train`."""
+    steps = [m for m in measured if m["section"] == "step" and m["job"] == "step"]
+    lines = ["## Peak memory of a process, MB", ""]
+    if steps:
+        columns = ["training step", *(str(Case(**m["case"])) for m in steps)]
+        cells = [
+            [row["peer"], *(_megabytes(m["rows"][k]["memory"]) for m in steps)]
+            for k, row in enumerate(steps[0]["rows"])
+        ]
+        lines += [table(columns, cells), ""]
+    for m in (m for m in measured if m["section"] == "memory"):
+        found = m.get("failed") or f"{_megabytes(m['memory'])} MB"
+        lines.append(f"charlm train, {Case(**m['case'])}, its other settings default: {found}")
+    return "\n".join(lines).rstrip()
+
+
+def _megabytes(count):
+    return "-" if count is None else f"{count / 1e6:,.0f}"
+
+
+def quality(measured: dict) -> str:
+    """Time to the original recipe's losses."""
+    title = "## Time to a given quality"
+    if "failed" in measured:
+        return f"{title}\n\nnot measured: {measured['failed']}"
+    units, epochs = measured["case"]["units"], measured["epochs"]
+    columns = ["recipe", "s", "training", "held out", "held out, carried", "MB"]
+    cells = []
+    names = f"original, {epochs} epoch{'s' * (epochs > 1)}", "ours, until both are reached"
+    for name, key in zip(names, ("original", "ours"), strict=True):
+        seconds, *losses = measured[key]["curve"][-1]
+        bits = [f"{x / log(2):.3f}" for x in (*losses, measured[key]["carried"])]
+        cells.append([name, f"{seconds:.1f}", *bits, _megabytes(measured[key]["memory"])])
+    lines = [
+        f"{title}: LSTM of {units} units, {measured['corpus']}", "", table(columns, cells), "",
+        "Bits per character of the last after a window of 40 read from zero, which is what the",
+        "original trains on; carried: of the whole held-out text, state carried.",
+    ]  # fmt: skip
+    theirs = measured["original"]["curve"][-1][0]
+    for what, seconds in zip(("training", "held-out"), measured["ours"]["reached"], strict=True):
+        found = "not reached" if seconds is None else f"{seconds:.1f} s, 1/{theirs / seconds:.0f}"
+        lines.append(f"Ours to the original's {what} loss: {found} of its time.")
+    return "\n".join(lines)

@@ -1,0 +1,257 @@
+"""The parent's part: workers started, measured in alternation; what came of it, as plain data."""
+
+import time
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+from dataclasses import asdict, dataclass
+
+from charlm.benchmarks import figures, matmul, peers
+from charlm.benchmarks.case import Case
+from charlm.benchmarks.peers import Peer
+from charlm.benchmarks.workers import LOAD, PeerFailed, Worker, environment
+from corpora import Corpus
+
+CHECKED = 4  # first runs of a job: to warm up, and to compare what peers compute
+JOBS = {"step": ("layer", "step"), "sampling": ("characters",), "fit": ("windows",)}
+HOURS = 3 * 3600.0  # to wait for the original recipe
+
+
+@dataclass(frozen=True)
+class Setup:
+    """How everything is measured.
+
+    Args:
+        gpu: or else on the CPU. cpus: of every worker, one a thread.
+        rounds: in which all peers take their turn. seconds: of one peer's turn in a round.
+        say: tells what is being done.
+    """
+
+    gpu: bool
+    cpus: list[int]
+    rounds: int
+    seconds: float
+    say: Callable[[str], None]
+
+    @property
+    def device(self) -> str:
+        return "gpu" if self.gpu else "cpu"
+
+    def worker(self, peer: Peer) -> Worker:
+        """A new process for a peer."""
+        return Worker(environment(len(self.cpus), self.gpu, peer.backend), self.cpus)
+
+
+@dataclass
+class Turn:
+    """One peer's place in the rounds of a job."""
+
+    row: dict
+    worker: Worker
+    job: str
+    guess: float  # seconds of a step
+
+    def take(self, seconds: float) -> None:
+        """As many steps as fill so many seconds, after one that is not timed, for the caches."""
+        n = max(1, round(seconds / self.guess))
+        if n > 1:
+            self.worker.ask("run", self.job, 1)
+        self.guess, _ = self.worker.ask("run", self.job, n)
+        self.row["seconds"].append(self.guess)
+
+
+def alternate(turns: list[Turn], rounds: int, seconds: float) -> None:
+    """A B C A B C ...; a peer that fails says so in its row and is left out from then on."""
+    for _ in range(rounds):
+        for turn in turns:
+            if not turn.row["failed"]:
+                try:
+                    turn.take(seconds)
+                except PeerFailed as error:
+                    turn.row["failed"] = str(error)
+
+
+def start(
+    lineup: tuple[Peer, ...], setup: Setup, stack: ExitStack
+) -> tuple[dict[str, Worker], dict[str, str], dict[str, str]]:
+    """Workers with their libraries loaded, those that cannot be had and why, and versions."""
+    failed = {p.name: why for p in lineup if (why := p.missing())}
+    workers = {p.name: stack.enter_context(setup.worker(p)) for p in lineup if p.name not in failed}
+    versions = {}
+    for p in lineup:  # all at once: loading is not measured
+        if p.name in workers:
+            workers[p.name].send("load", p.needs, f"{peers.HERE}.{p.make.split(':')[0]}")
+    for name in list(workers):
+        try:
+            workers[name].receive(LOAD)
+            versions |= workers[name].ask("state")["versions"]
+        except PeerFailed as error:
+            failed[name] = str(error)
+            workers.pop(name).close()
+    return workers, failed, versions
+
+
+def compare(
+    section: str,
+    lineup: tuple[Peer, ...],
+    cases: list[Case],
+    setup: Setup,
+    peak: tuple[str, Worker] | None = None,
+) -> Iterator[dict]:
+    """Yields what was measured, for every case a dict for each job.
+
+    Keys: section, job, case, characters (in a step), flops (of a step, or None), versions, peak
+    (library and seconds of a product in each round, or None), rows. A row has peer, failed (why, or
+    None), first (seconds of the first run), seconds (of a step, one a round), difference (of its
+    first values from the first peer's), exact, memory (peak bytes).
+
+    Args:
+        peak: a library's name and its worker with the job "matmul", to take part in each round.
+    """
+    with ExitStack() as stack:
+        setup.say(f"{section}: starting {', '.join(p.name for p in lineup)}")
+        workers, missing, versions = start(lineup, setup, stack)
+        for case in cases:
+            failed = dict(missing)
+            for p in lineup:
+                if p.name in workers:
+                    setup.say(f"{section}, {case}: making {p.name}")
+                    options = {"case": case, "gpu": setup.gpu} | p.options
+                    try:
+                        workers[p.name].ask("make", f"{peers.HERE}.{p.make}", options)
+                    except PeerFailed as error:
+                        failed[p.name] = str(error)
+            found = []
+            for job in JOBS[section]:
+                rows = [_row(p, failed.get(p.name)) for p in lineup]
+                found.append(_measurement(section, job, case, rows, versions))
+                turns = _first_runs(rows, workers, job, setup)
+                if peak:
+                    library, worker = peak
+                    row = {"failed": None, "seconds": []}
+                    turns.append(Turn(row, worker, "matmul", setup.seconds / 3))
+                    found[-1]["peak"] = {"library": library, "seconds": row["seconds"]}
+                setup.say(f"{section}, {case}, {job}: {setup.rounds} rounds")
+                alternate(turns, setup.rounds, setup.seconds)
+                failed |= {row["peer"]: row["failed"] for row in rows if row["failed"]}
+            for row in (row for m in found for row in m["rows"] if not row["failed"]):
+                try:
+                    row["memory"] = workers[row["peer"]].ask("state")["memory"]
+                except PeerFailed as error:
+                    row["failed"] = str(error)
+            yield from found
+
+
+def _row(peer, failed):
+    return {
+        "peer": peer.name, "failed": failed, "first": None, "seconds": [], "difference": None,
+        "exact": peer.exact, "memory": None,
+    }  # fmt: skip
+
+
+def _measurement(section, job, case, rows, versions):
+    characters = case.batch * (1 if section == "sampling" else case.window)
+    flops = case.flops(job == "step") if section == "step" else None
+    return {
+        "section": section, "job": job, "case": asdict(case), "characters": characters,
+        "flops": flops, "versions": versions, "peak": None, "rows": rows,
+    }  # fmt: skip
+
+
+def _first_runs(rows, workers, job, setup):
+    """Turns of the peers that can; each has run a few times, and its values are compared."""
+    turns, reference = [], None
+    for row in rows:
+        if row["failed"]:
+            continue
+        setup.say(f"{job}: first run of {row['peer']}")
+        worker = workers[row["peer"]]
+        began = time.perf_counter()
+        try:
+            runs = [worker.ask("run", job, 1)]
+            row["first"] = time.perf_counter() - began
+            runs += [worker.ask("run", job, 1) for _ in range(CHECKED - 1)]
+        except PeerFailed as error:
+            row["failed"] = str(error)
+            continue
+        guess, _ = runs[-1]
+        values = [value for _, value in runs]
+        if values[0] is not None:
+            reference = values if reference is None else reference
+            row["difference"] = figures.relative_difference(values, reference)
+        turns.append(Turn(row, worker, job, guess))
+    return turns
+
+
+def find_peak(setup: Setup, stack: ExitStack) -> tuple[tuple[str, Worker], dict[str, float]]:
+    """The library that multiplies large matrices the fastest, its worker, and all GFLOP/s.
+
+    Raises:
+        PeerFailed: none can.
+    """
+    lineup = tuple(p for p in peers.MATMUL if setup.device in p.devices)
+    setup.say("large products: numpy, tensorflow, torch")
+    workers, failed, _ = start(lineup, setup, stack)
+    rates = {}
+    case = Case("lstm", 1, 1, 1, 1)
+    for p in lineup:
+        if p.name not in workers:
+            continue
+        try:
+            worker = workers[p.name]
+            worker.ask(
+                "make", f"{peers.HERE}.{p.make}", {"case": case, "gpu": setup.gpu} | p.options
+            )
+            seconds = min(worker.ask("run", "matmul", 2)[0] for _ in range(CHECKED))
+        except PeerFailed as error:
+            failed[p.name] = str(error)
+            continue
+        rates[p.name] = matmul.FLOPS / seconds / 1e9
+    if not rates:
+        raise PeerFailed("; ".join(f"{k}: {v}" for k, v in failed.items()))
+    best = max(rates, key=rates.get)
+    for name, worker in workers.items():
+        if name != best:
+            worker.close()
+    return (best, workers[best]), rates
+
+
+def time_to_quality(case: Case, corpus: Corpus, epochs: int, setup: Setup) -> dict:
+    """The original recipe for so many epochs, then ours until both its losses are reached.
+
+    Returns:
+        section, case, corpus, epochs, original and ours: curve of (seconds, training loss, held-out
+        loss), carried (held-out loss with the state carried), memory; ours also reached, seconds to
+        each of the original's last losses or None. Losses in nats a character.
+
+    Raises:
+        PeerFailed: one of the two.
+    """
+    shared = {"case": case, "gpu": setup.gpu, "corpus": corpus}
+    setup.say(f"quality: the original recipe, {epochs} epoch{'s' * (epochs > 1)}: minutes")
+    theirs = _run_alone("quality:original", shared, epochs, setup)
+    _, *target = theirs["curve"][-1]
+    setup.say("quality: ours")
+    ours = _run_alone("quality:ours", shared | {"target": target}, 1, setup)
+    return {
+        "section": "quality", "case": asdict(case), "corpus": corpus.name, "epochs": epochs,
+        "original": theirs, "ours": ours,
+    }  # fmt: skip
+
+
+def memory_of_training(case: Case, setup: Setup) -> dict:
+    """Peak bytes of a whole `charlm train` process.
+
+    Raises:
+        PeerFailed: it failed.
+    """
+    setup.say("memory: charlm train")
+    found = _run_alone("train_memory:make", {"case": case, "gpu": setup.gpu}, 1, setup)
+    return {"section": "memory", "case": asdict(case), "memory": found["train"]}
+
+
+def _run_alone(make, options, n, setup):
+    """The value of the job "train" of a worker by itself, with the worker's own memory."""
+    with setup.worker(Peer("train", make)) as worker:
+        worker.ask("make", f"{peers.HERE}.{make}", options)
+        _, value = worker.ask("run", "train", n, timeout=HOURS)
+        return value | {"memory": worker.ask("state")["memory"]}

@@ -1,0 +1,107 @@
+"""The process of one peer: does what it is asked to over a pipe, and tells how long it took.
+
+python -m charlm.benchmarks.worker FILE_DESCRIPTOR CPU[,CPU...]
+"""
+
+import contextlib
+import gc
+import importlib
+import os
+import sys
+import threading
+import time
+from multiprocessing.connection import Connection
+
+from charlm.benchmarks import Timed
+
+LIBRARIES = "numpy", "tensorflow", "keras", "jax", "torch"
+
+
+class Answers:
+    """What a worker can be asked."""
+
+    def __init__(self):
+        self.jobs = {}
+
+    def load(self, *modules: str) -> None:
+        """Imports modules with their libraries."""
+        for module in modules:
+            importlib.import_module(module)
+
+    def make(self, path: str, options: dict) -> list[str]:
+        """Makes the jobs of "module:function" in the place of those before; returns their names."""
+        self.jobs = {}
+        gc.collect()
+        reset_peak_memory()
+        module, name = path.split(":")
+        self.jobs = getattr(importlib.import_module(module), name)(**options)
+        return list(self.jobs)
+
+    def run(self, job: str, n: int) -> tuple[float, object]:
+        """Takes n steps; returns seconds for one, and the job's value."""
+        began = time.perf_counter()
+        value = self.jobs[job](n)
+        seconds = (time.perf_counter() - began) / n
+        return tuple(value) if isinstance(value, Timed) else (seconds, value)
+
+    def state(self) -> dict:
+        """Peak memory in bytes since `make`, and the versions of the libraries loaded."""
+        versions = {
+            name: sys.modules[name].__version__ for name in LIBRARIES if name in sys.modules
+        }
+        return {"memory": peak_memory(), "versions": versions}
+
+
+def peak_memory() -> int:
+    """The most bytes that this process has held since `reset_peak_memory` (or its start)."""
+    with contextlib.suppress(OSError), open("/proc/self/status") as status:
+        return next(int(x.split()[1]) * 1024 for x in status if x.startswith("VmHWM"))
+    import resource
+
+    unit = 1 if sys.platform == "darwin" else 1024
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit
+
+
+def reset_peak_memory() -> None:
+    """Starts the count anew, where the system can (Linux)."""
+    with contextlib.suppress(OSError), open("/proc/self/clear_refs", "w") as file:
+        file.write("5")
+
+
+def serve(channel: Connection) -> None:
+    """Answers (question, *arguments) with (True, answer) or (False, why not), to the end."""
+    answers = Answers()
+    while True:
+        try:
+            question, *arguments = channel.recv()
+        except EOFError:
+            return
+        try:
+            channel.send((True, getattr(answers, question)(*arguments)))
+        except Exception as error:  # of any library: a row of the table says so
+            channel.send((False, one_line(error)))
+
+
+def one_line(error: Exception) -> str:
+    """Its name and the line that says most."""
+    first, *_, last = (str(error).strip().splitlines() or [""]) * 2
+    return f"{type(error).__name__}: {last.strip() if first.endswith(':') else first}"[:300]
+
+
+def _end_with(parent):
+    """A run may take minutes: without this it would outlive a parent that was killed."""
+    while os.getppid() == parent:
+        time.sleep(1)
+    os._exit(1)
+
+
+def main() -> None:
+    descriptor, cpus = sys.argv[1:]
+    if hasattr(os, "sched_setaffinity"):  # not on macOS
+        os.sched_setaffinity(0, {int(c) for c in cpus.split(",")})
+    threading.Thread(target=_end_with, args=(os.getppid(),), daemon=True).start()
+    serve(Connection(int(descriptor)))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,115 @@
+"""Worker processes from the parent's side: pinned alike, asked one at a time."""
+
+import contextlib
+import os
+import signal
+import subprocess
+import sys
+import tempfile
+from multiprocessing import Pipe
+
+LOAD, RUN = 180, 600  # seconds to wait for an answer
+
+
+class PeerFailed(Exception):
+    """A worker that cannot do what it was asked to; the message is one line."""
+
+
+def cpus() -> list[int]:
+    """Those that this process may use."""
+    try:
+        return sorted(os.sched_getaffinity(0))
+    except AttributeError:  # not on macOS
+        return list(range(os.cpu_count() or 1))
+
+
+def environment(threads: int, gpu: bool, backend: str = "tensorflow") -> dict[str, str]:
+    """That of a worker: every library's threads and devices, and Keras's backend."""
+    n = str(threads)
+    names = (
+        "OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "VECLIB_MAXIMUM_THREADS",
+        "TF_NUM_INTRAOP_THREADS", "TF_NUM_INTEROP_THREADS", "NPROC",
+    )  # fmt: skip
+    found = dict(os.environ) | dict.fromkeys(names, n)  # NPROC: XLA's
+    found |= {"KERAS_BACKEND": backend, "TF_CPP_MIN_LOG_LEVEL": "3"}
+    if gpu:  # several processes share it, so none may take all its memory
+        found |= {"TF_FORCE_GPU_ALLOW_GROWTH": "true", "XLA_PYTHON_CLIENT_PREALLOCATE": "false"}
+    else:
+        found |= {"CUDA_VISIBLE_DEVICES": "-1", "JAX_PLATFORMS": "cpu"}
+    found["PYTHONPATH"] = os.pathsep.join(p for p in sys.path if p)  # the same modules as here
+    return found
+
+
+class Worker:
+    """A process that runs `charlm.benchmarks.worker`.
+
+    Args:
+        environment: of the process. cpus: where it may run.
+    """
+
+    def __init__(self, environment: dict[str, str], cpus: list[int]):
+        self.gone = None  # why it answers no more
+        self.log = tempfile.TemporaryFile()  # noqa: SIM115 - closed with the worker
+        self.channel, theirs = Pipe()
+        with theirs:
+            self.process = subprocess.Popen(
+                [sys.executable, "-m", "charlm.benchmarks.worker", str(theirs.fileno()),
+                 ",".join(map(str, cpus))],
+                pass_fds=[theirs.fileno()], env=environment, start_new_session=True,
+                stdin=subprocess.DEVNULL, stdout=self.log, stderr=self.log,
+            )  # fmt: skip
+
+    def send(self, *question) -> None:
+        """Asks without waiting; a worker that has gone says so in `receive`."""
+        if not self.gone:
+            with contextlib.suppress(OSError):
+                self.channel.send(question)
+
+    def receive(self, timeout: float):
+        """The answer to the last question.
+
+        Raises:
+            PeerFailed: the question raised an error, or the worker has ended, or it takes too long.
+        """
+        if not self.gone:
+            try:
+                if self.channel.poll(timeout):
+                    fine, answer = self.channel.recv()
+                    if fine:
+                        return answer
+                    raise PeerFailed(answer)
+                self.gone = f"no answer in {timeout:g} s"
+            except (EOFError, OSError):
+                self.gone = self._end()
+            self.close()
+        raise PeerFailed(self.gone)
+
+    def ask(self, *question, timeout: float = RUN):
+        """`send` and `receive`."""
+        self.send(*question)
+        return self.receive(timeout)
+
+    def _end(self):
+        """How a process that closed its pipe has ended."""
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            self.process.wait(10)
+        code = self.process.returncode
+        if code is not None and code < 0:
+            return f"killed by {signal.Signals(-code).name}" + " (out of memory?)" * (code == -9)
+        self.log.seek(0)
+        lines = self.log.read().decode(errors="replace").strip().splitlines()
+        return f"ended with exit code {code}" + (f": {lines[-1][:200]}" if lines else "")
+
+    def close(self) -> None:
+        """Ends it, whatever it is doing."""
+        self.gone = self.gone or "closed"
+        self.process.kill()
+        self.process.wait()
+        self.channel.close()
+        self.log.close()
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        self.close()
