@@ -1,6 +1,7 @@
 """`charlm bench`: charlm beside its peers on this machine, as a table, JSON and a picture."""
 
 import json
+import os
 import shlex
 import sys
 import time
@@ -110,12 +111,17 @@ class Bench:
 
     def setup(self) -> Setup:
         rounds, seconds = (4, 0.25) if self.quick else (9, 0.4)
+        began = time.monotonic()
+
+        def say(text):
+            print(f"[{time.monotonic() - began:4.0f} s] {text}", file=sys.stderr, flush=True)
+
         return Setup(
             gpu=self.device == "gpu",
             cpus=cpus()[: self.threads],
             rounds=self.rounds or rounds,
             seconds=seconds,
-            say=lambda text: print(text, file=sys.stderr, flush=True),
+            say=say,
         )
 
 
@@ -132,7 +138,7 @@ def _main(argv):
         "command": shlex.join(["charlm", "bench", *argv]), "began": time.strftime("%Y-%m-%d %H:%M"),
         "device": args.device, "threads": len(setup.cpus), "cpus": setup.cpus,
         "rounds": setup.rounds, "seconds": setup.seconds, "machine": machine.describe(),
-        "peaks": {}, "measured": [],
+        "load": os.getloadavg()[0], "peaks": {}, "measured": [],
     }  # fmt: skip
     told = []
 

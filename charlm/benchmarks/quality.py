@@ -150,6 +150,7 @@ def ours(case: Case, gpu: bool, corpus: Corpus, target: list[float]) -> dict:
     def train(n):
         marks = Marks(lambda: losses.cold(weights(training.network)), EVERY, target)
         training.fit([marks])
+        marks.mark()
         return {
             "curve": marks.curve,
             "carried": losses.carried(weights(training.network)),

@@ -10,6 +10,7 @@ WHAT = {
     "characters": "sampling",
     "windows": "charlm train's fit and its bare step",
 }
+BUSY = 0.5  # processes at work before the benchmark began, mean of a minute
 TOLERANCE = 1e-3  # relative; peers in float32 that differ by more do not compute the same
 
 
@@ -28,7 +29,11 @@ def table(columns: list[str], rows: list[list[str]]) -> str:
 
 def heading(results: dict) -> str:
     """Where and how it was measured."""
-    m = results["machine"]
+    m, busy = results["machine"], []
+    if results["load"] > BUSY:
+        busy = [
+            f"NOTE: load {results['load']:.1f} at the start: others are at work, trust nothing."
+        ]
     return "\n".join(
         [
             "# charlm bench",
@@ -40,6 +45,7 @@ def heading(results: dict) -> str:
             f"Peers take turns: {results['rounds']} rounds, {results['seconds']:g} s each. Times:",
             'medians over rounds, and quartiles; "x NAME" is the time by that of NAME in the same',
             "round, median: above 1 is slower.",
+            *busy,
         ]
     )
 
@@ -47,28 +53,25 @@ def heading(results: dict) -> str:
 def measurement(measured: dict) -> str:
     """The table of one measurement with figures, and what there is to say of it."""
     case, rows, peak = Case(**measured["case"]), measured["rows"], measured["peak"]
-    reference, section = rows[0]["peer"], measured["section"]
-    columns = ["peer", "ms", "quartiles", f"x {reference}", "chars/s"]
-    columns += ["GFLOP/s"] * bool(measured["flops"]) + ["of peak"] * bool(peak)
-    columns += ["first s"] * (section != "fit")
-    cells = []
-    for row in rows:
-        if row["quartiles"] is None:
-            cells.append([row["peer"], *["-"] * (len(columns) - 1)])
-            continue
-        low, median, high = (1e3 * s for s in row["quartiles"])
-        line = [
-            row["peer"], f"{median:.4g}", f"{low:.4g}-{high:.4g}", _number(row["ratio"], ".2f"),
-            f"{row['characters_per_second']:,.0f}",
-        ]  # fmt: skip
-        line += [f"{row['gflops']:.1f}"] * bool(measured["flops"])
-        line += [_number(row["share"], ".0%")] * bool(peak)
-        line += [f"{row['first']:.2f}"] * (section != "fit")
-        cells.append(line)
+    section, flops = measured["section"], measured["flops"]
+    columns = {  # title: (row -> cell, whether it is there)
+        "ms": (lambda r: _ms(r["quartiles"][1]), True),
+        "quartiles": (lambda r: f"{_ms(r['quartiles'][0])}-{_ms(r['quartiles'][2])}", True),
+        f"x {rows[0]['peer']}": (lambda r: _number(r["ratio"], ".2f"), True),
+        "chars/s": (lambda r: f"{r['characters_per_second']:,.0f}", True),
+        "GFLOP/s": (lambda r: f"{r['gflops']:.1f}", flops),
+        "of peak": (lambda r: _number(r["share"], ".0%"), peak),
+        "first s": (lambda r: f"{r['first']:.2f}", section != "fit"),
+    }
+    columns = {title: cell for title, (cell, there) in columns.items() if there}
+    cells = [
+        [r["peer"], *(cell(r) if r["seconds"] else "-" for cell in columns.values())] for r in rows
+    ]
     size = f"B={case.batch} T={case.window} V={case.vocab}"
     if section == "sampling":
         size = f"{case.batch} stream{'s' * (case.batch > 1)}"
-    lines = [f"## {case}, {WHAT[measured['job']]} ({size})", "", table(columns, cells), ""]
+    title = f"## {case}, {WHAT[measured['job']]} ({size})"
+    lines = [title, "", table(["peer", *columns], cells), ""]
     if peak:
         lines.append(
             f"Peak: {peak['gflops']:.0f} GFLOP/s, large float32 products by {peak['library']} in"
@@ -89,6 +92,11 @@ def _agreement(measured):
     lines = [f"{what[measured['job']]} agree {', '.join(parts)} (relative)."] if parts else []
     odd = [name for name, difference in exact.items() if not difference <= TOLERANCE]
     return lines + [f"NOTE: {name} does not compute the same as the first." for name in odd]
+
+
+def _ms(seconds):
+    """Milliseconds with four digits."""
+    return f"{1e3 * seconds:,.0f}" if seconds >= 1 else f"{1e3 * seconds:.4g}"
 
 
 def _number(value, how):

@@ -128,7 +128,8 @@ def compare(
                 if peak:
                     library, worker = peak
                     row = {"failed": None, "seconds": []}
-                    turns.append(Turn(row, worker, "matmul", setup.seconds / 3))
+                    guess, _ = worker.ask("run", "matmul", 1)
+                    turns.append(Turn(row, worker, "matmul", guess))
                     found[-1]["peak"] = {"library": library, "seconds": row["seconds"]}
                 setup.say(f"{section}, {case}, {job}: {setup.rounds} rounds")
                 alternate(turns, setup.rounds, setup.seconds)
@@ -201,7 +202,7 @@ def find_peak(setup: Setup, stack: ExitStack) -> tuple[tuple[str, Worker], dict[
             worker.ask(
                 "make", f"{peers.HERE}.{p.make}", {"case": case, "gpu": setup.gpu} | p.options
             )
-            seconds = min(worker.ask("run", "matmul", 2)[0] for _ in range(CHECKED))
+            seconds = min(worker.ask("run", "matmul", 1)[0] for _ in range(CHECKED))
         except PeerFailed as error:
             failed[p.name] = str(error)
             continue
