@@ -180,8 +180,9 @@ def _check_memory(args, text):
     }
     if isinstance(text, Corpus):
         # one byte for each character of the vocabulary in windows of 40 every 3, and a copy
-        vocabulary, length = len(cli.vocabulary(text)), sum(len(d.text) for d in text.documents)
-        needed["quality"] = LIBRARY["tensorflow"] + 2 * length / 3 * 40 * vocabulary
+        ids = cli.text(text)
+        windows = len(ids.training) / 3
+        needed["quality"] = LIBRARY["tensorflow"] + 2 * windows * 40 * len(ids.vocab)
     available = machine.available_memory()
     for section in args.sections:
         if needed.get(section, 0) > available:

@@ -13,18 +13,17 @@ from charlm.benchmarks import Timed
 from charlm.benchmarks.case import Case, random_text
 from charlm.benchmarks.keras_step import require_device
 from charlm.config import Config, DataConfig
+from charlm.text import read
 from charlm.training import Training
-from charlm.vocab import Vocab
 from corpora import Corpus, Document
 
 CHARACTERS = 200_000  # of an epoch: a second or two
 
 
 def _training(case):
-    text = random_text(case.vocab, CHARACTERS)
     data = DataConfig("random", batch_size=case.batch, window=case.window)
-    corpus = Corpus("random", (Document("random", text),))
-    return Training(Config(model=case.model, data=data), Vocab.of([text]), corpus)
+    document = Document("random", random_text(case.vocab, CHARACTERS))
+    return Training(Config(model=case.model, data=data), read(Corpus("random", (document,))))
 
 
 def bare(case: Case, gpu: bool) -> dict:

@@ -19,8 +19,8 @@ from charlm.model import weights
 from charlm.reference import trainer
 from charlm.reference.loss import log_softmax
 from charlm.reference.network import Network, shapes
+from charlm.text import read
 from charlm.training import Training
-from charlm.vocab import Vocab
 from charlm.windows import HeldOutWindows
 from corpora import Corpus
 
@@ -34,11 +34,10 @@ class Losses:
     """The losses of a network's weights on a text's two parts, and how they are measured."""
 
     def __init__(self, case: Case, corpus: Corpus):
-        self.case, self.vocab = case, Vocab.of(d.text for d in corpus.documents)
-        training, held_out = ([self.vocab.encode(d.text) for d in p] for p in corpus.split())
-        self.training, held = np.concatenate(training), np.concatenate(held_out)
-        self.places = [_spread(self.training), _spread(held)]
-        self.whole = HeldOutWindows(held_out)
+        self.case, self.text = case, read(corpus)
+        self.vocab = self.text.vocab
+        self.places = [_spread(self.text.training), _spread(self.text.held_out)]
+        self.whole = HeldOutWindows(self.text.to_measure())
 
     def cold(self, weights: dict[str, np.ndarray]) -> list[float]:
         """After a window from a zero state: in training text, in held-out text."""
@@ -112,7 +111,7 @@ def original(case: Case, gpu: bool, corpus: Corpus) -> dict:
     keras.utils.set_random_seed(SEED)
     losses = Losses(case, corpus)
     V = len(losses.vocab)
-    windows = sliding_window_view(losses.training, WINDOW + 1)[::STRIDE]
+    windows = sliding_window_view(losses.text.training, WINDOW + 1)[::STRIDE]
     eye = np.eye(V, dtype=bool)
     x, y = eye[windows[:, :-1]], eye[windows[:, -1]]
     model = keras.Sequential(
@@ -145,7 +144,7 @@ def ours(case: Case, gpu: bool, corpus: Corpus, target: list[float]) -> dict:
     """
     require_device(gpu)
     losses = Losses(case, corpus)
-    training = Training(Config(case.model, DataConfig(corpus.name)), losses.vocab, corpus)
+    training = Training(Config(case.model, DataConfig(corpus.name)), losses.text)
 
     def train(n):
         marks = Marks(lambda: losses.cold(weights(training.network)), EVERY, target)
