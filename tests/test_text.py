@@ -166,6 +166,21 @@ def test_a_text_is_encoded_once_and_then_not_even_read(folder, tmp_path, monkeyp
     equals_all_of_it_read_at_once(again, [LINES])
 
 
+def test_a_terminal_sees_how_far_it_is(folder, tmp_path, monkeypatch):
+    class Terminal(io.StringIO):
+        def isatty(self):
+            return True
+
+    monkeypatch.setattr(sys, "stderr", terminal := Terminal())
+    (tmp_path / "f.txt").write_text(LINES)
+    read(tmp_path / "f.txt", said=(said := []))
+    assert said == []
+    last = terminal.getvalue().split("\r")[-1]
+    size = len(LINES.encode())
+    assert f"encoding {tmp_path}/f.txt into {folder}: 100%" in last
+    assert f"{size / 1e3:.2f}k/{size / 1e3:.2f}k" in last
+
+
 @pytest.mark.parametrize("change", ["touched", "moved", "other encoding"])
 def test_the_same_text_under_another_name_is_kept_once(folder, tmp_path, change, monkeypatch):
     path = tmp_path / "f.txt"
