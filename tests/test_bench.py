@@ -29,6 +29,7 @@ from tests.conftest import SMALL_TEXT
 
 CASE = Case("lstm", 4, 1, 2, 3, 7)
 CPUS = sorted(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else [0]
+JOBS = "layer", "step"
 SETUP = sections.Setup(False, CPUS[:1], rounds=2, seconds=0.002, say=lambda text: None)
 
 
@@ -149,7 +150,7 @@ def lineup(**options):
 def test_peers_take_turns_and_only_one_is_at_work(fakes, tmp_path):
     log = tmp_path / "log"
     crew = lineup(**{x: {"name": x, "log": str(log)} for x in "AB"})
-    layer, step = sections.compare("step", crew, [CASE], SETUP)
+    layer, step = sections.compare("step", crew, [CASE], JOBS, SETUP)
     assert [r["failed"] for r in layer["rows"]] == [None, None]
     assert [len(r["seconds"]) for r in step["rows"]] == [2, 2]
     assert 0.001 < min(r["seconds"][0] for r in step["rows"]) < 1
@@ -164,7 +165,7 @@ def test_peers_take_turns_and_only_one_is_at_work(fakes, tmp_path):
 def test_what_peers_compute_is_compared_with_the_first(fakes, tmp_path):
     log = str(tmp_path / "log")
     crew = lineup(A={"name": "A", "log": log}, B={"name": "B", "log": log, "value": 1.25})
-    (layer, _) = sections.compare("step", crew, [CASE], SETUP)
+    layer, _ = sections.compare("step", crew, [CASE], JOBS, SETUP)
     assert [r["difference"] for r in layer["rows"]] == [0, 0.25]
 
 
@@ -184,7 +185,7 @@ def test_a_peer_that_fails_is_a_row_that_says_so_and_the_run_goes_on(fakes, tmp_
     crew += (Peer("none", "fake_peers:make", "no_such_package"),)
     unmade = Peer("unmade", "fake_peers:unmade", "numpy")
     setup = replace(SETUP, rounds=3, seconds=1e-9)
-    layer, step = sections.compare("step", (*crew, unmade), [CASE], setup)
+    layer, step = sections.compare("step", (*crew, unmade), [CASE], JOBS, setup)
     good, bad, none, unmade = layer["rows"]
     assert good["failed"] is None
     assert len(good["seconds"]) == 3
@@ -398,7 +399,7 @@ def test_the_command_measures_tells_and_draws(tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     out = Path("out")
     sizes = ["--units", "4", "--batch-size", "2", "--window", "3", "--rounds", "1"]
-    argv = ["--quick", "--only", "step", "--peers", "ours-tf", "keras-tf"]
+    argv = ["--only", "step", "--peers", "ours-tf", "keras-tf"]
     assert bench.main([*argv, *sizes, "--threads", "1", "--out", str(out)]) == 0
     told, progress = capsys.readouterr()
     assert max(len(x) for x in told.splitlines() if x.startswith(("|", "#"))) <= 100
@@ -408,7 +409,7 @@ def test_the_command_measures_tells_and_draws(tmp_path, monkeypatch, capsys):
     assert found["machine"]["cores"] >= 1
     assert set(found["peaks"]) >= {"numpy", "tensorflow"}
     assert [(m["case"]["cell"], m["job"]) for m in found["measured"]] == [
-        (cell, job) for cell in ("lstm", "gru") for job in ("layer", "step")
+        (cell, job) for cell in ("lstm", "gru", "lstm") for job in ("layer", "step")
     ]
     for m in found["measured"]:
         assert m["versions"]["keras"] == keras.__version__

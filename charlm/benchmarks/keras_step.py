@@ -31,7 +31,7 @@ def make(case: Case, gpu: bool, own: bool, xla: bool = False, policy: str = "flo
 
 def size(array) -> float:
     """The norm of an array of any library: peers must agree in it, and it waits for the device."""
-    return float(np.linalg.norm(ops.convert_to_numpy(array)))
+    return float(np.linalg.norm(ops.convert_to_numpy(ops.cast(array, "float32"))))
 
 
 def require_device(gpu: bool) -> None:
@@ -72,7 +72,7 @@ def _tensorflow(case, network, xla):
     def gradients(x, upstream):
         with tf.GradientTape() as tape:
             h = recurrent(x, training=True)
-        return tape.gradient(h, variables, output_gradients=upstream)
+        return tape.gradient(h, variables, output_gradients=ops.cast(upstream, h.dtype))
 
     def layer(n):
         for _ in range(n):
@@ -110,7 +110,8 @@ def _jax(case, network, xla):
         def forward(weights):
             return recurrent.stateless_call(weights, fixed, x, training=True)[0]
 
-        return jax.vjp(forward, weights)[1](upstream)[0]
+        h, backward = jax.vjp(forward, weights)
+        return backward(ops.cast(upstream, h.dtype))[0]
 
     def layer(n):
         for _ in range(n):
@@ -155,7 +156,8 @@ def _torch(case, network, xla):
 
     def layer(n):
         for _ in range(n):
-            found = torch.autograd.grad(recurrent(x, training=True), weights, upstream)
+            h = recurrent(x, training=True)
+            found = torch.autograd.grad(h, weights, upstream.to(h.dtype))
         return size(found[1])
 
     _compiled(network, False)

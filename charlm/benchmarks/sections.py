@@ -12,7 +12,6 @@ from charlm.benchmarks.workers import LOAD, PeerFailed, Worker, environment
 from corpora import Corpus
 
 CHECKED = 4  # first runs of a job: to warm up, and to compare what peers compute
-JOBS = {"step": ("layer", "step"), "sampling": ("characters",), "fit": ("windows",)}
 HOURS = 3 * 3600.0  # to wait for the original recipe
 
 
@@ -94,6 +93,7 @@ def compare(
     section: str,
     lineup: tuple[Peer, ...],
     cases: list[Case],
+    jobs: tuple[str, ...],
     setup: Setup,
     peak: tuple[str, Worker] | None = None,
 ) -> Iterator[dict]:
@@ -121,7 +121,7 @@ def compare(
                     except PeerFailed as error:
                         failed[p.name] = str(error)
             found = []
-            for job in JOBS[section]:
+            for job in jobs:
                 rows = [_row(p, failed.get(p.name)) for p in lineup]
                 found.append(_measurement(section, job, case, rows, versions))
                 turns = _first_runs(rows, workers, job, setup)
