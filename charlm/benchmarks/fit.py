@@ -3,6 +3,7 @@
 Windows of `charlm train`'s own kind, state carried; a step is one window of B x T characters.
 """
 
+import time
 from dataclasses import replace
 
 import numpy as np
@@ -27,17 +28,21 @@ def _training(case):
 
 
 def bare(case: Case, gpu: bool) -> dict:
-    """Job "windows": the compiled step that `fit` calls, on one batch that lies in memory."""
+    """Job "windows": what `fit` calls for every few windows, on one batch that lies in memory."""
     require_device(gpu)
     streams = (training := _training(case)).streams
     first = tf.nest.map_structure(tf.constant, training.windows()[0])
     batches = iter(tf.data.Dataset.from_tensors(first).repeat())
     streams.make_train_function()
+    at_once = streams.steps_per_execution
 
     def windows(n):
-        for _ in range(n):
+        calls = -(-n // at_once)
+        began = time.perf_counter()
+        for _ in range(calls):
             logs = streams.train_function(batches)
         float(logs["loss"])
+        return Timed((time.perf_counter() - began) / (calls * at_once), None)
 
     return {"windows": windows}
 
@@ -57,7 +62,7 @@ def whole(case: Case, gpu: bool) -> dict:
         fit = replace(training.config.fit, epochs=progress.epoch + epochs)
         training.config = replace(training.config, fit=fit)
         stop = StopOnSignal(lambda: None, steps, progress)
-        training.fit([StopOnNaN(progress), TrackProgress(progress, size), stop])
+        training.fit([StopOnNaN(progress), TrackProgress(progress, size, steps), stop])
         speeds = [row["chars_per_second"] for row in progress.history[-epochs:]]
         return Timed(size / float(np.median(speeds)), None)
 

@@ -79,9 +79,12 @@ class Marks(keras.callbacks.Callback):
     def seconds(self):
         return time.perf_counter() - self.began - self.aside
 
+    def on_epoch_begin(self, epoch, logs=None):
+        self.before = self.updates
+
     def on_train_batch_end(self, batch, logs=None):
-        self.updates += 1
-        if self.updates % self.every == 0:
+        done, self.updates = self.updates, self.before + batch + 1  # several at once
+        if self.updates // self.every > done // self.every:
             self.mark()
 
     def mark(self):
