@@ -154,6 +154,20 @@ def test_ours_and_keras_own_cell_are_the_same_run(here, capsys):
     assert told[0] == pytest.approx(told[1], abs=2e-3)
 
 
+@pytest.mark.parametrize("cell", ["lstm", "keras-lstm"])
+def test_train_in_half_precision_and_in_another_on_resume(here, capsys, cell):
+    argv = ["--corpus", "small.txt", "--name", "a", "--cell", cell, "--epochs", "1", *TRAIN]
+    assert train.main([*argv, "--precision", "bf16"]) == 0
+    out, err = capsys.readouterr()
+    assert err == ""
+    assert "LSTM 1 x 8 in bf16, " in out
+    assert train.main(["--resume", "a", "--epochs", "2", "--precision", "fp16"]) == 0
+    out, _ = capsys.readouterr()
+    assert "precision bf16 -> fp16" in out
+    assert "LSTM 1 x 8 in fp16, " in out
+    assert sample.main(["a", "--length", "30", "--seed", "1"]) == 0
+
+
 def test_a_run_goes_on_with_keras_own_cell_in_the_place_of_ours(run, capsys):
     assert train.main(["--resume", "a", "--epochs", "3", "--cell", "keras-lstm"]) == 0
     out, _ = capsys.readouterr()
@@ -317,6 +331,7 @@ def test_without_the_default_corpus_training_goes_on_with_pydoc_and_says_so(here
         (["--corpus", "small.txt", "--learning-rate", "nan"], "--learning-rate"),
         (["--corpus", "small.txt", "--clip-norm", "-1"], "--clip-norm"),
         (["--corpus", "small.txt", "--max-held-out", "1"], "--max-held-out to be 0, or 2 or more"),
+        (["--corpus", "small.txt", "--precision", "fp8"], "'fp8'.*--precision"),
         (["--corpus", "small.txt", "--seed", "-1"], "--seed"),
         (["--corpus", "small.txt", "--sample-temperatures", "-1"], "--sample-temperatures"),
         (["--corpus", "small.txt", "--sample-prompts", "aZ"], "sample-prompts.*'Z'.*position 1"),

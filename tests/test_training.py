@@ -85,6 +85,59 @@ def test_stopped_after_an_epoch_and_gone_on_equals_straight_on(cut):
     np.testing.assert_allclose(weights(second), weights(straight), atol=1e-6)
 
 
+@pytest.mark.parametrize("precision", ["bf16", "fp16"])
+def test_in_half_precision_too(precision):
+    straight = made(epochs=2, precision=precision)
+    straight.fit([tracked(straight)])
+    first = made(epochs=1, precision=precision)
+    first.fit([tracked(first)])
+    saved = first.snapshot()
+    kept = [*saved.weights.values(), *saved.carried]
+    assert {x.dtype.name for x in kept if x.dtype.kind != "i"} == {"float32"}
+    second = made(epochs=2, precision=precision, saved=saved)
+    second.fit([tracked(second)])
+    row, expected = (run.progress.history[-1] for run in (second, straight))
+    assert row["val_loss"] == pytest.approx(expected["val_loss"], rel=1e-6)
+    np.testing.assert_allclose(weights(second), weights(straight), atol=1e-6)
+    plain = made(epochs=2)
+    plain.fit([tracked(plain)])
+    assert expected["loss"] == pytest.approx(plain.progress.history[-1]["loss"], rel=1e-3)
+    assert np.abs(weights(straight) - weights(plain)).max() > 1e-6  # so it was not float32
+
+
+def test_precision_may_change_and_the_loss_scale_begins_anew():
+    first = made(epochs=1, precision="fp16")
+    first.fit([tracked(first)])
+    for precision in ("fp32", "fp16"):
+        saved = first.snapshot()
+        second = made(epochs=2, precision=precision, saved=saved)
+        again = second.snapshot()
+        n = len(again.optimizer)
+        assert (n < len(saved.optimizer)) == (precision == "fp32")
+        for a, b in zip(again.optimizer, saved.optimizer[-n:], strict=True):
+            np.testing.assert_array_equal(a, b)
+    back = made(epochs=2, precision="fp16", saved=made(epochs=2, saved=first.snapshot()).snapshot())
+    for a, b in zip(back.snapshot().optimizer, saved.optimizer, strict=True):
+        assert a.shape == b.shape
+
+
+def test_a_step_of_fp16_beyond_its_range_is_left_out_and_the_run_goes_on():
+    training = made(epochs=1, precision="fp16")
+    scale = training.streams.optimizer.dynamic_scale
+    scale.assign(2.0**40)
+    look = []
+
+    class Look(keras.callbacks.Callback):
+        def on_train_batch_end(self, batch, logs=None):
+            look.append((float(scale), int(training.streams.optimizer.iterations)))
+
+    training.fit([StopOnNaN(training.progress), tracked(training), Look()])
+    assert look[0] == (2.0**39, 0)
+    assert look[-1][0] < 2.0**39
+    assert look[-1][1] > 0
+    assert training.snapshot().finite()
+
+
 @pytest.mark.parametrize(("window", "steps"), [(0, None), (7, None), (LAST_WINDOW, None), (6, 1)])
 def test_stopped_within_an_epoch_and_gone_on_equals_straight_on(window, steps):
     straight = made(epochs=3)

@@ -337,6 +337,52 @@ def test_dtype_policies_as_keras_own(rng, named, policy):
     np.testing.assert_allclose(found, expected, atol=POLICIES[policy])
 
 
+SLOW = {"f": 6.0, "z": 6.0, "i": -6.0}  # biases of gates with which a state moves little in a step
+HALF = {"mixed_bfloat16": 0.01, "mixed_float16": 0.0015}  # and tolerances, of the largest number
+if BACKEND == "jax":
+    del HALF["mixed_float16"]
+
+
+@pytest.mark.parametrize("policy", HALF)
+@pytest.mark.parametrize("way", ["hand-derived", "autodiff"])
+def test_in_half_precision_states_and_gradients_add_up_over_long_sequences(rng, case, policy, way):
+    """Kept in half they lose the small steps, and err by four to fifty times what is allowed."""
+    if BACKEND == "jax" and case.name != "lstm":
+        pytest.skip("JAX compiles each anew")
+    long = 300
+    x = normal(rng, B, long, D) + 0.5
+    options = {"return_sequences": True, "return_state": True, "dtype": policy}
+    ours = case.make(H, **options)
+    ours.build(x.shape)
+    set_random(rng, ours, scale=0.3)
+    W, U, bias = ours.get_weights()
+    for k, gate in enumerate(ours.cell.GATES):
+        bias[..., k * H : (k + 1) * H] += SLOW.get(gate, 0) / (1 if bias.ndim == 1 else 2)
+    ours.set_weights([W, U, bias])
+    assert ours.backward_pass(masked=way == "autodiff") == way
+    call = {"training": True, "mask": np.ones((B, long), bool) if way == "autodiff" else None}
+    initial = [normal(rng, B, H) for _ in case.reference.STATES]
+    results, gradients = in_numpy(case, ours, x, initial, training=True)
+    found, found_gradients = results_and_gradients(ours, x, initial, **call)
+    assert [y.dtype for y in found[1:]] == ["float32"] * len(initial)
+    for a, b in zip(found, results, strict=True):
+        assert np.abs(np.float64(a) - b).max() < HALF[policy] * np.abs(b).max()
+    for a, b in zip(found_gradients, gradients, strict=True):
+        assert np.abs(a - b).max() < 3 * HALF[policy] * np.abs(b).max()
+
+
+@pytest.mark.parametrize("policy", HALF)
+def test_in_half_precision_symbols_tell_the_types_of_outputs(case, policy):
+    layer = case.make(H, return_sequences=True, return_state=True, dtype=policy)
+    x = keras.Input((T, D))
+    for symbols in (layer(x), case.make(H, return_sequences=True, dtype=policy)(x)):
+        model = keras.Model(x, symbols)
+        made = keras.tree.flatten(model(np.zeros((B, T, D), "float32")))
+        told = [s.dtype for s in keras.tree.flatten(symbols)]
+        assert [keras.backend.standardize_dtype(y.dtype) for y in made] == told
+        assert told == [policy.removeprefix("mixed_"), "float32", "float32"][: len(told)]
+
+
 def test_the_cell_serves_in_keras_rnn(rng, case):
     ours, _ = pair(rng, case, return_sequences=True, return_state=True)
     x = normal(rng, B, T, D)
