@@ -371,6 +371,27 @@ def test_in_half_precision_states_and_gradients_add_up_over_long_sequences(rng, 
         assert np.abs(a - b).max() < 3 * HALF[policy] * np.abs(b).max()
 
 
+@pytest.mark.skipif(BACKEND != "tensorflow", reason="its graphs alone sum in a loop's own type")
+def test_autodiff_s_gradients_add_up_in_a_graph_too(rng, case):
+    import tensorflow as tf
+
+    x, mask = normal(rng, B, 300, D) + 0.5, np.ones((B, 300), bool)
+    types = ("mixed_bfloat16", "float32")
+    half, single = (case.make(H, return_sequences=True, dtype=t) for t in types)
+    for layer in (half, single):
+        layer.build(x.shape)
+    set_random(rng, half, single, scale=0.3)
+
+    def gradients(layer):
+        with tf.GradientTape() as tape:
+            loss = tf.reduce_sum(tf.cast(layer(x, training=True, mask=mask), "float32"))
+        return tape.gradient(loss, [v.value for v in layer.trainable_variables])
+
+    found, expected = (tf.function(lambda x=x: gradients(x))() for x in (half, single))
+    for a, b in zip(found, expected, strict=True):
+        assert np.abs(a - b).max() < 0.03 * np.abs(b).max()
+
+
 @pytest.mark.parametrize("policy", HALF)
 def test_in_half_precision_symbols_tell_the_types_of_outputs(case, policy):
     layer = case.make(H, return_sequences=True, return_state=True, dtype=policy)
