@@ -84,7 +84,7 @@ def test_train_says_where_it_runs_and_how_it_goes(here, capsys):
     out, _ = capsys.readouterr()
     lines = out.splitlines()
     assert re.match(
-        r"\w+ on .*; LSTM 1 x 8, hand-derived backward pass; [\d,]+ parameters; 1,908 characters "
+        r"\w+ on .*; LSTM 1 x 8, compiled backward pass; [\d,]+ parameters; 1,908 characters "
         r"to train on, 211 held out; vocabulary \d+; saved_models/a",
         lines[0],
     )
@@ -122,9 +122,9 @@ def test_a_run_goes_on_with_its_text_in_the_cache(run, here, capsys, monkeypatch
 @pytest.mark.parametrize(
     ("cell", "layer", "how"),
     [
-        ("gru", "GRU", "hand-derived"),
-        ("rnn", "SimpleRNN", "hand-derived"),
-        ("coupled", "CoupledLSTM", "hand-derived"),
+        ("gru", "GRU", "compiled"),
+        ("rnn", "SimpleRNN", "compiled"),
+        ("coupled", "CoupledLSTM", "compiled"),
         ("keras-lstm", "Keras's LSTM", "Keras's"),
         ("keras-gru", "Keras's GRU", "Keras's"),
         ("keras-rnn", "Keras's SimpleRNN", "Keras's"),
