@@ -30,7 +30,6 @@ def forward(rows, index, U, d, h0, c0, hs, cs, cache, begin, end, h, u):
     for b in range(n):
         h[b] = h0[begin + b]
     for t in range(T):
-        u[:] = 0
         for b in range(n):
             u[b, :GH] = d
         multiply(h, 0, len(h), H, U, u)
