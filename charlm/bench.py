@@ -26,7 +26,7 @@ QUICK = "step", "sampling", "memory"
 STREAMS, PROMPT = (1, 64), 40  # of sampling; the window is the original program's
 ORIGINAL = "state_union_original"
 # Of a process with its libraries loaded, bytes: measured, without what processes share.
-LIBRARY = {"numpy": 1e8, "tensorflow": 6e8, "jax": 5e8, "torch": 4e8}
+LIBRARY = {"numpy": 1e8, "numba": 2e8, "tensorflow": 6e8, "jax": 5e8, "torch": 4e8}
 
 
 @dataclass(frozen=True)

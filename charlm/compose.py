@@ -12,7 +12,7 @@ from charlm.vocab import Vocab
 def texts(
     network: Network, vocab: Vocab, prompt: str, length: int, temperatures, seed: int
 ) -> Iterator[list[str]]:
-    """Yields `length` times the next character of each of N texts after `prompt`.
+    """Yields the next characters of each of N texts after `prompt`, `length` in all, N a time.
 
     Args:
         temperatures: N numbers, one a text. seed: see `sampler.generate`.
@@ -25,5 +25,18 @@ def texts(
     ids = vocab.encode(prompt or ("\n" if "\n" in vocab else vocab.characters[0]))
     states = network.initial_states(N)
     prompts = np.broadcast_to(ids, (N, len(ids)))
-    for drawn in sampler.generate(network.step, states, prompts, length, temperatures, seed):
-        yield list(vocab.decode(drawn))
+    drawn = sampler.generate(
+        network.step, states, prompts, length, temperatures, seed, lambda: machine_code(network)
+    )
+    for block in drawn:
+        yield [vocab.decode(ids) for ids in block.T]
+
+
+def machine_code(network: Network) -> sampler.Block | None:
+    """The network's block of text in machine code, or None where there is none for it."""
+    try:
+        from charlm.compiled.sampling import Drawing
+
+        return Drawing(network)
+    except ImportError:  # no Numba, or such a network
+        return None

@@ -13,7 +13,6 @@ from charlm.errors import InputError
 from charlm.reference.network import Network
 
 MAX_TEXTS = 10_000  # side by side in memory
-FLUSH_EVERY = 16  # characters: often enough for a reader, rare enough for the terminal
 
 
 @dataclass(frozen=True)
@@ -100,12 +99,10 @@ def _show(prompt, pieces, n):
     if n > 1:
         print("--- 1 ---")
     sys.stdout.write(prompt)
-    for k, (first, *rest) in enumerate(pieces):
-        sys.stdout.write(first)
-        for text, character in zip(others, rest, strict=True):
-            text.append(character)
-        if k % FLUSH_EVERY == 0:
-            sys.stdout.flush()
+    for first, *rest in pieces:
+        print(first, end="", flush=True)
+        for text, piece in zip(others, rest, strict=True):
+            text.append(piece)
     print()
     for k, text in enumerate(others, 2):
         print(f"--- {k} ---\n{prompt}{''.join(text)}")

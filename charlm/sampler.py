@@ -11,6 +11,15 @@ import numpy as np
 from charlm.config import check_temperature
 
 Step = Callable[[np.ndarray, object], tuple[np.ndarray, object]]
+# (ids (N,), states, temperatures (N,), random numbers (K, N)) -> (ids (K, N), states): K characters
+# of N texts. The given ids are read first, the last of those drawn is not.
+Block = Callable[[np.ndarray, object, np.ndarray, np.ndarray], tuple[np.ndarray, object]]
+
+PIECE = 16  # characters of each text: often enough for a reader, rare enough for a terminal
+LARGE_PIECE = 2048  # characters in all, when they come quickly: 10 to 100 ms
+# Machine code takes half a second to load (and once, when first used, seconds to compile), in which
+# NumPy has written as much, in one text or in many.
+STEPS, STEPS_OF_ALL = 2**13, 2**16
 
 
 def probabilities(logits: np.ndarray, temperature) -> np.ndarray:
@@ -44,10 +53,30 @@ def draw(p: np.ndarray, uniform: np.ndarray) -> np.ndarray:
     return (edges <= (uniform * edges[:, -1])[:, None]).sum(axis=-1)
 
 
+def by_steps(step: Step) -> Block:
+    """A block of text by a step function, one character after another."""
+
+    def block(ids, states, temperatures, uniform):
+        drawn = np.empty(uniform.shape, np.int64)
+        for k, numbers in enumerate(uniform):
+            logits, states = step(ids, states)
+            ids = drawn[k] = draw(probabilities(logits, temperatures), numbers)
+        return drawn, states
+
+    return block
+
+
 def generate(
-    step: Step, states, prompt: np.ndarray, length: int, temperature, seed: int = 0
+    step: Step,
+    states,
+    prompt: np.ndarray,
+    length: int,
+    temperature,
+    seed: int = 0,
+    quicker: Callable[[], Block | None] | None = None,
+    handover: int | None = None,
 ) -> Iterator[np.ndarray]:
-    """Yields `length` times the next ids (N,) of N texts that continue `prompt`.
+    """Yields the next `length` ids of N texts that continue `prompt`, (K, N) of them at a time.
 
     Args:
         step: see above. states: before the prompt.
@@ -55,17 +84,28 @@ def generate(
         temperature: one number, or one a text (N,); 0 is argmax.
         seed: each text has a random stream of its own, made from this and its place, so that a
             text does not change with the number of texts beside it.
+        quicker: makes what takes the place of the step function in a long text, or None.
+        handover: after how many characters of each text; by default when it pays. It is the same
+            whatever the length, so that a short text is the beginning of a long one even where
+            the two round differently.
 
     Raises:
         InputError: a temperature that is negative or not finite.
     """
-    for t in np.atleast_1d(temperature):
+    N = len(prompt)
+    temperatures = np.array(np.broadcast_to(temperature, N), np.float64)
+    for t in temperatures:
         check_temperature(float(t))
-    randoms = [np.random.default_rng([seed, n]) for n in range(len(prompt))]
+    randoms = [np.random.default_rng([seed, n]) for n in range(N)]
     for ids in prompt.T[:-1]:
         _, states = step(ids, states)
-    ids = prompt[:, -1]
-    for _ in range(length):
-        logits, states = step(ids, states)
-        ids = draw(probabilities(logits, temperature), np.array([r.random() for r in randoms]))
-        yield ids
+    ids, block, size, done = np.array(prompt[:, -1]), by_steps(step), PIECE, 0
+    handover = min(STEPS, STEPS_OF_ALL // N) if handover is None else handover
+    while done < length:
+        if quicker and done >= handover:
+            block, size, quicker = quicker() or block, max(PIECE, LARGE_PIECE // N), None
+        K = min(size, length - done)
+        uniform = np.stack([r.random(K) for r in randoms], axis=1)
+        drawn, states = block(ids, states, temperatures, uniform)
+        yield drawn
+        ids, done = drawn[-1], done + K

@@ -29,7 +29,7 @@ def test_follows_the_step_function_and_carries_its_states():
         return successor(ids, states)
 
     prompt = np.array([[0, 1, 2], [4, 5, 6]])
-    drawn = np.stack(list(sampler.generate(step, 0, prompt, 5, 1.0)), axis=1)
+    drawn = np.concatenate(list(sampler.generate(step, 0, prompt, 5, 1.0))).T
     assert drawn.tolist() == [[3, 4, 5, 6, 0], [0, 1, 2, 3, 4]]
     assert seen == list(range(7))  # two of the prompt, five drawn: each id is read once
 
@@ -68,7 +68,8 @@ def test_other_temperatures_are_refused(temperature):
 
 
 def test_draws_have_the_odds_they_should():
-    drawn = np.concatenate(list(sampler.generate(dice, None, np.zeros((50, 1), int), 400, 1.0)))
+    pieces = sampler.generate(dice, None, np.zeros((50, 1), int), 400, 1.0)
+    drawn = np.concatenate(list(pieces)).ravel()
     shares = np.bincount(drawn, minlength=V) / len(drawn)
     expected = np.arange(1, V + 1) / 28
     # 20,000 draws: five standard deviations of a share
@@ -83,8 +84,33 @@ def test_draw_never_picks_the_impossible():
 def test_a_text_depends_on_the_seed_and_not_on_its_neighbours():
     def texts(n, seed):
         ids = sampler.generate(dice, None, np.zeros((n, 1), int), 30, 1.0, seed)
-        return np.stack(list(ids), axis=1).tolist()
+        return np.concatenate(list(ids)).T.tolist()
 
     assert texts(3, 5)[:2] == texts(2, 5)
     assert texts(1, 5) != texts(1, 6)
     assert texts(2, 5)[0] != texts(2, 5)[1]
+
+
+def test_random_numbers_do_not_depend_on_how_many_come_at_once():
+    def ids(length, **settings):
+        pieces = sampler.generate(
+            dice, None, np.zeros((2, 1), int), length, [1.0, 2.0], 5, **settings
+        )
+        return np.concatenate(list(pieces))
+
+    expected = ids(100)
+    block = sampler.by_steps(dice)
+    for handover in (0, 1, 33, 99, 100):
+        found = ids(100, quicker=lambda: block, handover=handover)
+        np.testing.assert_array_equal(found, expected)
+    np.testing.assert_array_equal(ids(37), expected[:37])
+
+
+def test_the_handover_is_asked_for_once_and_may_be_declined():
+    asked = []
+    pieces = sampler.generate(
+        dice, None, np.zeros((1, 1), int), 100, 1.0,
+        quicker=lambda: asked.append(1), handover=20,
+    )  # fmt: skip
+    assert sum(map(len, pieces)) == 100
+    assert asked == [1]

@@ -58,7 +58,8 @@ MATMUL = (
     Peer("torch", "matmul:make", "torch", options={"library": "torch"}),
 )
 SAMPLING = (
-    Peer("ours-numpy", "sampling:ours", "numpy"),
+    Peer("ours", "sampling:ours", "numba", options={"machine_code": True}),
+    Peer("ours-numpy", "sampling:ours", "numpy", options={"machine_code": False}),
     Peer("keras-predict", "sampling:window"),
     Peer("keras-tf-loop", "sampling:graph"),
     Peer("torch", "sampling:torch_loop", "torch"),

@@ -9,9 +9,9 @@ import numpy as np
 from charlm.benchmarks.case import Case
 
 
-def ours(case: Case, gpu: bool) -> dict:
-    """As `charlm sample` does it: the NumPy network's step and `charlm.sampler`, on the CPU."""
-    from charlm import sampler
+def ours(case: Case, gpu: bool, machine_code: bool) -> dict:
+    """As `charlm sample` begins a text, with NumPy, or goes on with it; on the CPU."""
+    from charlm import compose, sampler
     from charlm.reference.loss import log_softmax
     from charlm.reference.network import Network
 
@@ -21,8 +21,13 @@ def ours(case: Case, gpu: bool) -> dict:
     for ids in prompt.T:
         logits, states = network.step(ids, states)
 
+    block = compose.machine_code(network) if machine_code else None
+
     def characters(n):
-        for _ in sampler.generate(network.step, states, prompt[:, -1:], n, 1.0):
+        for _ in sampler.generate(
+            network.step, states, prompt[:, -1:], n, 1.0, quicker=block and (lambda: block),
+            handover=0,
+        ):  # fmt: skip
             pass
         return log_softmax(logits)
 

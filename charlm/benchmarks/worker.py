@@ -14,7 +14,7 @@ from multiprocessing.connection import Connection
 
 from charlm.benchmarks import Timed
 
-LIBRARIES = "numpy", "tensorflow", "keras", "jax", "torch"
+LIBRARIES = "numpy", "numba", "tensorflow", "keras", "jax", "torch"
 
 
 class Answers:

@@ -38,78 +38,87 @@ def panels(matrix):
     return found
 
 
-@intrinsic
-def tile(_, a, a_at, a_row, a_step, p, p_at, p_step, c, c_at, c_row, K):
-    """c[r, j] += sum over k of a[r, k] p[k, j], for ROWS rows r and COLUMNS columns j.
+def _tile(rows):
+    """A function that adds a product to a tile: `rows` rows of the result, COLUMNS columns.
 
-    Numba has no vector type, so this writes the loop over k in LLVM's language: the tile of c in
-    ROWS x VECTORS registers, each step multiplying a row of p by ROWS numbers of a.
-
-    Args:
-        a, p, c: contiguous arrays. a_at, p_at, c_at: where in them the factors and the tile begin.
-        a_row, c_row: from r to r + 1. a_step, p_step: from k to k + 1. All count numbers.
-        K: steps, 1 or more.
+    Numba has no vector type, so this writes the loop over k in LLVM's language: the tile in
+    rows x VECTORS registers, each step multiplying a row of p by a number of each row of a.
     """
 
-    def write(context, builder, signature, arguments):
-        a, a_at, a_row, a_step, p, p_at, p_step, c, c_at, c_row, K = arguments
-        number, index = ir.FloatType(), ir.IntType(64)
-        vector = ir.VectorType(number, LANES)
-        pointer = vector.as_pointer()
-        first = ir.Constant(ir.VectorType(ir.IntType(32), LANES), None)
+    @intrinsic
+    def tile(_, a, a_at, a_row, a_step, p, p_at, p_step, c, c_at, c_row, K):
+        """c[r, j] += sum over k of a[r, k] p[k, j].
 
-        def place(base, *offsets):
-            for offset in offsets:
-                base = builder.gep(base, [offset])
-            return base
+        Args:
+            a, p, c: contiguous arrays. a_at, p_at, c_at: where in them factors and tile begin.
+            a_row, c_row: from r to r + 1. a_step, p_step: from k to k + 1. All count numbers.
+            K: steps, 1 or more.
+        """
 
-        def begin(array, kind, at):
-            return place(context.make_array(kind)(context, builder, value=array).data, at)
+        def write(context, builder, signature, arguments):
+            a, a_at, a_row, a_step, p, p_at, p_step, c, c_at, c_row, K = arguments
+            number, index = ir.FloatType(), ir.IntType(64)
+            vector = ir.VectorType(number, LANES)
+            pointer = vector.as_pointer()
+            first = ir.Constant(ir.VectorType(ir.IntType(32), LANES), None)
 
-        def times(k, stride):
-            return builder.mul(ir.Constant(index, k), stride)
+            def place(base, *offsets):
+                for offset in offsets:
+                    base = builder.gep(base, [offset])
+                return base
 
-        def vectors(base):
-            ends = [place(base, ir.Constant(index, v * LANES)) for v in range(VECTORS)]
-            return [builder.bitcast(end, pointer) for end in ends]
+            def begin(array, kind, at):
+                return place(context.make_array(kind)(context, builder, value=array).data, at)
 
-        def load(address):
-            value = builder.load(address)
-            value.align = 4
-            return value
+            def times(k, stride):
+                return builder.mul(ir.Constant(index, k), stride)
 
-        a = begin(a, signature.args[0], a_at)
-        p = begin(p, signature.args[4], p_at)
-        c = begin(c, signature.args[7], c_at)
-        results = [x for r in range(ROWS) for x in vectors(place(c, times(r, c_row)))]
-        starts = [load(x) for x in results]
-        before = builder.block
-        loop, end = builder.append_basic_block("steps"), builder.append_basic_block("done")
-        builder.branch(loop)
-        builder.position_at_end(loop)
-        k = builder.phi(index)
-        sums = [builder.phi(vector) for _ in starts]
-        row = [load(x) for x in vectors(place(p, builder.mul(k, p_step)))]
-        new = []
-        for r in range(ROWS):
-            x = load(place(a, times(r, a_row), builder.mul(k, a_step)))
-            x = builder.insert_element(ir.Constant(vector, ir.Undefined), x, index(0))
-            x = builder.shuffle_vector(x, ir.Constant(vector, ir.Undefined), first)
-            for v in range(VECTORS):
-                product = builder.fmul(x, row[v], flags=["contract"])
-                new.append(builder.fadd(product, sums[r * VECTORS + v], flags=["contract"]))
-        k_next = builder.add(k, index(1))
-        for phi, start, value in zip([k, *sums], [index(0), *starts], [k_next, *new], strict=True):
-            phi.add_incoming(start, before)
-            phi.add_incoming(value, loop)
-        builder.cbranch(builder.icmp_signed("<", k_next, K), loop, end)
-        builder.position_at_end(end)
-        for address, value in zip(results, new, strict=True):
-            builder.store(value, address).align = 4
-        return context.get_dummy_value()
+            def vectors(base):
+                ends = [place(base, ir.Constant(index, v * LANES)) for v in range(VECTORS)]
+                return [builder.bitcast(end, pointer) for end in ends]
 
-    n = types.intp
-    return types.void(a, n, n, n, p, n, n, c, n, n, n), write
+            def load(address):
+                value = builder.load(address)
+                value.align = 4
+                return value
+
+            a = begin(a, signature.args[0], a_at)
+            p = begin(p, signature.args[4], p_at)
+            c = begin(c, signature.args[7], c_at)
+            results = [x for r in range(rows) for x in vectors(place(c, times(r, c_row)))]
+            starts = [load(x) for x in results]
+            before = builder.block
+            loop, end = builder.append_basic_block("steps"), builder.append_basic_block("done")
+            builder.branch(loop)
+            builder.position_at_end(loop)
+            k = builder.phi(index)
+            sums = [builder.phi(vector) for _ in starts]
+            row = [load(x) for x in vectors(place(p, builder.mul(k, p_step)))]
+            new = []
+            for r in range(rows):
+                x = load(place(a, times(r, a_row), builder.mul(k, a_step)))
+                x = builder.insert_element(ir.Constant(vector, ir.Undefined), x, index(0))
+                x = builder.shuffle_vector(x, ir.Constant(vector, ir.Undefined), first)
+                for v in range(VECTORS):
+                    product = builder.fmul(x, row[v], flags=["contract"])
+                    new.append(builder.fadd(product, sums[r * VECTORS + v], flags=["contract"]))
+            k_next = builder.add(k, index(1))
+            for phi, start, value in zip([k, *sums], [index(0), *starts], [k_next, *new], strict=True):
+                phi.add_incoming(start, before)
+                phi.add_incoming(value, loop)
+            builder.cbranch(builder.icmp_signed("<", k_next, K), loop, end)
+            builder.position_at_end(end)
+            for address, value in zip(results, new, strict=True):
+                builder.store(value, address).align = 4
+            return context.get_dummy_value()
+
+        n = types.intp
+        return types.void(a, n, n, n, p, n, n, c, n, n, n), write
+
+    return tile
+
+
+tile, row_tile = _tile(ROWS), _tile(1)
 
 
 @compiled
@@ -117,16 +126,21 @@ def multiply(a, first, R, K, b, c):
     """c[:R] += a[first : first + R, :K] b.
 
     Args:
-        R: a multiple of ROWS. b: `panels` of (K, N). c: (R or more, N up to COLUMNS).
+        R: rows; what is left after the last whole tile goes row by row, which is slow.
+        b: `panels` of (K, N). c: (R or more, N up to COLUMNS).
     """
     A, C = a.shape[1], c.shape[1]
     for k in range(0, K, DEPTH):
         depth = min(DEPTH, K - k)
         for q in range(b.shape[0]):
             panel = (q * K + k) * COLUMNS
-            for r in range(0, R, ROWS):
+            whole = R // ROWS * ROWS
+            for r in range(0, whole, ROWS):
                 at = r * C + q * COLUMNS
                 tile(a, (first + r) * A + k, A, 1, b, panel, COLUMNS, c, at, C, depth)
+            for r in range(whole, R):
+                at = r * C + q * COLUMNS
+                row_tile(a, (first + r) * A + k, A, 1, b, panel, COLUMNS, c, at, C, depth)
 
 
 @compiled

@@ -42,7 +42,7 @@ def forward(cell, rows, ids, weights, first):
         space = through_time.forward_space(end - begin, *U.shape)
         loop(*arrays, begin, end, *(empty(*shape) for shape in space))
 
-    _each(part, B)
+    each(part, B)
     return *states, kept
 
 
@@ -71,7 +71,7 @@ def backward(cell, rows, ids, weights, first, states, kept, d_h, d_last):
         loop(*arrays, d_first[0], d_first[-1], d_rows, dU, dd, begin, end, *space)
         return d_rows, dU[:H, :GH], dd
 
-    d_rows, dU, dd = zip(*_each(part, B), strict=True)
+    d_rows, dU, dd = zip(*each(part, B), strict=True)
     d_rows = _sum(d_rows) if common is None else common
     return [d_rows, _sum(dU), *([_sum(dd)] if d else []), *d_first]
 
@@ -92,7 +92,7 @@ def _sum(arrays):
     return first
 
 
-def _each(part, B):
+def each(part, B):
     """Calls part(begin, end) for every core's share of B sequences, side by side."""
     tiles = -(-B // ROWS)
     n = min(numba.config.NUMBA_NUM_THREADS, tiles)  # the cores, unless its variable says fewer

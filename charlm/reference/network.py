@@ -40,9 +40,9 @@ class Network:
         self.layers = layers
         self.dense = self.weights[f"{DENSE}/0"], self.weights[f"{DENSE}/1"]
         # To step: an id reads a row, so the first layer's bias can be in the rows for good.
-        self._steps = [(W, *through_time.parts((W, U, b))) for W, U, b in layers]
-        W, b, recurrent = self._steps[0]
-        self._steps[0] = (W + b, None, recurrent)
+        self.steps = [(W, *through_time.parts((W, U, b))) for W, U, b in layers]
+        W, b, recurrent = self.steps[0]
+        self.steps[0] = (W + b, None, recurrent)
 
     def initial_states(self, batch_size: int):
         """Zeros: for each layer S of (B, H)."""
@@ -55,7 +55,7 @@ class Network:
         """One character on: ids (B,), states -> logits of the next (B, V), states."""
         after = []
         x = None
-        for (W, b, recurrent), before in zip(self._steps, states, strict=True):
+        for (W, b, recurrent), before in zip(self.steps, states, strict=True):
             a_x = W[ids] if x is None else x @ W + b
             new, _ = self.cell.step(a_x, before, recurrent, **self.options)
             after.append(new)

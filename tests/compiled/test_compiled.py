@@ -116,7 +116,7 @@ def test_loops(rng, name, sizes, in_order):
 def test_any_number_of_cores(rng, cores, monkeypatch):
     monkeypatch.setattr(numba.config, "NUMBA_NUM_THREADS", cores)
     shares = []
-    threads._each(lambda begin, end: shares.append((begin, end)), 5 * ROWS - 3)
+    threads.each(lambda begin, end: shares.append((begin, end)), 5 * ROWS - 3)
     shares.sort()
     assert len(shares) == min(cores, 5)
     assert [0, *(end for _, end in shares)] == [*(begin for begin, _ in shares), 5 * ROWS - 3]

@@ -1,0 +1,105 @@
+"""Law: machine code draws the text that the NumPy network and the sampler draw."""
+
+import numpy as np
+import pytest
+
+from charlm import compose, sampler
+from charlm.compiled import sampling
+from charlm.compiled.matmul import ROWS
+from charlm.config import ModelConfig
+from charlm.reference.network import Network, shapes
+from charlm.vocab import Vocab
+from tests.compiled.test_compiled import CELLS
+
+V, H = 7, 4
+LAYERS = [{"layers": 1}, {"layers": 3}, {"layers": 3, "skip": "add"}]
+
+
+def network(rng, **settings):
+    config = ModelConfig(**{"units": H} | settings)
+    weights = {path: rng.normal(size=shape) for path, shape in shapes(config, V).items()}
+    return Network(weights, V, config)
+
+
+def random_states(rng, net, n):
+    return [
+        tuple(rng.normal(size=s.shape).astype(np.float32) for s in layer)
+        for layer in net.initial_states(n)
+    ]
+
+
+@pytest.mark.parametrize("n", [1, sampling.ALONE - 1, ROWS - 1, 2 * ROWS + 3])
+@pytest.mark.parametrize("layers", LAYERS, ids=str)
+@pytest.mark.parametrize("cell", CELLS)
+def test_blocks(rng, cell, layers, n):
+    net = network(rng, cell=cell, **layers)
+    states, ids = random_states(rng, net, n), rng.integers(V, size=n)
+    temperatures = rng.choice([0.0, 0.5, 1.0, 2.0], size=n)
+    uniform = rng.random((21, n))
+    expected, last = sampler.by_steps(net.step)(ids, states, temperatures, uniform)
+    given = [[s.copy() for s in layer] for layer in states], ids.copy()
+    block = sampling.Drawing(net)
+    drawn, middle = block(ids, states, temperatures, uniform[:10])
+    np.testing.assert_equal(([list(layer) for layer in states], ids), given)
+    more, after = block(drawn[-1], middle, temperatures, uniform[10:])
+    np.testing.assert_array_equal(np.concatenate([drawn, more]), expected)
+    for found, wanted in zip(after, last, strict=True):
+        np.testing.assert_allclose(found, wanted, rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize("temperature", [0.0, 5e-324, 1e-5, 0.7, 1e5, 1.7e308])
+@pytest.mark.parametrize("scale", [1e-30, 1.0, 3e38])
+def test_picks_what_the_sampler_draws(rng, scale, temperature):
+    logits = (scale * rng.uniform(-1, 1, size=(50, V))).astype(np.float32)
+    logits[:9, 2] = logits[:9].max(axis=1)  # the first of the largest counts
+    uniform = rng.random(50)
+    uniform[:2] = 0, np.nextafter(1, 0)
+    expected = sampler.draw(sampler.probabilities(logits, temperature), uniform)
+    padded = np.pad(logits, ((0, 0), (0, 3)), constant_values=np.nan)
+    found = [
+        sampling.pick(row, temperature, u, np.empty(V))
+        for row, u in zip(padded, uniform, strict=True)
+    ]
+    assert found == expected.tolist()
+
+
+def test_sizes_beyond_a_panel(rng):
+    net = network(rng, cell="gru", units=75, layers=2)
+    states, ids, uniform = net.initial_states(13), rng.integers(V, size=13), rng.random((9, 13))
+    found = sampling.Drawing(net)(ids, states, np.ones(13), uniform)[0]
+    expected = sampler.by_steps(net.step)(ids, states, np.ones(13), uniform)[0]
+    np.testing.assert_array_equal(found, expected)
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [
+        {"activation": "relu"},
+        {"recurrent_activation": "hard_sigmoid"},
+        {"cell": "gru", "reset": "before"},
+    ],
+    ids=str,
+)
+def test_what_there_is_no_machine_code_for_is_stepped_by_numpy(rng, settings, monkeypatch):
+    monkeypatch.setattr(sampler, "STEPS", 5)
+    net = network(rng, **settings)
+    with pytest.raises(ImportError, match="no machine code"):
+        sampling.Drawing(net)
+    pieces = list(compose.texts(net, Vocab("abcdefg"), "", 40, [1.0, 0.5], 3))
+    assert [len("".join(text)) for text in zip(*pieces, strict=True)] == [40, 40]
+
+
+def test_a_long_text_goes_over_to_machine_code_and_a_short_one_is_its_beginning(rng, monkeypatch):
+    net, vocab = network(rng, layers=2), Vocab("abcdefg")
+
+    def texts(length):
+        pieces = compose.texts(net, vocab, "bad", length, [1.0, 0.5, 0.0], 3)
+        return ["".join(text) for text in zip(*pieces, strict=True)]
+
+    expected = texts(600)
+    steps, step = [], net.step
+    monkeypatch.setattr(net, "step", lambda *given: steps.append(1) or step(*given))
+    monkeypatch.setattr(sampler, "STEPS", 40)
+    assert texts(600) == expected
+    assert len(steps) == 2 + 48  # of the prompt; whole pieces of sixteen up to the fortieth
+    assert [t[:45] for t in expected] == texts(45)
