@@ -103,7 +103,8 @@ def _tile(rows):
                     product = builder.fmul(x, row[v], flags=["contract"])
                     new.append(builder.fadd(product, sums[r * VECTORS + v], flags=["contract"]))
             k_next = builder.add(k, index(1))
-            for phi, start, value in zip([k, *sums], [index(0), *starts], [k_next, *new], strict=True):
+            begun, ended = [index(0), *starts], [k_next, *new]
+            for phi, start, value in zip([k, *sums], begun, ended, strict=True):
                 phi.add_incoming(start, before)
                 phi.add_incoming(value, loop)
             builder.cbranch(builder.icmp_signed("<", k_next, K), loop, end)
