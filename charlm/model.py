@@ -15,6 +15,8 @@ from charlm import reference
 from charlm.config import FitConfig, ModelConfig
 from charlm.errors import InputError
 from charlm.layers import LAYERS
+from charlm.layers.dense import Dense
+from charlm.loss import CrossEntropy
 
 POLICIES = {"fp32": "float32", "bf16": "mixed_bfloat16", "fp16": "mixed_float16"}
 STEPS = 4  # windows between two calls from Python: TensorFlow takes 0.8 ms to begin each
@@ -60,7 +62,8 @@ def build(
         x = h if k == 0 or config.skip == "none" else keras.layers.Add(name=f"add_{k}")([x, h])
         inputs += before
         after += new
-    logits = keras.layers.Dense(V, dtype="float32", name="dense")(x)
+    dense = Dense if config.own else keras.layers.Dense
+    logits = dense(V, dtype="float32", name="dense")(x)
     outputs = [logits, *after] if states else logits
     network = keras.Model(inputs, outputs, name="charlm")
     if config.forget_bias != 1:
@@ -166,7 +169,7 @@ def compile_for(streams: Streams, config: FitConfig, steps_per_epoch: int) -> No
         optimizer = keras.optimizers.LossScaleOptimizer(optimizer)
     streams.compile(
         optimizer=optimizer,
-        loss=keras.losses.SparseCategoricalCrossentropy(from_logits=True),
+        loss=CrossEntropy(),
         steps_per_execution=STEPS if keras.backend.backend() == "tensorflow" else 1,
     )
     streams.optimizer.build(streams.trainable_variables)

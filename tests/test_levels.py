@@ -14,7 +14,7 @@ LEVELS = [
     ("corpora", "charlm.config", "charlm.vocab", "charlm.errors", "charlm.windows", "charlm.text",
      "charlm.cache", "charlm.timeline", "charlm.reference", "charlm.compiled",
      "charlm.benchmarks.case"),
-    ("charlm.batches", "charlm.layers"),
+    ("charlm.batches", "charlm.layers", "charlm.loss"),
     ("charlm.model",),
     ("charlm.checkpoint", "charlm.run_folder", "charlm.sampler", "charlm.compose",
      "charlm.device", "charlm.training", "charlm.views", "charlm.foreign",

@@ -10,6 +10,8 @@ from keras import ops
 from charlm import device, model
 from charlm.benchmarks.case import CLIP_NORM, EPSILON, LEARNING_RATE, Case
 from charlm.errors import InputError
+from charlm.layers.recurrent import Recurrent
+from charlm.loss import CrossEntropy
 
 
 def make(case: Case, gpu: bool, own: bool, xla: bool = False, policy: str = "float32") -> dict:
@@ -41,9 +43,11 @@ def require_device(gpu: bool) -> None:
 
 
 def _compiled(network, xla):
+    own = any(isinstance(layer, Recurrent) for layer in network.layers)
+    keras_loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
     network.compile(
         keras.optimizers.Adam(LEARNING_RATE, epsilon=EPSILON, global_clipnorm=CLIP_NORM),
-        keras.losses.SparseCategoricalCrossentropy(from_logits=True),
+        CrossEntropy() if own else keras_loss,
         jit_compile=xla,
     )
     return network

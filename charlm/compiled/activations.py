@@ -1,5 +1,7 @@
 """tanh and sigmoid of one float32, in operations that a compiler can do for many at once."""
 
+import numpy as np
+
 from charlm.compiled.compiler import compiled, f4
 
 # tanh(x) = x p(x^2) / q(x^2), a rational minimax approximation with a relative error of a few
@@ -46,3 +48,31 @@ def tanh(x):
 def sigmoid(x):
     """1 / (1 + exp(-x))."""
     return HALF * tanh(HALF * x) + HALF
+
+
+# exp(r) for r from -ln 2 / 2 to ln 2 / 2: 1 + r + r^2 q(r), a minimax approximation used in Cephes
+LOG2_E, LN2_HIGH, LN2_LOW = f4(1.44269504088896341), f4(0.693359375), f4(-2.12194440e-4)
+LEAST = f4(-87)  # the exponential of less has no exponent left in float32
+C0, C1, C2, C3, C4, C5 = (
+    f4(c)
+    for c in (
+        1.9875691500e-4,
+        1.3981999507e-3,
+        8.3334519073e-3,
+        4.1665795894e-2,
+        1.6666665459e-1,
+        5.0000001201e-1,
+    )
+)
+ONE, BIAS, MANTISSA = f4(1), np.int32(127), np.int32(23)  # of float32's exponent
+
+
+@compiled
+def exp(x):
+    """e^x for x up to 88, and e^-87 below -87; NaN of NaN."""
+    x = LEAST if x < LEAST else x
+    n = np.floor(x * LOG2_E + HALF)  # e^x = 2^n e^r
+    r = x - n * LN2_HIGH - n * LN2_LOW
+    q = ((((C0 * r + C1) * r + C2) * r + C3) * r + C4) * r + C5
+    power = np.int32((np.int32(n) + BIAS) << MANTISSA).view(np.float32)
+    return (q * r * r + r + ONE) * power

@@ -27,14 +27,22 @@ def compiled(function):
 
 @functools.cache
 def for_cell(function, cell):
-    """`function` with `cell`, a module, in the place of its global name `cell`, kept on disk.
+    """`kept` of `function` with `cell`, a module, in the place of its global name `cell`."""
+    names = {**function.__globals__, "cell": cell}
+    return kept(types.FunctionType(function.__code__, names, function.__name__), cell.__name__)
+
+
+@functools.cache
+def kept(function, name="shared"):
+    """The compiled function, kept on disk.
 
     Numba's own rule, to compile anew when the function's file changes, would not see a change in
     the files it calls. So the folder's name is made of all of them.
+
+    Args:
+        name: of the folder; of two functions from one line of code, each has its own.
     """
-    names = {**function.__globals__, "cell": cell}
-    function = types.FunctionType(function.__code__, names, function.__name__)
-    folder = _folder(cell.__name__)
+    folder = _folder(name)
     before, numba.config.CACHE_DIR = numba.config.CACHE_DIR, str(folder)
     try:
         return numba.njit(function, cache=folder is not None, **OPTIONS)
@@ -43,7 +51,7 @@ def for_cell(function, cell):
 
 
 def _folder(name):
-    """Where to keep the code of a cell, or None where nothing can be written."""
+    """Where to keep code, or None where nothing can be written."""
     sources = b"".join(path.read_bytes() for path in sorted(HERE.glob("*.py")))
     version = f"compiled-{hashlib.sha256(sources).hexdigest()[:12]}"
     place = cache.folder()

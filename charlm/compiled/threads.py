@@ -72,8 +72,8 @@ def backward(cell, rows, ids, weights, first, states, kept, d_h, d_last):
         return d_rows, dU[:H, :GH], dd
 
     d_rows, dU, dd = zip(*each(part, B), strict=True)
-    d_rows = _sum(d_rows) if common is None else common
-    return [d_rows, _sum(dU), *([_sum(dd)] if d else []), *d_first]
+    d_rows = total(d_rows) if common is None else common
+    return [d_rows, total(dU), *([total(dd)] if d else []), *d_first]
 
 
 def _index(ids, N, B):
@@ -85,7 +85,8 @@ def _index(ids, N, B):
     return ids
 
 
-def _sum(arrays):
+def total(arrays):
+    """The sum of what each core found, in the first one's place."""
     first, *rest = arrays
     for x in rest:
         first += x

@@ -31,13 +31,15 @@ def forward(rows, index, U, d, h0, c0, hs, cs, cache, begin, end, h, u):
         h[b] = h0[begin + b]
     for t in range(T):
         for b in range(n):
-            u[b, :GH] = d
+            for j in range(GH):
+                u[b, j] = d[j]
         multiply(h, 0, len(h), H, U, u)
         for b in range(n):
             s = begin + b
             c_prev = cs[s, t - 1] if t else c0[s]
             cell.step(rows[index[s, t]], u[b], h[b], c_prev, hs[s, t], cs[s, t], cache[s, t])
-            h[b] = hs[s, t]
+            for j in range(H):
+                h[b, j] = hs[s, t, j]
 
 
 def backward_space(n, H, GH):
@@ -74,9 +76,9 @@ def backward(
         for b in range(n):
             s, at = begin + b, kept * R + b
             h_prev, c_prev = (hs[s, t - 1], cs[s, t - 1]) if t else (h0[s], c0[s])
-            h_before[at, :H] = h_prev
             d_h, d_above, d_u = dh_up[b, :H], dhs[s, t], du[at]
             for j in range(H):
+                h_before[at, j] = h_prev[j]
                 d_h[j] += d_above[j]
             d_x = dx if cell.SPLIT else d_u
             cell.step_backward(

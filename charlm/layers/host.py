@@ -1,5 +1,7 @@
 """Functions of NumPy arrays as operations of whichever backend runs, on the CPU."""
 
+import importlib.util
+
 import keras
 import numpy as np
 
@@ -26,6 +28,17 @@ def usable(tensor=None):
 
         return jax.default_backend() == "cpu"
     return backend == "torch" and (tensor is None or tensor.device.type == "cpu")
+
+
+def pays(tensor):
+    """Whether machine code is quicker than the backend for what is no loop: products, sums.
+
+    So it is in float32 on TensorFlow. JAX fuses such operations itself, and torch's threads stay
+    busy for a while after each of its own, in the way of others.
+    """
+    if not (keras.backend.backend() == "tensorflow" and tensor.dtype == "float32"):
+        return False
+    return importlib.util.find_spec("numba") is not None and usable(tensor)
 
 
 def operation(forward, backward, shapes, given, inputs):
@@ -96,6 +109,7 @@ def _call(function, shapes, *tensors):
 
         types = [tf.float32] * len(shapes)
         results = tf.numpy_function(function, tensors, types, stateful=False)
+        results = results if isinstance(results, list) else [results]  # run eagerly, one is no list
         return [tf.ensure_shape(x, shape) for x, shape in zip(results, shapes, strict=True)]
     if backend == "jax":
         import jax

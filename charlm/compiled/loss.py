@@ -1,0 +1,67 @@
+"""Softmax cross-entropy and its slope: `charlm.reference.loss`, a row of logits at a time."""
+
+import math
+
+import numba
+import numpy as np
+
+from charlm.compiled.activations import exp
+from charlm.compiled.compiler import OPTIONS, f4, kept
+from charlm.compiled.memory import empty
+from charlm.compiled.threads import each
+
+ONE = f4(1)
+
+
+def forward(targets, logits):
+    """-log softmax(logits)[target], in nats, and its gradient by the logits.
+
+    Args:
+        targets: (...) integers. logits: (..., V) float32.
+
+    Returns:
+        (...) and (..., V).
+
+    Raises:
+        ValueError: a target that is no column's.
+    """
+    V = logits.shape[-1]
+    low, high = targets.min(initial=0), targets.max(initial=0)
+    if low < 0 or high >= V:
+        raise ValueError(f"Expected targets from 0 to {V - 1}. Received: from {low} to {high}")
+    losses, slopes = empty(*targets.shape), empty(*logits.shape)
+    flat = targets.ravel(), logits.reshape(-1, V), losses.reshape(-1), slopes.reshape(-1, V)
+    each(lambda begin, end: kept(rows)(*flat, begin, end), targets.size)
+    return losses, slopes
+
+
+def backward(slopes, d_losses):
+    """dLoss/d(logits), (..., V), from the slopes and dLoss/d(losses), (...)."""
+    return np.multiply(slopes, d_losses[..., None], out=empty(*slopes.shape))
+
+
+def rows(targets, logits, losses, slopes, begin, end):
+    """Fills losses (N,) and slopes (N, V) from row `begin` to `end`."""
+    V = logits.shape[1]
+    for n in range(begin, end):
+        z, p, target = logits[n], slopes[n], targets[n]
+        top = z[0]
+        for v in range(1, V):
+            top = max(top, z[v])
+        for v in range(V):
+            p[v] = exp(z[v] - top)
+        total = add(p)
+        losses[n] = math.log(total) + top - z[target]
+        scale = ONE / total
+        for v in range(V):
+            p[v] *= scale
+        p[target] -= ONE
+
+
+@numba.njit(**OPTIONS | {"fastmath": {"contract", "reassoc"}})
+def add(values):
+    """Their sum, in an order that suits a vector register."""
+    total = f4(0)
+    for v in range(len(values)):
+        total += values[v]
+    return total

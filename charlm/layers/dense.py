@@ -1,0 +1,31 @@
+"""The output layer: logits of every position."""
+
+import keras
+
+from charlm.layers import host
+from charlm.layers.cell import tensor
+
+
+@keras.saving.register_keras_serializable(package="charlm")
+class Dense(keras.layers.Dense):
+    """`keras.layers.Dense`, trained in machine code where `host.pays`: the same sums, sooner.
+
+    Its place in weights files and its configuration are those of its parent, whose own call serves
+    all but training in float32.
+    """
+
+    def call(self, inputs, training=None):
+        """(..., H) -> (..., units)."""
+        plain = self.use_bias and self.activation is keras.activations.linear
+        if not (training and plain and host.pays(inputs)):
+            return super().call(inputs, training=training)
+        from charlm.compiled import dense
+
+        def backward(x, kernel, _bias, _y, d_y):
+            return dense.backward(x, kernel, d_y)
+
+        weights = [tensor(w) for w in (self.kernel, self.bias)]
+        shape = (*inputs.shape[:-1], self.units)
+        return host.operation(
+            lambda *given: [dense.forward(*given)], backward, ([shape], []), [], [inputs, *weights]
+        )[0]
