@@ -10,6 +10,7 @@ import subprocess
 import sys
 import time
 from dataclasses import replace
+from functools import partial
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -312,7 +313,7 @@ def test_peers_of_sampling_read_the_same(threads):
     from charlm.benchmarks import sampling
 
     case = replace(CASE, window=5)
-    makers = [sampling.ours]
+    makers = [partial(sampling.ours, machine_code=code) for code in (True, False)]
     if keras.backend.backend() == "tensorflow":
         makers += [sampling.window, sampling.graph]
     if find_spec("torch"):
