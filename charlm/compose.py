@@ -12,7 +12,7 @@ from charlm.vocab import Vocab
 def texts(
     network: Network, vocab: Vocab, prompt: str, length: int, temperatures, seed: int
 ) -> Iterator[list[str]]:
-    """Yields the next characters of each of N texts after `prompt`, `length` in all, N a time.
+    """Yields pieces: of each of N texts the next characters after `prompt`, `length` in all.
 
     Args:
         temperatures: N numbers, one a text. seed: see `sampler.generate`.

@@ -6,8 +6,10 @@ from keras import ops
 from charlm.layers import host
 
 
+@keras.saving.register_keras_serializable(package="charlm")
 class CrossEntropy(keras.losses.Loss):
-    """`keras.losses.SparseCategoricalCrossentropy(from_logits=True)`, in machine code on a CPU.
+    """`keras.losses.SparseCategoricalCrossentropy(from_logits=True)`, in machine code on
+    TensorFlow on a CPU.
 
     Where that does not pay (see `layers.host.pays`) it is Keras's function.
 

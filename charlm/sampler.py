@@ -80,10 +80,10 @@ def generate(
 
     Args:
         step: see above. states: before the prompt.
-        prompt: (N, P) ids with P at least 1; read first, not yielded.
+        prompt: (N, P) ids, both at least 1; read first, not yielded.
         temperature: one number, or one a text (N,); 0 is argmax.
         seed: each text has a random stream of its own, made from this and its place, so that a
-            text does not change with the number of texts beside it.
+            text does not change with the number of texts beside it (but for what rounding does).
         quicker: makes what takes the place of the step function in a long text, or None.
         handover: after how many characters of each text; by default when it pays. It is the same
             whatever the length, so that a short text is the beginning of a long one even where
@@ -99,11 +99,13 @@ def generate(
     randoms = [np.random.default_rng([seed, n]) for n in range(N)]
     for ids in prompt.T[:-1]:
         _, states = step(ids, states)
-    ids, block, size, done = np.array(prompt[:, -1]), by_steps(step), PIECE, 0
+    ids, block, size, done = prompt[:, -1].astype(np.int64), by_steps(step), PIECE, 0
     handover = min(STEPS, STEPS_OF_ALL // N) if handover is None else handover
     while done < length:
         if quicker and done >= handover:
-            block, size, quicker = quicker() or block, max(PIECE, LARGE_PIECE // N), None
+            if found := quicker():
+                block, size = found, max(PIECE, LARGE_PIECE // N)
+            quicker = None
         K = min(size, length - done)
         uniform = np.stack([r.random(K) for r in randoms], axis=1)
         drawn, states = block(ids, states, temperatures, uniform)

@@ -1,4 +1,4 @@
-"""The loops over time of training as machine code for the CPU, compiled by Numba when first run.
+"""Training and sampling as machine code for the CPU, compiled by Numba when first run.
 
 A training step of a small network is thousands of small operations, and a framework takes longer
 to start one than it lasts. Here a whole loop is one function: its products read a matrix laid out
@@ -6,10 +6,14 @@ once for all steps, the gates follow while their numbers are still in the cache,
 its own part of the batch from the first step to the last.
 
     matmul.py        a product of small matrices, a tile of registers at a time
-    activations.py   tanh and sigmoid
+    activations.py   tanh, sigmoid and the exponential
     lstm.py ...      a cell's equations, and their derivatives, for one row of a batch
     through_time.py  the loop over time, forward and backward
-    threads.py       a batch on the machine's cores
+    threads.py       the same for a whole batch, on all cores
+    dense.py         the output layer, forward and backward
+    loss.py          softmax cross-entropy and its slope
+    sampling.py      text of a whole network
+    cores.py         parts of a batch on the machine's cores
     memory.py        large arrays, used again
     compiler.py      Numba's settings
 

@@ -1,4 +1,4 @@
-"""tanh and sigmoid of one float32, in operations that a compiler can do for many at once."""
+"""tanh, sigmoid and exp of one float32, in operations that a compiler can do for many at once."""
 
 import numpy as np
 

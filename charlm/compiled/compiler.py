@@ -3,6 +3,7 @@
 import functools
 import hashlib
 import os
+import threading
 import types
 from pathlib import Path
 
@@ -13,6 +14,7 @@ from charlm import cache
 
 HERE = Path(__file__).parent
 f4 = np.float32
+_lock = threading.Lock()
 OPTIONS = {
     "nogil": True,  # lets go of Python's lock, so that threads run side by side
     "fastmath": {"contract"},  # the fused multiply-add, and no more: a NaN must come out as one
@@ -40,14 +42,15 @@ def kept(function, name="shared"):
     the files it calls. So the folder's name is made of all of them.
 
     Args:
-        name: of the folder; of two functions from one line of code, each has its own.
+        name: of the folder; it tells apart functions made from the same lines.
     """
     folder = _folder(name)
-    before, numba.config.CACHE_DIR = numba.config.CACHE_DIR, str(folder)
-    try:
-        return numba.njit(function, cache=folder is not None, **OPTIONS)
-    finally:
-        numba.config.CACHE_DIR = before
+    with _lock:  # the setting is the process's
+        before, numba.config.CACHE_DIR = numba.config.CACHE_DIR, str(folder)
+        try:
+            return numba.njit(function, cache=folder is not None, **OPTIONS)
+        finally:
+            numba.config.CACHE_DIR = before
 
 
 def _folder(name):

@@ -4,9 +4,9 @@ Blocks of rows are copied into arrays padded to whole tiles, so that products ne
 """
 
 from charlm.compiled.compiler import kept
+from charlm.compiled.cores import each, total
 from charlm.compiled.matmul import COLUMNS, ROWS, multiply, multiply_transposed, panels, rounded
 from charlm.compiled.memory import empty, zeros
-from charlm.compiled.threads import each, total
 
 BLOCK = 256  # rows; their share of all arrays stays in a core's cache
 
@@ -16,9 +16,10 @@ def forward(x, kernel, bias):
     H, V = kernel.shape
     y = empty(*x.shape[:-1], V)
     flat = x.reshape(-1, H), panels(kernel), bias, y.reshape(-1, V)
+    loop = kept(forward_rows)
 
     def part(begin, end):
-        kept(forward_rows)(*flat, begin, end, empty(BLOCK, rounded(V, COLUMNS)))
+        loop(*flat, begin, end, empty(BLOCK, rounded(V, COLUMNS)))
 
     each(part, len(flat[0]))
     return y
@@ -29,6 +30,7 @@ def backward(x, kernel, d_y):
     H, V = kernel.shape
     d_x = empty(*x.shape)
     flat = x.reshape(-1, H), panels(kernel.T), d_y.reshape(-1, V), d_x.reshape(-1, H)
+    loop = kept(backward_rows)
 
     def part(begin, end):
         d_kernel = zeros(rounded(H, ROWS), rounded(V, COLUMNS))
@@ -38,7 +40,7 @@ def backward(x, kernel, d_y):
         space.append(empty(BLOCK, rounded(H, COLUMNS)))
         for array in space:
             array[:] = 0  # what lies beyond H and V is multiplied too
-        kept(backward_rows)(*flat, d_kernel, d_bias, begin, end, *space)
+        loop(*flat, d_kernel, d_bias, begin, end, *space)
         return d_kernel[:H, :V], d_bias
 
     d_kernel, d_bias = zip(*each(part, len(flat[0])), strict=True)

@@ -7,8 +7,8 @@ import numpy as np
 
 from charlm.compiled.activations import exp
 from charlm.compiled.compiler import OPTIONS, f4, kept
+from charlm.compiled.cores import each
 from charlm.compiled.memory import empty
-from charlm.compiled.threads import each
 
 ONE = f4(1)
 
@@ -23,15 +23,20 @@ def forward(targets, logits):
         (...) and (..., V).
 
     Raises:
-        ValueError: a target that is no column's.
+        ValueError: a target that is no column's, or targets of another shape.
     """
+    if targets.shape != logits.shape[:-1]:
+        raise ValueError(
+            f"Expected targets of shape {logits.shape[:-1]}. Received: {targets.shape}"
+        )
     V = logits.shape[-1]
     low, high = targets.min(initial=0), targets.max(initial=0)
     if low < 0 or high >= V:
         raise ValueError(f"Expected targets from 0 to {V - 1}. Received: from {low} to {high}")
     losses, slopes = empty(*targets.shape), empty(*logits.shape)
     flat = targets.ravel(), logits.reshape(-1, V), losses.reshape(-1), slopes.reshape(-1, V)
-    each(lambda begin, end: kept(rows)(*flat, begin, end), targets.size)
+    loop = kept(rows)
+    each(lambda begin, end: loop(*flat, begin, end), targets.size)
     return losses, slopes
 
 
@@ -51,7 +56,7 @@ def rows(targets, logits, losses, slopes, begin, end):
         for v in range(V):
             p[v] = exp(z[v] - top)
         total = add(p)
-        losses[n] = math.log(total) + top - z[target]
+        losses[n] = math.log(total) + (top - z[target])
         scale = ONE / total
         for v in range(V):
             p[v] *= scale
@@ -60,7 +65,7 @@ def rows(targets, logits, losses, slopes, begin, end):
 
 @numba.njit(**OPTIONS | {"fastmath": {"contract", "reassoc"}})
 def add(values):
-    """Their sum, in an order that suits a vector register."""
+    """Their sum in an order that suits a vector register; a NaN comes out as one all the same."""
     total = f4(0)
     for v in range(len(values)):
         total += values[v]

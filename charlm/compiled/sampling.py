@@ -6,8 +6,8 @@ import math
 import numpy as np
 
 from charlm.compiled.compiler import compiled, f4, for_cell
+from charlm.compiled.cores import each
 from charlm.compiled.matmul import COLUMNS, ROWS, multiply, panels
-from charlm.compiled.threads import each
 from charlm.reference.activations import SIGMOID, TANH
 
 cell = None  # the module whose equations `draw` runs, put here by `compiler.for_cell`
@@ -38,13 +38,16 @@ class Drawing:
         none = np.zeros(GH, np.float32)
         kernel, bias = network.dense
         self.weights = (
-            np.ascontiguousarray(rows),
+            np.array(rows, np.float32),
             np.stack([panels(W) for W, *_ in upper] or [np.zeros((1, H, COLUMNS), np.float32)]),
-            np.stack([none, *(b for _, b, _ in upper)]),
+            np.stack([none, *(b for _, b, _ in upper)], dtype=np.float32),
             np.stack([panels(U) for *_, (U, *_) in network.steps]),
-            np.stack([d[0] if d else none for *_, (_, *d) in network.steps]),
+            np.stack(
+                [d[0] if d else none for *_, (_, *d) in network.steps],
+                dtype=np.float32,
+            ),
             panels(kernel),
-            np.ascontiguousarray(bias),
+            np.array(bias, np.float32),
         )
 
     def __call__(self, ids, states, temperatures, uniform):
@@ -59,7 +62,7 @@ class Drawing:
             Ids (K, N), and the states before the last of them is read.
         """
         K, N = uniform.shape
-        drawn = np.empty((K, N), np.int64)
+        drawn, ids = np.empty((K, N), np.int64), np.asarray(ids, np.int64)
         first = [np.stack([s[k] for s in states]) for k in (0, -1)]  # h and c; twice h without c
         after = [np.empty_like(x) for x in first]
 

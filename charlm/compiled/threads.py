@@ -1,13 +1,10 @@
 """A cell over time for a whole batch: each core takes a part of the sequences."""
 
-from concurrent.futures import ThreadPoolExecutor
-from functools import cache
-
-import numba
 import numpy as np
 
 from charlm.compiled import through_time
 from charlm.compiled.compiler import for_cell
+from charlm.compiled.cores import each, total
 from charlm.compiled.matmul import COLUMNS, ROWS, panels, rounded
 from charlm.compiled.memory import empty, zeros
 
@@ -83,25 +80,3 @@ def _index(ids, N, B):
     if low < 0 or high >= N:
         raise ValueError(f"Expected ids from 0 to {N - 1}. Received: ids from {low} to {high}")
     return ids
-
-
-def total(arrays):
-    """The sum of what each core found, in the first one's place."""
-    first, *rest = arrays
-    for x in rest:
-        first += x
-    return first
-
-
-def each(part, B):
-    """Calls part(begin, end) for every core's share of B sequences, side by side."""
-    tiles = -(-B // ROWS)
-    n = min(numba.config.NUMBA_NUM_THREADS, tiles)  # the cores, unless its variable says fewer
-    edges = [min(B, tiles * k // n * ROWS) for k in range(n + 1)]
-    rest = [_pool().submit(part, edges[k], edges[k + 1]) for k in range(1, n)]
-    return [part(edges[0], edges[1]), *(x.result() for x in rest)]
-
-
-@cache
-def _pool():
-    return ThreadPoolExecutor(numba.config.NUMBA_NUM_THREADS)

@@ -1,6 +1,5 @@
 """One recurrent step as a Keras layer: options, weights, dropout; a subclass adds its equations."""
 
-import importlib
 import inspect
 import numbers
 
@@ -11,7 +10,7 @@ from keras import ops
 # mask for all time steps of a call, drawn before the loop begins.
 from keras.src.layers.rnn.dropout_rnn_cell import DropoutRNNCell
 
-from charlm.layers import bptt
+from charlm.layers import bptt, host
 
 
 class HalfProducts:
@@ -181,10 +180,7 @@ class RecurrentCell(HalfProducts, keras.layers.Layer, DropoutRNNCell):
         """The module of `charlm.compiled` that has these equations and options, or None."""
         if self.COMPILED is None or self.product_dtype != "float32":
             return None
-        try:
-            return importlib.import_module(f"charlm.compiled.{self.COMPILED}")
-        except ImportError:  # no Numba
-            return None
+        return host.machine_code(self.COMPILED)
 
     def recurrent_gradients(self, da, cache, before):
         """Gradients of `recurrent_weights`, summed over all steps at once: dU = sum h'^T da.

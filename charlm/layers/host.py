@@ -1,6 +1,6 @@
 """Functions of NumPy arrays as operations of whichever backend runs, on the CPU."""
 
-import importlib.util
+import importlib
 
 import keras
 import numpy as np
@@ -38,7 +38,15 @@ def pays(tensor):
     """
     if not (keras.backend.backend() == "tensorflow" and tensor.dtype == "float32"):
         return False
-    return importlib.util.find_spec("numba") is not None and usable(tensor)
+    return machine_code("compiler") is not None and usable(tensor)
+
+
+def machine_code(name):
+    """A module of `charlm.compiled`, or None where there is no such or no Numba that loads."""
+    try:
+        return importlib.import_module(f"charlm.compiled.{name}")
+    except ImportError:
+        return None
 
 
 def operation(forward, backward, shapes, given, inputs):

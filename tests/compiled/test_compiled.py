@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 
 from charlm import compiled, reference
-from charlm.compiled import activations, memory, threads
+from charlm.compiled import activations, cores, memory, threads
 from charlm.compiled.matmul import COLUMNS, ROWS, multiply, multiply_transposed, panels, rounded
 from charlm.reference import through_time
 
@@ -112,13 +112,13 @@ def test_loops(rng, name, sizes, in_order):
     np.testing.assert_equal((inputs, upstream), copies)  # what is given stays as it is
 
 
-@pytest.mark.parametrize("cores", [1, 2, 3, 50])
-def test_any_number_of_cores(rng, cores, monkeypatch):
-    monkeypatch.setattr(numba.config, "NUMBA_NUM_THREADS", cores)
+@pytest.mark.parametrize("n", [1, 2, 3, 50])
+def test_any_number_of_cores(rng, n, monkeypatch):
+    monkeypatch.setattr(numba.config, "NUMBA_NUM_THREADS", n)
     shares = []
-    threads.each(lambda begin, end: shares.append((begin, end)), 5 * ROWS - 3)
+    cores.each(lambda begin, end: shares.append((begin, end)), 5 * ROWS - 3)
     shares.sort()
-    assert len(shares) == min(cores, 5)
+    assert len(shares) == min(n, 5)
     assert [0, *(end for _, end in shares)] == [*(begin for begin, _ in shares), 5 * ROWS - 3]
     inputs, upstream, expected = problem(rng, "lstm", 4, 5 * ROWS - 3, 6, False)
     close(both("lstm", inputs, upstream), expected)

@@ -1,0 +1,30 @@
+"""Work on the machine's cores, each with its own part of a batch."""
+
+from concurrent.futures import ThreadPoolExecutor
+from functools import cache
+
+import numba
+
+from charlm.compiled.matmul import ROWS
+
+
+def total(arrays):
+    """The sum of what each core found, in the first one's place."""
+    first, *rest = arrays
+    for x in rest:
+        first += x
+    return first
+
+
+def each(part, B):
+    """Calls part(begin, end) for every core's share of B rows or sequences, side by side."""
+    tiles = -(-B // ROWS)
+    n = max(1, min(numba.config.NUMBA_NUM_THREADS, tiles))  # the variable may say fewer than cores
+    edges = [min(B, tiles * k // n * ROWS) for k in range(n + 1)]
+    rest = [_pool().submit(part, edges[k], edges[k + 1]) for k in range(1, n)]
+    return [part(edges[0], edges[1]), *(x.result() for x in rest)]
+
+
+@cache
+def _pool():
+    return ThreadPoolExecutor(numba.config.NUMBA_NUM_THREADS)
