@@ -14,7 +14,7 @@ from keras import ops
 from charlm import reference
 from charlm.config import FitConfig, ModelConfig
 from charlm.errors import InputError
-from charlm.layers import LAYERS
+from charlm.layers import LAYERS, Recurrent
 from charlm.layers.dense import Dense
 from charlm.loss import CrossEntropy
 
@@ -122,6 +122,9 @@ class Streams(keras.Model):
     def __init__(self, network: keras.Model, training: int, validation: int):
         super().__init__(name="streams")
         self.network = network
+        for layer in network.layers:
+            if isinstance(layer, Recurrent):
+                layer.compiled_inference = True
         shapes = [x.shape[1:] for x in network.inputs[1:]]
         self.carried = {
             name: [

@@ -19,6 +19,7 @@ from charlm.compiled.memory import zeros
 WIDE = bool(llvmlite.binding.get_host_cpu_features().get("avx512f"))
 LANES, VECTORS, ROWS = (16, 2, 8) if WIDE else (8, 2, 4)
 COLUMNS = LANES * VECTORS
+ALONE = 4  # fewer rows than this are quicker one by one than as a tile
 DEPTH = 512  # rows of a panel read in one go, so that they stay in the nearest cache
 
 

@@ -7,11 +7,10 @@ import numpy as np
 
 from charlm.compiled.compiler import compiled, f4, for_cell
 from charlm.compiled.cores import each
-from charlm.compiled.matmul import COLUMNS, ROWS, multiply, panels
+from charlm.compiled.matmul import ALONE, COLUMNS, ROWS, multiply, panels
 from charlm.reference.activations import SIGMOID, TANH
 
 cell = None  # the module whose equations `draw` runs, put here by `compiler.for_cell`
-ALONE = 4  # texts of a core that are multiplied one by one; from here on a whole tile is quicker
 ZERO = f4(0)
 DEFAULTS = {"activation": TANH, "recurrent_activation": SIGMOID, "reset_after": True}
 

@@ -9,7 +9,7 @@ from charlm.compiled.matmul import COLUMNS, ROWS, panels, rounded
 from charlm.compiled.memory import empty, zeros
 
 
-def forward(cell, rows, ids, weights, first):
+def forward(cell, rows, ids, weights, first, keep=True):
     """Every step of a batch.
 
     Args:
@@ -19,9 +19,11 @@ def forward(cell, rows, ids, weights, first):
             (B * T) in order.
         weights: U (H, G*H), and d (G*H,) if h' U has a bias.
         first: the states before the first step, S of (B, H).
+        keep: what `backward` needs.
 
     Returns:
-        The states after every step, S of (B, T, H), and (B, T, C) that `backward` needs.
+        The states after every step, S of (B, T, H), and (B, T, C) that `backward` needs, or
+        (B, 1, C) of no use.
 
     Raises:
         ValueError: an id that is no row's.
@@ -30,7 +32,7 @@ def forward(cell, rows, ids, weights, first):
     index = _index(ids, len(rows), B)
     T = index.shape[1]
     states = [empty(B, T, H) for _ in first]
-    kept = empty(B, T, cell.CACHE * H)
+    kept = empty(B, T if keep else 1, cell.CACHE * H)
     bias = d[0] if d else np.zeros(U.shape[1], np.float32)
     arrays = (rows, index, panels(U), bias, first[0], first[-1], states[0], states[-1], kept)
     loop = for_cell(through_time.forward, cell)

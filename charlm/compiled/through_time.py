@@ -4,7 +4,7 @@ What products read is copied into arrays padded to whole tiles, so that they nev
 Those arrays are given: to ask the system for memory can take longer than all the arithmetic.
 """
 
-from charlm.compiled.matmul import COLUMNS, ROWS, multiply, multiply_transposed, rounded
+from charlm.compiled.matmul import ALONE, COLUMNS, ROWS, multiply, multiply_transposed, rounded
 
 cell = None  # the module whose equations these loops run, put here by `compiler.for_cell`
 GATHER = 256  # rows of several time steps that one product for dU takes, or it would be all edges
@@ -12,7 +12,7 @@ GATHER = 256  # rows of several time steps that one product for dU takes, or it 
 
 def forward_space(n, H, GH):
     """Shapes of the arrays that `forward` works in, for n sequences."""
-    R = rounded(n, ROWS)
+    R = n if n < ALONE else rounded(n, ROWS)
     return (R, H), (R, rounded(GH, COLUMNS))
 
 
@@ -23,7 +23,7 @@ def forward(rows, index, U, d, h0, c0, hs, cs, cache, begin, end, h, u):
         rows: (N, G*H), the inputs' share of the pre-activations. index: (B, T), the row of each.
         U: `panels` of (H, G*H). d: (G*H,), a bias of h' U.
         h0, c0: (B, H), before the first step. hs, cs: (B, T, H). Without c, they are those of h.
-        cache: (B, T, C).
+        cache: (B, T, C), or (B, 1, C) where it is not needed.
         h, u: `forward_space`.
     """
     T, H, n, GH = index.shape[1], hs.shape[2], end - begin, len(d)
@@ -37,7 +37,8 @@ def forward(rows, index, U, d, h0, c0, hs, cs, cache, begin, end, h, u):
         for b in range(n):
             s = begin + b
             c_prev = cs[s, t - 1] if t else c0[s]
-            cell.step(rows[index[s, t]], u[b], h[b], c_prev, hs[s, t], cs[s, t], cache[s, t])
+            gates = cache[s, t % cache.shape[1]]
+            cell.step(rows[index[s, t]], u[b], h[b], c_prev, hs[s, t], cs[s, t], gates)
             for j in range(H):
                 h[b, j] = hs[s, t, j]
 

@@ -67,7 +67,7 @@ def run(cell, a_x, states, weights):
     return h, (h[-1], *(packed[T + k] for k in range(S - 1)))
 
 
-def run_compiled(cell, rows, ids, states, weights):
+def run_compiled(cell, rows, ids, states, weights, keep=True):
     """`run` in machine code: both loops, and all sums over time, as one operation each.
 
     Second derivatives there are none.
@@ -77,6 +77,7 @@ def run_compiled(cell, rows, ids, states, weights):
         rows: (N, G*H). ids: (B, T), which of the rows is that step's share of the inputs in the
             pre-activations; None where N = B * T and they lie in order.
         states, weights: as of `run`.
+        keep: what the way back needs, or it computes that again.
 
     Returns:
         h at every step (B, T, H), and the tuple of states after the last.
@@ -96,7 +97,7 @@ def run_compiled(cell, rows, ids, states, weights):
         return rows, *(given or [None]), rest[:W], rest[W:]
 
     def forward(*arrays):
-        h, *rest = threads.forward(module, *arguments(arrays))
+        h, *rest = threads.forward(module, *arguments(arrays), keep)
         return h, *(x[:, -1] for x in (h, *rest[:-1])), *rest
 
     def backward(*arrays):
@@ -104,10 +105,12 @@ def run_compiled(cell, rows, ids, states, weights):
         h, *rest = arrays[n:]
         *states, kept = h, *rest[S : 2 * S]
         d_h, *d_last = rest[2 * S :]
+        if not keep:
+            *states, kept = threads.forward(module, *arguments(arrays[:n]))
         return threads.backward(module, *arguments(arrays[:n]), states, kept, d_h, d_last)
 
     results = [(B, T, H), *[(B, H)] * S]
-    rest = [*[(B, T, H)] * (S - 1), (B, T, module.CACHE * H)]
+    rest = [*[(B, T, H)] * (S - 1), (B, T if keep else 1, module.CACHE * H)]
     h, *last = host.operation(forward, backward, (results, rest), given, [rows, *weights, *states])
     return h, tuple(last)
 

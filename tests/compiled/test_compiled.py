@@ -112,6 +112,16 @@ def test_loops(rng, name, sizes, in_order):
     np.testing.assert_equal((inputs, upstream), copies)  # what is given stays as it is
 
 
+@pytest.mark.parametrize("name", CELLS)
+def test_states_without_what_the_way_back_needs(rng, name):
+    inputs, _, _ = problem(rng, name, 6, 5, 4, False)
+    cell = importlib.import_module(f"charlm.compiled.{name}")
+    *expected, _ = threads.forward(cell, *inputs)
+    *states, kept = threads.forward(cell, *inputs, keep=False)
+    close(states, expected)
+    assert kept.shape == (5, 1, 4 * cell.CACHE)
+
+
 @pytest.mark.parametrize("n", [1, 2, 3, 50])
 def test_any_number_of_cores(rng, n, monkeypatch):
     monkeypatch.setattr(numba.config, "NUMBA_NUM_THREADS", n)

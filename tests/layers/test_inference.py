@@ -1,0 +1,31 @@
+"""Law: inference in machine code is what autodiff's loop computes, gradients too."""
+
+import numpy as np
+import pytest
+
+from charlm.layers import host
+from tests.cells import CASES, normal, set_random
+from tests.oracle import results_and_gradients
+
+B, T, D, H = 2, 5, 3, 4
+
+
+@pytest.mark.parametrize("vocab_size", [None, D])
+@pytest.mark.parametrize("case", CASES, ids=str)
+def test_the_same_as_without_machine_code(rng, case, vocab_size):
+    options = {"return_sequences": True, "return_state": True, "vocab_size": vocab_size}
+    ours, plain = (case.make(H, **options) for _ in range(2))
+    x = rng.integers(D, size=(B, T)) if vocab_size else normal(rng, B, T, D)
+    for layer in (ours, plain):
+        layer.build(x.shape)
+    set_random(rng, ours, plain)
+    ours.compiled_inference = True
+    served = bool(ours.cell.compiled()) and host.usable()
+    assert ours.backward_pass(training=False) == ("compiled" if served else "autodiff")
+    assert ours.backward_pass(training=False, masked=True) == "autodiff"
+    assert plain.backward_pass(training=False) == "autodiff"
+    states = [normal(rng, B, H) for _ in case.reference.STATES]
+    found = results_and_gradients(ours, x, states, training=False)
+    expected = results_and_gradients(plain, x, states, training=False)
+    for a, b in zip([*found[0], *found[1]], [*expected[0], *expected[1]], strict=True):
+        np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-5)
