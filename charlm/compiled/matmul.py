@@ -28,6 +28,11 @@ def rounded(n, unit):
     return -(-n // unit) * unit
 
 
+def padded(n):
+    """The rows that `multiply` is given for n of them: up to whole tiles, unless they are few."""
+    return n if n < ALONE else rounded(n, ROWS)
+
+
 def panels(matrix):
     """(K, N) -> (N / COLUMNS, K, COLUMNS), zeros beyond N."""
     K, N = matrix.shape
@@ -131,12 +136,11 @@ def multiply(a, first, R, K, b, c):
         R: rows; what is left after the last whole tile goes row by row, which is slow.
         b: `panels` of (K, N). c: (R or more, N up to COLUMNS).
     """
-    A, C = a.shape[1], c.shape[1]
+    A, C, whole = a.shape[1], c.shape[1], R // ROWS * ROWS
     for k in range(0, K, DEPTH):
         depth = min(DEPTH, K - k)
         for q in range(b.shape[0]):
             panel = (q * K + k) * COLUMNS
-            whole = R // ROWS * ROWS
             for r in range(0, whole, ROWS):
                 at = r * C + q * COLUMNS
                 tile(a, (first + r) * A + k, A, 1, b, panel, COLUMNS, c, at, C, depth)

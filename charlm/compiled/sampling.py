@@ -7,7 +7,7 @@ import numpy as np
 
 from charlm.compiled.compiler import compiled, f4, for_cell
 from charlm.compiled.cores import each
-from charlm.compiled.matmul import ALONE, COLUMNS, ROWS, multiply, panels
+from charlm.compiled.matmul import COLUMNS, multiply, padded, panels
 from charlm.reference.activations import SIGMOID, TANH
 
 cell = None  # the module whose equations `draw` runs, put here by `compiler.for_cell`
@@ -68,7 +68,7 @@ class Drawing:
         def part(begin, end):
             self.loop(
                 *self.weights, self.skip, ids, *first, temperatures, uniform,
-                drawn, *after, begin, end,
+                drawn, *after, begin, end, padded(end - begin),
             )  # fmt: skip
 
         each(part, N)
@@ -77,7 +77,7 @@ class Drawing:
 
 def draw(
     rows, W, b, U, d, kernel, bias, skip, ids, h0, c0, temperatures, uniform,
-    drawn, h1, c1, begin, end,
+    drawn, h1, c1, begin, end, R,
 ):  # fmt: skip
     """Fills `drawn` and the states after it for texts begin..end.
 
@@ -89,9 +89,9 @@ def draw(
         skip: whether a layer above adds its input to its output.
         ids: (N,). h0, c0: (L, N, H). temperatures: (N,). uniform: (K, N).
         drawn: (K, N). h1, c1: (L, N, H).
+        R: `padded` of so many texts.
     """
     (K, _), (L, _, H), (V, GH), n = uniform.shape, h0.shape, rows.shape, end - begin
-    R = n if n < ALONE else -(-n // ROWS) * ROWS  # up to whole tiles
     h, c = np.zeros((2, L, R, H), np.float32), np.zeros((2, L, R, H), np.float32)
     wide = R, U.shape[1] * COLUMNS
     x, u = np.zeros(wide, np.float32), np.zeros(wide, np.float32)

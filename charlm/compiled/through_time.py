@@ -4,7 +4,7 @@ What products read is copied into arrays padded to whole tiles, so that they nev
 Those arrays are given: to ask the system for memory can take longer than all the arithmetic.
 """
 
-from charlm.compiled.matmul import ALONE, COLUMNS, ROWS, multiply, multiply_transposed, rounded
+from charlm.compiled.matmul import COLUMNS, ROWS, multiply, multiply_transposed, padded, rounded
 
 cell = None  # the module whose equations these loops run, put here by `compiler.for_cell`
 GATHER = 256  # rows of several time steps that one product for dU takes, or it would be all edges
@@ -12,7 +12,7 @@ GATHER = 256  # rows of several time steps that one product for dU takes, or it 
 
 def forward_space(n, H, GH):
     """Shapes of the arrays that `forward` works in, for n sequences."""
-    R = n if n < ALONE else rounded(n, ROWS)
+    R = padded(n)
     return (R, H), (R, rounded(GH, COLUMNS))
 
 

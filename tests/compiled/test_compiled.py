@@ -29,13 +29,15 @@ SIZES = [
 V = 7
 
 
+def poisoned(*shape):
+    """`memory.empty` whose memory holds what nobody may rely on."""
+    array = memory.empty(*shape)
+    array[:] = np.nan
+    return array
+
+
 @pytest.fixture(autouse=True)
 def nothing_relies_on_what_memory_holds(monkeypatch):
-    def poisoned(*shape):
-        array = memory.empty(*shape)
-        array[:] = np.nan
-        return array
-
     monkeypatch.setattr(threads, "empty", poisoned)
 
 

@@ -5,10 +5,10 @@ import copy
 import numpy as np
 import pytest
 
-from charlm.compiled import activations, cores, dense, loss, memory
+from charlm.compiled import activations, cores, dense, loss
 from charlm.compiled.matmul import COLUMNS, ROWS
 from charlm.reference.loss import softmax_cross_entropy
-from tests.compiled.test_compiled import close, normal
+from tests.compiled.test_compiled import close, normal, poisoned
 
 SIZES = [
     (0, 3, 2, 5),
@@ -22,11 +22,6 @@ SIZES += [(4, 2 * dense.BLOCK // 3, 20, COLUMNS + 3)]  # B, T, H, V
 
 @pytest.fixture(autouse=True)
 def nothing_relies_on_what_memory_holds(monkeypatch):
-    def poisoned(*shape):
-        array = memory.empty(*shape)
-        array[:] = np.nan
-        return array
-
     for module in (dense, loss):
         monkeypatch.setattr(module, "empty", poisoned)
 

@@ -5,7 +5,7 @@ import pytest
 
 from charlm import compose, sampler
 from charlm.compiled import sampling
-from charlm.compiled.matmul import ROWS
+from charlm.compiled.matmul import ALONE, ROWS
 from charlm.config import ModelConfig
 from charlm.reference.network import Network, shapes
 from charlm.vocab import Vocab
@@ -28,7 +28,7 @@ def random_states(rng, net, n):
     ]
 
 
-@pytest.mark.parametrize("n", [1, sampling.ALONE - 1, ROWS - 1, 2 * ROWS + 3])
+@pytest.mark.parametrize("n", [1, ALONE - 1, ROWS - 1, 2 * ROWS + 3])
 @pytest.mark.parametrize("layers", LAYERS, ids=str)
 @pytest.mark.parametrize("cell", CELLS)
 def test_blocks(rng, cell, layers, n):
