@@ -8,10 +8,9 @@ from charlm.layers import host
 
 @keras.saving.register_keras_serializable(package="charlm")
 class CrossEntropy(keras.losses.Loss):
-    """`keras.losses.SparseCategoricalCrossentropy(from_logits=True)`, in machine code on
-    TensorFlow on a CPU.
+    """`keras.losses.SparseCategoricalCrossentropy(from_logits=True)`, sooner.
 
-    Where that does not pay (see `layers.host.pays`) it is Keras's function.
+    In machine code where `layers.host.pays`, that is on TensorFlow on a CPU; else Keras's function.
 
     >>> z = np.array([[[1.0, 2.0, 4.0], [0.0, 0.0, 0.0]]], "float32")  # (B, T, V)
     >>> float(CrossEntropy()(np.array([[2, 1]]), z))  # the mean of 0.1698 and log(3)

@@ -115,7 +115,8 @@ class Streams(keras.Model):
     and leaves none.
 
     Args:
-        network: from `build`.
+        network: from `build`; from here on its layers' inference is in machine code where there is
+            some, which no exported graph can hold (`charlm.portable` exports from weights).
         training, validation: number of streams of each.
     """
 
