@@ -14,18 +14,17 @@ from charlm.layers.recurrent import Recurrent
 from charlm.loss import CrossEntropy
 
 
-def make(case: Case, gpu: bool, own: bool, xla: bool = False, policy: str = "float32") -> dict:
+def make(case: Case, gpu: bool, own: bool, xla: bool = False, precision: str = "fp32") -> dict:
     """Jobs "layer" and "step" of the network that `charlm.model.build` makes.
 
     Args:
         own: our layer, which reads ids; else Keras's, whose ids become vectors in the step.
-        xla: `jit_compile` (TensorFlow). policy: Keras's dtype policy.
+        xla: `jit_compile` (TensorFlow). precision: as of `charlm.model.build`.
     """
     require_device(gpu)
     keras.backend.clear_session()
-    keras.config.set_dtype_policy(policy)
     sizes = replace(case.model, cell=case.cell if own else f"keras-{case.cell}")
-    network = model.build(sizes, case.vocab, states=False)
+    network = model.build(sizes, case.vocab, states=False, precision=precision)
     network.set_weights(list(case.weights().values()))
     backend = {"tensorflow": _tensorflow, "jax": _jax, "torch": _torch}[keras.backend.backend()]
     return backend(case, network, xla)

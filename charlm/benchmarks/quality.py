@@ -86,6 +86,7 @@ class Marks(keras.callbacks.Callback):
         done, self.updates = self.updates, self.before + batch + 1  # several at once
         if self.updates // self.every > done // self.every:
             self.mark()
+        self.trained = time.perf_counter()
 
     def mark(self):
         seconds = self.seconds()
@@ -101,11 +102,9 @@ class Marks(keras.callbacks.Callback):
             for k, wanted in enumerate(self.target)
         ]
 
-    def on_test_begin(self, logs=None):
-        self.paused = time.perf_counter()
-
-    def on_test_end(self, logs=None):
-        self.aside += time.perf_counter() - self.paused
+    def on_epoch_end(self, epoch, logs=None):
+        """All since the last update was validation; what prepares it calls no hook."""
+        self.aside += time.perf_counter() - self.trained
 
 
 def original(case: Case, gpu: bool, corpus: Corpus) -> dict:

@@ -6,6 +6,8 @@ once for all steps, the gates follow while their numbers are still in the cache,
 its own part of the batch from the first step to the last.
 
     matmul.py        a product of small matrices, a tile of registers at a time
+    single.py        its factors in float32
+    half.py          its factors in bfloat16, for processors that multiply them
     activations.py   tanh, sigmoid and the exponential
     lstm.py ...      a cell's equations, and their derivatives, for one row of a batch
     through_time.py  the loop over time, forward and backward

@@ -28,10 +28,11 @@ def compiled(function):
 
 
 @functools.cache
-def for_cell(function, cell):
-    """`kept` of `function` with `cell`, a module, in the place of its global name `cell`."""
-    names = {**function.__globals__, "cell": cell}
-    return kept(types.FunctionType(function.__code__, names, function.__name__), cell.__name__)
+def made_for(function, **modules):
+    """`kept` of `function` with modules in the place of its global names."""
+    names = function.__globals__ | modules
+    folder = "-".join(module.__name__.split(".")[-1] for module in modules.values())
+    return kept(types.FunctionType(function.__code__, names, function.__name__), folder)
 
 
 @functools.cache

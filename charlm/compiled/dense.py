@@ -49,13 +49,13 @@ def backward(x, kernel, d_y):
 
 def forward_rows(x, K, bias, y, begin, end, block):
     """Rows begin..end of y. K: `panels`. block: to work in."""
-    H, V = x.shape[1], y.shape[1]
+    V = y.shape[1]
     for first in range(begin, end, BLOCK):
         n = min(BLOCK, end - first)
         for r in range(n):
             for v in range(V):
                 block[r, v] = bias[v]
-        multiply(x, first, n, H, K, block)
+        multiply(x, first, n, K, block)
         for r in range(n):
             for v in range(V):
                 y[first + r, v] = block[r, v]
@@ -74,7 +74,7 @@ def backward_rows(x, K_t, d_y, d_x, d_kernel, d_bias, begin, end, x_block, d_blo
                 d = d_y[first + r, v]
                 d_block[r, v] = d
                 d_bias[v] += d
-        multiply(d_block, 0, n, V, K_t, up)
+        multiply(d_block, 0, n, K_t, up)
         for r in range(n):
             for j in range(H):
                 d_x[first + r, j] = up[r, j]

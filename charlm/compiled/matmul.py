@@ -10,6 +10,7 @@ of the result, stays in vector registers until it is done. After Goto and van de
 import llvmlite.binding
 from llvmlite import ir
 from numba import types
+from numba.core.cgutils import get_or_insert_function
 from numba.extending import intrinsic
 
 from charlm.compiled.compiler import compiled
@@ -44,6 +45,34 @@ def panels(matrix):
     return found
 
 
+class _BFloat(ir.Type):
+    """bfloat16 in LLVM's language; llvmlite has no name for it."""
+
+    def _to_string(self):
+        return "bfloat"
+
+    def __eq__(self, other):
+        return isinstance(other, _BFloat)
+
+    def __hash__(self):
+        return hash(_BFloat)
+
+
+def _add(builder, total, x, y):
+    """total + x y."""
+    product = builder.fmul(x, y, flags=["contract"])
+    return builder.fadd(product, total, flags=["contract"])
+
+
+def _add_pairs(builder, total, x, y):
+    """total + x[0] y[0] + x[1] y[1] of pairs."""
+    pairs = ir.VectorType(_BFloat(), 2 * LANES)
+    kind = ir.FunctionType(total.type, [total.type, pairs, pairs])
+    name = f"llvm.x86.avx512bf16.dpbf16ps.{32 * LANES}"
+    dot = get_or_insert_function(builder.module, kind, name)
+    return builder.call(dot, [total, *(builder.bitcast(v, pairs) for v in (x, y))])
+
+
 def _tile(rows):
     """A function that adds a product to a tile: `rows` rows of the result, COLUMNS columns.
 
@@ -56,16 +85,18 @@ def _tile(rows):
         """c[r, j] += sum over k of a[r, k] p[k, j].
 
         Args:
-            a, p, c: contiguous arrays. a_at, p_at, c_at: where in them factors and tile begin.
-            a_row, c_row: from r to r + 1. a_step, p_step: from k to k + 1. All count numbers.
+            a, p, c: contiguous arrays. Elements of a and p are numbers in float32, or words with
+                two of them in bfloat16 (`half`); those of c are float32.
+            a_at, p_at, c_at: where in them factors and tile begin. a_row, c_row: from r to r + 1.
+            a_step, p_step: from k to k + 1. All count elements.
             K: steps, 1 or more.
         """
 
         def write(context, builder, signature, arguments):
             a, a_at, a_row, a_step, p, p_at, p_step, c, c_at, c_row, K = arguments
-            number, index = ir.FloatType(), ir.IntType(64)
-            vector = ir.VectorType(number, LANES)
-            pointer = vector.as_pointer()
+            index, vector = ir.IntType(64), ir.VectorType(ir.FloatType(), LANES)
+            half = signature.args[0].dtype == types.uint32
+            factor = ir.VectorType(ir.IntType(32) if half else ir.FloatType(), LANES)
             first = ir.Constant(ir.VectorType(ir.IntType(32), LANES), None)
 
             def place(base, *offsets):
@@ -79,9 +110,9 @@ def _tile(rows):
             def times(k, stride):
                 return builder.mul(ir.Constant(index, k), stride)
 
-            def vectors(base):
+            def vectors(base, kind):
                 ends = [place(base, ir.Constant(index, v * LANES)) for v in range(VECTORS)]
-                return [builder.bitcast(end, pointer) for end in ends]
+                return [builder.bitcast(end, kind.as_pointer()) for end in ends]
 
             def load(address):
                 value = builder.load(address)
@@ -91,7 +122,7 @@ def _tile(rows):
             a = begin(a, signature.args[0], a_at)
             p = begin(p, signature.args[4], p_at)
             c = begin(c, signature.args[7], c_at)
-            results = [x for r in range(rows) for x in vectors(place(c, times(r, c_row)))]
+            results = [x for r in range(rows) for x in vectors(place(c, times(r, c_row)), vector)]
             starts = [load(x) for x in results]
             before = builder.block
             loop, end = builder.append_basic_block("steps"), builder.append_basic_block("done")
@@ -99,15 +130,15 @@ def _tile(rows):
             builder.position_at_end(loop)
             k = builder.phi(index)
             sums = [builder.phi(vector) for _ in starts]
-            row = [load(x) for x in vectors(place(p, builder.mul(k, p_step)))]
+            row = [load(x) for x in vectors(place(p, builder.mul(k, p_step)), factor)]
             new = []
             for r in range(rows):
                 x = load(place(a, times(r, a_row), builder.mul(k, a_step)))
-                x = builder.insert_element(ir.Constant(vector, ir.Undefined), x, index(0))
-                x = builder.shuffle_vector(x, ir.Constant(vector, ir.Undefined), first)
+                x = builder.insert_element(ir.Constant(factor, ir.Undefined), x, index(0))
+                x = builder.shuffle_vector(x, ir.Constant(factor, ir.Undefined), first)
+                add = _add_pairs if half else _add
                 for v in range(VECTORS):
-                    product = builder.fmul(x, row[v], flags=["contract"])
-                    new.append(builder.fadd(product, sums[r * VECTORS + v], flags=["contract"]))
+                    new.append(add(builder, sums[r * VECTORS + v], x, row[v]))
             k_next = builder.add(k, index(1))
             begun, ended = [index(0), *starts], [k_next, *new]
             for phi, start, value in zip([k, *sums], begun, ended, strict=True):
@@ -129,14 +160,14 @@ tile, row_tile = _tile(ROWS), _tile(1)
 
 
 @compiled
-def multiply(a, first, R, K, b, c):
-    """c[:R] += a[first : first + R, :K] b.
+def multiply(a, first, R, b, c):
+    """c[:R] += a[first : first + R, :K] b, K being what b has.
 
     Args:
         R: rows; what is left after the last whole tile goes row by row, which is slow.
         b: `panels` of (K, N). c: (R or more, N up to COLUMNS).
     """
-    A, C, whole = a.shape[1], c.shape[1], R // ROWS * ROWS
+    A, K, C, whole = a.shape[1], b.shape[1], c.shape[1], R // ROWS * ROWS
     for k in range(0, K, DEPTH):
         depth = min(DEPTH, K - k)
         for q in range(b.shape[0]):

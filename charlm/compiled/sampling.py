@@ -5,12 +5,12 @@ import math
 
 import numpy as np
 
-from charlm.compiled.compiler import compiled, f4, for_cell
+from charlm.compiled.compiler import compiled, f4, made_for
 from charlm.compiled.cores import each
 from charlm.compiled.matmul import COLUMNS, multiply, padded, panels
 from charlm.reference.activations import SIGMOID, TANH
 
-cell = None  # the module whose equations `draw` runs, put here by `compiler.for_cell`
+cell = None  # the module whose equations `draw` runs, put here by `compiler.made_for`
 ZERO = f4(0)
 DEFAULTS = {"activation": TANH, "recurrent_activation": SIGMOID, "reset_after": True}
 
@@ -30,7 +30,7 @@ class Drawing:
             raise ImportError(f"no machine code for {network.config}")
         name = network.cell.__name__.split(".")[-1]
         self.cell = importlib.import_module(f"charlm.compiled.{name}")
-        self.loop = for_cell(draw, self.cell)
+        self.loop = made_for(draw, cell=self.cell)
         self.skip = network.config.skip == "add"
         (rows, _, _), *upper = network.steps
         H, GH = network.steps[0][2][0].shape
@@ -106,9 +106,9 @@ def draw(
                 for j in range(GH):
                     u[r, j] = d[layer, j]
                     x[r, j] = b[layer, j]
-            multiply(h[before, layer], 0, R, H, U[layer], u)
+            multiply(h[before, layer], 0, R, U[layer], u)
             if layer:
-                multiply(below, 0, R, H, W[layer - 1], x)
+                multiply(below, 0, R, W[layer - 1], x)
             for r in range(n):
                 cell.step(
                     x[r] if layer else rows[now[r]], u[r], h[before, layer, r], c[before, layer, r],
@@ -119,7 +119,7 @@ def draw(
                     below[r, j] = h[after, layer, r, j] + added
         for r in range(n):
             logits[r, :V] = bias
-        multiply(below, 0, R, H, kernel, logits)
+        multiply(below, 0, R, kernel, logits)
         for r in range(n):
             t = begin + r
             now[r] = drawn[k, t] = pick(logits[r], temperatures[t], uniform[k, t], edges)

@@ -3,17 +3,18 @@
 import numpy as np
 
 from charlm.compiled import through_time
-from charlm.compiled.compiler import for_cell
+from charlm.compiled.compiler import made_for
 from charlm.compiled.cores import each, total
-from charlm.compiled.matmul import COLUMNS, ROWS, panels, rounded
+from charlm.compiled.matmul import COLUMNS, ROWS, rounded
 from charlm.compiled.memory import empty, zeros
 
 
-def forward(cell, rows, ids, weights, first, keep=True):
+def forward(cell, factors, rows, ids, weights, first, keep=True):
     """Every step of a batch.
 
     Args:
         cell: a module of `charlm.compiled`.
+        factors: the module `single` or `half`, of the recurrent products' precision.
         rows: (N, G*H), the inputs' share of the pre-activations.
         ids: (B, T) int32, which of the rows is that of a sequence and step; or None, then they are
             (B * T) in order.
@@ -34,22 +35,31 @@ def forward(cell, rows, ids, weights, first, keep=True):
     states = [empty(B, T, H) for _ in first]
     kept = empty(B, T if keep else 1, cell.CACHE * H)
     bias = d[0] if d else np.zeros(U.shape[1], np.float32)
-    arrays = (rows, index, panels(U), bias, first[0], first[-1], states[0], states[-1], kept)
-    loop = for_cell(through_time.forward, cell)
+    arrays = (
+        rows,
+        index,
+        factors.panels(U),
+        bias,
+        first[0],
+        first[-1],
+        states[0],
+        states[-1],
+        kept,
+    )
+    loop = made_for(through_time.forward, cell=cell, factors=factors)
 
     def part(begin, end):
-        space = through_time.forward_space(end - begin, *U.shape)
-        loop(*arrays, begin, end, *(empty(*shape) for shape in space))
+        loop(*arrays, begin, end, *through_time.forward_space(factors, end - begin, *U.shape))
 
     each(part, B)
     return *states, kept
 
 
-def backward(cell, rows, ids, weights, first, states, kept, d_h, d_last):
+def backward(cell, factors, rows, ids, weights, first, states, kept, d_h, d_last):
     """Back-propagation through time of a batch.
 
     Args:
-        rows, ids, weights, first: as given to `forward`. states, kept: as it returned them.
+        cell ... first: as given to `forward`. states, kept: as it returned them.
         d_h: dLoss/dh of every step, (B, T, H).
         d_last: dLoss/d(states after the last step) beside that, S of (B, H).
 
@@ -60,13 +70,13 @@ def backward(cell, rows, ids, weights, first, states, kept, d_h, d_last):
     index, GH = _index(ids, len(rows), B), U.shape[1]
     d_first = [np.array(x) for x in d_last]  # changed in place
     common = zeros(*rows.shape) if ids is None else None
-    loop = for_cell(through_time.backward, cell)
-    arrays = (index, panels(U.T), first[0], first[-1], states[0], states[-1], kept, d_h)
+    loop = made_for(through_time.backward, cell=cell, factors=factors)
+    arrays = (index, factors.panels(U.T), first[0], first[-1], states[0], states[-1], kept, d_h)
 
     def part(begin, end):
         d_rows = zeros(*rows.shape) if common is None else common
         dU, dd = zeros(rounded(H, ROWS), rounded(GH, COLUMNS)), zeros(GH if d else 0)
-        space = [empty(*shape) for shape in through_time.backward_space(end - begin, H, GH)]
+        space = through_time.backward_space(factors, end - begin, H, GH)
         loop(*arrays, d_first[0], d_first[-1], d_rows, dU, dd, begin, end, *space)
         return d_rows, dU[:H, :GH], dd
 

@@ -5,15 +5,18 @@ Those arrays are given: to ask the system for memory can take longer than all th
 """
 
 from charlm.compiled.matmul import COLUMNS, ROWS, multiply, multiply_transposed, padded, rounded
+from charlm.compiled.memory import empty
 
-cell = None  # the module whose equations these loops run, put here by `compiler.for_cell`
+# modules put here by `compiler.made_for`: the cell whose equations these loops run, and how the
+# factors of its products lie (`single` or `half`)
+cell = factors = None
 GATHER = 256  # rows of several time steps that one product for dU takes, or it would be all edges
 
 
-def forward_space(n, H, GH):
-    """Shapes of the arrays that `forward` works in, for n sequences."""
+def forward_space(factors, n, H, GH):
+    """The arrays that `forward` works in, for n sequences."""
     R = padded(n)
-    return (R, H), (R, rounded(GH, COLUMNS))
+    return factors.rows(R, H), empty(R, rounded(GH, COLUMNS))
 
 
 def forward(rows, index, U, d, h0, c0, hs, cs, cache, begin, end, h, u):
@@ -26,35 +29,32 @@ def forward(rows, index, U, d, h0, c0, hs, cs, cache, begin, end, h, u):
         cache: (B, T, C), or (B, 1, C) where it is not needed.
         h, u: `forward_space`.
     """
-    T, H, n, GH = index.shape[1], hs.shape[2], end - begin, len(d)
+    T, n, GH = index.shape[1], end - begin, len(d)
     for b in range(n):
-        h[b] = h0[begin + b]
+        factors.put(h, b, h0[begin + b])
     for t in range(T):
         for b in range(n):
             for j in range(GH):
                 u[b, j] = d[j]
-        multiply(h, 0, len(h), H, U, u)
+        multiply(h, 0, len(h), U, u)
         for b in range(n):
             s = begin + b
-            c_prev = cs[s, t - 1] if t else c0[s]
+            h_prev, c_prev = (hs[s, t - 1], cs[s, t - 1]) if t else (h0[s], c0[s])
             gates = cache[s, t % cache.shape[1]]
-            cell.step(rows[index[s, t]], u[b], h[b], c_prev, hs[s, t], cs[s, t], gates)
-            for j in range(H):
-                h[b, j] = hs[s, t, j]
+            cell.step(rows[index[s, t]], u[b], h_prev, c_prev, hs[s, t], cs[s, t], gates)
+            factors.put(h, b, hs[s, t])
 
 
-def backward_space(n, H, GH):
-    """Shapes of the arrays that `backward` works in, for n sequences."""
+def backward_space(factors, n, H, GH):
+    """The arrays that `backward` works in, for n sequences."""
     R = rounded(n, ROWS)
-    steps = max(1, GATHER // R)
-    # not a power of two, or a column's numbers would all compete for one place in the cache
-    du, h_before = (steps * R, rounded(GH, COLUMNS) + 16), (steps * R, rounded(H, ROWS) + 16)
-    return du, h_before, (R, rounded(H, COLUMNS)), (GH,)
+    rows = max(1, GATHER // R) * R
+    return *factors.gradients(rows, R, H, GH), empty(R, rounded(H, COLUMNS)), empty(GH)
 
 
 def backward(
     index, U_t, h0, c0, hs, cs, cache, dhs, dh, dc, d_rows, dU, dd,
-    begin, end, du, h_before, dh_up, dx,
+    begin, end, du, first, below, h_below, dh_up, dx,
 ):  # fmt: skip
     """Adds the gradients of sequences begin..end to d_rows, dU and dd, and leaves dh and dc.
 
@@ -63,37 +63,38 @@ def backward(
         dhs: (B, T, H), dLoss/dh of every step from above.
         dh, dc: (B, H), dLoss/d(states after the last step), then before the first.
         d_rows: (N, G*H). dU: (H up to ROWS, G*H up to COLUMNS). dd: (G*H,), or empty without d.
-        du, h_before, dh_up, dx: `backward_space`.
+        du ... dx: `backward_space`.
     """
     T, H, n, GH = index.shape[1], hs.shape[2], end - begin, d_rows.shape[1]
     R = len(dh_up)
-    steps = len(du) // R
-    du[:] = 0  # the rows beyond n are summed up too
-    h_before[:] = 0
+    below[:] = 0  # the rows beyond n are summed up too
+    h_below[:] = 0
     for b in range(n):
         dh_up[b, :H] = dh[begin + b]
-    kept = 0
+    gathered = 0
     for t in range(T - 1, -1, -1):
+        here = gathered % len(du)  # its rows are those of all that is gathered, or of a step
         for b in range(n):
-            s, at = begin + b, kept * R + b
+            s = begin + b
             h_prev, c_prev = (hs[s, t - 1], cs[s, t - 1]) if t else (h0[s], c0[s])
-            d_h, d_above, d_u = dh_up[b, :H], dhs[s, t], du[at]
+            d_h, d_above, d_u = dh_up[b, :H], dhs[s, t], du[here + b]
             for j in range(H):
-                h_before[at, j] = h_prev[j]
                 d_h[j] += d_above[j]
+            factors.put_below(h_below, gathered + b, h_prev)
             d_x = dx if cell.SPLIT else d_u
             cell.step_backward(
                 d_h, dc[s], cache[s, t], h_prev, c_prev, hs[s, t], cs[s, t], d_x, d_u
             )
+            factors.put_gradient(first, b, below, gathered + b, d_u)
             d_row = d_rows[index[s, t]]
             for j in range(GH):
                 d_row[j] += d_x[j]
             for j in range(len(dd)):
                 dd[j] += d_u[j]
-        multiply(du, kept * R, R, GH, U_t, dh_up)
-        kept += 1
-        if kept == steps or t == 0:
-            multiply_transposed(h_before, du, kept * R, dU)
-            kept = 0
+        multiply(first, here, R, U_t, dh_up)
+        gathered += R
+        if gathered == len(h_below) * factors.IN_WORD or t == 0:
+            multiply_transposed(h_below, below, gathered // factors.IN_WORD, dU)
+            gathered = 0
     for b in range(n):
         dh[begin + b] = dh_up[b, :H]

@@ -84,7 +84,8 @@ def run_compiled(cell, rows, ids, states, weights, keep=True):
     """
     from charlm.compiled import threads
 
-    module, given = cell.compiled(), [] if ids is None else [ids]
+    module, factors = cell.compiled()
+    given = [] if ids is None else [ids]
     S, W, ids_given = len(states), len(weights), len(given)
     B, H = states[0].shape
     T = None if ids is None else ids.shape[1]
@@ -97,7 +98,7 @@ def run_compiled(cell, rows, ids, states, weights, keep=True):
         return rows, *(given or [None]), rest[:W], rest[W:]
 
     def forward(*arrays):
-        h, *rest = threads.forward(module, *arguments(arrays), keep)
+        h, *rest = threads.forward(module, factors, *arguments(arrays), keep)
         return h, *(x[:, -1] for x in (h, *rest[:-1])), *rest
 
     def backward(*arrays):
@@ -106,8 +107,8 @@ def run_compiled(cell, rows, ids, states, weights, keep=True):
         *states, kept = h, *rest[S : 2 * S]
         d_h, *d_last = rest[2 * S :]
         if not keep:
-            *states, kept = threads.forward(module, *arguments(arrays[:n]))
-        return threads.backward(module, *arguments(arrays[:n]), states, kept, d_h, d_last)
+            *states, kept = threads.forward(module, factors, *arguments(arrays[:n]))
+        return threads.backward(module, factors, *arguments(arrays[:n]), states, kept, d_h, d_last)
 
     results = [(B, T, H), *[(B, H)] * S]
     rest = [*[(B, T, H)] * (S - 1), (B, T if keep else 1, module.CACHE * H)]

@@ -177,10 +177,12 @@ class RecurrentCell(HalfProducts, keras.layers.Layer, DropoutRNNCell):
     step_backward = None
 
     def compiled(self):
-        """The module of `charlm.compiled` that has these equations and options, or None."""
-        if self.COMPILED is None or self.product_dtype != "float32":
+        """The modules of `charlm.compiled` with these equations and this precision, or None."""
+        precision = {"float32": "single", "bfloat16": "half"}.get(self.product_dtype)
+        if None in (self.COMPILED, precision):
             return None
-        return host.machine_code(self.COMPILED)
+        modules = [host.machine_code(name) for name in (self.COMPILED, precision)]
+        return modules if None not in modules and modules[1].AVAILABLE else None
 
     def recurrent_gradients(self, da, cache, before):
         """Gradients of `recurrent_weights`, summed over all steps at once: dU = sum h'^T da.

@@ -107,12 +107,12 @@ class Recurrent(HalfProducts, keras.layers.RNN):
         masks = cell.input_masks(sequences[:, 0], training)
         drop_h = cell.recurrent_masks(states[0], training)
         weights = cell.recurrent_weights()
-        if not training:  # else each step rounds them, so that gradients add up in float32
-            weights = cell.operands(weights)
         way = self.backward_pass(mask is not None, training, sequences)
         if way == "compiled":
             outputs, states = self._compiled(sequences, states, weights, masks, training)
             return states[0], outputs, list(states)
+        if not training:  # else each step rounds them, so that gradients add up in float32
+            weights = cell.operands(weights)
         x = ops.swapaxes(sequences, 0, 1)  # (T, B, D); a mask (B, D) holds for every t
         a_x = cell.project(x, masks)  # (T, B, G*H)
         if way == "hand-derived":

@@ -11,9 +11,11 @@ from pathlib import Path
 import numba
 import numpy as np
 import pytest
+from ml_dtypes import bfloat16
 
 from charlm import compiled, reference
-from charlm.compiled import activations, cores, memory, threads
+from charlm.compiled import activations, cores, half, memory, single, threads
+from charlm.compiled import through_time as loops
 from charlm.compiled.matmul import COLUMNS, ROWS, multiply, multiply_transposed, panels, rounded
 from charlm.reference import through_time
 
@@ -38,7 +40,8 @@ def poisoned(*shape):
 
 @pytest.fixture(autouse=True)
 def nothing_relies_on_what_memory_holds(monkeypatch):
-    monkeypatch.setattr(threads, "empty", poisoned)
+    for module in (threads, loops, single, half):
+        monkeypatch.setattr(module, "empty", poisoned)
 
 
 def normal(rng, *shape):
@@ -51,18 +54,81 @@ def close(found, expected):
         np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-5)
 
 
+def nearly(found, expected):
+    """Equal but for the rounding of factors to eight bits."""
+    for a, b in zip(found, expected, strict=True):
+        assert a.dtype == np.float32
+        assert np.abs(a - b).max() < 0.01 * max(0.3, np.abs(b).max())
+
+
+in_half = pytest.mark.skipif(not half.AVAILABLE, reason="the processor has no AVX512-BF16")
+PRECISIONS = [
+    pytest.param(single, close, id="single"),
+    pytest.param(half, nearly, id="half", marks=in_half),
+]
+
+
 @pytest.mark.parametrize("K", [1, 5, 513, 1100])
 def test_products(rng, K):
     R, N = 3 * ROWS, 2 * COLUMNS + 6
     a, b, c = normal(rng, R + 2, K), normal(rng, K, N), normal(rng, R + 1, rounded(N, COLUMNS))
     expected = c.copy()
     expected[:R, :N] += a[1 : R + 1] @ b
-    multiply(a, 1, R, K, panels(b), c)
+    multiply(a, 1, R, panels(b), c)
     np.testing.assert_allclose(c, expected, rtol=1e-4, atol=1e-4)
     a, b, c = normal(rng, K + 1, R + 3), normal(rng, K + 1, N), normal(rng, R, 2 * COLUMNS)
     expected = c + a[:K, :R].T @ b[:K, : 2 * COLUMNS]
     multiply_transposed(a, b, K, c)
     np.testing.assert_allclose(c, expected, rtol=1e-4, atol=1e-4)
+
+
+def rounded_to_half(x):
+    return x.astype(bfloat16).astype(np.float64)
+
+
+@in_half
+@pytest.mark.parametrize("K", [1, 2, 5, 513, 1100])
+def test_products_of_pairs(rng, K):
+    R, N = 3 * ROWS, 2 * COLUMNS + 6
+    a, b, c = normal(rng, R + 2, K), normal(rng, K, N), normal(rng, R + 1, rounded(N, COLUMNS))
+    expected = c.copy()
+    expected[:R, :N] += rounded_to_half(a[1 : R + 1]) @ rounded_to_half(b)
+    first = half.rows(R + 2, K)
+    for r, row in enumerate(a):
+        half.put(first, r, row)
+    multiply(first, 1, R, half.panels(b), c)
+    np.testing.assert_allclose(c, expected, rtol=1e-4, atol=1e-4)
+
+
+@in_half
+@pytest.mark.parametrize("n", [2, 8, 514])
+def test_products_of_pairs_over_rows(rng, n):
+    H, GH = ROWS + 3, COLUMNS + 6
+    du, h, c = normal(rng, n, GH), normal(rng, n, H), normal(rng, 2 * ROWS, 2 * COLUMNS)
+    _, first, below, h_below = half.gradients(n, n, H, GH)
+    below[:], h_below[:] = 0, 0
+    for r in range(n):
+        half.put_gradient(first, r, below, r, du[r])
+        half.put_below(h_below, r, h[r])
+    expected = c.copy()
+    expected[:H, :GH] += rounded_to_half(h).T @ rounded_to_half(du)
+    multiply_transposed(h_below, below, n // 2, c)
+    np.testing.assert_allclose(c, expected, rtol=1e-4, atol=1e-4)
+    np.testing.assert_array_equal(first.view(np.uint16), du.astype(bfloat16).view(np.uint16))
+
+
+def test_numbers_are_rounded_to_the_nearest_half(rng):
+    words = rng.integers(2**32, size=4000, dtype=np.uint32)
+    ties = np.array([0x3F808000, 0x3F818000, 0x3F807FFF, 0x3F808001, 0x7F7FFFFF], np.uint32)
+    x = np.concatenate([words, ties, np.float32([0, -0.0, np.inf, -np.inf]).view(np.uint32)])
+    x = x.view(np.float32)
+    numbers = ~np.isnan(x)
+    found = np.array([half.bits(one) for one in x])
+    np.testing.assert_array_equal(
+        found[numbers], x[numbers].astype(bfloat16).view(np.uint16).astype(np.uint32)
+    )
+    for nan in (np.float32("nan"), np.uint32(0x7FFFFFFF).view(np.float32)):
+        assert np.isnan(np.uint32(half.bits(nan) << np.uint32(16)).view(np.float32))
 
 
 def test_activations():
@@ -98,19 +164,21 @@ def problem(rng, name, T, B, H, in_order):
     return [rows, ids, weights, first], [d_h, d_last], expected
 
 
-def both(name, inputs, upstream):
+def both(name, inputs, upstream, factors=single):
     cell = importlib.import_module(f"charlm.compiled.{name}")
-    *states, kept = threads.forward(cell, *inputs)
-    return states[0], states[-1][:, -1], *threads.backward(cell, *inputs, states, kept, *upstream)
+    *states, kept = threads.forward(cell, factors, *inputs)
+    gradients = threads.backward(cell, factors, *inputs, states, kept, *upstream)
+    return states[0], states[-1][:, -1], *gradients
 
 
 @pytest.mark.parametrize("in_order", [False, True])
 @pytest.mark.parametrize("name", CELLS)
 @pytest.mark.parametrize("sizes", SIZES, ids=str)
-def test_loops(rng, name, sizes, in_order):
+@pytest.mark.parametrize(("factors", "same"), PRECISIONS)
+def test_loops(rng, factors, same, name, sizes, in_order):
     inputs, upstream, expected = problem(rng, name, *sizes, in_order)
     copies = copy.deepcopy((inputs, upstream))
-    close(both(name, inputs, upstream), expected)
+    same(both(name, inputs, upstream, factors), expected)
     np.testing.assert_equal((inputs, upstream), copies)  # what is given stays as it is
 
 
@@ -118,8 +186,8 @@ def test_loops(rng, name, sizes, in_order):
 def test_states_without_what_the_way_back_needs(rng, name):
     inputs, _, _ = problem(rng, name, 6, 5, 4, False)
     cell = importlib.import_module(f"charlm.compiled.{name}")
-    *expected, _ = threads.forward(cell, *inputs)
-    *states, kept = threads.forward(cell, *inputs, keep=False)
+    *expected, _ = threads.forward(cell, single, *inputs)
+    *states, kept = threads.forward(cell, single, *inputs, keep=False)
     close(states, expected)
     assert kept.shape == (5, 1, 4 * cell.CACHE)
 
@@ -145,10 +213,11 @@ def test_an_id_without_a_row_is_refused(rng, wrong):
 
 
 @pytest.mark.parametrize("name", CELLS)
-def test_nan_comes_out_as_nan(rng, name):
+@pytest.mark.parametrize(("factors", "_same"), PRECISIONS)
+def test_nan_comes_out_as_nan(rng, factors, _same, name):
     inputs, upstream, _ = problem(rng, name, 3, 2, 4, False)
     inputs[2][0][1, 2] = np.nan
-    h, _, _, dU, *_ = both(name, inputs, upstream)
+    h, _, _, dU, *_ = both(name, inputs, upstream, factors)
     for found in (h[:, 1:], dU):
         assert np.isnan(found).any()
 
@@ -180,11 +249,11 @@ def test_not_all_memory_waits_to_be_used_again(monkeypatch):
 
 PROGRAM = """if True:
     import numpy as np
-    from charlm.compiled import lstm, threads, through_time
-    from charlm.compiled.compiler import for_cell
+    from charlm.compiled import lstm, single, threads, through_time
+    from charlm.compiled.compiler import made_for
     rows, U, h = (np.ones(s, np.float32) for s in ((3, 8), (2, 8), (1, 2)))
-    threads.forward(lstm, rows, None, [U], [h, h])
-    print(sum(for_cell(through_time.forward, lstm).stats.cache_hits.values()))
+    threads.forward(lstm, single, rows, None, [U], [h, h])
+    print(sum(made_for(through_time.forward, cell=lstm, factors=single).stats.cache_hits.values()))
 """
 
 
