@@ -31,5 +31,8 @@ class SampleText(keras.callbacks.Callback):
                 blocks.append(f"--- temperature {t:g} ---\n{prompt}{text}\n")
         text = "\n".join(blocks)
         self.print(text)
-        with open(self.path, "a", encoding="utf-8", errors="backslashreplace") as file:
-            file.write(f"=== epoch {epoch + 1} ===\n{text}\n")
+        try:
+            with open(self.path, "a", encoding="utf-8", errors="backslashreplace") as file:
+                file.write(f"=== epoch {epoch + 1} ===\n{text}\n")
+        except OSError as error:
+            self.print(f"samples not kept in {self.path} ({error.strerror}); training goes on")

@@ -23,35 +23,28 @@ class TrackProgress(keras.callbacks.Callback):
         self.progress, self.characters, self.windows = progress, characters, windows
 
     def on_epoch_begin(self, epoch, logs=None):
-        self.first, self.loss_before = self.progress.step, self.progress.loss_sum
+        self.first = self.progress.step
         self.began, self.trained = time.perf_counter(), None
 
     def on_train_batch_end(self, batch, logs=None):
         # several windows may be done at once, and at an epoch's end fewer than Keras counts
         self.progress.step = min(self.first + batch + 1, self.windows)
-        self.latest = logs
 
     def on_test_begin(self, logs=None):
         self.trained = time.perf_counter()
 
-    def mid_epoch(self):
-        """Brings the loss up to date between two windows of an epoch, to be saved with the rest."""
-        done = self.progress.step - self.first
-        self.progress.loss_sum = self.loss_before + done * float(self.latest["loss"])
-
     def on_epoch_end(self, epoch, logs):
         p = self.progress
         done = p.step - self.first
-        logs["loss"] = (self.loss_before + done * float(logs["loss"])) / p.step
         seconds = (self.trained or time.perf_counter()) - self.began
         optimizer = self.model.optimizer
         logs |= {
-            "bpc": logs["loss"] / math.log(2),
+            "bpc": float(logs["loss"]) / math.log(2),
             "val_bpc": float(logs["val_loss"]) / math.log(2),
             "chars_per_second": done * self.characters / seconds,
             "learning_rate": float(optimizer.learning_rate),
         }
-        p.epoch, p.step, p.loss_sum = epoch + 1, 0, 0.0
+        p.epoch, p.step = epoch + 1, 0
         p.stale_epochs += 1
         if p.best is None or logs["val_loss"] < p.best:
             p.best, p.best_epoch, p.stale_epochs = float(logs["val_loss"]), p.epoch, 0

@@ -3,13 +3,24 @@
     layers/lstm/cell/vars/0 ...     the network, where `keras.Model.load_weights` looks for it
     charlm/optimizer/0 ...          the optimizer's variables, in order
     charlm/carried/0 ...            the training streams' states
+    charlm/metrics/0 ...            Keras's running means of the epoch begun, empty between epochs
     charlm/meta                     JSON text: format, config, vocabulary, progress, versions
+    charlm/checksum                 MARK, and the SHA-256 of the whole file with zeros in its place
 
 Only arrays and text are stored, and nothing in a file is ever run. NumPy and h5py, no Keras.
+
+A file is not believed: links, names, shapes and types that are not a run's, arrays that it does not
+hold, numbers that are not finite, a checksum that differs are refused before anything is used.
+
+Format 1 had no metrics (but the epoch's loss so far in its progress) and no checksum.
 """
 
+import contextlib
+import errno
+import hashlib
 import io
 import json
+import math
 import os
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -17,11 +28,17 @@ from pathlib import Path
 import h5py
 import numpy as np
 
+from charlm import untrusted
 from charlm.config import Config
 from charlm.errors import InputError
+from charlm.reference import network
 from charlm.vocab import Vocab
 
-FORMAT = 1
+FORMAT = 2
+MARK = b"\x89charlm-sha256\r\n"  # not text, and sixteen bytes that no array is likely to have
+DIGEST = hashlib.sha256().digest_size
+MAX_META = 2**26  # bytes; a vocabulary of all of Unicode has 13 million
+GROUPS = "optimizer", "carried", "metrics"
 
 
 @dataclass
@@ -32,8 +49,6 @@ class Progress:
     """Whole epochs done."""
     step: int = 0
     """Windows done of the epoch begun, 0 between epochs."""
-    loss_sum: float = 0.0
-    """Of those windows, in nats."""
     best: float | None = None
     """Lowest validation loss, in nats a character."""
     best_epoch: int = 0
@@ -41,6 +56,8 @@ class Progress:
     """Epochs since then."""
     history: list[dict] = field(default_factory=list)
     """A row an epoch, counted from 1, with what history.csv has of it."""
+    samples_size: int | None = None
+    """Bytes of samples.txt when this was saved, if known."""
 
 
 @dataclass
@@ -55,10 +72,18 @@ class Checkpoint:
     optimizer: list[np.ndarray]
     carried: list[np.ndarray]
     versions: dict[str, str]
+    metrics: list[np.ndarray] = field(default_factory=list)
+
+    def arrays(self) -> dict[str, np.ndarray]:
+        """All of them, by their path in a file."""
+        found = dict(self.weights)
+        for name in GROUPS:
+            found |= {f"charlm/{name}/{k}": x for k, x in enumerate(getattr(self, name))}
+        return found
 
     def finite(self) -> bool:
-        """Whether every weight is a finite number."""
-        return all(np.isfinite(w).all() for w in self.weights.values() if w.dtype.kind == "f")
+        """Whether every number is finite."""
+        return all(np.isfinite(x).all() for x in self.arrays().values() if x.dtype.kind == "f")
 
     def meta(self) -> dict:
         """All but the arrays, for JSON."""
@@ -75,98 +100,181 @@ class Checkpoint:
 def write(path: Path, checkpoint: Checkpoint) -> None:
     """Saves to `path`, which holds the old file or the whole new one at any moment.
 
+    The file is made in memory and read back before it takes the old one's place.
+
     Raises:
-        ValueError: weights that are not finite.
+        ValueError: numbers that are not finite.
         OSError: the file cannot be written.
     """
     if not checkpoint.finite():
         raise ValueError("expected finite weights to save, found NaN or infinity")
+    data = to_bytes(checkpoint)
+    again = from_bytes(data)
+    mine, read_back = checkpoint.arrays(), again.arrays()
+    same = json.dumps(again.meta()) == json.dumps(checkpoint.meta())
+    same = same and mine.keys() == read_back.keys()
+    if not (same and all(_equal(x, read_back[name]) for name, x in mine.items())):
+        raise OSError(f"expected to read back what was saved for {path}, found something else")
+    write_atomically(path, data)
+
+
+def _equal(a, b):
+    return a.dtype == b.dtype and a.shape == b.shape and a.tobytes() == b.tobytes()
+
+
+def to_bytes(checkpoint: Checkpoint) -> bytes:
+    """The file's contents."""
     buffer = io.BytesIO()
     with h5py.File(buffer, "w") as file:
-        for name, value in checkpoint.weights.items():
+        for name, value in checkpoint.arrays().items():
             file[name] = value
-        for name in ("optimizer", "carried"):
-            group = file.create_group(f"charlm/{name}")
-            for k, value in enumerate(getattr(checkpoint, name)):
-                group[str(k)] = value
         text = json.dumps(checkpoint.meta(), ensure_ascii=True).encode()
         file["charlm/meta"] = np.frombuffer(text, np.uint8)
-    write_atomically(path, buffer.getvalue())
+        file["charlm/checksum"] = np.frombuffer(MARK + bytes(DIGEST), np.uint8)
+    return signed(buffer.getbuffer())
+
+
+def signed(data: bytes) -> bytes:
+    """`data` with the right checksum in the place of the one it has."""
+    at = bytes(data).rindex(MARK) + len(MARK)
+    return bytes(data[:at]) + _digest(data, at) + bytes(data[at + DIGEST :])
+
+
+def _digest(data, at):
+    found = hashlib.sha256(data[:at])
+    found.update(bytes(DIGEST))
+    found.update(data[at + DIGEST :])
+    return found.digest()
 
 
 def read(path: Path) -> Checkpoint:
     """A checkpoint from a file of ours.
 
     Raises:
-        InputError: no such file, not one of ours, damaged, or of a newer format.
+        InputError: no such file, not one of ours, damaged, made to deceive, or of a newer format.
     """
-    try:
-        data = path.read_bytes()
-    except OSError as error:
-        raise InputError(
-            f"expected a weights file of charlm at {path}, found: {error.strerror}"
-        ) from error
-    try:
-        with h5py.File(io.BytesIO(data), "r") as file:
-            if "charlm/meta" not in file:
-                raise InputError(
-                    f"expected a weights file of charlm, found {path}, which has no group 'charlm' "
-                    "(vocabulary and settings)"
-                )
-            meta = json.loads(file["charlm/meta"][()].tobytes())
-            if meta["format"] > FORMAT:
-                raise InputError(
-                    f"expected format {FORMAT} or older in {path}, found {meta['format']}; "
-                    "a newer charlm wrote it"
-                )
-            checkpoint = Checkpoint(
-                config=Config.from_dict(meta["config"]),
-                vocab=Vocab(meta["vocabulary"]),
-                corpus_sha256=meta["corpus_sha256"],
-                progress=Progress(**meta["progress"]),
-                weights=_arrays(file["layers"], "layers"),
-                optimizer=_numbered(file["charlm/optimizer"]),
-                carried=_numbered(file["charlm/carried"]),
-                versions=meta["versions"],
+    with untrusted.refusals(path, "a whole weights file"):
+        return from_bytes(untrusted.file_bytes(path))
+
+
+def from_bytes(data: bytes) -> Checkpoint:
+    """`to_bytes` undone; raises nearly anything where `data` is no file of ours."""
+    at = data.rfind(MARK) + len(MARK)
+    has_checksum = at >= len(MARK)
+    if has_checksum and data[at : at + DIGEST] != _digest(memoryview(data), at):
+        raise InputError("expected a whole weights file, found it damaged (its checksum differs)")
+    with untrusted.hdf5(data) as (_, datasets):
+        if "charlm/meta" not in datasets:
+            raise InputError(
+                "expected a weights file of charlm, found no group 'charlm' (vocabulary and "
+                "settings) in it"
             )
-    except InputError:
-        raise
-    # h5py raises nearly every kind for a damaged file, JSON and the constructors their own
-    except (OSError, RuntimeError, ValueError, KeyError, TypeError, AttributeError) as error:
+        meta = json.loads(_array(datasets.pop("charlm/meta"), "u", MAX_META).tobytes())
+        if meta["format"] not in range(1, FORMAT + 1):
+            raise InputError(
+                f"expected format {FORMAT} or older, found {meta['format']!r:.40}; "
+                "a newer charlm wrote it"
+            )
+        in_place = datasets.pop("charlm/checksum", None) is not None
+        if {has_checksum, in_place} != {meta["format"] > 1}:
+            raise InputError("expected a whole weights file, found it damaged (its checksum)")
+        return _checkpoint(meta, datasets, len(data))
+
+
+def _checkpoint(meta, datasets, size):
+    config, vocab = Config.from_dict(meta["config"]), Vocab(meta["vocabulary"])
+    expected = network.shapes(config.model, len(vocab))
+    random = network.random_states(config.model) & set(datasets)  # as weights of Keras's have them
+    expected |= dict.fromkeys(random, (2,))
+    if odd := {path for path in datasets if not path.startswith("charlm/")} ^ set(expected):
         raise InputError(
-            f"expected a whole weights file, found {path} damaged ({error})"
-        ) from error
-    if not checkpoint.finite():
-        raise InputError(f"expected finite weights in {path}, found NaN or infinity")
-    return checkpoint
+            f"expected the weights of {config.model.cell} {config.model.layers} x "
+            f"{config.model.units}, found others (they differ in {min(odd)!r})"
+        )
+    for path, shape in expected.items():
+        if datasets[path].shape != shape:
+            raise InputError(f"expected {path!r} of shape {shape}, found {datasets[path].shape}")
+    # before any is read: each is as large as it says, and all fit into the file
+    untrusted.check_size("arrays", sum(map(untrusted.declared_bytes, datasets.values())), size)
+    weights = {p: _array(datasets.pop(p), "iu" if p in random else "f") for p in expected}
+    groups = {name: _numbered(name, datasets) for name in GROUPS}
+    if datasets:
+        raise InputError(f"expected the arrays of a run, found {min(datasets)!r} beside them")
+    stored = dict(meta["progress"])
+    loss_sum, B = stored.pop("loss_sum", 0.0), config.data.batch_size
+    if stored["step"] and meta["format"] == 1:  # Keras's sum, and its count of sequences
+        groups["metrics"] = [np.float32(loss_sum * B), np.float32(stored["step"] * B)]
+    texts = [meta["corpus_sha256"], *meta["versions"], *meta["versions"].values()]
+    if not all(isinstance(x, str) for x in texts):
+        raise InputError("expected texts for the corpus and versions, found something else")
+    return Checkpoint(
+        config=config,
+        vocab=vocab,
+        corpus_sha256=meta["corpus_sha256"],
+        progress=_progress(stored),
+        weights=weights,
+        versions=meta["versions"],
+        **groups,
+    )
 
 
-def _arrays(group, path):
-    found = {}
-    for name, item in group.items():
-        if isinstance(item, h5py.Group):
-            found |= _arrays(item, f"{path}/{name}")
-        else:
-            found[f"{path}/{name}"] = item[()]
+def _progress(stored):
+    """Of a run that can be gone on with."""
+    p = Progress(**stored)
+    counts = p.epoch, p.step, p.best_epoch, p.stale_epochs, p.samples_size or 0
+    values = [x for row in p.history for x in row.values()] + [p.best or 0]
+    ok = all(type(n) is int and n >= 0 for n in counts)
+    ok = ok and all(type(x) in (int, float) and math.isfinite(x) for x in values)
+    if not ok or len(p.history) != p.epoch or p.best_epoch > p.epoch:
+        raise InputError("expected the progress of a run, found numbers that contradict each other")
+    return p
+
+
+def _numbered(name, datasets):
+    """Takes the arrays charlm/name/0, charlm/name/1 ... out of `datasets`."""
+    found = []
+    while (path := f"charlm/{name}/{len(found)}") in datasets:
+        found.append(_array(datasets.pop(path), "fiu"))
     return found
 
 
-def _numbered(group):
-    return [group[str(k)][()] for k in range(len(group))]
+def _array(dataset, kinds, most=None):
+    if dataset.dtype.kind not in kinds or not dataset.dtype.isnative or dataset.shape is None:
+        raise InputError(f"expected numbers in {dataset.name!r}, found {dataset.dtype}")
+    if most is not None:
+        untrusted.check_size(dataset.name, untrusted.declared_bytes(dataset), most)
+    array = untrusted.stored(dataset)
+    untrusted.check_finite(array, dataset.name)
+    return array
 
 
 def write_atomically(path: Path, data: bytes) -> None:
-    """Writes `data` beside `path`, forces it to disk and renames it into place."""
+    """Writes `data` beside `path`, forces it to disk and renames it into place.
+
+    Raises:
+        OSError: it cannot be done; the file is as it was. Or it was, but the folder could not be
+            forced to disk: the file is the new one, until the power fails.
+    """
     path = Path(path)
     temporary = path.with_name(f".{path.name}.tmp")  # one writer a run; a leftover is reused
     try:
-        with open(temporary, "wb") as file:
-            file.write(data)
-            file.flush()
-            os.fsync(file.fileno())
+        descriptor = os.open(
+            temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW, 0o666
+        )
+        try:
+            rest = memoryview(data)
+            while rest:
+                written = os.write(descriptor, rest)  # Python itself goes on after an EINTR
+                if not written:
+                    raise OSError(errno.EIO, "nothing was written")
+                rest = rest[written:]
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
         os.replace(temporary, path)
     finally:
-        temporary.unlink(missing_ok=True)
+        with contextlib.suppress(OSError):  # the error that led here says more
+            os.unlink(temporary)
     folder = os.open(path.parent, os.O_RDONLY)
     try:
         os.fsync(folder)  # the rename itself

@@ -81,8 +81,10 @@ def run(command, argv: list[str] | None) -> int:
     """
     argv = sys.argv[1:] if argv is None else argv
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")  # what goes wrong comes as an exception
-    for stream in (sys.stdout, sys.stderr):
-        if hasattr(stream, "reconfigure"):
+    for name in ("stdout", "stderr"):
+        if getattr(sys, name) is None:  # it was closed before we began
+            setattr(sys, name, open(os.devnull, "w"))  # noqa: SIM115 - until the process ends
+        if hasattr(stream := getattr(sys, name), "reconfigure"):
             stream.reconfigure(errors="backslashreplace")  # a terminal may lack a character
     try:
         code = command(argv)
@@ -91,11 +93,13 @@ def run(command, argv: list[str] | None) -> int:
     except (InputError, CorpusError) as error:
         return _say(error, BAD_INPUT, argv)
     except BrokenPipeError:
-        os.dup2(
-            os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno()
-        )  # or Python complains at exit
+        _discard_output()
         return 0
     except OSError as error:
+        try:
+            sys.stdout.flush()
+        except OSError:  # it was the output itself
+            _discard_output()
         return _say(error, FAILED, argv)
     except Exception as error:  # a bug, or the machine's limits: a line for the user all the same
         what = (str(error).strip().splitlines() or [""])[0][:300]
@@ -104,6 +108,20 @@ def run(command, argv: list[str] | None) -> int:
     except KeyboardInterrupt:
         print("interrupted", file=sys.stderr)
         return INTERRUPTED
+
+
+def _discard_output():
+    """What is still to be written goes nowhere, or Python would complain at exit."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+
+
+# characters that tell a terminal to do something, as they are written in Python
+CONTROLS = {c: f"\\x{c:02x}" for c in (*range(32), *range(127, 160)) if c not in b"\n\t"}
+
+
+def visible(text: str) -> str:
+    """Text for standard output: a terminal shows control characters and does not obey them."""
+    return text.translate(CONTROLS) if sys.stdout.isatty() else text
 
 
 def corpus(data: DataConfig) -> Corpus:

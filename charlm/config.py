@@ -6,7 +6,8 @@ stores them, so this is the only place where a setting is declared.
 
 import math
 from dataclasses import asdict, dataclass, field, fields
-from typing import Literal
+from types import UnionType
+from typing import Literal, Union, get_args, get_origin, get_type_hints
 
 from charlm import reference
 from charlm.errors import InputError
@@ -211,9 +212,11 @@ class Config:
                     f"expected {part.name} settings {sorted(known)}, found {sorted(unknown)}; "
                     "the file may come from a newer charlm"
                 )
-            parts[part.name] = kind(
-                **{k: tuple(v) if isinstance(v, list) else v for k, v in values.items()}
-            )
+            values = {k: tuple(v) if isinstance(v, list) else v for k, v in values.items()}
+            for name, hint in get_type_hints(kind).items():
+                if name in values and not _is(values[name], hint):
+                    raise InputError(f"expected {name} to be {hint}, found {values[name]!r:.40}")
+            parts[part.name] = kind(**values)
         return cls(**parts)
 
     def differences(self, other: "Config", part: str) -> dict[str, tuple]:
@@ -221,3 +224,15 @@ class Config:
         mine, theirs = getattr(self, part), getattr(other, part)
         pairs = {f.name: (getattr(mine, f.name), getattr(theirs, f.name)) for f in fields(mine)}
         return {name: pair for name, pair in pairs.items() if pair[0] != pair[1]}
+
+
+def _is(value, hint):
+    """Whether a value is of the type that an annotation says."""
+    kind, parts = get_origin(hint), get_args(hint)
+    if kind is Literal:
+        return value in parts
+    if kind is tuple:
+        return type(value) is tuple and all(_is(x, parts[0]) for x in value)
+    if kind in (Union, UnionType):
+        return any(_is(value, part) for part in parts)
+    return type(value) in ((int, float) if hint is float else (hint,))

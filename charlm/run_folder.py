@@ -1,6 +1,8 @@
 """The folder of a run: its name, its files' names, and who may write in it."""
 
 import contextlib
+import csv
+import io
 import json
 import os
 import shutil
@@ -9,7 +11,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from charlm import checkpoint
-from charlm.checkpoint import Checkpoint
+from charlm.checkpoint import Checkpoint, Progress
 from charlm.errors import InputError
 
 LAST, BEST = "last.weights.h5", "best.weights.h5"
@@ -117,10 +119,29 @@ def locked(folder: Path) -> Iterator[None]:
 
 
 def save_last(folder: Path, saved: Checkpoint) -> None:
-    """Writes the run as it is now: its last weights, and the summary to read."""
+    """Writes the run as it is now: its last weights, and what there is to read of it."""
     checkpoint.write(folder / LAST, saved)
+    describe(folder, saved)
+
+
+def describe(folder: Path, saved: Checkpoint) -> None:
+    """Writes what there is to read of a run: its settings and progress, and its losses."""
     summary = json.dumps(saved.meta(), indent=1, ensure_ascii=False)
     checkpoint.write_atomically(folder / SUMMARY, summary.encode("utf-8", "backslashreplace"))
+    write_history(folder, saved.progress)
+
+
+def write_history(folder: Path, progress: Progress) -> None:
+    """Writes history.csv in the form of Keras's CSVLogger, which counts epochs from 0."""
+    if not progress.history:
+        return
+    text = io.StringIO()
+    columns = ["epoch", *sorted(set(progress.history[0]) - {"epoch"})]
+    rows = csv.DictWriter(text, columns, restval="NA", extrasaction="ignore", lineterminator="\n")
+    rows.writeheader()
+    for row in progress.history:
+        rows.writerow(row | {"epoch": row["epoch"] - 1})
+    checkpoint.write_atomically(folder / HISTORY, text.getvalue().encode())
 
 
 def clear(folder: Path) -> None:
@@ -131,9 +152,20 @@ def clear(folder: Path) -> None:
     shutil.rmtree(folder / TENSORBOARD, ignore_errors=True)
 
 
-def cut_history(folder: Path, epochs: int) -> None:
-    """Drops the rows after `epochs` from history.csv: those of an epoch that was not saved."""
-    path = folder / HISTORY
-    if path.exists():
-        rows = path.read_bytes().splitlines(keepends=True)
-        checkpoint.write_atomically(path, b"".join(rows[: epochs + 1]))
+def turn_back(folder: Path, progress: Progress) -> None:
+    """Makes what there is to read what it was when `progress` was saved.
+
+    A run that was killed may have gone on from there without being saved again.
+    """
+    write_history(folder, progress)
+    size, path = progress.samples_size, folder / SAMPLES
+    if size is not None and path.exists() and path.stat().st_size > size:
+        os.truncate(path, size)
+
+
+def samples_size(folder: Path) -> int:
+    """Bytes of samples.txt."""
+    try:
+        return (folder / SAMPLES).stat().st_size
+    except FileNotFoundError:
+        return 0

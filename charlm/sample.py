@@ -98,14 +98,14 @@ def _show(prompt, pieces, n):
     others = [[] for _ in range(n - 1)]
     if n > 1:
         print("--- 1 ---")
-    sys.stdout.write(prompt)
+    sys.stdout.write(cli.visible(prompt))
     for first, *rest in pieces:
-        print(first, end="", flush=True)
+        print(cli.visible(first), end="", flush=True)
         for text, piece in zip(others, rest, strict=True):
             text.append(piece)
     print()
     for k, text in enumerate(others, 2):
-        print(f"--- {k} ---\n{prompt}{''.join(text)}")
+        print(cli.visible(f"--- {k} ---\n{prompt}{''.join(text)}"))
 
 
 if __name__ == "__main__":

@@ -1,12 +1,14 @@
 """`charlm train`: the main job. Settings to a run in `saved_models/`, or a run that goes on."""
 
 import contextlib
+import importlib.util
+import os
 import sys
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from charlm import checkpoint, cli, run_folder
-from charlm.config import Config, DataConfig, FitConfig, ModelConfig, SampleConfig
+from charlm.config import Config, DataConfig, FitConfig, ModelConfig, SampleConfig, check
 from charlm.errors import InputError
 from charlm.timeline import Timeline
 
@@ -27,10 +29,16 @@ class RunConfig:
     """Replace a run of the same name."""
     runs_dir: Path = Path("saved_models")
     """Where runs are."""
+    save_every: int = 0
+    """Windows after which to save within an epoch too (rounded up to the few that are done at
+    once); 0: only when it ends."""
     tensorboard: bool = False
     """Write TensorBoard logs into the run's folder (extra "tensorboard")."""
     debug: bool = False
     """Show the traceback of an error."""
+
+    def __post_init__(self):
+        check(self.save_every >= 0, "save_every", "0 or more", self.save_every)
 
 
 @dataclass(frozen=True)
@@ -127,7 +135,7 @@ def _resume(run, folder, path, argv, timeline):
     else:
         where = f"epoch {saved.progress.epoch + 1}"
     training = _load(config, text, run, timeline, saved)
-    run_folder.cut_history(folder, saved.progress.epoch)
+    run_folder.turn_back(folder, saved.progress)
     print(f"resuming {path} at {where}; changed: {', '.join(changes) or 'nothing'}", flush=True)
     return _train(training, folder, run, timeline)
 
@@ -140,9 +148,17 @@ def _check_prompts(config, vocab):
             raise InputError(f"--sample-prompts: {error}") from None
 
 
+def _check_backend(name):
+    known = ("tensorflow", "jax", "torch")
+    if name and (name not in known or importlib.util.find_spec(name) is None):
+        missing = "which is not installed" if name in known else "which is none of them"
+        raise InputError(f"expected KERAS_BACKEND {', '.join(known)}, found {name!r}, {missing}")
+
+
 def _load(config, text, run, timeline, saved=None):
     """All of a run, before anything of it is written."""
     timeline.done("corpus")
+    _check_backend(os.environ.get("KERAS_BACKEND", ""))
     _check_prompts(config, (saved or text).vocab)
     if run.tensorboard:
         _require_tensorboard()
@@ -181,19 +197,21 @@ def _train(training, folder, run, timeline):
     from callbacks import NonFiniteLossError, Stopped
 
     _say(_headline(training, folder))
-    stop, callbacks = _callbacks(training, folder, run, timeline)
+    stop, save, callbacks = _callbacks(training, folder, run, timeline)
     try:
         training.fit(callbacks)
     except NonFiniteLossError as error:
         print(f"stopped: {error}", file=sys.stderr)
         return cli.FAILED
     except Stopped as stopped:
-        _say(
-            f"stopped by {stopped} and saved; go on with: python -m charlm.train --resume {folder}"
-        )
+        how = ", NOT saved; from what was before," if save.unsaved else " and saved;"
+        _say(f"stopped by {stopped}{how} go on with: python -m charlm.train --resume {folder}")
         return 128 + stopped.number
     finally:
         stop.restore()
+    if save.unsaved:
+        print(f"expected to save the run's end in {folder}, found no way to", file=sys.stderr)
+        return cli.FAILED
     from charlm.views import loss_curve
 
     loss_curve.draw(training.progress.history, folder / run_folder.CURVE)
@@ -210,7 +228,6 @@ def _callbacks(training, folder, run, timeline):
     import keras
 
     from callbacks import (
-        NonFiniteLossError,
         ReportEpoch,
         ReportStart,
         SampleText,
@@ -224,35 +241,29 @@ def _callbacks(training, folder, run, timeline):
     config, progress = training.config, training.progress
     windows = training.windows().steps
     track = TrackProgress(progress, config.data.batch_size * config.data.window, windows)
-    save = SaveWeights(training.snapshot, folder, _say)
-
-    def save_mid_epoch():
-        track.mid_epoch()
-        if not save.save():
-            raise NonFiniteLossError(f"the weights became no numbers in epoch {progress.epoch + 1}")
-
-    stop = StopOnSignal(save_mid_epoch, windows, progress, _say)
+    save = SaveWeights(training.snapshot, folder, run.save_every, _say)
+    stop = StopOnSignal(save.save, windows, progress, _say)
     seed = config.data.seed
     callbacks = [
         StopOnNaN(progress),
         track,
         ReportStart(timeline, _say),
-        keras.callbacks.CSVLogger(str(folder / run_folder.HISTORY), append=True),
         ReportEpoch(progress, config.fit.epochs, _say),
-        save,
+        # before they are saved: what is saved knows how far samples.txt goes
         SampleText(training.sample, config.sample, seed, folder / run_folder.SAMPLES, _say),
+        save,
         StopEarly(progress, config.fit.patience, _say),
         stop,
     ]
     if run.tensorboard:
         callbacks.append(keras.callbacks.TensorBoard(str(folder / run_folder.TENSORBOARD)))
-    return stop, callbacks
+    return stop, save, callbacks
 
 
 def _say(text):
-    """Prints at once; a reader that has gone away does not end a run."""
-    with contextlib.suppress(BrokenPipeError):
-        print(text, flush=True)
+    """Prints at once; a reader that has gone away or a full disk behind it does not end a run."""
+    with contextlib.suppress(OSError):
+        print(cli.visible(text), flush=True)
 
 
 def _require_tensorboard():

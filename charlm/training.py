@@ -39,12 +39,14 @@ class Training:
         self.progress = saved.progress if saved else Progress()
         self.held_out = HeldOutWindows(text.to_measure(config.data.max_held_out))
         windows = self.windows()
+        keras.config.set_floatx("float32")  # whatever a keras.json says: files and code count on it
         keras.utils.set_random_seed(config.data.seed)
         self.network = model.build(
             config.model, len(self.vocab), config.data.seed, precision=config.fit.precision
         )
         self.streams = model.Streams(self.network, config.data.batch_size, len(self.held_out.ids))
         model.compile_for(self.streams, config.fit, windows.steps)
+        self.means = []  # that the next epoch begins with
         if saved:
             self._restore(saved)
 
@@ -65,7 +67,7 @@ class Training:
             self._fit(self.windows(self.progress.epoch), self.progress.epoch, epochs, callbacks)
 
     def _fit(self, windows, begin, end, callbacks):
-        turn = keras.callbacks.LambdaCallback(on_epoch_begin=lambda e, logs: windows.begin(e))
+        turn = keras.callbacks.LambdaCallback(on_epoch_begin=lambda e, logs: self._turn(windows, e))
         self.streams.fit(
             batches(windows),
             validation_data=batches(self.held_out),
@@ -75,6 +77,17 @@ class Training:
             shuffle=False,  # or Keras shuffles the windows, and the carried states mean nothing
             verbose=0,
         )
+
+    def _turn(self, windows, epoch):
+        windows.begin(epoch)
+        for variable, value in zip(self.streams.metrics_variables, self.means, strict=False):
+            variable.assign(value)  # Keras has just set it to zero
+        self.means = []
+
+    def _running_means(self):
+        """Of the epoch begun; between epochs there are none, whatever Keras still holds."""
+        variables = self.streams.metrics_variables if self.progress.step else []
+        return [ops.convert_to_numpy(v) for v in variables]
 
     def snapshot(self) -> Checkpoint:
         """All of the run as it is now."""
@@ -86,6 +99,7 @@ class Training:
             weights=model.weights(self.network),
             optimizer=[ops.convert_to_numpy(v) for v in self.streams.optimizer.variables],
             carried=[ops.convert_to_numpy(v) for v in self.streams.carried["training"]],
+            metrics=self._running_means(),
             versions={
                 "keras": keras.__version__,
                 "backend": keras.backend.backend(),
@@ -94,8 +108,8 @@ class Training:
         )
 
     def _restore(self, saved):
-        model.set_weights(self.network, saved.weights)
         if not saved.optimizer:  # weights from elsewhere: the optimizer begins anew
+            model.set_weights(self.network, saved.weights)
             return
         mine, theirs = self.streams.optimizer.variables, saved.optimizer
         if saved.config.fit.precision != self.config.fit.precision:
@@ -103,17 +117,21 @@ class Training:
             optimizer = self.streams.optimizer
             n = len(getattr(optimizer, "inner_optimizer", optimizer).variables)
             mine, theirs = mine[-n:], theirs[-n:]
+        means = self.streams.metrics_variables if saved.progress.step else []
         pairs = {
             "optimizer": (mine, theirs),
             "carried states": (self.streams.carried["training"], saved.carried),
+            "running means": (means, saved.metrics),
         }
         for what, (variables, values) in pairs.items():
             found = [tuple(v.shape) for v in values]
             if [tuple(v.shape) for v in variables] != found:
                 raise InputError(f"expected {what} of this model, found arrays of shapes {found}")
-        for variables, values in pairs.values():
-            for variable, value in zip(variables, values, strict=True):
+        model.set_weights(self.network, saved.weights)  # checks them all before it changes any
+        for what in ("optimizer", "carried states"):
+            for variable, value in zip(*pairs[what], strict=True):
                 variable.assign(value)
+        self.means = saved.metrics
 
     def sample(self, prompt: str, length: int, temperatures, seed: int) -> list[str]:
         """Texts after `prompt`, from a copy of the weights: the run itself is not touched."""

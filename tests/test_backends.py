@@ -18,7 +18,7 @@ def test_passes_on_backend(backend):
         pytest.skip("this very run")
     if importlib.util.find_spec(backend) is None:
         pytest.skip(f"{backend} is not installed")
-    rerun = [HERE / name for name in ("layers", "reference", "test_model.py")]
+    rerun = [HERE / name for name in ("layers", "reference", "test_model.py", "test_exact.py")]
     done = subprocess.run(
         [sys.executable, "-m", "pytest", *rerun, "--no-header", "-n", "0"],
         cwd=HERE.parent,

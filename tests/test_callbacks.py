@@ -15,7 +15,8 @@ from callbacks import (
 )
 from charlm import run_folder
 from charlm.checkpoint import Checkpoint, Progress, read
-from charlm.config import Config, SampleConfig
+from charlm.config import Config, ModelConfig, SampleConfig
+from charlm.reference.network import shapes
 from charlm.timeline import Timeline
 from charlm.vocab import Vocab
 
@@ -30,33 +31,38 @@ def with_model(callback):
 
 
 def snapshot(progress, value=1.0):
-    weights = {"layers/dense/vars/0": np.array([value], "float32")}
-    return lambda: Checkpoint(Config(), Vocab("ab"), "0", progress, weights, [], [], {})
+    config = Config(ModelConfig(units=1))
+    weights = {k: np.full(s, value, "float32") for k, s in shapes(config.model, 2).items()}
+    return lambda: Checkpoint(config, Vocab("ab"), "0", progress, weights, [], [], {})
+
+
+def rows(n):
+    return [{"epoch": k + 1, "loss": 2.0} for k in range(n)]
 
 
 def test_best_is_kept_and_last_goes_on(tmp_path):
     progress = Progress()
     for epoch, (stale, value) in enumerate([(0, 1.0), (0, 2.0), (1, 3.0)], 1):
-        progress.epoch, progress.stale_epochs = epoch, stale
+        progress.epoch, progress.stale_epochs, progress.history = epoch, stale, rows(epoch)
         with_model(SaveWeights(snapshot(progress, value), tmp_path)).on_epoch_end(epoch - 1)
     found = {n: read(tmp_path / n) for n in (run_folder.LAST, run_folder.BEST)}
-    values = {n: c.weights["layers/dense/vars/0"][0] for n, c in found.items()}
+    values = {n: c.weights["layers/dense/vars/0"][0, 0] for n, c in found.items()}
     assert values == {run_folder.LAST: 3.0, run_folder.BEST: 2.0}
     assert (tmp_path / run_folder.SUMMARY).exists()
 
 
 def test_a_save_within_an_epoch_is_no_best(tmp_path):
-    progress = Progress(epoch=1, step=5, stale_epochs=0)
+    progress = Progress(epoch=1, step=5, stale_epochs=0, history=rows(1))
     with_model(SaveWeights(snapshot(progress), tmp_path)).save()
     assert not (tmp_path / run_folder.BEST).exists()
     assert read(tmp_path / run_folder.LAST).progress.step == 5
 
 
 def test_weights_that_are_not_finite_leave_the_files(tmp_path):
-    progress, said = Progress(epoch=1), []
+    progress, said = Progress(epoch=1, history=rows(1)), []
     assert with_model(SaveWeights(snapshot(progress), tmp_path)).save() is True
     before = {p.name: p.read_bytes() for p in tmp_path.iterdir()}
-    saves = SaveWeights(snapshot(progress, np.nan), tmp_path, said.append)
+    saves = SaveWeights(snapshot(progress, np.nan), tmp_path, print=said.append)
     assert with_model(saves).save() is False  # so that nobody says it was saved
     assert {p.name: p.read_bytes() for p in tmp_path.iterdir()} == before
     assert "not finite" in said[0]
@@ -128,8 +134,29 @@ def test_windows_are_counted_up_to_the_epoch_s_last():
         callback.on_train_batch_end(last_of_group, {"loss": 1.0})
         counted.append(progress.step)
     assert counted == [7, 11, 12]
-    callback.mid_epoch()
-    assert progress.loss_sum == 9.0
+
+
+def test_saves_within_an_epoch(tmp_path):
+    progress, saved = Progress(), []
+    callback = with_model(SaveWeights(snapshot(progress), tmp_path, every=5))
+    callback.save = lambda: saved.append(progress.step)
+    for epoch in range(2):
+        callback.on_epoch_begin(epoch)
+        for last_of_group in (3, 7, 11, 13):
+            progress.step = last_of_group + 1
+            callback.on_train_batch_end(last_of_group)
+    assert saved == [8, 12] * 2
+
+
+def test_a_save_that_fails_is_told_and_the_next_one_may_succeed(tmp_path):
+    progress, said = Progress(epoch=1, history=rows(1)), []
+    saves = with_model(SaveWeights(snapshot(progress), tmp_path / "gone", print=said.append))
+    assert saves.save() is False
+    assert saves.unsaved
+    assert "NOT SAVED" in said[0]
+    (tmp_path / "gone").mkdir()
+    assert saves.save() is True
+    assert not saves.unsaved
 
 
 @pytest.mark.parametrize("loss", [np.nan, np.inf, -np.inf, 1e3])

@@ -371,7 +371,7 @@ def test_train_refuses(here, capsys, argv, expected):
         (["--resume", "a", "--layers", "2"], "expected --layers 1, .* found --layers 2"),
         (["--resume", "a", "--epochs", "3", "--corpus", "pydoc"], "text the run was trained on"),
         (["--resume", "a", "--epochs", "3", "--sample-prompts", "Z"], "'Z'"),
-        (["--resume", "saved_models/a/best.weights.h5"], "best.weights.h5 damaged"),
+        (["--resume", "saved_models/a/best.weights.h5"], "best.weights.h5: .*damaged"),
     ],
 )
 def test_train_refuses_what_a_run_is_not(run, here, capsys, argv, expected):
@@ -409,9 +409,9 @@ def test_train_refuses_a_run_in_use(run, here, capsys):
     ("argv", "expected"),
     [
         (["nowhere"], "found nowhere, which does not exist"),
-        (["misfit.weights.h5"], r"dense/vars/0 of shape .8, 17., found .8, 16."),
+        (["misfit.weights.h5"], r"dense/vars/0. of shape .8, 17., found .8, 16."),
         (["a", "-n", "20000"], "-n to be from 1 to 10000"),
-        (["small.txt"], "small.txt damaged"),
+        (["small.txt"], "small.txt: .*damaged"),
         (["a", "--temperature", "-1"], "--temperature to be a finite number, 0 or more, found -1"),
         (["a", "--temperature", "nan"], "--temperature"),
         (["a", "--length", "0"], "--length to be 1 or more, found 0"),
@@ -426,7 +426,7 @@ def test_train_refuses_a_run_in_use(run, here, capsys):
 def test_sample_refuses(run, here, capsys, argv, expected):
     saved = checkpoint.read(run / "last.weights.h5")
     saved.weights["layers/dense/vars/0"] = saved.weights["layers/dense/vars/0"][:, 1:]
-    checkpoint.write(Path("misfit.weights.h5"), saved)
+    Path("misfit.weights.h5").write_bytes(checkpoint.to_bytes(saved))
     before = snapshot(here)
     code = sample.main(argv)
     one_line_and_nothing_made(capsys, before, code, expected, here)

@@ -18,7 +18,7 @@ LEVELS = [
     ("charlm.model",),
     ("charlm.checkpoint", "charlm.run_folder", "charlm.sampler", "charlm.compose",
      "charlm.device", "charlm.training", "charlm.views", "charlm.foreign",
-     "charlm.portable"),
+     "charlm.portable", "charlm.untrusted"),
     ("callbacks", "charlm.benchmarks"),
     ("charlm.cli", "charlm.train", "charlm.sample", "charlm.gradients", "charlm.import_weights",
      "charlm.export", "charlm.bench", "charlm.reference.__main__", "charlm.__main__"),

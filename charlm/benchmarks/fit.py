@@ -18,7 +18,9 @@ from charlm.text import read
 from charlm.training import Training
 from corpora import Corpus, Document
 
-CHARACTERS = 1_000_000  # of an epoch: a few seconds, so that its beginning counts as it does in a run
+CHARACTERS = (
+    1_000_000  # of an epoch: a few seconds, so that its beginning counts as it does in a run
+)
 
 
 def _training(case):

@@ -11,20 +11,10 @@ import zipfile
 from dataclasses import dataclass
 from pathlib import Path
 
-import h5py
 import numpy as np
 
+from charlm import untrusted
 from charlm.errors import InputError
-from charlm.foreign import contents
-from charlm.foreign.contents import (
-    check_size,
-    declared_bytes,
-    file_bytes,
-    member,
-    numbers,
-    texts,
-    walked,
-)
 from charlm.foreign.description import describe
 from charlm.foreign.kinds import GATES
 from charlm.foreign.layers import (
@@ -77,22 +67,16 @@ def read(path: Path) -> Foreign:
     Raises:
         InputError: no such file, damaged, or another kind of model; one line.
     """
-    try:
-        return _parsed(file_bytes(path))
-    except Exception as error:  # h5py, zipfile and json raise nearly every kind on damaged data
-        if isinstance(error, InputError):
-            message = str(error)
-        else:
-            message = f"expected a whole file of Keras, found it damaged ({error!r:.200})"
-        raise InputError(" ".join(f"{path}: {message}".split())) from error
+    with untrusted.refusals(path, "a whole file of Keras"):
+        return _parsed(untrusted.file_bytes(path))
 
 
 def _parsed(data):
     if data.startswith(b"PK\x03\x04"):
         with zipfile.ZipFile(io.BytesIO(data)) as archive:
-            about = json.loads(member(archive, "metadata.json", MAX_JSON))
-            described = describe(json.loads(member(archive, "config.json", MAX_JSON)))
-            weights = member(archive, "model.weights.h5", contents.MAX_BYTES)
+            about = json.loads(untrusted.member(archive, "metadata.json", MAX_JSON))
+            described = describe(json.loads(untrusted.member(archive, "config.json", MAX_JSON)))
+            weights = untrusted.member(archive, "model.weights.h5", untrusted.MAX_BYTES)
         return _hdf5(weights, _version(about["keras_version"]), described)
     if data.startswith(b"\x89HDF\r\n\x1a\n"):
         return _hdf5(data)
@@ -108,8 +92,7 @@ def _version(version):
 
 
 def _hdf5(data, version=None, described=None):
-    with h5py.File(io.BytesIO(data), "r") as file:
-        datasets = walked(file, "", {}, [0])
+    with untrusted.hdf5(data) as (file, datasets):
         if "charlm/meta" in datasets:
             raise InputError(
                 "expected weights that others wrote, found charlm's own; charlm sample and charlm "
@@ -118,19 +101,21 @@ def _hdf5(data, version=None, described=None):
         root = file.get("model_weights", file)
         legacy = "layer_names" in root.attrs or "layer_names0" in root.attrs
         if legacy:
-            said = texts(root, "keras_version") or texts(file, "keras_version")
+            said = untrusted.texts(root, "keras_version") or untrusted.texts(file, "keras_version")
             version = _version("".join(said))
-            for text in texts(file, "model_config"):
+            for text in untrusted.texts(file, "model_config"):
                 described = describe(json.loads(text))
             layers = legacy_layers(root, datasets, described.kinds if described else {})
         else:
             layers = keras_3_layers(datasets)
         found = [dataset for layer in layers for dataset in layer.arrays.values()]
-        check_size(
-            "arrays", sum(map(declared_bytes, found)), len(data)
+        untrusted.check_size(
+            "arrays", sum(map(untrusted.declared_bytes, found)), len(data)
         )  # two names may have one array
         for layer in layers:
-            layer.arrays = {key: numbers(dataset) for key, dataset in layer.arrays.items()}
+            layer.arrays = {
+                key: untrusted.numbers(dataset) for key, dataset in layer.arrays.items()
+            }
             pack(layer)
     spoken = version or ("1" if legacy else "3")  # Keras 1 began to write it late, 2 always did
     kind = f"Keras {'3' if spoken[:2] == '3.' else spoken} {'model' if described else 'weights'}"

@@ -11,8 +11,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from charlm.errors import InputError
-from charlm.foreign.contents import names
 from charlm.foreign.kinds import forbid, kind_of
+from charlm.untrusted import names
 
 ORDER = {"lstm": "ifco", "gru": "zrh"}  # Keras 1 lists i, c, f, o in its files
 CELL, DENSE, TABLE = ("kernel", "recurrent_kernel", "bias"), ("kernel", "bias"), ("embeddings",)

@@ -1,8 +1,12 @@
-"""What a file from a stranger holds: bytes, arrays, texts. No link is followed, nothing is run."""
+"""Files that nobody vouches for: bytes, arrays, texts. No link is followed, nothing is run."""
 
+import contextlib
+import io
 import math
 import os
 import stat
+from collections.abc import Iterator
+from pathlib import Path
 
 import h5py
 import numpy as np
@@ -10,10 +14,33 @@ import numpy as np
 from charlm.errors import InputError
 
 MAX_BYTES = 2 * 2**30  # of a file, and of what a zip unpacks to
-MAX_NAMES = 100_000  # in one file: a group may be its own member, and the walk would never end
+MAX_NAMES = 100_000  # in one file
+MAX_DEPTH = 20  # of groups within groups
 
 
-def file_bytes(path):
+@contextlib.contextmanager
+def refusals(path: Path, whole: str) -> Iterator[None]:
+    """Whatever reading a file raises, as an `InputError` of one line that names it.
+
+    Args:
+        whole: what an undamaged file would have been.
+    """
+    try:
+        yield
+    except Exception as error:  # h5py, zipfile and json raise nearly every kind on damaged data
+        if isinstance(error, InputError):
+            message = str(error)
+        else:
+            message = f"expected {whole}, found it damaged ({error!r:.200})"
+        raise InputError(" ".join(f"{path}: {message}".split())) from error
+
+
+def file_bytes(path: Path) -> bytes:
+    """All of a regular file, read once.
+
+    Raises:
+        InputError: there is none, or too large a one.
+    """
     try:  # not to wait: a named pipe without a writer would hold `open` for ever
         descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK)
     except OSError as error:
@@ -30,6 +57,17 @@ def file_bytes(path):
         os.close(descriptor)
 
 
+@contextlib.contextmanager
+def hdf5(data: bytes) -> Iterator[tuple[h5py.File, dict[str, h5py.Dataset]]]:
+    """An HDF5 file held in memory, and all its datasets by path, none of them read yet.
+
+    Raises:
+        InputError: links, an object of several names, too many names.
+    """
+    with h5py.File(io.BytesIO(data), "r") as file:
+        yield file, _walked(file, "", {}, set())
+
+
 def check_size(what, size, cap):
     if size > cap:
         raise InputError(f"expected {what} of {cap} bytes at most, found {size}")
@@ -42,20 +80,22 @@ def member(archive, name, cap):
     return archive.read(name)
 
 
-def walked(group, path, found, count):
-    """Adds every dataset below `group` to `found`, by path."""
+def _walked(group, path, found, seen):
     for name in group:
-        count[0] += 1
-        if count[0] > MAX_NAMES or path.count("/") > 20:
-            raise InputError(f"expected {MAX_NAMES} names at most, 20 deep, found more")
         place = f"{path}{name}"
+        if len(seen) >= MAX_NAMES or path.count("/") > MAX_DEPTH:
+            raise InputError(f"expected {MAX_NAMES} names at most, {MAX_DEPTH} deep, found more")
         if not isinstance(group.get(name, getlink=True), h5py.HardLink):
             raise InputError(f"expected arrays in the file itself, found a link at {place!r}")
         item = group[name]
+        address = h5py.h5o.get_info(item.id).addr
+        if address in seen:  # a group may even be its own member
+            raise InputError(f"expected a name for each object, found a second at {place!r}")
+        seen.add(address)
         if isinstance(item, h5py.Dataset):
             found[place] = item
         elif isinstance(item, h5py.Group):
-            walked(item, f"{place}/", found, count)
+            _walked(item, f"{place}/", found, seen)
     return found
 
 
@@ -63,26 +103,36 @@ def declared_bytes(dataset):
     return math.prod(dataset.shape or ()) * dataset.dtype.itemsize  # h5py's `nbytes` may overflow
 
 
-def numbers(dataset):
-    """A dataset's numbers, float32, if the file itself holds them all as they are."""
-    name, dtype, declared = dataset.name, dataset.dtype, declared_bytes(dataset)
+def stored(dataset):
+    """A dataset's array, if the file itself holds all of it, as it is, and is no larger for it."""
+    name, declared = dataset.name, declared_bytes(dataset)
     if dataset.external or dataset.is_virtual:
         raise InputError(f"expected arrays in the file itself, found {name!r} stored elsewhere")
-    if dtype.kind != "f" or dtype.itemsize > 8 or dataset.shape is None:
-        raise InputError(f"expected float16, float32 or float64 in {name!r}, found {dtype}")
-    stored = dataset.id.get_storage_size()
-    if dataset.id.get_create_plist().get_nfilters() or stored < declared:
+    kept = dataset.id.get_storage_size()
+    if dataset.id.get_create_plist().get_nfilters() or kept < declared:
         raise InputError(
-            f"expected {name!r} stored as it is, {declared} bytes, found {stored} bytes or a "
+            f"expected {name!r} stored as it is, {declared} bytes, found {kept} bytes or a "
             "filter; save it without compression"
         )
+    return dataset[()]
+
+
+def numbers(dataset):
+    """A dataset's finite numbers, float32."""
+    name, dtype = dataset.name, dataset.dtype
+    if dtype.kind != "f" or dtype.itemsize > 8 or dataset.shape is None:
+        raise InputError(f"expected float16, float32 or float64 in {name!r}, found {dtype}")
     with np.errstate(over="ignore"):  # a float64 too large becomes infinite and is refused
-        array = dataset[()].astype(np.float32)
-    if bad := int((~np.isfinite(array)).sum()):
+        array = stored(dataset).astype(np.float32, copy=False)
+    check_finite(array, name)
+    return array
+
+
+def check_finite(array, name):
+    if array.dtype.kind == "f" and (bad := int((~np.isfinite(array)).sum())):
         raise InputError(
             f"expected finite numbers in {name!r}, found NaN or infinity, {bad} of {array.size}"
         )
-    return array
 
 
 def texts(item, attribute):

@@ -1,0 +1,270 @@
+"""Law: whatever is asked for, a command does it or says in one line why not; nothing is half made.
+
+A row is a command line, its exit code and what its line must say; `{...}` are files made below.
+"""
+
+import contextlib
+import os
+import shlex
+import shutil
+import zipfile
+
+import pytest
+
+from charlm.__main__ import main
+from tests.conftest import SMALL_TEXT
+from tests.test_commands import TRAIN, one_line_and_nothing_made, snapshot
+
+ON = "train --corpus small.txt"  # a text that can be trained on
+HUGE = "9" * 30
+
+INTEGERS = {
+    "train": [
+        "--units", "--layers", "--batch-size", "--window", "--restart-every", "--max-held-out",
+        "--seed", "--epochs", "--decay-epochs", "--warmup-steps", "--patience", "--sample-length",
+        "--save-every",
+    ],
+    "sample": ["--length", "-n", "--seed"],
+    "reference": ["--epochs", "--sample-length", "--text-length"],
+    "bench": ["--batch-size", "--window", "--rounds", "--threads", "--quality-epochs", "--units"],
+    "gradients": ["--units", "--layers", "--steps", "--streams", "--seed"],
+}  # fmt: skip
+REALS = {
+    "train": [
+        "--dropout", "--learning-rate", "--final-rate", "--clip-norm", "--clip-value",
+        "--sample-temperatures",
+    ],
+    "sample": ["--temperature"],
+    "reference": ["--learning-rate", "--decay", "--clip-value", "--sample-temperatures"],
+    "gradients": ["--clip-norm", "--clip-value", "--gain"],
+}  # fmt: skip
+
+
+def numbers():
+    for flags, values in (
+        (INTEGERS, ("-1", "nan", "1.5", "''")),
+        (REALS, ("-1", "nan", "inf", "x")),
+    ):
+        for command, names in flags.items():
+            reads = command in ("train", "gradients", "reference")
+            start = f"{command} --corpus small.txt" if reads else command
+            for name in names:
+                for value in values:
+                    yield f"{start} {name} {value}", name.replace("-", ".")
+
+
+TABLE = [
+    # corpora
+    ("train --corpus {empty}", "expected text in corpus .*found none"),
+    ("train --corpus {nothing}", "which is none of them"),
+    ("train --corpus {binary}", "binary data"),
+    ("train --corpus {nul}", "zero byte at offset"),
+    ("train --corpus {utf16}", "if it is UTF-16, give --encoding utf-16"),
+    ("train --corpus {latin}", "expected utf-8 text in .*latin"),
+    ("train --corpus {short}", "expected at least 1,025 characters to train on"),
+    ("train --corpus {same}", "at least 2 distinct characters"),
+    ("train --corpus {pipe}", "pipe"),
+    ("train --corpus /dev/zero", "/dev/zero"),
+    ("train --corpus /dev/null", "/dev/null"),
+    ("train --corpus {loop}", "loop"),
+    ("train --corpus {dangling}", "dangling"),
+    ("train --corpus {nobody}/x.txt", "which is none of them"),
+    ("train --corpus {emptyfolder}", "emptyfolder"),
+    ("train --corpus {folder_of_binary}", "binary data"),
+    ("train --corpus '*.nothing'", "which is none of them"),
+    ("train --corpus ''", "which is none of them"),
+    ("train --corpus state_union", "expected corpora/state_union.zip"),
+    ("train --corpus state_union_original", "expected corpora/state_union.zip"),
+    ("train --corpus {unreadable}", "unreadable"),
+    ("train --corpus {zipped}", "zipped"),
+    ("train --corpus {latin} --encoding ascii", "expected ascii text"),
+    ("train --corpus small.txt --encoding klingon", "encoding Python knows"),
+    ("train --corpus small.txt --encoding rot13", "encoding Python knows"),
+    ("train --corpus small.txt --encoding ''", "encoding Python knows"),
+    ("train --corpus small.txt --encoding utf-16", "expected utf-16 text"),
+    # numbers beyond reason, and what belongs together
+    (f"{ON} --units 16385", "--units to be from 1 to 16384, found 16385"),
+    (f"{ON} --units １６３８５", "--units to be from 1 to 16384, found 16385"),
+    (f"{ON} --units {HUGE}", "--units to be from 1 to 16384"),
+    (f"{ON} --units 0", "--units to be from 1 to 16384, found 0"),
+    (f"{ON} --layers 0", "--layers"),
+    (f"{ON} --layers {HUGE}", "--layers"),
+    (f"{ON} --batch-size {HUGE}", "expected at least .* characters to train on"),
+    (f"{ON} --batch-size 0", "--batch-size"),
+    (f"{ON} --window {HUGE}", "expected at least .* characters to train on"),
+    (f"{ON} --seed {HUGE}", "--seed to be from 0 to 4294967295"),
+    (f"{ON} --max-held-out 1", "--max-held-out to be 0, or 2 or more"),
+    (f"{ON} --dropout 1", "--dropout to be from 0 to below 1"),
+    (f"{ON} --learning-rate 0", "--learning-rate"),
+    (f"{ON} --learning-rate 1e999", "--learning-rate"),
+    (f"{ON} --final-rate 1.5", "--final-rate"),
+    (f"{ON} --clip-norm 1 --clip-value 1", "--clip-value to be 0 unless --clip-norm is 0"),
+    (f"{ON} --cell transformer", "--cell to be one of"),
+    (f"{ON} --cell keras-coupled", "--cell to be one of"),
+    (f"{ON} --cell ../lstm", "--cell to be one of"),
+    (f"{ON} --activation gelu", "--activation"),
+    (f"{ON} --recurrent-initializer identity", "--recurrent-initializer to be"),
+    (f"{ON} --cell rnn --forget-bias 2", "--forget-bias to be left out"),
+    (f"{ON} --reset before", "--reset to be left out"),
+    (f"{ON} --skip add", "--skip to be left out for a single layer"),
+    (f"{ON} --precision fp8", "--precision"),
+    (f"{ON} --sample-temperatures", "--sample-temperatures to be one or more"),
+    (f"{ON} --sample-prompts", "--sample-prompts to be one or more"),
+    (f"{ON} --sample-prompts Z", "'Z'"),
+    (f"{ON} --sample-prompts '\udc80'", "--sample-prompts"),
+    # flags and names
+    ("train --unit 3", "did you mean --units"),
+    ("train --corpus", "--corpus"),
+    ("train small.txt", "small.txt"),
+    ("train --no-such-flag", "--no-such-flag"),
+    (f"{ON} --name ../a", "--name to be the name of a folder"),
+    (f"{ON} --name a/b", "--name to be the name of a folder"),
+    (f"{ON} --name ''", "--name to be the name of a folder"),
+    (f"{ON} --name .", "--name to be the name of a folder"),
+    (f"{ON} --name latest", "--name to be the name of a folder"),
+    (f"{ON} --name {'x' * 300}", "--name to be the name of a folder"),
+    (f"{ON} --name a", "found a run"),
+    (f"{ON} --name thesis", "something that is not a run"),
+    (f"{ON} --runs-dir small.txt", "expected to write in small.txt"),
+    (f"{ON} --runs-dir /proc/x", "expected to write in /proc/x"),
+    # going on
+    ("train --resume nowhere", "which does not exist"),
+    ("train --resume ''", "found"),
+    ("train --resume thesis", "which has no weights in it"),
+    ("train --resume small.txt", "with no run around it"),
+    ("train --resume latest --runs-dir {emptyfolder}", "expected a run in .*found none"),
+    ("train --resume a --name b", "--resume alone"),
+    ("train --resume a --overwrite", "--resume alone"),
+    ("train --resume a", "expected epochs left to train, found 2 of 2 done"),
+    ("train --resume a --epochs 1", "expected epochs left to train"),
+    ("train --resume a --epochs 3 --units 9", "expected --units 8"),
+    ("train --resume a --epochs 3 --cell gru", "expected --cell lstm"),
+    ("train --resume a --epochs 3 --window 8", "expected --window 16"),
+    ("train --resume a --epochs 3 --seed 2", "expected --seed 1"),
+    ("train --resume a --epochs 3 --corpus {other}", "text the run was trained on"),
+    ("train --resume a --epochs 3 --corpus {nothing}", "which is none of them"),
+    ("train --resume saved_models/cut", "damaged"),
+    ("train --resume saved_models/pipes", "pipe|no weights"),
+    # sampling
+    ("sample nowhere", "which does not exist"),
+    ("sample ''", "found"),
+    ("sample thesis", "which has no weights in it"),
+    ("sample small.txt", "small.txt: expected"),
+    ("sample {binary}", "binary: expected"),
+    ("sample {empty}", "empty: expected"),
+    ("sample saved_models/cut", "damaged"),
+    ("sample a --length 0", "--length to be 1 or more"),
+    ("sample a -n 0", "-n to be from 1 to 10000"),
+    (f"sample a -n {HUGE}", "-n to be from 1 to 10000"),
+    ("sample a --prompt Zebra", "'Z'"),
+    ("sample a --prompt 'It \udc80'", "prompt"),
+    ("sample a --prompt It --prompt-file small.txt", "found both"),
+    ("sample a --prompt-file {nothing}", "expected UTF-8 text in"),
+    ("sample a --prompt-file {latin}", "expected UTF-8 text in"),
+    ("sample a --prompt-file {emptyfolder}", "expected UTF-8 text in"),
+    ("sample a --unknown guess", "--unknown"),
+    ("sample a b", "b"),
+    # weights in and out
+    ("import", "FILE|file"),
+    ("import {nothing} --vocab-from small.txt", "nothing: expected a file of weights"),
+    ("import {pipe} --vocab-from small.txt", "pipe"),
+    ("import /dev/zero --vocab-from small.txt", "pipe or device"),
+    ("import {emptyfolder} --vocab-from small.txt", "a folder"),
+    ("import {empty} --vocab-from small.txt", "empty: expected HDF5"),
+    ("import {zipped} --vocab-from small.txt", "expected metadata.json"),
+    ("import saved_models/a/last.weights.h5 --vocab-from small.txt", "charlm's own"),
+    ("export nowhere", "which does not exist"),
+    ("export a --format tflite", "--format"),
+    ("export a --output small.txt", "small.txt"),
+    ("export a --output {nobody}/x.keras", "x.keras|nobody"),
+    # the others
+    ("reference --cell keras-lstm --corpus small.txt", "expected a cell of"),
+    ("reference --corpus small.txt --dropout 0.5", "no dropout"),
+    ("reference --corpus small.txt --init nowhere", "which does not exist"),
+    ("reference --corpus small.txt --text-file {nobody}/x", "--text-file to be a file"),
+    ("reference --corpus {empty}", "found none"),
+    ("bench --only nothing", "--only"),
+    ("bench --peers nobody", "--peers"),
+    ("bench --units 0", "--units"),
+    (f"bench --units {HUGE}", "--units"),
+    ("bench --device tpu", "--device"),
+    ("bench --out small.txt", "small.txt"),
+    ("gradients nowhere", "which does not exist"),
+    ("gradients --cells transformer", "--cells|transformer"),
+    ("trian", "expected a command"),
+    ("--no-such-flag", "expected a command"),
+]
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory):
+    """A folder with a finished run named a, made once."""
+    folder = tmp_path_factory.mktemp("trained")
+    (folder / "small.txt").write_text(SMALL_TEXT)
+    with contextlib.chdir(folder):
+        argv = ["train", "--corpus", "small.txt", "--name", "a", "--epochs", "2", *TRAIN]
+        assert main(argv) == 0
+    return folder
+
+
+@pytest.fixture(scope="module")
+def place(trained):
+    """The same with all that a row may name."""
+    files = {
+        "empty": b"", "binary": bytes(range(256)) * 20, "nul": b"ab\0cd" * 900,
+        "utf16": SMALL_TEXT.encode("utf-16"), "latin": b"caf\xe9 " * 900, "short": b"abc" * 100,
+        "same": b"a" * 5000, "other": b"It was the age of wisdom.\n" * 90,
+    }  # fmt: skip
+    for name, data in files.items():
+        (trained / name).write_bytes(data)
+    os.mkfifo(trained / "pipe")
+    (trained / "loop").symlink_to("loop")
+    (trained / "dangling").symlink_to("gone")
+    (trained / "emptyfolder").mkdir()
+    (trained / "folder_of_binary").mkdir()
+    (trained / "folder_of_binary" / "x.txt").write_bytes(bytes(200))
+    (trained / "unreadable").write_text(SMALL_TEXT)
+    (trained / "unreadable").chmod(0)
+    with zipfile.ZipFile(trained / "zipped", "w") as archive:
+        archive.writestr("../../escaped.txt", SMALL_TEXT)
+    runs = trained / "saved_models"
+    (runs / "thesis").mkdir()
+    (runs / "thesis" / "thesis.txt").write_text("precious")
+    shutil.copytree(runs / "a", runs / "cut")
+    for name in ("last", "best"):
+        path = runs / "cut" / f"{name}.weights.h5"
+        path.write_bytes(path.read_bytes()[:5000])
+    (runs / "pipes").mkdir()
+    os.mkfifo(runs / "pipes" / "last.weights.h5")
+    names = [*files, "pipe", "loop", "dangling", "emptyfolder", "folder_of_binary", "unreadable"]
+    return trained, {name: name for name in [*names, "zipped", "nothing", "nobody"]}
+
+
+@pytest.fixture
+def here(place, monkeypatch, capsys):
+    folder, names = place
+    monkeypatch.chdir(folder)
+    monkeypatch.setattr("nltk.data.path", [])
+    monkeypatch.setattr("nltk.download", lambda *a, **k: False)
+    capsys.readouterr()
+    return folder, names
+
+
+ROWS = [*TABLE, *numbers()]
+
+
+def test_the_table_is_long_enough():
+    assert len({line for line, _ in ROWS}) == len(ROWS) >= 150
+
+
+@pytest.mark.parametrize(("line", "expected"), ROWS)
+def test_refused(here, capsys, line, expected):
+    folder, names = here
+    if "{unreadable}" in line and os.access(folder / "unreadable", os.R_OK):
+        pytest.skip("for this user every file can be read")
+    for name, path in names.items():
+        line = line.replace("{" + name + "}", path)
+    before = snapshot(folder)
+    code = main(shlex.split(line))
+    one_line_and_nothing_made(capsys, before, code, expected, folder)
+    assert not (folder.parent / "escaped.txt").exists()

@@ -1,0 +1,69 @@
+"""Law: every cell's run, stopped anywhere and gone on, is to the bit the one that never stopped."""
+
+import keras
+import numpy as np
+import pytest
+
+from callbacks import TrackProgress
+from charlm import checkpoint
+from charlm.config import Config, DataConfig, FitConfig, ModelConfig
+from charlm.text import read
+from charlm.training import Training
+from corpora import Corpus, Document
+from tests.cells import CASES
+
+B, T, EPOCHS = 2, 8, 2
+TEXT = "It was the best of times, it was the worst of times.\n" * 6
+
+
+def begun(cell, saved=None):
+    config = Config(
+        ModelConfig(cell=cell, units=3, layers=2, dropout=0.3),
+        DataConfig(corpus="t", batch_size=B, window=T, restart_every=4),
+        FitConfig(epochs=EPOCHS, warmup_steps=4),
+    )
+    return Training(config, read(Corpus("t", (Document("t", TEXT),))), saved)
+
+
+class Save(keras.callbacks.Callback):
+    """Keeps what a file would hold at every epoch's end and after every call within one."""
+
+    def __init__(self, training):
+        super().__init__()
+        self.training, self.kept = training, []
+
+    def save(self):
+        _ = self.model  # on JAX, brings the weights up to date
+        self.kept.append(checkpoint.to_bytes(self.training.snapshot()))
+
+    def on_train_batch_end(self, batch, logs=None):
+        if self.training.progress.step < self.training.windows().steps:
+            self.save()
+
+    def on_epoch_end(self, epoch, logs=None):
+        self.save()
+
+
+def run(training):
+    save = Save(training)
+    training.fit([TrackProgress(training.progress, B * T, training.windows().steps), save])
+    return save.kept
+
+
+def all_but_speed(data):
+    found = checkpoint.from_bytes(data)
+    for row in found.progress.history:
+        del row["chars_per_second"]
+    return found
+
+
+@pytest.mark.parametrize("cell", sorted({case.name for case in CASES}))
+def test_gone_on_from_anywhere(cell):
+    saves = run(begun(cell))
+    last = all_but_speed(saves[-1])
+    n = len(saves)
+    for k in (0, n // 2 - 1, n - 3):  # within the first epoch, after it, within the second
+        again = all_but_speed(run(begun(cell, checkpoint.from_bytes(saves[k])))[-1])
+        assert again.progress == last.progress
+        for name, array in last.arrays().items():
+            np.testing.assert_array_equal(again.arrays()[name], array, err_msg=f"{name}, save {k}")
