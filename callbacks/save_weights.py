@@ -10,26 +10,29 @@ from charlm import checkpoint, run_folder
 class SaveWeights(keras.callbacks.Callback):
     """`last` each epoch and `best` when the held-out loss is the lowest yet.
 
-    Weights that are not finite are never written over good ones. A save that fails leaves the files
-    as they were, is told, and training goes on; `unsaved` says whether the last one did.
+    Weights that are not finite are never written over good ones. A save that fails is told, and
+    training goes on; the next save makes good for it. `unsaved` says whether the last one failed.
 
     Args:
         snapshot: () -> `charlm.checkpoint.Checkpoint`.
-        folder: of the run. every: windows after which to save within an epoch; 0 for never.
+        folder: of the run. progress: its `charlm.checkpoint.Progress`.
+        windows: of a whole epoch. every: windows after which to save within an epoch; 0 for never.
         print: where to say that something was not saved.
     """
 
-    def __init__(self, snapshot, folder: Path, every: int = 0, print=print):
+    def __init__(self, snapshot, folder: Path, progress, windows, every: int = 0, print=print):
         super().__init__()
-        self.snapshot, self.folder, self.every, self.print = snapshot, folder, every, print
-        self.unsaved, self.done = False, 0
+        self.snapshot, self.folder, self.progress = snapshot, folder, progress
+        self.windows, self.every, self.print = windows, every, print
+        self.unsaved, self.best = False, None  # a best that is still to be written
 
     def on_epoch_begin(self, epoch, logs=None):
-        self.done = 0
+        self.done = self.progress.step
 
     def on_train_batch_end(self, batch, logs=None):
-        before, self.done = self.done, batch + 1  # several windows may be done at once
-        if self.every and before // self.every < self.done // self.every:
+        before, self.done = self.done, self.progress.step  # several windows may be done at once
+        passed = self.every and before // self.every < self.done // self.every
+        if passed and self.done < self.windows:  # or it is the epoch that is saved
             self.save()
 
     def on_epoch_end(self, epoch, logs=None):
@@ -38,19 +41,23 @@ class SaveWeights(keras.callbacks.Callback):
     def save(self) -> bool:
         """Saves now; returns whether it did."""
         _ = self.model  # on JAX, brings the weights up to date
-        now = self.snapshot()
-        self.unsaved = True
-        if not now.finite():
+        p, self.unsaved = self.progress, True
+        try:
+            p.samples_size = run_folder.samples_size(self.folder)
+            now = self.snapshot()
+            data = checkpoint.verified(now)
+            if p.epoch and p.stale_epochs == 0 and not p.step:
+                self.best = data
+            # the best first: a last that tells of a best which is not there could not be mended
+            if self.best:
+                checkpoint.write_atomically(self.folder / run_folder.BEST, self.best)
+                self.best = None
+            checkpoint.write_atomically(self.folder / run_folder.LAST, data)
+        except ValueError:
             self.print("weights are not finite: nothing saved, the files before stay as they are")
             return False
-        now.progress.samples_size = run_folder.samples_size(self.folder)
-        try:
-            # the best first: a last that tells of a best which is not there could not be mended
-            if now.progress.epoch and now.progress.stale_epochs == 0 and not now.progress.step:
-                checkpoint.write(self.folder / run_folder.BEST, now)
-            checkpoint.write(self.folder / run_folder.LAST, now)
         except OSError as error:
-            self.print(f"NOT SAVED ({error}); the files are as they were, training goes on")
+            self.print(f"NOT SAVED ({error}); training goes on, and the next save tries again")
             return False
         self.unsaved = False
         try:

@@ -33,11 +33,10 @@ class StopOnNaN(keras.callbacks.Callback):
             self._check(logs[name])
 
     def _check(self, loss):
-        loss, saved = float(loss), self.progress.epoch
+        loss = float(loss)
         if not abs(loss) <= EXPLODED:
-            kept = f"the files hold epoch {saved}" if saved else "nothing was saved yet"
             found = "no number" if math.isnan(loss) else f"{loss:.3g} nats a character"
             raise NonFiniteLossError(
-                f"the loss became {found} in epoch {saved + 1}; {kept}; a lower --learning-rate or "
-                "--clip-norm may help"
+                f"the loss became {found} in epoch {self.progress.epoch + 1}; what was saved "
+                "before stays as it is; a lower --learning-rate or --clip-norm may help"
             )

@@ -1,5 +1,6 @@
 """Stops a run on Ctrl-C or a polite kill: the windows at hand are finished and the run saved."""
 
+import contextlib
 import signal
 import threading
 
@@ -22,13 +23,14 @@ class StopOnSignal(keras.callbacks.Callback):
 
     Args:
         save: () -> None, called between two windows.
-        windows: of a whole epoch.
+        windows: of a whole epoch. epochs: of the whole run; one that has ended is not stopped.
         progress: a `charlm.checkpoint.Progress`. print: where to say that the signal was heard.
     """
 
-    def __init__(self, save, windows, progress, print=print):
+    def __init__(self, save, windows, epochs, progress, print=print):
         super().__init__()
-        self.save, self.windows, self.progress, self.print = save, windows, progress, print
+        self.save, self.windows, self.epochs = save, windows, epochs
+        self.progress, self.print = progress, print
         self.number, self.before = None, {}
 
     def on_train_begin(self, logs=None):
@@ -49,7 +51,10 @@ class StopOnSignal(keras.callbacks.Callback):
         self.number = number
         for n in self.before:
             signal.signal(n, signal.SIG_DFL)
-        self.print("stopping as soon as these steps are done and saved; once more to leave at once")
+        with contextlib.suppress(RuntimeError):  # in the middle of another print
+            self.print(
+                "stopping as soon as these steps are done and saved; once more to leave at once"
+            )
 
     def on_train_batch_end(self, batch, logs=None):
         if self.number and self.progress.step < self.windows:
@@ -57,7 +62,7 @@ class StopOnSignal(keras.callbacks.Callback):
             self._leave()
 
     def on_epoch_end(self, epoch, logs=None):
-        if self.number:
+        if self.number and self.progress.epoch < self.epochs and not self.model.stop_training:
             self._leave()
 
     def _leave(self):

@@ -33,9 +33,9 @@ LIBRARY = {"numpy": 1e8, "numba": 2e8, "tensorflow": 6e8, "jax": 5e8, "torch": 4
 class Bench:
     """Measures charlm beside Keras, JAX and torch: every peer in its own process, in turn.
 
-    Twenty minutes; --quick takes two. Peers that are not installed are left out and named
-    (extras "jax" and "bench" bring JAX and torch). On an idle machine, please: a busy one slows
-    some peers far more than others.
+    Half an hour at most; --quick takes two minutes. Peers that are not installed are left out and
+    named (extras "jax" and "bench" bring JAX and torch). On an idle machine, please: a busy one
+    slows some peers far more than others.
     """
 
     quick: bool = False

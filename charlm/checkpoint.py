@@ -37,7 +37,10 @@ from charlm.vocab import Vocab
 FORMAT = 2
 MARK = b"\x89charlm-sha256\r\n"  # not text, and sixteen bytes that no array is likely to have
 DIGEST = hashlib.sha256().digest_size
-MAX_META = 2**26  # bytes; a vocabulary of all of Unicode has 13 million
+MAX_NAMES = 5000  # of groups and arrays; a run of 64 layers has a thousand
+MAX_META = 2**24  # bytes; a vocabulary of all of Unicode has 13 million
+MAX_PARTS = 400_000  # of the description; ten for each epoch that was
+ROW = {"epoch", "bpc", "val_bpc"}  # what is asked of each row of history
 GROUPS = "optimizer", "carried", "metrics"
 
 
@@ -100,22 +103,33 @@ class Checkpoint:
 def write(path: Path, checkpoint: Checkpoint) -> None:
     """Saves to `path`, which holds the old file or the whole new one at any moment.
 
-    The file is made in memory and read back before it takes the old one's place.
+    Raises:
+        ValueError, OSError: see `verified`, `write_atomically`.
+    """
+    write_atomically(path, verified(checkpoint))
+
+
+def verified(checkpoint: Checkpoint) -> bytes:
+    """`to_bytes`, read back and found to be what went in.
 
     Raises:
         ValueError: numbers that are not finite.
-        OSError: the file cannot be written.
+        OSError: it reads back as something else, or is too large to be read.
     """
     if not checkpoint.finite():
         raise ValueError("expected finite weights to save, found NaN or infinity")
     data = to_bytes(checkpoint)
-    again = from_bytes(data)
+    try:
+        untrusted.check_size("a file", len(data), untrusted.MAX_BYTES)
+        again = from_bytes(data)
+    except Exception as error:  # h5py raises nearly every kind
+        raise OSError(f"expected to read back what is to be saved, found: {error}") from error
     mine, read_back = checkpoint.arrays(), again.arrays()
     same = json.dumps(again.meta()) == json.dumps(checkpoint.meta())
     same = same and mine.keys() == read_back.keys()
     if not (same and all(_equal(x, read_back[name]) for name, x in mine.items())):
-        raise OSError(f"expected to read back what was saved for {path}, found something else")
-    write_atomically(path, data)
+        raise OSError("expected to read back what is to be saved, found something else")
+    return data
 
 
 def _equal(a, b):
@@ -131,13 +145,15 @@ def to_bytes(checkpoint: Checkpoint) -> bytes:
         text = json.dumps(checkpoint.meta(), ensure_ascii=True).encode()
         file["charlm/meta"] = np.frombuffer(text, np.uint8)
         file["charlm/checksum"] = np.frombuffer(MARK + bytes(DIGEST), np.uint8)
-    return signed(buffer.getbuffer())
+    return signed(buffer.getvalue())
 
 
 def signed(data: bytes) -> bytes:
     """`data` with the right checksum in the place of the one it has."""
-    at = bytes(data).rindex(MARK) + len(MARK)
-    return bytes(data[:at]) + _digest(data, at) + bytes(data[at + DIGEST :])
+    at = data.rindex(MARK) + len(MARK)
+    found = bytearray(data)
+    found[at : at + DIGEST] = _digest(memoryview(data), at)
+    return bytes(found)
 
 
 def _digest(data, at):
@@ -145,6 +161,13 @@ def _digest(data, at):
     found.update(bytes(DIGEST))
     found.update(data[at + DIGEST :])
     return found.digest()
+
+
+def size(config: Config, vocab_size: int) -> int:
+    """About the bytes of a run's file: weights and Adam's two moments of each, carried states."""
+    m = config.model
+    weights = sum(math.prod(s) for s in network.shapes(m, vocab_size).values())
+    return 4 * (3 * weights + 2 * m.layers * m.units * config.data.batch_size)
 
 
 def read(path: Path) -> Checkpoint:
@@ -163,26 +186,37 @@ def from_bytes(data: bytes) -> Checkpoint:
     has_checksum = at >= len(MARK)
     if has_checksum and data[at : at + DIGEST] != _digest(memoryview(data), at):
         raise InputError("expected a whole weights file, found it damaged (its checksum differs)")
-    with untrusted.hdf5(data) as (_, datasets):
+    with untrusted.hdf5(data, MAX_NAMES) as (_, datasets):
         if "charlm/meta" not in datasets:
             raise InputError(
                 "expected a weights file of charlm, found no group 'charlm' (vocabulary and "
                 "settings) in it"
             )
-        meta = json.loads(_array(datasets.pop("charlm/meta"), "u", MAX_META).tobytes())
-        if meta["format"] not in range(1, FORMAT + 1):
+        meta = _meta(datasets.pop("charlm/meta"), data)
+        version = meta["format"]
+        if type(version) is not int or not 1 <= version <= FORMAT:
             raise InputError(
-                f"expected format {FORMAT} or older, found {meta['format']!r:.40}; "
-                "a newer charlm wrote it"
+                f"expected format {FORMAT} or older, found {version!r:.40}; a newer charlm wrote it"
             )
         in_place = datasets.pop("charlm/checksum", None) is not None
-        if {has_checksum, in_place} != {meta["format"] > 1}:
+        if {has_checksum, in_place} != {version > 1}:
             raise InputError("expected a whole weights file, found it damaged (its checksum)")
-        return _checkpoint(meta, datasets, len(data))
+        return _checkpoint(meta, datasets, data)
 
 
-def _checkpoint(meta, datasets, size):
+def _meta(dataset, data):
+    untrusted.check_size(dataset.name, untrusted.declared_bytes(dataset), MAX_META)
+    text = _array(dataset, data, "u1").tobytes()
+    parts = sum(text.count(c) for c in b",[{")
+    if parts > MAX_PARTS:  # a byte of text may make a hundred of objects
+        raise InputError(f"expected a description of {MAX_PARTS} parts at most, found {parts}")
+    return json.loads(text)
+
+
+def _checkpoint(meta, datasets, data):
     config, vocab = Config.from_dict(meta["config"]), Vocab(meta["vocabulary"])
+    if not len(vocab):
+        raise InputError("expected a vocabulary, found it empty")
     expected = network.shapes(config.model, len(vocab))
     random = network.random_states(config.model) & set(datasets)  # as weights of Keras's have them
     expected |= dict.fromkeys(random, (2,))
@@ -194,20 +228,22 @@ def _checkpoint(meta, datasets, size):
     for path, shape in expected.items():
         if datasets[path].shape != shape:
             raise InputError(f"expected {path!r} of shape {shape}, found {datasets[path].shape}")
-    # before any is read: each is as large as it says, and all fit into the file
-    untrusted.check_size("arrays", sum(map(untrusted.declared_bytes, datasets.values())), size)
-    weights = {p: _array(datasets.pop(p), "iu" if p in random else "f") for p in expected}
-    groups = {name: _numbered(name, datasets) for name in GROUPS}
+    integers = "i4", "i8", "u4", "u8"
+    weights = {
+        p: _array(datasets.pop(p), data, *(integers if p in random else ["f4"])) for p in expected
+    }
+    groups = {name: _numbered(name, datasets, data, "f4", *integers) for name in GROUPS}
     if datasets:
         raise InputError(f"expected the arrays of a run, found {min(datasets)!r} beside them")
     stored = dict(meta["progress"])
-    loss_sum, B = stored.pop("loss_sum", 0.0), config.data.batch_size
-    if stored["step"] and meta["format"] == 1:  # Keras's sum, and its count of sequences
-        groups["metrics"] = [np.float32(loss_sum * B), np.float32(stored["step"] * B)]
+    if meta["format"] == 1:
+        loss_sum, B = stored.pop("loss_sum", 0.0), config.data.batch_size
+        if stored["step"]:  # Keras's sum, and its count of sequences
+            groups["metrics"] = [np.float32(loss_sum * B), np.float32(stored["step"] * B)]
     texts = [meta["corpus_sha256"], *meta["versions"], *meta["versions"].values()]
     if not all(isinstance(x, str) for x in texts):
         raise InputError("expected texts for the corpus and versions, found something else")
-    return Checkpoint(
+    found = Checkpoint(
         config=config,
         vocab=vocab,
         corpus_sha256=meta["corpus_sha256"],
@@ -216,36 +252,46 @@ def _checkpoint(meta, datasets, size):
         versions=meta["versions"],
         **groups,
     )
+    if not found.finite():
+        bad = next(k for k, x in found.arrays().items() if not np.isfinite(x).all())
+        raise InputError(f"expected finite numbers in {bad!r}, found NaN or infinity")
+    # until here they lay in the file's bytes and took no memory of their own
+    found.weights = {path: x.copy() for path, x in weights.items()}
+    for name in GROUPS:
+        setattr(found, name, [x.copy() for x in groups[name]])
+    return found
 
 
 def _progress(stored):
     """Of a run that can be gone on with."""
     p = Progress(**stored)
-    counts = p.epoch, p.step, p.best_epoch, p.stale_epochs, p.samples_size or 0
-    values = [x for row in p.history for x in row.values()] + [p.best or 0]
+    counts = [p.epoch, p.step, p.best_epoch, p.stale_epochs]
+    counts += [] if p.samples_size is None else [p.samples_size]
+    values = [x for row in p.history for x in row.values()] + ([] if p.best is None else [p.best])
     ok = all(type(n) is int and n >= 0 for n in counts)
     ok = ok and all(type(x) in (int, float) and math.isfinite(x) for x in values)
-    if not ok or len(p.history) != p.epoch or p.best_epoch > p.epoch:
+    ok = ok and [row["epoch"] for row in p.history] == [*range(1, p.epoch + 1)]
+    ok = ok and all(row.keys() >= ROW for row in p.history)
+    if not ok or p.best_epoch > p.epoch:
         raise InputError("expected the progress of a run, found numbers that contradict each other")
     return p
 
 
-def _numbered(name, datasets):
+def _numbered(name, datasets, data, *kinds):
     """Takes the arrays charlm/name/0, charlm/name/1 ... out of `datasets`."""
     found = []
     while (path := f"charlm/{name}/{len(found)}") in datasets:
-        found.append(_array(datasets.pop(path), "fiu"))
+        found.append(_array(datasets.pop(path), data, *kinds))
     return found
 
 
-def _array(dataset, kinds, most=None):
-    if dataset.dtype.kind not in kinds or not dataset.dtype.isnative or dataset.shape is None:
-        raise InputError(f"expected numbers in {dataset.name!r}, found {dataset.dtype}")
-    if most is not None:
-        untrusted.check_size(dataset.name, untrusted.declared_bytes(dataset), most)
-    array = untrusted.stored(dataset)
-    untrusted.check_finite(array, dataset.name)
-    return array
+def _array(dataset, data, *kinds):
+    """The array in its place in `data`; of a type of these."""
+    if dataset.shape is None or dataset.dtype.str[1:] not in kinds or not dataset.dtype.isnative:
+        raise InputError(
+            f"expected {' or '.join(kinds)} in {dataset.name!r}, found {dataset.dtype!s:.40}"
+        )
+    return untrusted.stored(dataset, data)
 
 
 def write_atomically(path: Path, data: bytes) -> None:

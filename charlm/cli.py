@@ -17,6 +17,7 @@ from charlm.errors import InputError
 from charlm.text import Text, read
 from corpora import Corpus, CorpusError, CorpusNotFound
 
+MOST = 1000  # characters of an error's line
 BAD_INPUT, FAILED, INTERRUPTED = 2, 1, 128 + signal.SIGINT
 
 
@@ -76,8 +77,8 @@ def _one_line(box: str) -> str:
 def run(command, argv: list[str] | None) -> int:
     """Calls `command(argv)` and returns the process's exit code, its own or that of its error.
 
-    0 done; 1 failed; 2 bad input; 130 interrupted. A reader that goes away (`| head`) ends it
-    quietly.
+    0 done; 1 failed; 2 bad input; 130 or 143 stopped by a signal. A reader that goes away
+    (`| head`) ends it quietly.
     """
     argv = sys.argv[1:] if argv is None else argv
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")  # what goes wrong comes as an exception
@@ -122,6 +123,12 @@ CONTROLS = {c: f"\\x{c:02x}" for c in (*range(32), *range(127, 160)) if c not in
 def visible(text: str) -> str:
     """Text for standard output: a terminal shows control characters and does not obey them."""
     return text.translate(CONTROLS) if sys.stdout.isatty() else text
+
+
+def say(text: str) -> None:
+    """Prints at once; a reader that has gone away or a full disk behind it does not end a run."""
+    with contextlib.suppress(OSError):
+        print(visible(text), flush=True)
 
 
 def corpus(data: DataConfig) -> Corpus:
@@ -188,5 +195,6 @@ def quiet_stderr():
 def _say(message, code, argv, error=None):
     if "--debug" in argv:
         traceback.print_exception(error or message)
-    print(f"error: {' '.join(str(message).split())}", file=sys.stderr)
+    line = " ".join(str(message).split()).translate(CONTROLS)
+    print(f"error: {line[:MOST]}{'...' * (len(line) > MOST)}", file=sys.stderr)
     return code

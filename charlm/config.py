@@ -140,6 +140,9 @@ class FitConfig:
     such clipping."""
     patience: int = 0
     """Stop after so many epochs without a better validation; 0 for never."""
+    save_every: int = 0
+    """Windows after which to save within an epoch too (rounded up to the few that are done at
+    once); 0: only when it ends."""
     precision: Literal["fp32", "bf16", "fp16"] = "fp32"
     """bf16, fp16: recurrent layers multiply in half precision; weights, states, gates and logits
     stay in float32. For processors that multiply faster so: measure it, not all that can do."""
@@ -160,6 +163,7 @@ class FitConfig:
         found = f"{self.clip_value} with --clip-norm {self.clip_norm}"
         check(not both, "clip_value", "0 unless --clip-norm is 0", found)
         check(self.patience >= 0, "patience", "0 or more", self.patience)
+        check(self.save_every >= 0, "save_every", "0 or more", self.save_every)
 
 
 @dataclass(frozen=True)

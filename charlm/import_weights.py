@@ -104,7 +104,7 @@ def _main(argv):
     )
     measured = _measured(network, corpus.name, text)
     with run_folder.locked(folder):
-        run_folder.clear(folder)
+        run_folder.clear(folder, args.overwrite)
         run_folder.save_last(folder, saved)
     print(
         f"{folder}: {found.kind}; {config.cell} {config.layers} x {config.units}, vocabulary {V}; "

@@ -41,18 +41,23 @@ def new(runs: Path, name: str | None, corpus: str, overwrite: bool) -> Path:
     if name in ("", ".", "..", LATEST) or Path(name).name != name or len(os.fsencode(name)) > 200:
         raise InputError(f"expected --name to be the name of a folder in {runs}, found {name!r}")
     folder = runs / name
-    if os.path.lexists(folder):
-        if not folder.is_dir() or any(p.name not in OWN for p in folder.iterdir()):
-            raise InputError(
-                f"expected {folder} to be free, found something that is not a run's; give another "
-                "--name"
-            )
-        if is_run(folder) and not overwrite:
-            raise InputError(
-                f"expected {folder} to be free, found a run; python -m charlm.train --resume "
-                f"{folder} goes on with it, --overwrite replaces it, or give another --name"
-            )
+    _require_free(folder, overwrite)
     return folder
+
+
+def _require_free(folder, overwrite):
+    if not os.path.lexists(folder):
+        return
+    if not folder.is_dir() or any(p.name not in OWN for p in folder.iterdir()):
+        raise InputError(
+            f"expected {folder} to be free, found something that is not a run's; give another "
+            "--name"
+        )
+    if is_run(folder) and not overwrite:
+        raise InputError(
+            f"expected {folder} to be free, found a run; python -m charlm.train --resume "
+            f"{folder} goes on with it, --overwrite replaces it, or give another --name"
+        )
 
 
 def find(runs: Path, run: str) -> Path:
@@ -144,8 +149,13 @@ def write_history(folder: Path, progress: Progress) -> None:
     checkpoint.write_atomically(folder / HISTORY, text.getvalue().encode())
 
 
-def clear(folder: Path) -> None:
-    """Removes an overwritten run's files, and nothing else."""
+def clear(folder: Path, overwrite: bool) -> None:
+    """Removes an overwritten run's files, and nothing else; for whoever holds the folder.
+
+    Raises:
+        InputError: another process has made a run there since `new` found the folder free.
+    """
+    _require_free(folder, overwrite)
     for name in FILES:
         (folder / name).unlink(missing_ok=True)
         (folder / f".{name}.tmp").unlink(missing_ok=True)

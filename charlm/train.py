@@ -1,6 +1,5 @@
 """`charlm train`: the main job. Settings to a run in `saved_models/`, or a run that goes on."""
 
-import contextlib
 import importlib.util
 import os
 import sys
@@ -8,7 +7,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from charlm import checkpoint, cli, run_folder
-from charlm.config import Config, DataConfig, FitConfig, ModelConfig, SampleConfig, check
+from charlm.config import Config, DataConfig, FitConfig, ModelConfig, SampleConfig
 from charlm.errors import InputError
 from charlm.timeline import Timeline
 
@@ -29,16 +28,10 @@ class RunConfig:
     """Replace a run of the same name."""
     runs_dir: Path = Path("saved_models")
     """Where runs are."""
-    save_every: int = 0
-    """Windows after which to save within an epoch too (rounded up to the few that are done at
-    once); 0: only when it ends."""
     tensorboard: bool = False
     """Write TensorBoard logs into the run's folder (extra "tensorboard")."""
     debug: bool = False
     """Show the traceback of an error."""
-
-    def __post_init__(self):
-        check(self.save_every >= 0, "save_every", "0 or more", self.save_every)
 
 
 @dataclass(frozen=True)
@@ -81,7 +74,7 @@ def _start(args, timeline):
     config = replace(args.config(), data=data)
     training = _load(config, cli.text(corpus), args.run, timeline)
     with run_folder.locked(folder):
-        run_folder.clear(folder)
+        run_folder.clear(folder, args.run.overwrite)
         return _train(training, folder, args.run, timeline)
 
 
@@ -129,6 +122,11 @@ def _resume(run, folder, path, argv, timeline):
             f"expected epochs left to train, found {saved.progress.epoch} of {config.fit.epochs} "
             f"done; give --epochs, for example --epochs {saved.progress.epoch + 4}"
         )
+    if 0 < config.fit.patience <= saved.progress.stale_epochs:
+        raise InputError(
+            f"expected a run to go on with, found one that stopped early, {config.fit.patience} "
+            "epochs after its best; give a larger --patience, or --patience 0"
+        )
     text = cli.text(cli.corpus(config.data))
     if saved.progress.step:
         where = f"epoch {saved.progress.epoch + 1}, window {saved.progress.step + 1}"
@@ -136,7 +134,7 @@ def _resume(run, folder, path, argv, timeline):
         where = f"epoch {saved.progress.epoch + 1}"
     training = _load(config, text, run, timeline, saved)
     run_folder.turn_back(folder, saved.progress)
-    print(f"resuming {path} at {where}; changed: {', '.join(changes) or 'nothing'}", flush=True)
+    cli.say(f"resuming {path} at {where}; changed: {', '.join(changes) or 'nothing'}")
     return _train(training, folder, run, timeline)
 
 
@@ -163,7 +161,10 @@ def _load(config, text, run, timeline, saved=None):
     if run.tensorboard:
         _require_tensorboard()
     with cli.quiet_stderr():
-        from charlm.training import Training  # loads Keras and its backend, which takes seconds
+        import keras  # and its backend, which takes seconds
+
+        _check_backend(keras.backend.backend())  # a keras.json may say which
+        from charlm.training import Training
 
         timeline.done("import")
         training = Training(config, text, saved)
@@ -196,7 +197,7 @@ def _headline(training, folder):
 def _train(training, folder, run, timeline):
     from callbacks import NonFiniteLossError, Stopped
 
-    _say(_headline(training, folder))
+    cli.say(_headline(training, folder))
     stop, save, callbacks = _callbacks(training, folder, run, timeline)
     try:
         training.fit(callbacks)
@@ -205,7 +206,7 @@ def _train(training, folder, run, timeline):
         return cli.FAILED
     except Stopped as stopped:
         how = ", NOT saved; from what was before," if save.unsaved else " and saved;"
-        _say(f"stopped by {stopped}{how} go on with: python -m charlm.train --resume {folder}")
+        cli.say(f"stopped by {stopped}{how} go on with: python -m charlm.train --resume {folder}")
         return 128 + stopped.number
     finally:
         stop.restore()
@@ -217,7 +218,7 @@ def _train(training, folder, run, timeline):
     loss_curve.draw(training.progress.history, folder / run_folder.CURVE)
     p = training.progress
     best = p.history[p.best_epoch - 1]["val_bpc"]
-    _say(
+    cli.say(
         f"done: best held-out {best:.4f} bits/char in epoch {p.best_epoch}; curve in "
         f"{folder / run_folder.CURVE}; write text with: python -m charlm.sample {folder}"
     )
@@ -241,29 +242,24 @@ def _callbacks(training, folder, run, timeline):
     config, progress = training.config, training.progress
     windows = training.windows().steps
     track = TrackProgress(progress, config.data.batch_size * config.data.window, windows)
-    save = SaveWeights(training.snapshot, folder, run.save_every, _say)
-    stop = StopOnSignal(save.save, windows, progress, _say)
+    every = config.fit.save_every
+    save = SaveWeights(training.snapshot, folder, progress, windows, every, cli.say)
+    stop = StopOnSignal(save.save, windows, config.fit.epochs, progress, cli.say)
     seed = config.data.seed
     callbacks = [
         StopOnNaN(progress),
         track,
-        ReportStart(timeline, _say),
-        ReportEpoch(progress, config.fit.epochs, _say),
+        ReportStart(timeline, cli.say),
+        ReportEpoch(progress, config.fit.epochs, cli.say),
         # before they are saved: what is saved knows how far samples.txt goes
-        SampleText(training.sample, config.sample, seed, folder / run_folder.SAMPLES, _say),
+        SampleText(training.sample, config.sample, seed, folder / run_folder.SAMPLES, cli.say),
         save,
-        StopEarly(progress, config.fit.patience, _say),
+        StopEarly(progress, config.fit.patience, cli.say),
         stop,
     ]
     if run.tensorboard:
         callbacks.append(keras.callbacks.TensorBoard(str(folder / run_folder.TENSORBOARD)))
     return stop, save, callbacks
-
-
-def _say(text):
-    """Prints at once; a reader that has gone away or a full disk behind it does not end a run."""
-    with contextlib.suppress(OSError):
-        print(cli.visible(text), flush=True)
 
 
 def _require_tensorboard():

@@ -14,7 +14,7 @@ import numpy as np
 from charlm.errors import InputError
 
 MAX_BYTES = 2 * 2**30  # of a file, and of what a zip unpacks to
-MAX_NAMES = 100_000  # in one file
+MAX_NAMES = 10_000  # in one file
 MAX_DEPTH = 20  # of groups within groups
 
 
@@ -52,20 +52,25 @@ def file_bytes(path: Path) -> bytes:
             raise InputError(f"expected a file of weights, found {found}")
         check_size("a file", status.st_size, MAX_BYTES)
         with open(descriptor, "rb", closefd=False) as file:
-            return file.read(MAX_BYTES)
+            return file.read(status.st_size)
     finally:
         os.close(descriptor)
 
 
 @contextlib.contextmanager
-def hdf5(data: bytes) -> Iterator[tuple[h5py.File, dict[str, h5py.Dataset]]]:
+def hdf5(
+    data: bytes, most: int | None = None
+) -> Iterator[tuple[h5py.File, dict[str, h5py.Dataset]]]:
     """An HDF5 file held in memory, and all its datasets by path, none of them read yet.
+
+    Args:
+        most: names, `MAX_NAMES` by default.
 
     Raises:
         InputError: links, an object of several names, too many names.
     """
     with h5py.File(io.BytesIO(data), "r") as file:
-        yield file, _walked(file, "", {}, set())
+        yield file, _walked(file, "", {}, set(), most or MAX_NAMES)
 
 
 def check_size(what, size, cap):
@@ -80,11 +85,11 @@ def member(archive, name, cap):
     return archive.read(name)
 
 
-def _walked(group, path, found, seen):
+def _walked(group, path, found, seen, most):
     for name in group:
         place = f"{path}{name}"
-        if len(seen) >= MAX_NAMES or path.count("/") > MAX_DEPTH:
-            raise InputError(f"expected {MAX_NAMES} names at most, {MAX_DEPTH} deep, found more")
+        if len(seen) >= most or path.count("/") > MAX_DEPTH:
+            raise InputError(f"expected {most} names at most, {MAX_DEPTH} deep, found more")
         if not isinstance(group.get(name, getlink=True), h5py.HardLink):
             raise InputError(f"expected arrays in the file itself, found a link at {place!r}")
         item = group[name]
@@ -95,7 +100,7 @@ def _walked(group, path, found, seen):
         if isinstance(item, h5py.Dataset):
             found[place] = item
         elif isinstance(item, h5py.Group):
-            _walked(item, f"{place}/", found, seen)
+            _walked(item, f"{place}/", found, seen, most)
     return found
 
 
@@ -103,27 +108,35 @@ def declared_bytes(dataset):
     return math.prod(dataset.shape or ()) * dataset.dtype.itemsize  # h5py's `nbytes` may overflow
 
 
-def stored(dataset):
-    """A dataset's array, if the file itself holds all of it, as it is, and is no larger for it."""
+def stored(dataset, data):
+    """A dataset's array, all of which `data` holds, in one piece and as it is.
+
+    Nothing is copied: it lies in `data`, where nobody can change it.
+    """
     name, declared = dataset.name, declared_bytes(dataset)
     if dataset.external or dataset.is_virtual:
         raise InputError(f"expected arrays in the file itself, found {name!r} stored elsewhere")
     kept = dataset.id.get_storage_size()
-    if dataset.id.get_create_plist().get_nfilters() or kept < declared:
+    pieces = dataset.chunks or dataset.id.get_create_plist().get_nfilters()
+    if pieces or kept != declared:
         raise InputError(
-            f"expected {name!r} stored as it is, {declared} bytes, found {kept} bytes or a "
-            "filter; save it without compression"
+            f"expected {name!r} stored as it is, {declared} bytes in one piece, found {kept} bytes"
+            f"{' in chunks or with a filter' if pieces else ''}; save it without compression"
         )
-    return dataset[()]
+    at = dataset.id.get_offset()
+    if at is None:  # small enough to lie in the description of itself
+        return dataset[()]
+    count = math.prod(dataset.shape)
+    return np.frombuffer(data, dataset.dtype, count, at).reshape(dataset.shape)
 
 
-def numbers(dataset):
+def numbers(dataset, data):
     """A dataset's finite numbers, float32."""
     name, dtype = dataset.name, dataset.dtype
     if dtype.kind != "f" or dtype.itemsize > 8 or dataset.shape is None:
         raise InputError(f"expected float16, float32 or float64 in {name!r}, found {dtype}")
     with np.errstate(over="ignore"):  # a float64 too large becomes infinite and is refused
-        array = stored(dataset).astype(np.float32, copy=False)
+        array = stored(dataset, data).astype(np.float32)
     check_finite(array, name)
     return array
 

@@ -82,6 +82,7 @@ TABLE = [
     ("train --corpus small.txt --encoding rot13", "encoding Python knows"),
     ("train --corpus small.txt --encoding ''", "encoding Python knows"),
     ("train --corpus small.txt --encoding utf-16", "expected utf-16 text"),
+    ("train --corpus {alphabet} --units 512", "weights files have at most 2.1 GB"),
     # numbers beyond reason, and what belongs together
     (f"{ON} --units 16385", "--units to be from 1 to 16384, found 16385"),
     (f"{ON} --units １６３８５", "--units to be from 1 to 16384, found 16385"),
@@ -213,7 +214,8 @@ def place(trained):
     files = {
         "empty": b"", "binary": bytes(range(256)) * 20, "nul": b"ab\0cd" * 900,
         "utf16": SMALL_TEXT.encode("utf-16"), "latin": b"caf\xe9 " * 900, "short": b"abc" * 100,
-        "same": b"a" * 5000, "other": b"It was the age of wisdom.\n" * 90,
+        "same": b"a" * 5000, "alphabet": "".join(map(chr, range(0x10000, 0x110000))).encode(),
+        "other": b"It was the age of wisdom.\n" * 90,
     }  # fmt: skip
     for name, data in files.items():
         (trained / name).write_bytes(data)

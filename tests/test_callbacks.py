@@ -13,7 +13,7 @@ from callbacks import (
     StopOnNaN,
     TrackProgress,
 )
-from charlm import run_folder
+from charlm import checkpoint, run_folder
 from charlm.checkpoint import Checkpoint, Progress, read
 from charlm.config import Config, ModelConfig, SampleConfig
 from charlm.reference.network import shapes
@@ -37,14 +37,19 @@ def snapshot(progress, value=1.0):
 
 
 def rows(n):
-    return [{"epoch": k + 1, "loss": 2.0} for k in range(n)]
+    return [{"epoch": k + 1, "bpc": 2.0, "val_bpc": 2.0} for k in range(n)]
+
+
+def saver(progress, folder, value=1.0, every=0, print=print):
+    get = snapshot(progress, value)
+    return with_model(SaveWeights(get, folder, progress, 14, every, print))
 
 
 def test_best_is_kept_and_last_goes_on(tmp_path):
     progress = Progress()
     for epoch, (stale, value) in enumerate([(0, 1.0), (0, 2.0), (1, 3.0)], 1):
         progress.epoch, progress.stale_epochs, progress.history = epoch, stale, rows(epoch)
-        with_model(SaveWeights(snapshot(progress, value), tmp_path)).on_epoch_end(epoch - 1)
+        saver(progress, tmp_path, value).on_epoch_end(epoch - 1)
     found = {n: read(tmp_path / n) for n in (run_folder.LAST, run_folder.BEST)}
     values = {n: c.weights["layers/dense/vars/0"][0, 0] for n, c in found.items()}
     assert values == {run_folder.LAST: 3.0, run_folder.BEST: 2.0}
@@ -53,17 +58,17 @@ def test_best_is_kept_and_last_goes_on(tmp_path):
 
 def test_a_save_within_an_epoch_is_no_best(tmp_path):
     progress = Progress(epoch=1, step=5, stale_epochs=0, history=rows(1))
-    with_model(SaveWeights(snapshot(progress), tmp_path)).save()
+    saver(progress, tmp_path).save()
     assert not (tmp_path / run_folder.BEST).exists()
     assert read(tmp_path / run_folder.LAST).progress.step == 5
 
 
 def test_weights_that_are_not_finite_leave_the_files(tmp_path):
     progress, said = Progress(epoch=1, history=rows(1)), []
-    assert with_model(SaveWeights(snapshot(progress), tmp_path)).save() is True
+    assert saver(progress, tmp_path).save() is True
     before = {p.name: p.read_bytes() for p in tmp_path.iterdir()}
-    saves = SaveWeights(snapshot(progress, np.nan), tmp_path, print=said.append)
-    assert with_model(saves).save() is False  # so that nobody says it was saved
+    saves = saver(progress, tmp_path, np.nan, print=said.append)
+    assert saves.save() is False  # so that nobody says it was saved
     assert {p.name: p.read_bytes() for p in tmp_path.iterdir()} == before
     assert "not finite" in said[0]
 
@@ -136,21 +141,40 @@ def test_windows_are_counted_up_to_the_epoch_s_last():
     assert counted == [7, 11, 12]
 
 
-def test_saves_within_an_epoch(tmp_path):
+def test_saves_within_an_epoch_but_not_at_its_last_window(tmp_path):
+    """There it is the epoch that is saved: nothing of it is left to go on with."""
     progress, saved = Progress(), []
-    callback = with_model(SaveWeights(snapshot(progress), tmp_path, every=5))
+    callback = saver(progress, tmp_path, every=7)
     callback.save = lambda: saved.append(progress.step)
-    for epoch in range(2):
-        callback.on_epoch_begin(epoch)
-        for last_of_group in (3, 7, 11, 13):
-            progress.step = last_of_group + 1
-            callback.on_train_batch_end(last_of_group)
-    assert saved == [8, 12] * 2
+    for first in (0, 4):
+        progress.step = first
+        callback.on_epoch_begin(0)
+        for progress.step in range(first + 2, 15, 2):
+            callback.on_train_batch_end(0)
+    assert saved == [8, 8]
+
+
+def test_a_best_whose_save_failed_is_saved_with_the_next(tmp_path, monkeypatch):
+    progress, right = Progress(1, 0, 1.0, 1, 0, rows(1)), checkpoint.write_atomically
+
+    def full(path, data):
+        raise OSError(28, "No space left on device")
+
+    saves = saver(progress, tmp_path, 1.0, print=lambda text: None)
+    monkeypatch.setattr(checkpoint, "write_atomically", full)
+    assert not saves.save()
+    monkeypatch.setattr(checkpoint, "write_atomically", right)
+    progress.epoch, progress.stale_epochs, progress.history = 2, 1, rows(2)
+    saves.snapshot = snapshot(progress, 2.0)
+    assert saves.save()
+    found = {n: read(tmp_path / n) for n in (run_folder.LAST, run_folder.BEST)}
+    values = {n: c.weights["layers/dense/vars/0"][0, 0] for n, c in found.items()}
+    assert values == {run_folder.LAST: 2.0, run_folder.BEST: 1.0}
 
 
 def test_a_save_that_fails_is_told_and_the_next_one_may_succeed(tmp_path):
     progress, said = Progress(epoch=1, history=rows(1)), []
-    saves = with_model(SaveWeights(snapshot(progress), tmp_path / "gone", print=said.append))
+    saves = saver(progress, tmp_path / "gone", print=said.append)
     assert saves.save() is False
     assert saves.unsaved
     assert "NOT SAVED" in said[0]
@@ -163,5 +187,5 @@ def test_a_save_that_fails_is_told_and_the_next_one_may_succeed(tmp_path):
 def test_a_loss_beyond_reason_is_seen_at_any_window(loss):
     callback = StopOnNaN(Progress())
     callback.on_train_batch_end(6, {"loss": 99.0})
-    with pytest.raises(NonFiniteLossError, match="epoch 1; nothing was saved yet"):
+    with pytest.raises(NonFiniteLossError, match="epoch 1; what was saved before"):
         callback.on_train_batch_end(7, {"loss": loss})

@@ -60,7 +60,7 @@ class FailingSystem:
 
 def run(epoch, seed):
     """A run after `epoch` epochs, the last of them its best."""
-    rows = [{"epoch": k + 1, "loss": 2.5 - k} for k in range(epoch)]
+    rows = [{"epoch": k + 1, "bpc": 2.5 - k, "val_bpc": 2.0} for k in range(epoch)]
     progress = Progress(epoch, 0, 1.0, epoch, 0, rows)
     return made(np.random.default_rng(seed), progress=progress, metrics=[])
 
@@ -71,7 +71,7 @@ class Model:
 
 def saver(folder, saved):
     told = []
-    callback = SaveWeights(lambda: saved, folder, print=told.append)
+    callback = SaveWeights(lambda: saved, folder, saved.progress, 9, print=told.append)
     callback.set_model(Model())
     return callback, told
 

@@ -678,8 +678,8 @@ def compressed(file, value):
     [
         (virtual, "stored elsewhere"),
         (external, "stored elsewhere"),
-        (compressed, "stored as it is, 112 bytes, found"),
-        (promised((H, V)), "stored as it is, 112 bytes, found 0 bytes"),
+        (compressed, "stored as it is, 112 bytes in one piece, found"),
+        (promised((H, V)), "stored as it is, 112 bytes in one piece, found 0 bytes"),
         (promised((2**31, 2**31)), "arrays of .* bytes at most, found 18446744073709"),
         (promised((2**20,)), "arrays of .* bytes at most, found 419"),
     ],

@@ -4,7 +4,7 @@ import contextlib
 import io
 import json
 import os
-import resource
+import shutil
 import subprocess
 import sys
 import time
@@ -174,72 +174,96 @@ def nan(file, old):
     return old
 
 
+LINK, ELSEWHERE, WHOLE = "found a link at", "stored elsewhere", "stored as it is"
+OTHERS, SHAPE, FLOATS = "found others", "of shape", "expected f4 in"
+PROGRESS, DAMAGED = "contradict each other", "damaged"
+
+
+def chunk(file, old):
+    """A piece of the file that says it is larger than the array, and is not all there."""
+    made = file.create_dataset(KERNEL, old.shape, old.dtype, chunks=(1, 400), maxshape=(None, None))
+    made[0, :] = 1
+
+
 TREES = {
-    "external link": replaced(KERNEL, lambda *_: h5py.ExternalLink("pipe", KERNEL)),
-    "external link at the top": replaced("layers", lambda *_: h5py.ExternalLink("pipe", "layers")),
-    "external link for the description": replaced(META, lambda *_: h5py.ExternalLink("pipe", "x")),
-    "external link to the group": replaced("charlm", lambda *_: h5py.ExternalLink("pipe", "x")),
-    "soft link": replaced(KERNEL, lambda *_: h5py.SoftLink("/" + DENSE)),
-    "soft link to nothing": replaced("layers", lambda *_: h5py.SoftLink("/nowhere")),
-    "a loop": lambda f: f.update({"layers/lstm/again": f["layers"]}),
-    "two loops": lambda f: f.update({"layers/a": f["layers"], "layers/b": f["layers"]}),
-    "one array, two names": replaced(DENSE, lambda f, _: f["layers/dense/vars/1"]),
-    "external storage": replaced(KERNEL, create(external="pipe")),
-    "virtual dataset": replaced(KERNEL, virtual),
-    "compressed": replaced(KERNEL, create(compression="gzip", filled=True)),
-    "never written": replaced(KERNEL, create(chunks=(1, 1))),
-    "a bomb of the right shape": replaced("charlm/carried/0", create(
-        name="charlm/carried/0", shape=(2**20, 2**20), chunks=(1, 1))),
-    "a bomb of a description": replaced(META, create(
-        name=META, shape=(2**40,), dtype="u1", chunks=(2**20,))),
-    "a compressed bomb": replaced("charlm/carried/0", create(
-        name="charlm/carried/0", shape=(2**28,), chunks=(2**24,), compression="gzip")),
-    "another shape": replaced(KERNEL, lambda _, old: old[:-1]),
-    "transposed": replaced(KERNEL, lambda _, old: old.T),
-    "integers": replaced(KERNEL, lambda _, old: old.astype("i4")),
-    "big-endian": replaced(KERNEL, lambda _, old: old.astype(">f4")),
-    "texts": replaced(KERNEL, lambda *_: "text"),
-    "complex numbers": replaced(KERNEL, lambda _, old: np.zeros(old.shape, "c8")),
-    "no space": replaced(KERNEL, lambda *_: h5py.Empty("f4")),
-    "NaN": replaced(KERNEL, nan),
-    "NaN in the optimizer": replaced("charlm/optimizer/1", nan),
-    "a group for an array": replaced(KERNEL, lambda f, _: f.create_group("g")),
-    "a type for an array": replaced(KERNEL, lambda *_: np.dtype("f4")),
-    "an array less": replaced(KERNEL, lambda *_: None),
-    "an array more": lambda f: f.update({"layers/lstm_9/cell/vars/0": np.zeros(3, "f4")}),
-    "an array more of ours": lambda f: f.update({"charlm/pickle": np.zeros(3, "u1")}),
-    "a gap in the numbers": replaced("charlm/carried/3", lambda *_: None),
-    "no layers": lambda f: f.__delitem__("layers"),
-    "no description": lambda f: f.__delitem__(META),
-    "a description of numbers": replaced(META, lambda *_: np.zeros(9)),
-    "no JSON": replaced(META, lambda *_: np.frombuffer(b"{", "u1")),
-    "deep JSON": replaced(META, lambda *_: np.frombuffer(b"[" * 10**5, "u1")),
-    "a list for a description": replaced(META, lambda *_: np.frombuffer(b"[]", "u1")),
-    "a format to come": meta("format", 99),
-    "a format before the first": meta("format", 0),
-    "a format of another kind": meta("format", "2"),
-    "a format before checksums": meta("format", 1),
-    "a setting to come": meta("config.model.attention", True),
-    "an unknown cell": meta("config.model.cell", "os.system"),
-    "a text for a number": meta("config.model.units", "2"),
-    "a fraction for a count": meta("config.model.units", 2.0),
-    "more units": meta("config.model.units", 3),
-    "more layers": meta("config.model.layers", 2),
-    "no settings": meta("config", None),
-    "temperatures of text": meta("config.sample.sample_temperatures", ["hot"]),
-    "a larger vocabulary": meta("vocabulary", VOCAB.characters + "\U0001f601"),
-    "a vocabulary out of order": meta("vocabulary", VOCAB.characters[::-1]),
-    "a vocabulary of numbers": meta("vocabulary", 7),
-    "epochs before the first": meta("progress.epoch", -1),
-    "epochs nobody counted": meta("progress.epoch", 9),
-    "a best epoch to come": meta("progress.best_epoch", 3),
-    "a step of text": meta("progress.step", "3"),
-    "a step that is true": meta("progress.step", True),
-    "rows of text": meta("progress.history", [{"loss": "2"}, {}]),
-    "progress to come": meta("progress.momentum", 1),
-    "a best that is no number": meta("progress.best", float("nan")),
-    "a hash of numbers": meta("corpus_sha256", 0),
-    "versions of versions": meta("versions", {"keras": {"a": "b"}}),
+    "external link": (replaced(KERNEL, lambda *_: h5py.ExternalLink("pipe", KERNEL)), LINK),
+    "external link at the top": (
+        replaced("layers", lambda *_: h5py.ExternalLink("pipe", "layers")), LINK),
+    "external description": (replaced(META, lambda *_: h5py.ExternalLink("pipe", "x")), LINK),
+    "external group": (replaced("charlm", lambda *_: h5py.ExternalLink("pipe", "x")), LINK),
+    "soft link": (replaced(KERNEL, lambda *_: h5py.SoftLink("/" + DENSE)), LINK),
+    "soft link to nothing": (replaced("layers", lambda *_: h5py.SoftLink("/nowhere")), LINK),
+    "a loop": (lambda f: f.update({"layers/lstm/again": f["layers"]}), "a name for each object"),
+    "two loops": (
+        lambda f: f.update({"layers/a": f["layers"], "layers/b": f["layers"]}), "a name for each"),
+    "two names": (replaced(DENSE, lambda f, _: f["layers/dense/vars/1"]), "a name for each object"),
+    "many names": (
+        lambda f: [f.create_group(f"g{k}") for k in range(6000)], "names at most"),
+    "external storage": (replaced(KERNEL, create(external="pipe")), ELSEWHERE),
+    "virtual dataset": (replaced(KERNEL, virtual), ELSEWHERE),
+    "compressed": (replaced(KERNEL, create(compression="gzip", filled=True)), WHOLE),
+    "never written": (replaced(KERNEL, create(chunks=(1, 1))), WHOLE),
+    "half written": (replaced(KERNEL, chunk), WHOLE),
+    "a bomb of the right name": (replaced("charlm/carried/0", create(
+        name="charlm/carried/0", shape=(2**20, 2**20), chunks=(1, 1))), WHOLE),
+    "a bomb of a description": (replaced(META, create(
+        name=META, shape=(2**40,), dtype="u1", chunks=(2**20,))), "bytes at most"),
+    "a compressed bomb": (replaced("charlm/carried/0", create(
+        name="charlm/carried/0", shape=(2**28,), chunks=(2**24,), compression="gzip")), WHOLE),
+    "another shape": (replaced(KERNEL, lambda _, old: old[:-1]), SHAPE),
+    "transposed": (replaced(KERNEL, lambda _, old: old.T), SHAPE),
+    "integers": (replaced(KERNEL, lambda _, old: old.astype("i4")), FLOATS),
+    "float64": (replaced(KERNEL, lambda _, old: np.full(old.shape, 1e300)), FLOATS),
+    "big-endian": (replaced(KERNEL, lambda _, old: old.astype(">f4")), FLOATS),
+    "texts": (replaced(KERNEL, lambda *_: "text"), SHAPE),
+    "complex numbers": (replaced(KERNEL, lambda _, old: np.zeros(old.shape, "c8")), FLOATS),
+    "no space": (replaced(KERNEL, lambda *_: h5py.Empty("f4")), SHAPE),
+    "NaN": (replaced(KERNEL, nan), "finite numbers in .layers/lstm"),
+    "NaN in the optimizer": (replaced("charlm/optimizer/1", nan), "finite numbers in .charlm/opt"),
+    "a group for one": (replaced(KERNEL, lambda f, _: f.create_group(KERNEL) and None), OTHERS),
+    "a type for an array": (replaced(KERNEL, lambda *_: np.dtype("f4")), OTHERS),
+    "an array less": (replaced(KERNEL, lambda *_: None), OTHERS),
+    "an array more": (lambda f: f.update({"layers/lstm_9/cell/vars/0": np.zeros(3, "f4")}), OTHERS),
+    "one more of ours": (lambda f: f.update({"charlm/pickle": np.zeros(3, "u1")}), "beside them"),
+    "a gap in the numbers": (replaced("charlm/carried/3", lambda *_: None), "beside them"),
+    "no layers": (lambda f: f.__delitem__("layers"), OTHERS),
+    "no description": (lambda f: f.__delitem__(META), "no group 'charlm'"),
+    "a description of numbers": (replaced(META, lambda *_: np.zeros(9)), "expected u1"),
+    "no JSON": (replaced(META, lambda *_: np.frombuffer(b"{", "u1")), DAMAGED),
+    "deep JSON": (replaced(META, lambda *_: np.frombuffer(b"[" * 10**5, "u1")), DAMAGED),
+    "JSON of many parts": (
+        replaced(META, lambda *_: np.frombuffer(b"[" + b"{}," * 10**6, "u1")), "parts at most"),
+    "a list": (replaced(META, lambda *_: np.frombuffer(b"[]", "u1")), DAMAGED),
+    "a format to come": (meta("format", 99), "a newer charlm"),
+    "a format before the first": (meta("format", 0), "expected format"),
+    "a format of another kind": (meta("format", "2"), "expected format"),
+    "a format that is true": (meta("format", True), "expected format"),
+    "a format before checksums": (meta("format", 1), "its checksum"),
+    "a setting to come": (meta("config.model.attention", True), "a newer charlm"),
+    "an unknown cell": (meta("config.model.cell", "os.system"), "--cell to be one of"),
+    "a text for a number": (meta("config.model.units", "2"), "expected units to be"),
+    "a fraction for a count": (meta("config.model.units", 2.0), "expected units to be"),
+    "more units": (meta("config.model.units", 3), SHAPE),
+    "more layers": (meta("config.model.layers", 2), OTHERS),
+    "no settings": (meta("config", None), DAMAGED),
+    "hot": (meta("config.sample.sample_temperatures", ["hot"]), "sample_temperatures to be"),
+    "a larger vocabulary": (meta("vocabulary", VOCAB.characters + "\U0001f601"), SHAPE),
+    "a vocabulary out of order": (meta("vocabulary", VOCAB.characters[::-1]), "in order"),
+    "no vocabulary": (meta("vocabulary", ""), "found it empty"),
+    "a vocabulary of numbers": (meta("vocabulary", 7), DAMAGED),
+    "epochs before the first": (meta("progress.epoch", -1), PROGRESS),
+    "epochs nobody counted": (meta("progress.epoch", 9), PROGRESS),
+    "a best epoch to come": (meta("progress.best_epoch", 3), PROGRESS),
+    "a step of text": (meta("progress.step", "3"), PROGRESS),
+    "a step that is true": (meta("progress.step", True), PROGRESS),
+    "rows of text": (meta("progress.history", [{"epoch": 1, "loss": "2"}, {}]), f"{PROGRESS}|KeyE"),
+    "rows without bits": (meta("progress.history", [{"epoch": 1}, {"epoch": 2}]), PROGRESS),
+    "progress to come": (meta("progress.momentum", 1), DAMAGED),
+    "a best that is no number": (meta("progress.best", float("nan")), PROGRESS),
+    "a best of text": (meta("progress.best", ""), PROGRESS),
+    "a size of text": (meta("progress.samples_size", ""), PROGRESS),
+    "a hash of numbers": (meta("corpus_sha256", 0), "expected texts"),
+    "versions of versions": (meta("versions", {"keras": {"a": "b"}}), "expected texts"),
 }  # fmt: skip
 
 
@@ -253,15 +277,64 @@ def folder(tmp_path, monkeypatch):
 
 @pytest.mark.parametrize("name", TREES)
 def test_a_tree_that_is_no_run_s_is_refused(whole, folder, name):
-    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    refused(changed(whole, TREES[name]))
-    grown = 1024 * (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before)
-    assert grown < MEMORY
+    change, why = TREES[name]
+    refused(changed(whole, change), why)
+
+
+@pytest.mark.skipif(shutil.which("strace") is None, reason="no strace")
+def test_no_other_file_is_opened(whole, folder):
+    """Where a link points to, or a virtual array: `pipe`, as the system sees it."""
+    names = [n for n in TREES if "link" in n or "external" in n or "virtual" in n]
+    for k, name in enumerate(names):
+        (folder / f"{k}.h5").write_bytes(changed(whole, TREES[name][0]))
+    program = """if True:
+        import sys
+        from pathlib import Path
+        from charlm import checkpoint
+        from charlm.errors import InputError
+        for name in sys.argv[1:]:
+            try:
+                checkpoint.read(Path(name))
+            except InputError:
+                print(name)
+    """
+    files = [f"{k}.h5" for k in range(len(names))]
+    trace = ["strace", "-f", "-e", "trace=open,openat,openat2", "-o", "trace"]
+    run = [*trace, sys.executable, "-c", program, *files]
+    env = os.environ | {"PYTHONPATH": os.pathsep.join(p for p in sys.path if p)}
+    done = subprocess.run(run, env=env, capture_output=True, text=True, timeout=120)
+    if "ptrace" in done.stderr.lower():
+        pytest.skip("no process may be traced here")
+    assert done.stdout.split() == files, done.stderr
+    opened = Path("trace").read_text()
+    assert all(f'"{file}"' in opened for file in files)
+    assert "pipe" not in opened
+
+
+def test_a_large_file_takes_little_more_than_itself(rng, tmp_path):
+    big = [np.zeros((2**25,), "f4"), np.array([np.nan], "f4")]  # 128 MiB, and its last is no number
+    path = tmp_path / "big.h5"
+    path.write_bytes(checkpoint.to_bytes(made(rng, carried=big)))
+    program = """if True:
+        import resource, sys
+        from pathlib import Path
+        from charlm import checkpoint
+        from charlm.errors import InputError
+        before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+        try:
+            checkpoint.read(Path(sys.argv[1]))
+        except InputError as error:
+            print(1024 * (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before), error)
+    """
+    env = os.environ | {"PYTHONPATH": os.pathsep.join(p for p in sys.path if p)}
+    run = [sys.executable, "-c", program, str(path)]
+    done = subprocess.run(run, env=env, capture_output=True, text=True, timeout=120)
+    grown, message = done.stdout.split(maxsplit=1)
+    assert "finite numbers in 'charlm/carried/1'" in message
+    assert int(grown) < path.stat().st_size + MEMORY
 
 
 def test_what_changes_nothing_is_read(whole):
-    changed(whole, lambda f: f.attrs.update({"note": "kept"}))
-    read(whole)
     found = read(changed(whole, lambda f: f["layers"].attrs.update({"note": "kept"})))
     assert found.meta() == read(whole).meta()
 
@@ -269,7 +342,7 @@ def test_what_changes_nothing_is_read(whole):
 def test_many_changes_at_once(rng, whole, folder):
     elsewhere = folder / "elsewhere"
     elsewhere.mkdir()
-    changes, both = list(TREES.values()), 0
+    changes, both = [change for change, _ in TREES.values()], 0
     for _ in range(300):
         pair = rng.choice(len(changes), 2, replace=False)
         try:  # where there is no pipe, for the second may follow a link of the first

@@ -59,8 +59,8 @@ def killed(folder, epochs, kills, rng):
 
 
 def argv_of(folder, epochs):
-    if (folder / "saved_models/a" / run_folder.LAST).exists():
-        return ["--resume", "a", "--save-every", "9"]
+    if run_folder.is_run(folder / "saved_models/a"):
+        return ["--resume", "a"]
     return [*SETTINGS, "--epochs", str(epochs)]
 
 
@@ -100,4 +100,19 @@ def test_killed_a_few_times(tmp_path):
 
 @pytest.mark.soak
 def test_killed_fifty_times(tmp_path):
-    assert compare(tmp_path, epochs=500, kills=50) > 10
+    within = compare(tmp_path, epochs=500, kills=50)
+    print(f"50 kills, {within} of them within an epoch")
+    assert within > 10
+
+
+@pytest.mark.soak
+@pytest.mark.parametrize("cell", ["gru", "rnn", "coupled", "keras-lstm"])
+def test_killed_with_another_cell(tmp_path, monkeypatch, cell):
+    monkeypatch.setattr(sys.modules[__name__], "SETTINGS", [*SETTINGS, "--cell", cell])
+    compare(tmp_path, epochs=60, kills=5)
+
+
+@pytest.mark.soak
+def test_killed_on_jax(tmp_path, monkeypatch):
+    monkeypatch.setenv("KERAS_BACKEND", "jax")
+    compare(tmp_path, epochs=60, kills=5)

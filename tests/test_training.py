@@ -153,7 +153,7 @@ def test_stopped_within_an_epoch_and_gone_on_equals_straight_on(window, steps):
         _ = track.model  # on JAX, brings the weights up to date
         kept.append(first.snapshot())
 
-    stop = StopOnSignal(save, first.windows().steps, first.progress, print=lambda text: None)
+    stop = StopOnSignal(save, first.windows().steps, 3, first.progress, print=lambda text: None)
     ask = keras.callbacks.LambdaCallback(
         on_train_batch_begin=lambda batch, logs=None: (
             stop.ask(2) if first.progress.epoch == 1 and batch <= window < batch + steps else None
@@ -222,7 +222,7 @@ def test_a_held_out_loss_that_is_no_number_stops_the_run_before_it_is_told():
                 broken["layers/dense/vars/1"] = np.full_like(broken["layers/dense/vars/1"], np.nan)
                 model.set_weights(training.network, broken)
 
-    with pytest.raises(NonFiniteLossError, match=r"epoch 1; nothing was saved yet"):
+    with pytest.raises(NonFiniteLossError, match=r"epoch 1; what was saved"):
         training.fit([StopOnNaN(training.progress), tracked(training), Break()])
     assert training.progress.history == []
 

@@ -18,9 +18,7 @@ from charlm.text import read
 from charlm.training import Training
 from corpora import Corpus, Document
 
-CHARACTERS = (
-    1_000_000  # of an epoch: a few seconds, so that its beginning counts as it does in a run
-)
+CHARACTERS = 1_000_000  # of an epoch: a few seconds, so that its beginning counts as in a run
 
 
 def _training(case):
@@ -63,7 +61,7 @@ def whole(case: Case, gpu: bool) -> dict:
         epochs = max(1, round(n / steps))
         fit = replace(training.config.fit, epochs=progress.epoch + epochs)
         training.config = replace(training.config, fit=fit)
-        stop = StopOnSignal(lambda: None, steps, progress)
+        stop = StopOnSignal(lambda: None, steps, fit.epochs, progress)
         training.fit([StopOnNaN(progress), TrackProgress(progress, size, steps), stop])
         speeds = [row["chars_per_second"] for row in progress.history[-epochs:]]
         return Timed(size / float(np.median(speeds)), None)

@@ -44,7 +44,13 @@ CPU, GPU = ("cpu",), ("gpu",)
 STEP = (  # the first is what the others are held to
     Peer("ours-tf", "keras_step:make", options=OURS, devices=CPU),
     Peer("ours-tf-xla", "keras_step:make", options=OURS | {"xla": True}, devices=GPU),
-    Peer("ours-tf-bf16", "keras_step:make", options=OURS | {"precision": "bf16"}, exact=False),
+    Peer(  # in machine code where the processor has AVX512-BF16
+        "ours-tf-bf16",
+        "keras_step:make",
+        options=OURS | {"precision": "bf16"},
+        devices=CPU,
+        exact=False,
+    ),
     Peer("ours-jax", "keras_step:make", "jax", "jax", OURS, quick=False),
     Peer("ours-torch", "keras_step:make", "torch", "torch", OURS, devices=CPU, quick=False),
     Peer("keras-tf", "keras_step:make", options=KERAS),  # on a GPU, cuDNN

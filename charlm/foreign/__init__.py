@@ -114,7 +114,7 @@ def _hdf5(data, version=None, described=None):
         )  # two names may have one array
         for layer in layers:
             layer.arrays = {
-                key: untrusted.numbers(dataset) for key, dataset in layer.arrays.items()
+                key: untrusted.numbers(dataset, data) for key, dataset in layer.arrays.items()
             }
             pack(layer)
     spoken = version or ("1" if legacy else "3")  # Keras 1 began to write it late, 2 always did

@@ -127,10 +127,10 @@ class Recurrent(HalfProducts, keras.layers.RNN):
         """How gradients are computed: "compiled", by "hand-derived" backward pass or "autodiff".
 
         The hand-derived pass serves training, in machine code where there is some for the cell and
-        its options: in float32 on a CPU, with Numba installed and not under TensorFlow's XLA.
-        Autodiff serves the rest: inference, which machine code serves too with
-        `compiled_inference`, and time masks, recurrent dropout, other activations than the cell's
-        own, unrolled loops.
+        its options: on a CPU, in float32 or, where the processor multiplies it, in bfloat16, with
+        Numba installed and not under TensorFlow's XLA. Autodiff serves the rest: inference, which
+        machine code serves too with `compiled_inference`, and time masks, recurrent dropout, other
+        activations than the cell's own, unrolled loops.
 
         Args:
             masked: whether there is a time mask. training: as of the call. tensor: an input of it.

@@ -127,7 +127,7 @@ def _main(argv):
         versions={"backend": "numpy", "numpy": np.__version__},
     )
     with run_folder.locked(folder):
-        run_folder.clear(folder)
+        run_folder.clear(folder, args.run.overwrite)
         return _train(args.run, network, vocab, windows, held_out, folder, begun)
 
 
@@ -161,7 +161,7 @@ def _begun(run, argv):
 def _train(run, network, vocab, windows, held_out, folder, begun):
     model, seed = begun.config.model, begun.config.data.seed
     count = sum(w.size for w in network.weights.values())
-    _say(
+    cli.say(
         f"numpy; {model.cell} {model.layers} x {model.units}, backward pass by hand; {count:,} "
         f"parameters; {len(windows.ids):,} characters to train on, {held_out.targets:,} held out; "
         f"vocabulary {len(vocab)}; {folder}"
@@ -182,7 +182,7 @@ def _train(run, network, vocab, windows, held_out, folder, begun):
         bits = trainer.evaluate(network, held_out) / log(2)
         run_folder.save_last(folder, begun)
         seconds = time.perf_counter() - began
-        _say(
+        cli.say(
             f"epoch {epoch}/{run.epochs}  train {np.mean(losses) / log(2):.4f}  held-out "
             f"{bits:.4f} bits/char  {seconds:.0f} s"
         )
@@ -191,8 +191,8 @@ def _train(run, network, vocab, windows, held_out, folder, begun):
     if run.text_file is not None:
         (text,) = _texts(network, vocab, run.text_length, run.sample_temperatures[:1], seed)
         run.text_file.write_text(text, encoding="utf-8")
-        _say(f"{run.text_length:,} characters of text in {run.text_file}")
-    _say(
+        cli.say(f"{run.text_length:,} characters of text in {run.text_file}")
+    cli.say(
         f"done: {folder}; write text with: python -m charlm.sample {folder}; go on in Keras with: "
         f"python -m charlm.train --resume {folder}"
     )
@@ -207,7 +207,7 @@ def _train_epoch(steps, windows):
         if not np.isfinite(loss):
             break
         if len(losses) % each == 0:
-            _say(
+            cli.say(
                 f"  {len(losses) / windows:4.0%}  {np.mean(losses[-each:]) / log(2):.4f} bits/char"
             )
     return losses
@@ -219,7 +219,7 @@ def _sample(network, vocab, run, seed, path, epoch):
         f"--- temperature {t:g} ---\n{text}\n"
         for t, text in zip(run.sample_temperatures, texts, strict=True)
     )
-    _say(text)
+    cli.say(text)
     with open(path, "a", encoding="utf-8", errors="backslashreplace") as file:
         file.write(f"=== epoch {epoch} ===\n{text}\n")
 
@@ -228,10 +228,6 @@ def _texts(network, vocab, length, temperatures, seed):
     network = Network(network.weights, len(vocab), network.config)  # of the weights as they are now
     pieces = compose.texts(network, vocab, "", length, temperatures, seed)
     return ["".join(text) for text in zip(*pieces, strict=True)]
-
-
-def _say(text):
-    print(text, flush=True)
 
 
 def _check(config, seed):
