@@ -34,12 +34,11 @@ class StopOnSignal(keras.callbacks.Callback):
         self.number, self.before = None, {}
 
     def on_train_begin(self, logs=None):
-        if threading.current_thread() is threading.main_thread():
+        # once: the rest of an epoch and the epochs after it are two calls of fit, and a signal may
+        # come between them
+        if not self.before and threading.current_thread() is threading.main_thread():
             for number in (signal.SIGINT, signal.SIGTERM):
                 self.before[number] = signal.signal(number, self.ask)
-
-    def on_train_end(self, logs=None):
-        self.restore()
 
     def restore(self):
         """Gives the signals back to whoever had them."""

@@ -1,5 +1,7 @@
 """Law: callbacks tell, save and stop when they should, and never spoil what is saved."""
 
+import signal
+
 import numpy as np
 import pytest
 
@@ -11,6 +13,8 @@ from callbacks import (
     SaveWeights,
     StopEarly,
     StopOnNaN,
+    StopOnSignal,
+    Stopped,
     TrackProgress,
 )
 from charlm import checkpoint, run_folder
@@ -189,3 +193,35 @@ def test_a_loss_beyond_reason_is_seen_at_any_window(loss):
     callback.on_train_batch_end(6, {"loss": 99.0})
     with pytest.raises(NonFiniteLossError, match="epoch 1; what was saved before"):
         callback.on_train_batch_end(7, {"loss": loss})
+
+
+def test_signals_are_heard_until_all_is_done():
+    """The rest of an epoch and the epochs after it are two calls of `fit`."""
+    before = signal.getsignal(signal.SIGTERM)
+    saved, stop = (
+        [],
+        StopOnSignal(lambda: saved.append(1), 9, 5, Progress(), print=lambda text: None),
+    )
+    with_model(stop)
+    for _ in range(2):
+        stop.on_train_begin()
+        stop.on_train_end()
+    assert signal.getsignal(signal.SIGTERM) == stop.ask
+    stop.ask(signal.SIGTERM)
+    assert signal.getsignal(signal.SIGTERM) == signal.SIG_DFL  # the next ends the process
+    with pytest.raises(Stopped):
+        stop.on_train_batch_end(3)
+    assert saved == [1]
+    assert signal.getsignal(signal.SIGTERM) == before
+
+
+def test_a_run_that_has_ended_is_not_stopped():
+    stop = StopOnSignal(None, 9, 5, Progress(epoch=5), print=lambda text: None)
+    with_model(stop).ask(signal.SIGINT)
+    stop.on_epoch_end(4)
+    stop.progress.epoch = 4
+    stop.model.stop_training = True  # by `StopEarly`
+    stop.on_epoch_end(3)
+    stop.model.stop_training = False
+    with pytest.raises(Stopped):
+        stop.on_epoch_end(3)

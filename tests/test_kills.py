@@ -95,7 +95,7 @@ def compare(tmp_path, epochs, kills):
 
 
 def test_killed_a_few_times(tmp_path):
-    compare(tmp_path, epochs=16, kills=3)
+    compare(tmp_path, epochs=12, kills=2)
 
 
 @pytest.mark.soak

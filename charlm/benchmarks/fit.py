@@ -63,6 +63,7 @@ def whole(case: Case, gpu: bool) -> dict:
         training.config = replace(training.config, fit=fit)
         stop = StopOnSignal(lambda: None, steps, fit.epochs, progress)
         training.fit([StopOnNaN(progress), TrackProgress(progress, size, steps), stop])
+        stop.restore()
         speeds = [row["chars_per_second"] for row in progress.history[-epochs:]]
         return Timed(size / float(np.median(speeds)), None)
 
