@@ -43,17 +43,16 @@ class SaveWeights(keras.callbacks.Callback):
         _ = self.model  # on JAX, brings the weights up to date
         p, self.unsaved = self.progress, True
         try:
+            self._write_best()  # whose save failed
             p.samples_size = run_folder.samples_size(self.folder)
             now = self.snapshot()
             data = checkpoint.verified(now)
             if p.epoch and p.stale_epochs == 0 and not p.step:
                 self.best = data
-            # the best first: a last that tells of a best which is not there could not be mended
-            if self.best:
-                checkpoint.write_atomically(self.folder / run_folder.BEST, self.best)
-                self.best = None
+            # before the last: one that tells of a best which is not there could not be mended
+            self._write_best()
             checkpoint.write_atomically(self.folder / run_folder.LAST, data)
-        except ValueError:
+        except checkpoint.NotFiniteError:
             self.print("weights are not finite: nothing saved, the files before stay as they are")
             return False
         except OSError as error:
@@ -65,3 +64,8 @@ class SaveWeights(keras.callbacks.Callback):
         except OSError as error:
             self.print(f"saved, but not what there is to read of it ({error})")
         return True
+
+    def _write_best(self):
+        if self.best:
+            checkpoint.write_atomically(self.folder / run_folder.BEST, self.best)
+            self.best = None

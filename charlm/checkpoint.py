@@ -38,10 +38,15 @@ FORMAT = 2
 MARK = b"\x89charlm-sha256\r\n"  # not text, and sixteen bytes that no array is likely to have
 DIGEST = hashlib.sha256().digest_size
 MAX_NAMES = 5000  # of groups and arrays; a run of 64 layers has a thousand
-MAX_META = 2**24  # bytes; a vocabulary of all of Unicode has 13 million
-MAX_PARTS = 400_000  # of the description; ten for each epoch that was
+MAX_META = 6 * 2**20  # bytes of the description: 20,000 epochs, and some 200,000 characters
+MAX_PARTS = 300_000  # of it; eight for each epoch that was
+EPOCH_META = 220  # bytes of it for each epoch
 ROW = {"epoch", "bpc", "val_bpc"}  # what is asked of each row of history
 GROUPS = "optimizer", "carried", "metrics"
+
+
+class NotFiniteError(ValueError):
+    """Numbers that must not be saved."""
 
 
 @dataclass
@@ -104,7 +109,7 @@ def write(path: Path, checkpoint: Checkpoint) -> None:
     """Saves to `path`, which holds the old file or the whole new one at any moment.
 
     Raises:
-        ValueError, OSError: see `verified`, `write_atomically`.
+        NotFiniteError, OSError: see `verified`, `write_atomically`.
     """
     write_atomically(path, verified(checkpoint))
 
@@ -113,13 +118,13 @@ def verified(checkpoint: Checkpoint) -> bytes:
     """`to_bytes`, read back and found to be what went in.
 
     Raises:
-        ValueError: numbers that are not finite.
+        NotFiniteError: numbers that are not finite.
         OSError: it reads back as something else, or is too large to be read.
     """
     if not checkpoint.finite():
-        raise ValueError("expected finite weights to save, found NaN or infinity")
-    data = to_bytes(checkpoint)
+        raise NotFiniteError("expected finite weights to save, found NaN or infinity")
     try:
+        data = to_bytes(checkpoint)
         untrusted.check_size("a file", len(data), untrusted.MAX_BYTES)
         again = from_bytes(data)
     except Exception as error:  # h5py raises nearly every kind
@@ -163,11 +168,27 @@ def _digest(data, at):
     return found.digest()
 
 
-def size(config: Config, vocab_size: int) -> int:
-    """About the bytes of a run's file: weights and Adam's two moments of each, carried states."""
-    m = config.model
-    weights = sum(math.prod(s) for s in network.shapes(m, vocab_size).values())
-    return 4 * (3 * weights + 2 * m.layers * m.units * config.data.batch_size)
+def require_room(config: Config, vocab: Vocab) -> None:
+    """Raises InputError where a run's file would become too large to be read.
+
+    It holds weights, Adam's two moments of each, and carried states; the description.
+    """
+    m, V = config.model, len(vocab)
+    weights = sum(math.prod(s) for s in network.shapes(m, V).values())
+    size = 4 * (3 * weights + 2 * m.layers * m.units * config.data.batch_size) + 2 * MAX_META
+    if size > untrusted.MAX_BYTES:
+        raise InputError(
+            f"expected a model whose weights files have at most {untrusted.MAX_BYTES / 1e9:.1f} "
+            f"GB, found one of {size / 1e9:.1f} GB (units {m.units}, layers {m.layers}, "
+            f"vocabulary {V}); give fewer --units or other text"
+        )
+    described = len(json.dumps(vocab.characters)) + config.fit.epochs * EPOCH_META
+    if described > MAX_META - 10_000:
+        raise InputError(
+            f"expected a run whose description has at most {MAX_META / 1e6:.1f} MB, found "
+            f"{described / 1e6:.1f} MB (vocabulary {V}, epochs {config.fit.epochs}); give fewer "
+            "--epochs or other text"
+        )
 
 
 def read(path: Path) -> Checkpoint:
@@ -207,6 +228,8 @@ def from_bytes(data: bytes) -> Checkpoint:
 def _meta(dataset, data):
     untrusted.check_size(dataset.name, untrusted.declared_bytes(dataset), MAX_META)
     text = _array(dataset, data, "u1").tobytes()
+    if not text.isascii():  # a single character beyond makes each of a string take four bytes
+        raise InputError("expected a description in ASCII, found other bytes")
     parts = sum(text.count(c) for c in b",[{")
     if parts > MAX_PARTS:  # a byte of text may make a hundred of objects
         raise InputError(f"expected a description of {MAX_PARTS} parts at most, found {parts}")
@@ -228,6 +251,8 @@ def _checkpoint(meta, datasets, data):
     for path, shape in expected.items():
         if datasets[path].shape != shape:
             raise InputError(f"expected {path!r} of shape {shape}, found {datasets[path].shape}")
+    # no array is read yet: names apart, several may lie in the same place
+    untrusted.check_size("arrays", sum(map(untrusted.declared_bytes, datasets.values())), len(data))
     integers = "i4", "i8", "u4", "u8"
     weights = {
         p: _array(datasets.pop(p), data, *(integers if p in random else ["f4"])) for p in expected
@@ -302,11 +327,11 @@ def write_atomically(path: Path, data: bytes) -> None:
             forced to disk: the file is the new one, until the power fails.
     """
     path = Path(path)
-    temporary = path.with_name(f".{path.name}.tmp")  # one writer a run; a leftover is reused
+    temporary = path.with_name(f".{path.name}.tmp")  # one writer a run
     try:
-        descriptor = os.open(
-            temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW, 0o666
-        )
+        with contextlib.suppress(FileNotFoundError):
+            os.unlink(temporary)  # a dead one's, or something else that bears its name
+        descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o666)
         try:
             rest = memoryview(data)
             while rest:

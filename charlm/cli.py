@@ -142,7 +142,7 @@ def corpus(data: DataConfig) -> Corpus:
     except CorpusNotFound as error:
         if data.corpus is not None:
             raise
-        _note(
+        note(
             f"NOTE: no State of the Union corpus, so this reads {corpora.FALLBACK!r} instead "
             f"({error})"
         )
@@ -156,7 +156,7 @@ def text(corpus: Corpus) -> Text:
         InputError: it has but one distinct character.
         CorpusError, OSError: see `charlm.text.read`.
     """
-    found = read(corpus, _note)
+    found = read(corpus, note)
     if len(found.vocab) < 2:
         raise InputError(
             f"expected at least 2 distinct characters in the corpus, found {len(found.vocab)} "
@@ -165,7 +165,8 @@ def text(corpus: Corpus) -> Text:
     return found
 
 
-def _note(line):
+def note(line: str) -> None:
+    """Prints to standard error, at once."""
     print(line, file=sys.stderr, flush=True)
 
 
@@ -196,5 +197,7 @@ def _say(message, code, argv, error=None):
     if "--debug" in argv:
         traceback.print_exception(error or message)
     line = " ".join(str(message).split()).translate(CONTROLS)
-    print(f"error: {line[:MOST]}{'...' * (len(line) > MOST)}", file=sys.stderr)
+    if len(line) > MOST:  # it may begin with a long path, and ends with what to do
+        line = f"{line[: MOST // 2]} ... {line[-MOST // 2 :]}"
+    print(f"error: {line}", file=sys.stderr)
     return code

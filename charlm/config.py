@@ -19,7 +19,7 @@ def check(ok: bool, name: str, expected: str, value) -> None:
     """Raises InputError, which names the setting by its flag, unless `ok`."""
     if not ok:
         flag = "--" + name.replace("_", "-")
-        raise InputError(f"expected {flag} to be {expected}, found {value}")
+        raise InputError(f"expected {flag} to be {expected}, found {value!s:.100}")
 
 
 def check_temperature(value: float, name: str = "temperature") -> None:

@@ -104,14 +104,13 @@ def locked(folder: Path) -> Iterator[None]:
 
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        file = open(folder / LOCK, "a+")  # noqa: SIM115 - its `with` is below
+        file = open(folder / LOCK, "r+", opener=_own)  # noqa: SIM115 - its `with` is below
     except OSError as error:
         raise InputError(f"expected to write in {folder}, found: {error.strerror}") from error
     with file:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError:
-            file.seek(0)
+        except BlockingIOError:
             holder = file.read().strip() or "unknown"
             raise InputError(
                 f"expected {folder} to be free, found it in use by process {holder}; wait for it "
@@ -121,6 +120,11 @@ def locked(folder: Path) -> Iterator[None]:
         file.write(str(os.getpid()))
         file.flush()
         yield
+
+
+def _own(path, _):
+    """Opens a file that is there or not, to read and write; no link leads to another's."""
+    return os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_NONBLOCK, 0o666)
 
 
 def save_last(folder: Path, saved: Checkpoint) -> None:
@@ -162,14 +166,15 @@ def clear(folder: Path, overwrite: bool) -> None:
     shutil.rmtree(folder / TENSORBOARD, ignore_errors=True)
 
 
-def turn_back(folder: Path, progress: Progress) -> None:
-    """Makes what there is to read what it was when `progress` was saved.
+def turn_back(folder: Path, saved: Checkpoint) -> None:
+    """Makes what there is to read what it was when the run was saved.
 
     A run that was killed may have gone on from there without being saved again.
     """
-    write_history(folder, progress)
-    size, path = progress.samples_size, folder / SAMPLES
-    if size is not None and path.exists() and path.stat().st_size > size:
+    describe(folder, saved)
+    size, path = saved.progress.samples_size, folder / SAMPLES
+    regular = path.is_file() and not path.is_symlink()
+    if size is not None and regular and path.stat().st_size > size:
         os.truncate(path, size)
 
 

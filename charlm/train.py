@@ -117,12 +117,17 @@ def _resume(run, folder, path, argv, timeline):
         changes.append("the optimizer begins anew, for the weights came without one")
     if config.fit.decay_epochs is None and config.fit.epochs != kept.fit.epochs:
         changes.append(f"the learning rate now falls over {config.fit.epochs} epochs")
-    if saved.progress.epoch >= config.fit.epochs:
+    ended = saved.progress.epoch >= config.fit.epochs
+    early = 0 < config.fit.patience <= saved.progress.stale_epochs
+    if ended or early:  # it may have been killed after its last save and before its end
+        run_folder.turn_back(folder, saved)
+        _draw(saved.progress, folder)
+    if ended:
         raise InputError(
             f"expected epochs left to train, found {saved.progress.epoch} of {config.fit.epochs} "
             f"done; give --epochs, for example --epochs {saved.progress.epoch + 4}"
         )
-    if 0 < config.fit.patience <= saved.progress.stale_epochs:
+    if early:
         raise InputError(
             f"expected a run to go on with, found one that stopped early, {config.fit.patience} "
             "epochs after its best; give a larger --patience, or --patience 0"
@@ -133,7 +138,7 @@ def _resume(run, folder, path, argv, timeline):
     else:
         where = f"epoch {saved.progress.epoch + 1}"
     training = _load(config, text, run, timeline, saved)
-    run_folder.turn_back(folder, saved.progress)
+    run_folder.turn_back(folder, saved)
     cli.say(f"resuming {path} at {where}; changed: {', '.join(changes) or 'nothing'}")
     return _train(training, folder, run, timeline)
 
@@ -213,10 +218,8 @@ def _train(training, folder, run, timeline):
     if save.unsaved:
         print(f"expected to save the run's end in {folder}, found no way to", file=sys.stderr)
         return cli.FAILED
-    from charlm.views import loss_curve
-
-    loss_curve.draw(training.progress.history, folder / run_folder.CURVE)
     p = training.progress
+    _draw(p, folder)
     best = p.history[p.best_epoch - 1]["val_bpc"]
     cli.say(
         f"done: best held-out {best:.4f} bits/char in epoch {p.best_epoch}; curve in "
@@ -260,6 +263,13 @@ def _callbacks(training, folder, run, timeline):
     if run.tensorboard:
         callbacks.append(keras.callbacks.TensorBoard(str(folder / run_folder.TENSORBOARD)))
     return stop, save, callbacks
+
+
+def _draw(progress, folder):
+    from charlm.views import loss_curve
+
+    if progress.history:
+        loss_curve.draw(progress.history, folder / run_folder.CURVE)
 
 
 def _require_tensorboard():

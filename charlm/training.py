@@ -4,7 +4,7 @@ import keras
 import numpy as np
 from keras import ops
 
-from charlm import checkpoint, compose, model, untrusted
+from charlm import checkpoint, compose, model
 from charlm.batches import batches
 from charlm.checkpoint import Checkpoint, Progress
 from charlm.config import Config
@@ -39,7 +39,7 @@ class Training:
         self.progress = saved.progress if saved else Progress()
         self.held_out = HeldOutWindows(text.to_measure(config.data.max_held_out))
         windows = self.windows()
-        _require_room(config, len(self.vocab))
+        checkpoint.require_room(config, self.vocab)
         if self.progress.step >= windows.steps:
             raise InputError(
                 f"expected a run stopped within an epoch of {windows.steps} windows, found one "
@@ -144,13 +144,3 @@ class Training:
         network = Network(model.weights(self.network), len(self.vocab), self.config.model)
         pieces = compose.texts(network, self.vocab, prompt, length, temperatures, seed)
         return ["".join(text) for text in zip(*pieces, strict=True)]
-
-
-def _require_room(config, vocab_size):
-    expected = checkpoint.size(config, vocab_size)
-    if expected > untrusted.MAX_BYTES:
-        raise InputError(
-            f"expected a model whose weights files have at most {untrusted.MAX_BYTES / 1e9:.1f} "
-            f"GB, found one of {expected / 1e9:.1f} GB (units {config.model.units}, layers "
-            f"{config.model.layers}, vocabulary {vocab_size}); give fewer --units or other text"
-        )

@@ -62,7 +62,10 @@ def test_gone_on_from_anywhere(cell):
     saves = run(begun(cell))
     last = all_but_speed(saves[-1])
     n = len(saves)
-    for k in (0, n // 2 - 1, n - 3):  # within the first epoch, after it, within the second
+    places = [0, n // 2 - 1, n - 3]  # within the first epoch, after it, within the second
+    if keras.backend.backend() != "tensorflow" and cell != "lstm":
+        places = places[2:]  # others compile anew for each
+    for k in places:
         again = all_but_speed(run(begun(cell, checkpoint.from_bytes(saves[k])))[-1])
         assert again.progress == last.progress
         for name, array in last.arrays().items():

@@ -205,11 +205,11 @@ TREES = {
     "never written": (replaced(KERNEL, create(chunks=(1, 1))), WHOLE),
     "half written": (replaced(KERNEL, chunk), WHOLE),
     "a bomb of the right name": (replaced("charlm/carried/0", create(
-        name="charlm/carried/0", shape=(2**20, 2**20), chunks=(1, 1))), WHOLE),
+        name="charlm/carried/0", shape=(2**20, 2**20), chunks=(1, 1))), "arrays of"),
     "a bomb of a description": (replaced(META, create(
         name=META, shape=(2**40,), dtype="u1", chunks=(2**20,))), "bytes at most"),
     "a compressed bomb": (replaced("charlm/carried/0", create(
-        name="charlm/carried/0", shape=(2**28,), chunks=(2**24,), compression="gzip")), WHOLE),
+        name="charlm/carried/0", shape=(2**28,), chunks=(2**24,), compression="gzip")), "arrays"),
     "another shape": (replaced(KERNEL, lambda _, old: old[:-1]), SHAPE),
     "transposed": (replaced(KERNEL, lambda _, old: old.T), SHAPE),
     "integers": (replaced(KERNEL, lambda _, old: old.astype("i4")), FLOATS),
@@ -233,6 +233,8 @@ TREES = {
     "deep JSON": (replaced(META, lambda *_: np.frombuffer(b"[" * 10**5, "u1")), DAMAGED),
     "JSON of many parts": (
         replaced(META, lambda *_: np.frombuffer(b"[" + b"{}," * 10**6, "u1")), "parts at most"),
+    "JSON beyond ASCII": (
+        replaced(META, lambda *_: np.frombuffer('{"a": "\u00e9"}'.encode(), "u1")), "in ASCII"),
     "a list": (replaced(META, lambda *_: np.frombuffer(b"[]", "u1")), DAMAGED),
     "a format to come": (meta("format", 99), "a newer charlm"),
     "a format before the first": (meta("format", 0), "expected format"),
@@ -337,6 +339,23 @@ def test_a_large_file_takes_little_more_than_itself(rng, tmp_path):
 def test_what_changes_nothing_is_read(whole):
     found = read(changed(whole, lambda f: f["layers"].attrs.update({"note": "kept"})))
     assert found.meta() == read(whole).meta()
+
+
+def test_arrays_that_share_their_place_are_not_read_many_times(rng):
+    """Twelve states, of which the file holds one: the others say that they lie there too."""
+    n = 50_000
+    buffer = io.BytesIO(checkpoint.to_bytes(made(rng, carried=[np.ones(n, "f4")])))
+    with h5py.File(buffer, "a") as file:
+        place = file["charlm/carried/0"].id.get_offset()
+        for k in range(1, 12):
+            file.create_dataset(f"charlm/carried/{k}", (n,), "f4")  # without a place as yet
+    nowhere, size = b"\xff" * 8, (4 * n).to_bytes(8, "little")
+    data = buffer.getvalue()
+    assert data.count(nowhere + size) == 11
+    data = data.replace(nowhere + size, place.to_bytes(8, "little") + size)
+    with h5py.File(io.BytesIO(data), "r") as file:
+        assert file["charlm/carried/7"][n - 1] == 1
+    refused(checkpoint.signed(data), "arrays of .* bytes at most")
 
 
 def test_many_changes_at_once(rng, whole, folder):

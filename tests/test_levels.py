@@ -18,10 +18,11 @@ LEVELS = [
     ("charlm.model",),
     ("charlm.checkpoint", "charlm.run_folder", "charlm.sampler", "charlm.compose",
      "charlm.device", "charlm.training", "charlm.views", "charlm.foreign",
-     "charlm.portable", "charlm.untrusted"),
+     "charlm.portable", "charlm.untrusted", "charlm.scoring", "charlm.ngram"),
     ("callbacks", "charlm.benchmarks"),
     ("charlm.cli", "charlm.train", "charlm.sample", "charlm.gradients", "charlm.import_weights",
-     "charlm.export", "charlm.bench", "charlm.reference.__main__", "charlm.__main__"),
+     "charlm.export", "charlm.evaluate", "charlm.bench", "charlm.reference.__main__",
+     "charlm.__main__"),
 ]  # fmt: skip
 THIRD_PARTY = [
     {"numpy", "nltk", "numba", "llvmlite", "tqdm"},
@@ -86,6 +87,7 @@ def test_no_file_is_named_like_a_standard_module():
         "import charlm.reference.network",
         "import charlm.train, charlm.sample, charlm.gradients, charlm.import_weights",
         "import charlm.export, charlm.foreign, charlm.reference.__main__, charlm.bench",
+        "import charlm.evaluate",
     ],
 )
 def test_loads_neither_keras_nor_tensorflow(code):
@@ -100,6 +102,7 @@ def test_loads_neither_keras_nor_tensorflow(code):
         "charlm",
         "charlm.train",
         "charlm.sample",
+        "charlm.evaluate",
         "charlm.gradients",
         "charlm.reference",
         "charlm.import_weights",

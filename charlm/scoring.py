@@ -1,0 +1,100 @@
+"""The loss of every character of a text under a network: what all measures of it are made of."""
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from charlm.reference.loss import log_softmax
+from charlm.reference.network import Network
+
+MAX_SIDE_BY_SIDE = 64  # documents or windows read at once
+PASSAGE = 200  # characters
+
+
+def carried(network: Network, documents: Sequence[np.ndarray]) -> list[np.ndarray]:
+    """Of each document, read from its first character to its last, the state carried through it.
+
+    Args:
+        documents: arrays (n,) of ids.
+
+    Returns:
+        For each the losses of all its characters but the first, (n - 1,), in nats.
+    """
+    found = [None] * len(documents)
+    order = sorted(range(len(documents)), key=lambda k: -len(documents[k]))  # those of a length
+    for first in range(0, len(order), MAX_SIDE_BY_SIDE):  # end together
+        group = order[first : first + MAX_SIDE_BY_SIDE]
+        losses = _side_by_side(network, [documents[k] for k in group])
+        for k, x in zip(group, losses, strict=True):
+            found[k] = x
+    return found
+
+
+def _side_by_side(network, documents):
+    """Of documents in order of length, the longest first: those that have ended drop out."""
+    lengths = [len(d) for d in documents]
+    ids = np.zeros((len(documents), max(lengths)), np.int64)
+    for row, d in zip(ids, documents, strict=True):
+        row[: len(d)] = d
+    losses = np.zeros(ids.shape, np.float32)
+    states, n = network.initial_states(len(ids)), len(ids)
+    for t in range(ids.shape[1] - 1):
+        while n and lengths[n - 1] <= t + 1:
+            n -= 1
+        states = [tuple(s[:n] for s in layer) for layer in states]
+        logits, states = network.step(ids[:n, t], states)
+        log_p = log_softmax(logits)
+        losses[:n, t + 1] = -np.take_along_axis(log_p, ids[:n, t + 1, None], axis=-1)[:, 0]
+    return [row[1:n] for row, n in zip(losses, lengths, strict=True)]
+
+
+def cold(network: Network, documents: Sequence[np.ndarray], context: int, most: int) -> np.ndarray:
+    """Of windows of context + 1 characters, each read from a zero state.
+
+    Args:
+        most: windows; they are spread evenly over all that fit side by side into the documents.
+
+    Returns:
+        (windows, context), in nats.
+    """
+    windows = [
+        d[k : k + context + 1] for d in documents for k in range(0, len(d) - context, context)
+    ]
+    if not windows:
+        return np.zeros((0, context), np.float32)
+    kept = np.linspace(0, len(windows) - 1, min(most, len(windows))).astype(int)
+    return np.stack(carried(network, [windows[k] for k in kept]))
+
+
+def bits(losses: Sequence[np.ndarray]) -> float:
+    """The mean of losses in nats, in bits."""
+    total = sum(float(x.sum(dtype=np.float64)) for x in losses)
+    return total / sum(x.size for x in losses) / np.log(2)
+
+
+def by_position(losses: Sequence[np.ndarray]) -> list[dict]:
+    """Bits of characters before which 1, 2 to 3, 4 to 7 ... were read."""
+    rows, low = [], 1
+    while any(len(x) >= low for x in losses):
+        part = [x[low - 1 : 2 * low - 1] for x in losses]
+        rows.append({"from": low, "to": 2 * low - 1, "bits": bits(part)})
+        low *= 2
+    return rows
+
+
+def hardest(losses: Sequence[np.ndarray], count: int) -> list[tuple[int, int, float]]:
+    """The passages of the highest bits per character: (document, its first character, bits).
+
+    Passages are of `PASSAGE` characters and do not overlap; a shorter document has none.
+    """
+    found = []
+    for k, x in enumerate(losses):
+        ends = np.cumsum(np.concatenate([[0.0], x]))
+        means = (ends[PASSAGE:] - ends[:-PASSAGE]) / PASSAGE / np.log(2)
+        for _ in range(count):
+            if means.max(initial=-1) < 0:
+                break
+            at = int(means.argmax())
+            found.append((k, at + 1, float(means[at])))
+            means[max(0, at - PASSAGE + 1) : at + PASSAGE] = -1
+    return sorted(found, key=lambda row: -row[2])[:count]

@@ -1,0 +1,167 @@
+"""Law: a text's losses are the network's, and simpler models' what their definitions say."""
+
+import itertools
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from charlm import evaluate, scoring, train
+from charlm.config import ModelConfig
+from charlm.ngram import NGram
+from charlm.reference import trainer
+from charlm.reference.loss import log_softmax
+from charlm.reference.network import Network, initial_weights
+from charlm.windows import HeldOutWindows
+from tests.test_commands import TRAIN, here, one_line_and_nothing_made, snapshot  # noqa: F401
+
+V = 5
+
+
+def network(rng, **settings):
+    config = ModelConfig(**{"units": 4} | settings)
+    weights = {k: 3 * w for k, w in initial_weights(config, V, rng).items()}
+    return Network(weights, V, config)
+
+
+def alone(net, ids):
+    """The losses of one document, a character at a time."""
+    states, found = net.initial_states(1), []
+    for before, after in itertools.pairwise(ids):
+        logits, states = net.step(np.array([before]), states)
+        found.append(-log_softmax(logits)[0, after])
+    return np.array(found)
+
+
+@pytest.mark.parametrize("cell", ["lstm", "gru", "rnn"])
+def test_state_is_carried_through_each_document(rng, cell, monkeypatch):
+    monkeypatch.setattr(scoring, "MAX_SIDE_BY_SIDE", 3)
+    net = network(rng, cell=cell, layers=2)
+    documents = [rng.integers(V, size=n) for n in (7, 2, 30, 7, 1, 12, 30)]
+    found = scoring.carried(net, documents)
+    assert [len(x) for x in found] == [6, 1, 29, 6, 0, 11, 29]
+    for losses, ids in zip(found, documents, strict=True):
+        np.testing.assert_allclose(losses, alone(net, ids), rtol=1e-4, atol=1e-5)
+    held_out = HeldOutWindows([d for d in documents if len(d) > 1])
+    assert scoring.bits(found) == pytest.approx(trainer.evaluate(net, held_out) / np.log(2))
+
+
+def test_cold_windows_begin_with_nothing_read(rng):
+    net = network(rng)
+    documents = [rng.integers(V, size=n) for n in (23, 4, 10)]
+    found = scoring.cold(net, documents, 5, 100)
+    windows = [documents[0][k : k + 6] for k in (0, 5, 10, 15)] + [documents[2][:6]]
+    np.testing.assert_allclose(found, [alone(net, w) for w in windows], rtol=1e-4, atol=1e-5)
+    assert scoring.cold(net, documents, 5, 3).shape == (3, 5)
+    assert scoring.cold(net, documents, 40, 3).shape == (0, 40)
+
+
+def test_bits_by_position():
+    losses = [np.log(2.0) * np.arange(1.0, 8), np.log(2.0) * np.array([3.0])]
+    rows = scoring.by_position(losses)
+    assert [(row["from"], row["to"]) for row in rows] == [(1, 1), (2, 3), (4, 7)]
+    assert [row["bits"] for row in rows] == pytest.approx([2.0, 2.5, 5.5])
+
+
+def test_the_hardest_passages_do_not_overlap(monkeypatch):
+    monkeypatch.setattr(scoring, "PASSAGE", 2)
+    losses = [np.log(2.0) * np.array([0, 5, 5, 4, 0, 9.0]), np.array([9.0]), np.zeros(3)]
+    found = scoring.hardest(losses, 3)
+    assert [(k, at) for k, at, _ in found] == [(0, 2), (0, 5), (2, 1)]
+    assert [bits for *_, bits in found] == pytest.approx([5.0, 4.5, 0.0])
+
+
+def by_definition(text, context, x, order):
+    """p(x | context) of Witten and Bell, from counts."""
+    p = 1 / V
+    for k in range(order):
+        if k > len(context):
+            break
+        h = context[len(context) - k :]
+        after = [text[i + k] for i in range(len(text) - k) if text[i : i + k] == h]
+        if after:
+            kinds = len(set(after))
+            p = (after.count(x) + kinds * p) / (len(after) + kinds)
+    return p
+
+
+@pytest.mark.parametrize("order", [1, 2, 4])
+def test_an_n_gram_is_what_its_definition_says(rng, order):
+    text, other = rng.integers(V - 1, size=60).tolist(), rng.integers(V, size=25).tolist()
+    found = NGram(np.array(text), V, order).losses(np.array(other))
+    expected = [
+        -np.log(by_definition(text, other[max(0, t - order + 1) : t], other[t], order))
+        for t in range(1, len(other))
+    ]
+    np.testing.assert_allclose(found, expected, rtol=1e-9)
+
+
+def test_an_n_gram_s_odds_sum_to_one(rng):
+    text = rng.integers(V, size=200)
+    gram = NGram(text, V, 3)
+    odds = [np.exp(-gram.losses(np.array([1, 2, x]))[-1]) for x in range(V)]
+    assert sum(odds) == pytest.approx(1)
+
+
+def test_an_order_that_would_not_fit_is_lowered():
+    assert NGram(np.arange(100), 100_000, 12).order == 3
+
+
+@pytest.fixture
+def run(here, capsys):  # noqa: F811
+    argv = ["--corpus", "small.txt", "--name", "a", "--epochs", "2", "--learning-rate", "0.02"]
+    assert train.main([*argv, *TRAIN]) == 0
+    capsys.readouterr()
+    return here / "saved_models" / "a"
+
+
+def test_the_command_measures_tells_and_draws(run, capsys):
+    assert evaluate.main(["a", "--context", "20", "--order", "3", "--output", "e"]) == 0
+    out, err = capsys.readouterr()
+    assert err == ""
+    report = json.loads(Path("e.json").read_text())
+    names = list(report["models"])
+    assert names == [
+        "uniform over 17 characters", "unigram", "3-gram", "this model, cold windows of 20",
+        "this model, state carried",
+    ]  # fmt: skip
+    saved = json.loads((run / "run.json").read_text())
+    best = min(row["val_bpc"] for row in saved["progress"]["history"])
+    assert report["models"][names[-1]] == pytest.approx(best, rel=1e-4)
+    assert report["models"]["3-gram"] < report["models"]["unigram"] < np.log2(17)
+    assert all(f"{bits:.4f}" in out for bits in report["models"].values())
+    assert Path("e.png").stat().st_size > 10_000
+
+
+def test_another_text(run, capsys):
+    Path("other.txt").write_text("It was the Zest of times.\n" * 30)
+    assert evaluate.main(["a", "--corpus", "other.txt", "--unknown", "skip"]) == 0
+    assert "749 characters of 1 documents" in capsys.readouterr()[0]
+    assert evaluate.main(["a", "--corpus", "small.txt"]) == 0
+    assert "how well it remembers" in capsys.readouterr()[1]
+    Path("small.txt").rename("gone.txt")
+    assert evaluate.main(["a", "--corpus", "other.txt", "--unknown", "skip"]) == 0
+    out, err = capsys.readouterr()
+    assert "no n-gram model beside it" in err
+    assert "gram" not in out
+
+
+@pytest.mark.parametrize(
+    ("argv", "expected"),
+    [
+        (["nowhere"], "which does not exist"),
+        (["a", "--corpus", "none.txt"], "which is none of them"),
+        (["a", "--corpus", "z.txt"], "'Z'.*give --unknown skip"),
+        (["a", "--corpus", "one.txt"], "at least 2 distinct"),
+        (["a", "--context", "0"], "--context to be 1 or more"),
+        (["a", "--order", "0"], "--order to be from 1 to 12"),
+        (["a", "--passages", "-1"], "--passages"),
+        (["a", "--output", "none/x"], "--output to be in a folder that exists"),
+    ],
+)
+def test_refused(run, here, capsys, argv, expected):  # noqa: F811
+    Path("z.txt").write_text("Zebra " * 50)
+    Path("one.txt").write_text("I" * 50)
+    before = snapshot(here)
+    one_line_and_nothing_made(capsys, before, evaluate.main(argv), expected, here)
