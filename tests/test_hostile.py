@@ -84,7 +84,7 @@ def test_random_edits_with_the_right_checksum_crash_nothing(tmp_path, whole):
         from tests.test_hostile import read
         whole, rng = open(sys.argv[1], "rb").read(), np.random.default_rng(int(sys.argv[2]))
         same = refused = 0
-        for _ in range(1500):
+        for _ in range(800):
             edited = bytearray(whole)
             for _ in range(rng.integers(1, 4)):
                 edited[int(rng.integers(len(edited)))] = int(rng.integers(256))
@@ -104,8 +104,8 @@ def test_random_edits_with_the_right_checksum_crash_nothing(tmp_path, whole):
     done = subprocess.run(run, capture_output=True, text=True, timeout=120)
     assert done.returncode == 0, done.stderr[-2000:]
     same, found = map(int, done.stdout.split())
-    assert same > 100  # a weight changed, which a new checksum hides
-    assert found > 100
+    assert same > 50  # a weight changed, which a new checksum hides
+    assert found > 50
 
 
 # Trees: each change is made by someone who knows the format and signs what comes of it
@@ -362,7 +362,7 @@ def test_many_changes_at_once(rng, whole, folder):
     elsewhere = folder / "elsewhere"
     elsewhere.mkdir()
     changes, both = [change for change, _ in TREES.values()], 0
-    for _ in range(300):
+    for _ in range(150):
         pair = rng.choice(len(changes), 2, replace=False)
         try:  # where there is no pipe, for the second may follow a link of the first
             with contextlib.chdir(elsewhere):
@@ -380,7 +380,7 @@ def test_many_changes_at_once(rng, whole, folder):
             continue  # the one leaves nothing that the other could change
         refused(data)
         both += 1
-    assert both > 100
+    assert both > 50
 
 
 @pytest.mark.parametrize("make", [os.mkfifo, os.mkdir, lambda p: os.symlink(p, p)])

@@ -14,7 +14,8 @@ def draw(report: dict, path: Path) -> None:
     figure = Figure(figsize=(9, 5), layout="constrained")
     bars, curve = figure.subplots(2, 1)
     names, values = list(report["models"]), list(report["models"].values())
-    drawn = bars.barh(names, values, color=["tab:gray"] * (len(names) - 1) + ["tab:blue"])
+    colours = ["tab:blue" if name.startswith("this model") else "tab:gray" for name in names]
+    drawn = bars.barh(names, values, color=colours)
     bars.bar_label(drawn, fmt="%.3f", padding=3)
     bars.invert_yaxis()
     bars.set(xlabel="bits per character, lower is better")
