@@ -203,6 +203,8 @@ TREES = {
     "virtual dataset": (replaced(KERNEL, virtual), ELSEWHERE),
     "compressed": (replaced(KERNEL, create(compression="gzip", filled=True)), WHOLE),
     "never written": (replaced(KERNEL, create(chunks=(1, 1))), WHOLE),
+    "one piece, never written": (replaced(KERNEL, create()), WHOLE),
+    "in a chunk": (replaced(KERNEL, create(chunks=True, filled=True)), WHOLE),
     "half written": (replaced(KERNEL, chunk), WHOLE),
     "a bomb of the right name": (replaced("charlm/carried/0", create(
         name="charlm/carried/0", shape=(2**20, 2**20), chunks=(1, 1))), "arrays of"),
