@@ -1,13 +1,8 @@
 """Prints text of the model at several temperatures when an epoch ends."""
 
-import os
-
 import keras
 
-
-def _own(path, flags):
-    """Follows no link out of the run's folder, and waits for no pipe."""
-    return os.open(path, flags | os.O_NOFOLLOW | os.O_NONBLOCK, 0o666)
+from charlm import run_folder
 
 
 class SampleText(keras.callbacks.Callback):
@@ -39,7 +34,11 @@ class SampleText(keras.callbacks.Callback):
         text = "\n".join(blocks)
         self.print(text)
         try:
-            options = {"encoding": "utf-8", "errors": "backslashreplace", "opener": _own}
+            options = {
+                "encoding": "utf-8",
+                "errors": "backslashreplace",
+                "opener": run_folder.own_file,
+            }
             with open(self.path, "a", **options) as file:
                 file.write(f"=== epoch {epoch + 1} ===\n{text}\n")
         except OSError as error:

@@ -9,7 +9,7 @@ from typing import Literal
 import numpy as np
 import tyro
 
-from charlm import checkpoint, cli, run_folder, scoring
+from charlm import cli, run_folder, scoring
 from charlm.checkpoint import write_atomically
 from charlm.config import DataConfig, check
 from charlm.errors import InputError
@@ -69,9 +69,7 @@ def main(argv: list[str] | None = None) -> int:
 
 def _main(argv):
     args = cli.parse(Evaluate, "charlm evaluate", argv)
-    found = run_folder.find(args.runs_dir, args.run)
-    path = run_folder.weights_file(found, (run_folder.BEST, run_folder.LAST))
-    saved = checkpoint.read(path)
+    path, saved = run_folder.read_best(args.runs_dir, args.run)
     network = Network(saved.weights, len(saved.vocab), saved.config.model)
     training, documents = _texts(args, saved)
     targets = sum(len(d) - 1 for d in documents)

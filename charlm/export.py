@@ -53,9 +53,7 @@ def main(argv: list[str] | None = None) -> int:
 
 def _main(argv):
     args = cli.parse(Export, "charlm export", argv)
-    found = run_folder.find(args.runs_dir, args.run)
-    path = run_folder.weights_file(found, (run_folder.BEST, run_folder.LAST))
-    saved = checkpoint.read(path)
+    path, saved = run_folder.read_best(args.runs_dir, args.run)
     name = path.parent.resolve().name
     output = args.output or Path(f"{name}{SUFFIX[args.format]}")
     check(output.name, "output", "the name of a file", output)

@@ -17,6 +17,7 @@ from charlm.errors import InputError
 from charlm.layers import LAYERS, Recurrent
 from charlm.layers.dense import Dense
 from charlm.loss import CrossEntropy
+from charlm.reference.network import RANDOM_STATE
 
 POLICIES = {"fp32": "float32", "bf16": "mixed_bfloat16", "fp16": "mixed_float16"}
 STEPS = 4  # windows between two calls from Python: TensorFlow takes 0.8 ms to begin each
@@ -207,9 +208,6 @@ def set_weights(network: keras.Model, values: dict[str, np.ndarray]) -> None:
             )
     for path, value in values.items():
         variables[path].assign(value)
-
-
-RANDOM_STATE = "seed_generator/vars/0"
 
 
 def _variables(network):

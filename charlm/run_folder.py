@@ -93,6 +93,16 @@ def weights_file(path: Path, prefer: tuple[str, ...]) -> Path:
     return next((path / name for name in prefer if (path / name).is_file()), path / prefer[0])
 
 
+def read_best(runs: Path, run: str) -> tuple[Path, Checkpoint]:
+    """The weights file of what `run` names, a folder's best or else its last, and what it holds.
+
+    Raises:
+        InputError: see `find`, `checkpoint.read`.
+    """
+    path = weights_file(find(runs, run), (BEST, LAST))
+    return path, checkpoint.read(path)
+
+
 @contextlib.contextmanager
 def locked(folder: Path) -> Iterator[None]:
     """Makes the folder and holds it for this process; the system lets go when the process ends.
@@ -104,13 +114,14 @@ def locked(folder: Path) -> Iterator[None]:
 
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        file = open(folder / LOCK, "r+", opener=_own)  # noqa: SIM115 - its `with` is below
+        file = open(folder / LOCK, "a+", opener=own_file)  # noqa: SIM115 - its `with` is below
     except OSError as error:
         raise InputError(f"expected to write in {folder}, found: {error.strerror}") from error
     with file:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
+            file.seek(0)
             holder = file.read().strip() or "unknown"
             raise InputError(
                 f"expected {folder} to be free, found it in use by process {holder}; wait for it "
@@ -122,9 +133,9 @@ def locked(folder: Path) -> Iterator[None]:
         yield
 
 
-def _own(path, _):
-    """Opens a file that is there or not, to read and write; no link leads to another's."""
-    return os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_NONBLOCK, 0o666)
+def own_file(path: Path, flags: int) -> int:
+    """An opener for `open`: follows no link out of the run's folder, and waits for no pipe."""
+    return os.open(path, flags | os.O_NOFOLLOW | os.O_NONBLOCK, 0o666)
 
 
 def save_last(folder: Path, saved: Checkpoint) -> None:

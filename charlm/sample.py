@@ -7,7 +7,7 @@ from typing import Annotated, Literal
 
 import tyro
 
-from charlm import checkpoint, cli, compose, run_folder
+from charlm import cli, compose, run_folder
 from charlm.config import check_temperature
 from charlm.errors import InputError
 from charlm.reference.network import Network
@@ -59,8 +59,7 @@ def main(argv: list[str] | None = None) -> int:
 
 def _main(argv):
     args = cli.parse(Sample, "charlm sample", argv)
-    found = run_folder.find(args.runs_dir, args.run)
-    saved = checkpoint.read(run_folder.weights_file(found, (run_folder.BEST, run_folder.LAST)))
+    _, saved = run_folder.read_best(args.runs_dir, args.run)
     network = Network(saved.weights, len(saved.vocab), saved.config.model)
     prompt = _prompt(args, saved.vocab)
     seed = args.seed

@@ -220,7 +220,8 @@ def _sample(network, vocab, run, seed, path, epoch):
         for t, text in zip(run.sample_temperatures, texts, strict=True)
     )
     cli.say(text)
-    with open(path, "a", encoding="utf-8", errors="backslashreplace") as file:
+    options = {"encoding": "utf-8", "errors": "backslashreplace", "opener": run_folder.own_file}
+    with open(path, "a", **options) as file:
         file.write(f"=== epoch {epoch} ===\n{text}\n")
 
 

@@ -102,7 +102,7 @@ class Network:
         return found, flows
 
 
-DENSE, RANDOM = "layers/dense/vars", "seed_generator/vars/0"
+DENSE, RANDOM_STATE = "layers/dense/vars", "seed_generator/vars/0"
 
 
 def layer_path(config: ModelConfig, k: int) -> str:
@@ -126,8 +126,12 @@ def shapes(config: ModelConfig, vocab_size: int) -> dict[str, tuple[int, ...]]:
 
 def random_states(config: ModelConfig) -> set[str]:
     """Paths that the random states of dropout may have beside them, each of shape (2,)."""
-    found = {f"{layer_path(config, k).removesuffix('vars')}{RANDOM}" for k in range(config.layers)}
-    return found | {f"layers/dropout{f'_{k}' if k else ''}/{RANDOM}" for k in range(config.layers)}
+    found = {
+        f"{layer_path(config, k).removesuffix('vars')}{RANDOM_STATE}" for k in range(config.layers)
+    }
+    return found | {
+        f"layers/dropout{f'_{k}' if k else ''}/{RANDOM_STATE}" for k in range(config.layers)
+    }
 
 
 def options(config: ModelConfig) -> dict:
