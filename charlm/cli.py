@@ -8,13 +8,16 @@ import signal
 import sys
 import tempfile
 import traceback
+from typing import Literal
 
+import numpy as np
 import tyro
 
 import corpora
 from charlm.config import DataConfig
 from charlm.errors import InputError
-from charlm.text import Text, read
+from charlm.text import Text, fingerprint, read
+from charlm.vocab import Vocab
 from corpora import Corpus, CorpusError, CorpusNotFound
 
 MOST = 1000  # characters of an error's line
@@ -163,6 +166,25 @@ def text(corpus: Corpus) -> Text:
             f"({found.vocab.characters!r}); there is nothing to predict"
         )
     return found
+
+
+def documents(
+    corpus: Corpus, vocab: Vocab, unknown: Literal["refuse", "skip"]
+) -> tuple[list[tuple[str, np.ndarray]], str]:
+    """(name, ids of a model's vocabulary) of each document, all in memory; and the fingerprint.
+
+    Raises:
+        InputError: a character that the model does not know, unless they are to be skipped.
+    """
+    texts = [(d.name, "".join(d.pieces())) for d in corpus.documents]
+    found = []
+    for name, text in texts:
+        known = vocab.known(text) if unknown == "skip" else text
+        try:
+            found.append((name, vocab.encode(known, vocab.dtype)))
+        except InputError as error:
+            raise InputError(f"{name}: {error}; give --unknown skip to leave such out") from None
+    return found, fingerprint(text for _, text in texts)
 
 
 def note(line: str) -> None:

@@ -9,17 +9,22 @@ from typing import Literal
 import numpy as np
 import tyro
 
-from charlm import cli, run_folder, scoring
+from charlm import cli, compose, novelty, run_folder, scoring
 from charlm.checkpoint import write_atomically
-from charlm.config import DataConfig, check
+from charlm.config import DataConfig, check, check_temperature
 from charlm.errors import InputError
 from charlm.ngram import NGram
 from charlm.reference.network import Network
 from corpora import CorpusError
+from corpora.document import HELD_OUT_AT, HELD_OUT_EVERY
 
 MAX_WINDOWS = 4096  # cold ones, spread over the text
 MAX_ORDER = 12
 SHOWN = 12  # documents of which a table is shown; the JSON has all
+CARRIED, DYNAMIC = "state carried", "dynamic evaluation"
+KEYS = {CARRIED: "bits", DYNAMIC: "dynamic_bits"}  # in the JSON
+TEMPERATURES = 0.2, 0.5, 0.8, 1.0, 1.2
+TEXTS, LENGTH = 20, 2000  # samples at each temperature, and characters of each
 
 
 @dataclass(frozen=True)
@@ -45,6 +50,15 @@ class Evaluate:
     """Of the n-gram model: the characters it looks at, the next one among them."""
     passages: int = 3
     """How many of the hardest passages to show."""
+    dynamic: bool = False
+    """Measure with weights that learn from each stretch of a document once it was measured, too
+    (dynamic evaluation). Takes minutes."""
+    samples: bool = False
+    """Measure samples too: whether the model writes or recites, by temperature."""
+    temperature: tyro.conf.UseAppendAction[tuple[float, ...]] = ()
+    """Of --samples; give it once for each. Default: 0.2, 0.5, 0.8, 1, 1.2."""
+    seed: int = 1
+    """Of --samples."""
     output: Path = Path("evaluation")
     """Files to write, without their endings .json and .png."""
     runs_dir: Path = Path("saved_models")
@@ -55,6 +69,11 @@ class Evaluate:
     def __post_init__(self):
         check(self.context >= 1, "context", "1 or more", self.context)
         check(1 <= self.order <= MAX_ORDER, "order", f"from 1 to {MAX_ORDER}", self.order)
+        given = self.temperature
+        check(self.samples or not given, "temperature", "left out without --samples", "it given")
+        for t in given:
+            check_temperature(t)
+        check(self.seed >= 0, "seed", "0 or more", self.seed)
         check(self.passages >= 0, "passages", "0 or more", self.passages)
         check(self.output.parent.is_dir(), "output", "in a folder that exists", self.output)
         check(self.output.name, "output", "the name of files", self.output)
@@ -71,28 +90,34 @@ def _main(argv):
     args = cli.parse(Evaluate, "charlm evaluate", argv)
     path, saved = run_folder.read_best(args.runs_dir, args.run)
     network = Network(saved.weights, len(saved.vocab), saved.config.model)
-    training, documents = _texts(args, saved)
+    corpus, own = _own_text(args, saved)
+    names, documents = _documents(args, saved, corpus, own)
     targets = sum(len(d) - 1 for d in documents)
     cli.say(f"{path}: {targets:,} characters of {len(documents)} documents")
-    carried = scoring.carried(network, documents)
+    losses = {CARRIED: scoring.carried(network, documents)}
+    if args.dynamic:
+        adapting = scoring.Adapting(network, own.training)
+        losses[DYNAMIC] = [adapting.losses(d) for d in documents]
     cold = scoring.cold(network, documents, args.context, MAX_WINDOWS)
     models = {f"uniform over {len(saved.vocab)} characters": float(np.log2(len(saved.vocab)))}
-    if training is not None:
-        for order in sorted({1, args.order}):
-            gram = NGram(training, len(saved.vocab), order)
-            name = "unigram" if gram.order == 1 else f"{gram.order}-gram"
-            models[name] = scoring.bits([gram.losses(d) for d in documents])
+    if own is not None:
+        gram = NGram(own.training, len(saved.vocab), args.order)
+        for order in sorted({1, gram.order}):
+            name = "unigram" if order == 1 else f"{order}-gram"
+            models[name] = scoring.bits([gram.losses(d, order) for d in documents])
     if len(cold):
         models[f"this model, cold windows of {args.context}"] = scoring.bits([cold])
-    models["this model, state carried"] = scoring.bits(carried)
+    models |= {f"this model, {name}": scoring.bits(x) for name, x in losses.items()}
+    carried = losses[CARRIED]
     report = {
         "run": str(path),
         "characters": targets,
         "models": models,
-        "by_position": scoring.by_position(carried),
+        "by_position": _columns(losses, scoring.by_position),
         "documents": [
-            {"begins": saved.vocab.decode(d[:40]), "characters": len(d) - 1,
-             "bits": scoring.bits([x])} for d, x in zip(documents, carried, strict=True)
+            {"name": name, "begins": saved.vocab.decode(d[:40]), "characters": len(d) - 1}
+            | {KEYS[how]: scoring.bits([x[k]]) for how, x in losses.items()}
+            for k, (name, d) in enumerate(zip(names, documents, strict=True))
         ],
         "hardest": [
             {"document": k + 1, "at": at, "bits": bits,
@@ -100,49 +125,89 @@ def _main(argv):
             for k, at, bits in scoring.hardest(carried, args.passages)
         ],
     }  # fmt: skip
+    if args.samples:
+        report["samples"] = _samples(args, network, saved.vocab, corpus, own, documents)
     _tell(report)
     _write(report, args.output)
 
 
-def _texts(args, saved):
-    """The run's training text or None, and the documents to measure on, as the model's ids."""
+def _columns(losses, rows_of):
+    """Rows of each way to measure side by side: what is `bits` of one is `dynamic_bits` of two."""
+    tables = {KEYS[how]: rows_of(x) for how, x in losses.items()}
+    return [
+        rows[0] | {key: row["bits"] for key, row in zip(tables, rows, strict=True)}
+        for rows in zip(*tables.values(), strict=True)
+    ]
+
+
+def _own_text(args, saved):
+    """The corpus that the run was trained on, and it as the model's ids; None if it is missing."""
     try:
-        own = cli.text(cli.corpus(saved.config.data))
+        corpus = cli.corpus(saved.config.data)
+        own = cli.text(corpus)
         if own.sha256 != saved.corpus_sha256:
             raise InputError(
                 f"expected the text the run was trained on (sha256 {saved.corpus_sha256[:12]}), "
                 f"found another ({own.sha256[:12]})"
             )
-        own = own.translated(saved.vocab)
+        return corpus, own.translated(saved.vocab)
     except (InputError, CorpusError) as error:
-        if args.corpus is None:
+        if args.corpus is None or args.dynamic or args.samples:
             raise
-        own = None
         cli.note(f"NOTE: no n-gram model beside it, for the run's own text is missing: {error}")
+        return None, None
+
+
+def _documents(args, saved, corpus, own):
+    """Names, or None where there are none, and ids of what to measure on."""
     if args.corpus is None:
         documents = own.to_measure(saved.config.data.max_held_out)
+        names = _held_out_names(corpus, len(documents))
     else:
-        documents = _other(args, saved)
-    documents = [d for d in documents if len(d) > 1]
-    if not documents:
+        other = cli.corpus(DataConfig(corpus=args.corpus, encoding=args.encoding))
+        found, sha256 = cli.documents(other, saved.vocab, args.unknown)
+        if sha256 == saved.corpus_sha256:
+            cli.note(
+                f"NOTE: the run was trained on most of {args.corpus}, so these figures say how "
+                "well it remembers; leave --corpus out to measure on what was held out"
+            )
+        names, documents = zip(*found, strict=True)
+    kept = [(name, d) for name, d in zip(names, documents, strict=True) if len(d) > 1]
+    if not kept:
         raise InputError("expected two characters or more to measure on, found fewer")
-    return None if own is None else own.training, documents
+    return zip(*kept, strict=True)
 
 
-def _other(args, saved):
-    corpus = cli.corpus(DataConfig(corpus=args.corpus, encoding=args.encoding))
-    if cli.text(corpus).sha256 == saved.corpus_sha256:
-        cli.note(
-            f"NOTE: the run was trained on most of {args.corpus}, so these figures say how well it "
-            "remembers; leave --corpus out to measure on what was held out"
-        )
-    texts = ["".join(d.pieces()) for d in corpus.documents]
-    if args.unknown == "skip":
-        texts = [saved.vocab.known(text) for text in texts]
-    try:
-        return [saved.vocab.encode(text, saved.vocab.dtype) for text in texts]
-    except InputError as error:
-        raise InputError(f"{args.corpus}: {error}; give --unknown skip to leave such out") from None
+def _held_out_names(corpus, count):
+    """Of the held-out documents, where they are whole ones or the ends of all."""
+    names = [d.name for d in corpus.documents if d.size]
+    for found in (names, names[HELD_OUT_AT::HELD_OUT_EVERY]):
+        if len(found) == count:
+            return found
+    return [None] * count
+
+
+def _samples(args, network, vocab, corpus, own, documents):
+    """Rows of measures: of held-out text, and of samples at each temperature, all as long."""
+    known = novelty.Known(own.training, vocab.decode(own.training))
+    rows = [("text that was measured", np.concatenate(documents)[: TEXTS * LENGTH])]
+    for t in args.temperature or TEMPERATURES:
+        pieces = compose.texts(network, vocab, "", LENGTH, [t] * TEXTS, args.seed)
+        texts = ["".join(text) for text in zip(*pieces, strict=True)]
+        rows.append((t, vocab.encode("".join(texts))))
+    found = []
+    for what, ids in rows:
+        at, length = known.longest_copy(ids)
+        copy = vocab.decode(ids[at : at + length])
+        where, place = novelty.source(corpus.documents, copy) or (None, None)
+        found.append(
+            {"of": what, "characters": len(ids),
+             "new": {n: known.new(ids, n) for n in novelty.LENGTHS},
+             "repeated": novelty.repeated(ids),
+             "known_words": known.known_words(vocab.decode(ids)),
+             "longest_copy": {"text": copy, "source": where, "at": place}}
+        )  # fmt: skip
+    return found
 
 
 def _tell(report):
@@ -150,19 +215,54 @@ def _tell(report):
     print(f"{'':{width}}  bits/char  perplexity")
     for name, bits in report["models"].items():
         print(f"{name:{width}}  {bits:9.4f}  {2**bits:10.3f}")
-    print("\nstate carried, by how many characters were read before")
+    keys = [key for key in KEYS.values() if key in report["documents"][0]]
+    print(f"\nby how many characters were read before: {', '.join(_titles(keys))}")
     for row in report["by_position"]:
-        print(f"  {row['from']:>7,} to {row['to']:>9,}  {row['bits']:7.4f}")
-    print("\nby document")
+        print(f"  {row['from']:>9,} to {row['to']:>9,}  {_bits(row, keys)}")
+    print(f"\nby document: characters, {', '.join(_titles(keys))}")
     shown = report["documents"][:SHOWN]
     for k, row in enumerate(shown, 1):
-        line = " ".join(row["begins"].split())
-        print(f"  {k:>3}  {row['characters']:>9,}  {row['bits']:7.4f}  {cli.visible(line)}")
+        line = row["name"] or " ".join(row["begins"].split())
+        print(f"  {k:>3}  {row['characters']:>9,}  {_bits(row, keys)}  {cli.visible(line)}")
     if len(shown) < len(report["documents"]):
         print(f"  and {len(report['documents']) - len(shown)} more in the JSON")
     for row in report["hardest"]:
         print(f"\nhardest: document {row['document']}, character {row['at']:,}, {row['bits']:.2f}")
         print(f"  {cli.visible(' '.join(row['text'].split()))}")
+    if "samples" in report:
+        _tell_samples(report["samples"])
+
+
+def _titles(keys):
+    return [f"bits with {how}" for how, key in KEYS.items() if key in keys]
+
+
+def _bits(row, keys):
+    return "  ".join(f"{row[key]:7.4f}" for key in keys)
+
+
+def _tell_samples(rows):
+    titles = [f"new {n}-grams" for n in novelty.LENGTHS]
+    print(f"\n{TEXTS} samples of {LENGTH:,} characters at each temperature, shares in %")
+    print(f"{'temperature':22}  {'  '.join(titles)}  repeated  known words  longest copy")
+    for row in rows:
+        shares = "  ".join(
+            f"{_percent(x):>{len(t)}}" for x, t in zip(row["new"].values(), titles, strict=True)
+        )
+        print(
+            f"{row['of']!s:22}  {shares}  {_percent(row['repeated']):>8}  "
+            f"{_percent(row['known_words']):>11}  {len(row['longest_copy']['text']):>12}"
+        )
+    print(f"repeated: runs of {novelty.RUN} characters that the same text had before")
+    for row in rows:
+        copy = row["longest_copy"]
+        text = " ".join(copy["text"].split())
+        where = f"in {copy['source']} at {copy['at']:,}" if copy["source"] else "of no one document"
+        print(f"longest copy, {row['of']}: {cli.visible(text)!r} {where}")
+
+
+def _percent(share):
+    return "-" if share is None else f"{100 * share:.1f}"
 
 
 def _files(output):

@@ -45,12 +45,16 @@ class NGram:
                 codes = codes[:-1] * self.V + ids[k:]
             yield codes
 
-    def losses(self, ids: np.ndarray) -> np.ndarray:
-        """-log p of each character but the first after those before it, in nats: (n - 1,)."""
+    def losses(self, ids: np.ndarray, order: int | None = None) -> np.ndarray:
+        """-log p of each character but the first after those before it, in nats: (n - 1,).
+
+        Args:
+            order: to look at fewer characters than were counted.
+        """
         p = np.full(len(ids), 1 / self.V)
         for k, codes in enumerate(self._codes(ids)):
             grams, counts, contexts, totals, kinds = self.tables[k]
-            if not len(codes):
+            if not len(codes) or k == order:
                 break
             count = _looked_up(grams, counts, codes)
             total, kind = (_looked_up(contexts, x, codes // self.V) for x in (totals, kinds))

@@ -1,18 +1,23 @@
 """`charlm sample RUN`: text from a trained model, streamed as it is drawn."""
 
 import sys
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from math import log
 from pathlib import Path
 from typing import Annotated, Literal
 
 import tyro
 
 from charlm import cli, compose, run_folder
-from charlm.config import check_temperature
+from charlm.config import check, check_temperature
 from charlm.errors import InputError
 from charlm.reference.network import Network
+from charlm.sampler import Rules
 
 MAX_TEXTS = 10_000  # side by side in memory
+MAX_BEAMS, MAX_BEAM_LENGTH = 1000, 1000  # a search keeps every beginning whole
+TEMPERATURE = 0.8
+Repeated = tyro.conf.UseAppendAction
 
 
 @dataclass(frozen=True)
@@ -21,10 +26,15 @@ class Sample:
 
     run: tyro.conf.Positional[str] = run_folder.LATEST
     """A run folder, a .weights.h5 file of one, or "latest"."""
-    temperature: float = 0.8
-    """0: always the likeliest character; 1: the model's own odds; more: more surprise."""
+    temperature: Repeated[tuple[float, ...]] = ()
+    """0: always the likeliest character; 1: the model's own odds; more: more surprise. Default 0.8;
+    given several times, texts at each."""
     length: int = 500
-    """Characters to draw."""
+    """Characters to draw, at most."""
+    min_length: int = 0
+    """Characters that are drawn before --stop counts."""
+    stop: Repeated[tuple[str, ...]] = ()
+    """A text ends with this, which is shown; given several times, with whichever comes first."""
     prompt: str | None = None
     """Text to continue."""
     prompt_file: Path | None = None
@@ -32,7 +42,12 @@ class Sample:
     unknown: Literal["refuse", "skip"] = "refuse"
     """What to do with prompt characters that the model does not know."""
     n: Annotated[int, tyro.conf.arg(aliases=["-n"])] = 1
-    """How many texts. The first is shown as it is drawn, the others after it."""
+    """How many texts, at each temperature. The first is shown as it is drawn, the others after
+    it."""
+    rules: Rules = field(default_factory=Rules)
+    beam: int = 0
+    """Instead of drawing, search for the likeliest texts, keeping so many beginnings; shows the -n
+    best with their bits per character. For short texts: long ones repeat themselves."""
     seed: int | None = None
     """Makes the same text again; without it each call draws another."""
     runs_dir: Path = Path("saved_models")
@@ -41,15 +56,41 @@ class Sample:
     """Show the traceback of an error."""
 
     def __post_init__(self):
-        check_temperature(self.temperature)
-        if self.length < 1:
-            raise InputError(f"expected --length to be 1 or more, found {self.length}")
-        if not 1 <= self.n <= MAX_TEXTS:
-            raise InputError(f"expected -n to be from 1 to {MAX_TEXTS}, found {self.n}")
+        for t in self.temperature:
+            check_temperature(t)
+        check(self.length >= 1, "length", "1 or more", self.length)
+        ok = 0 <= self.min_length <= self.length
+        check(ok, "min_length", f"from 0 to --length {self.length}", self.min_length)
+        check(all(self.stop), "stop", "one character or more", "none")
+        ok = self.stop or not self.min_length
+        check(ok, "min_length", "left out without --stop, which it delays", self.min_length)
+        if self.temperature and not any(self.temperature):  # one choice, whatever the odds
+            for name in ("top_k", "top_p"):
+                value = getattr(self.rules, name)
+                ok = value == getattr(Rules, name)
+                check(ok, name, "left out at temperature 0, the likeliest only", value)
+        if self.beam:
+            self._check_beam()
+        most = MAX_TEXTS // max(1, len(self.temperature))
+        if not 1 <= self.n <= most:
+            raise InputError(f"expected -n to be from 1 to {most:,}, found {self.n}")
         if self.seed is not None and self.seed < 0:
             raise InputError(f"expected --seed to be 0 or more, found {self.seed}")
         if self.prompt is not None and self.prompt_file is not None:
             raise InputError("expected --prompt or --prompt-file, found both; give one of them")
+
+    def _check_beam(self):
+        check(1 <= self.beam <= MAX_BEAMS, "beam", f"from 1 to {MAX_BEAMS}, or 0", self.beam)
+        ok = self.length <= MAX_BEAM_LENGTH
+        check(ok, "length", f"at most {MAX_BEAM_LENGTH} with --beam", self.length)
+        if self.n > self.beam:
+            raise InputError(f"expected -n to be at most --beam {self.beam}, found {self.n}")
+        for name, given in (
+            ("temperature", self.temperature),
+            ("seed", self.seed is not None),
+            ("top_k, --top-p, --repetition-penalty", self.rules != Rules()),
+        ):
+            check(not given, name, "left out with --beam, which draws nothing", "it given")
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -62,16 +103,36 @@ def _main(argv):
     _, saved = run_folder.read_best(args.runs_dir, args.run)
     network = Network(saved.weights, len(saved.vocab), saved.config.model)
     prompt = _prompt(args, saved.vocab)
+    for stop in args.stop:
+        if saved.vocab.known(stop) != stop:
+            raise InputError(
+                f"expected --stop of characters that the model knows, found {stop!r}, which it "
+                "cannot write"
+            )
+    if args.beam:
+        return _search(args, network, saved.vocab, prompt)
     seed = args.seed
     if seed is None:
         import secrets
 
         seed = secrets.randbits(32)
         print(f"(--seed {seed})", file=sys.stderr)
+    temperatures = [t for t in args.temperature or (TEMPERATURE,) for _ in range(args.n)]
     pieces = compose.texts(
-        network, saved.vocab, prompt, args.length, [args.temperature] * args.n, seed
+        network,
+        saved.vocab,
+        prompt,
+        args.length,
+        temperatures,
+        seed,
+        args.rules,
+        args.stop,
+        args.min_length,
     )
-    _show(prompt, pieces, args.n)
+    titles = [str(k) for k in range(1, len(temperatures) + 1)]
+    if len(args.temperature) > 1:
+        titles = [f"{k}, temperature {t:g}" for k, t in zip(titles, temperatures, strict=True)]
+    _show(prompt, pieces, titles)
 
 
 def _prompt(args, vocab):
@@ -92,19 +153,29 @@ def _prompt(args, vocab):
     return prompt
 
 
-def _show(prompt, pieces, n):
+def _search(args, network, vocab, prompt):
+    found = compose.likeliest(
+        network, vocab, prompt, args.length, args.beam, args.stop, args.min_length
+    )
+    for k, (text, nats) in enumerate(found[: args.n], 1):
+        if args.n > 1:
+            print(f"--- {k}, {nats / log(2):.3f} bits/char ---")
+        print(cli.visible(f"{prompt}{text}"))
+
+
+def _show(prompt, pieces, titles):
     """The first text as it is drawn, then the others, which were drawn beside it."""
-    others = [[] for _ in range(n - 1)]
-    if n > 1:
-        print("--- 1 ---")
+    others = [[] for _ in titles[1:]]
+    if others:
+        print(f"--- {titles[0]} ---")
     sys.stdout.write(cli.visible(prompt))
     for first, *rest in pieces:
         print(cli.visible(first), end="", flush=True)
         for text, piece in zip(others, rest, strict=True):
             text.append(piece)
     print()
-    for k, text in enumerate(others, 2):
-        print(cli.visible(f"--- {k} ---\n{prompt}{''.join(text)}"))
+    for title, text in zip(titles[1:], others, strict=True):
+        print(cli.visible(f"--- {title} ---\n{prompt}{''.join(text)}"))
 
 
 if __name__ == "__main__":

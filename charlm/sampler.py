@@ -5,10 +5,12 @@ it costs the same per character however long the text, and nobody's model is dis
 """
 
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 
 import numpy as np
 
-from charlm.config import check_temperature
+from charlm.config import check, check_temperature
+from charlm.reference.loss import log_softmax
 
 Step = Callable[[np.ndarray, object], tuple[np.ndarray, object]]
 # (ids (N,), states, temperatures (N,), random numbers (K, N)) -> (ids (K, N), states): K characters
@@ -18,8 +20,39 @@ Block = Callable[[np.ndarray, object, np.ndarray, np.ndarray], tuple[np.ndarray,
 PIECE = 16  # characters of each text: often enough for a reader, rare enough for a terminal
 LARGE_PIECE = 2048  # characters in all, when they come quickly: 10 to 100 ms
 # Machine code takes half a second to load (and once, when first used, seconds to compile), in which
-# NumPy has written as much, in one text or in many.
-STEPS, STEPS_OF_ALL = 2**13, 2**16
+# NumPy has written more than this of one text.
+STEPS = 1024
+
+
+@dataclass(frozen=True)
+class Rules:
+    """Which characters may be drawn, beside their odds. The defaults leave all as they are.
+
+    Sources: nucleus, Holtzman et al. 2020, "The Curious Case of Neural Text Degeneration", section
+    3.1; top-k, Fan, Lewis and Dauphin 2018, "Hierarchical Neural Story Generation", section 5.4. A
+    penalty on every character that was there (Keskar et al. 2019, "CTRL", section 4.1) would fall
+    on the whole alphabet, so here it falls on what makes a run of characters come again.
+    """
+
+    top_k: int = 0
+    """Only the k likeliest characters are drawn from; 0 for all."""
+    top_p: float = 1.0
+    """Only the likeliest characters that together have this share of the odds, at least one."""
+    repetition_penalty: float = 1.0
+    """A character's odds are divided by this where it would complete a run of
+    --repetition-length characters that the text, its prompt included, already has."""
+    repetition_length: int = 12
+    """Characters of a run that is not to come again."""
+
+    def __post_init__(self):
+        check(self.top_k >= 0, "top_k", "0 or more", self.top_k)
+        check(0 < self.top_p <= 1, "top_p", "above 0 and at most 1", self.top_p)
+        ok = 1 <= self.repetition_penalty <= MAX_PENALTY
+        check(ok, "repetition_penalty", f"from 1 to {MAX_PENALTY:g}", self.repetition_penalty)
+        check(self.repetition_length >= 1, "repetition_length", "1 or more", self.repetition_length)
+
+
+MAX_PENALTY = 1e30  # no different from never, and no infinity
 
 
 def probabilities(logits: np.ndarray, temperature) -> np.ndarray:
@@ -41,8 +74,26 @@ def probabilities(logits: np.ndarray, temperature) -> np.ndarray:
     return p / p.sum(axis=-1, keepdims=True)
 
 
+def likeliest(p: np.ndarray, top_k: int = 0, top_p: float = 1.0) -> np.ndarray:
+    """p (N, V) with zeros for all but the likeliest ids of each row; of equals the first comes.
+
+    Args:
+        top_k, top_p: see `Rules`; what remains of both is kept.
+    """
+    order = np.argsort(-p, axis=-1, kind="stable")
+    falling = np.take_along_axis(p, order, axis=-1)
+    before = np.cumsum(falling, axis=-1) - falling  # the share of those that are likelier
+    falling[before >= top_p * p.sum(axis=-1, keepdims=True)] = 0
+    if top_k:
+        falling[:, top_k:] = 0
+    kept = np.empty_like(p)
+    np.put_along_axis(kept, order, falling, axis=-1)
+    return kept
+
+
 def draw(p: np.ndarray, uniform: np.ndarray) -> np.ndarray:
-    """Ids (N,) from probabilities (N, V) by the inverse of their distribution function.
+    """Ids (N,) from probabilities (N, V), which need not sum to 1, by the inverse of their
+    distribution function.
 
     Args:
         uniform: (N,) in [0, 1).
@@ -53,14 +104,60 @@ def draw(p: np.ndarray, uniform: np.ndarray) -> np.ndarray:
     return (edges <= (uniform * edges[:, -1])[:, None]).sum(axis=-1)
 
 
-def by_steps(step: Step) -> Block:
+class Choice:
+    """An id for each of N texts, by the rules, from what has been written.
+
+    Args:
+        prompt: (N, P), the texts so far.
+    """
+
+    def __init__(self, rules: Rules, prompt: np.ndarray):
+        self.rules = rules
+        self.runs = None
+        if rules.repetition_penalty > 1:
+            self.runs = [_Runs(rules.repetition_length, ids) for ids in prompt]
+
+    def __call__(self, logits: np.ndarray, temperatures, uniform: np.ndarray) -> np.ndarray:
+        """(N, V), (N,), (N,) -> (N,)."""
+        if self.runs:
+            logits = logits.astype(np.float64)
+            for row, runs in zip(logits, self.runs, strict=True):
+                row[list(runs.again())] -= np.log(self.rules.repetition_penalty)
+        p = probabilities(logits, temperatures)
+        if self.rules.top_k or self.rules.top_p < 1:
+            p = likeliest(p, self.rules.top_k, self.rules.top_p)
+        ids = draw(p, uniform)
+        for runs, new in zip(self.runs or [], ids.tolist(), strict=False):
+            runs.add(new)
+        return ids
+
+
+class _Runs:
+    """The runs of `length` ids that a text has: by all but their last, the ids that were last."""
+
+    def __init__(self, length, ids):
+        self.length, self.last, self.found = length, (), {}
+        for new in ids.tolist():
+            self.add(new)
+
+    def add(self, new):
+        if len(self.last) == self.length - 1:
+            self.found.setdefault(self.last, set()).add(new)
+        self.last = (*self.last, new)[-(self.length - 1) :] if self.length > 1 else ()
+
+    def again(self):
+        """Ids that would complete a run that was there before."""
+        return self.found.get(self.last, ())
+
+
+def by_steps(step: Step, choice: Choice) -> Block:
     """A block of text by a step function, one character after another."""
 
     def block(ids, states, temperatures, uniform):
         drawn = np.empty(uniform.shape, np.int64)
         for k, numbers in enumerate(uniform):
             logits, states = step(ids, states)
-            ids = drawn[k] = draw(probabilities(logits, temperatures), numbers)
+            ids = drawn[k] = choice(logits, temperatures, numbers)
         return drawn, states
 
     return block
@@ -73,8 +170,9 @@ def generate(
     length: int,
     temperature,
     seed: int = 0,
+    rules: Rules = Rules(),
     quicker: Callable[[], Block | None] | None = None,
-    handover: int | None = None,
+    handover: int = STEPS,
 ) -> Iterator[np.ndarray]:
     """Yields the next `length` ids of N texts that continue `prompt`, (K, N) of them at a time.
 
@@ -83,11 +181,13 @@ def generate(
         prompt: (N, P) ids, both at least 1; read first, not yielded.
         temperature: one number, or one a text (N,); 0 is argmax.
         seed: each text has a random stream of its own, made from this and its place, so that a
-            text does not change with the number of texts beside it (but for what rounding does).
-        quicker: makes what takes the place of the step function in a long text, or None.
-        handover: after how many characters of each text; by default when it pays. It is the same
-            whatever the length, so that a short text is the beginning of a long one even where
-            the two round differently.
+            text does not change with the number of texts beside it, if the step's logits do not.
+        rules: of choice.
+        quicker: makes what takes the place of the step function in a long text, or None; it knows
+            no rules, and is not asked where there are some.
+        handover: after how many characters. It is the same whatever the length and the number of
+            texts, so that a short text is the beginning of a long one even where the two round
+            differently.
 
     Raises:
         InputError: a temperature that is negative or not finite.
@@ -96,18 +196,75 @@ def generate(
     temperatures = np.array(np.broadcast_to(temperature, N), np.float64)
     for t in temperatures:
         check_temperature(float(t))
+    if rules != Rules():
+        quicker = None
     randoms = [np.random.default_rng([seed, n]) for n in range(N)]
     for ids in prompt.T[:-1]:
         _, states = step(ids, states)
-    ids, block, size, done = prompt[:, -1].astype(np.int64), by_steps(step), PIECE, 0
-    handover = min(STEPS, STEPS_OF_ALL // N) if handover is None else handover
+    ids, block = prompt[:, -1].astype(np.int64), by_steps(step, Choice(rules, prompt))
+    size, done = PIECE, 0
     while done < length:
         if quicker and done >= handover:
             if found := quicker():
                 block, size = found, max(PIECE, LARGE_PIECE // N)
             quicker = None
-        K = min(size, length - done)
+        K = min(size, length - done, handover - done if quicker else length)
         uniform = np.stack([r.random(K) for r in randoms], axis=1)
         drawn, states = block(ids, states, temperatures, uniform)
         yield drawn
         ids, done = drawn[-1], done + K
+
+
+def beam_search(
+    step: Step,
+    states,
+    prompt: np.ndarray,
+    length: int,
+    width: int,
+    ended: Callable[[list[int]], bool] = lambda ids: False,
+) -> list[tuple[list[int], float]]:
+    """The likeliest continuations of a prompt that a search of limited width finds.
+
+    At every character the `width` likeliest beginnings are kept, of all that one more character
+    makes of those before (Lowerre 1976). A continuation ends at `length` or where `ended` says so;
+    then it leaves its place to others. Those that end are compared by their mean loss a character,
+    since any longer text is less likely in all than where it began.
+
+    Args:
+        step, states: see above; of `width` texts. prompt: (P,) ids, at least 1.
+        ended: whether ids after the prompt are a whole continuation.
+
+    Returns:
+        At most `width` of (ids, nats a character), the likeliest first.
+    """
+    for ids in prompt[:-1]:
+        _, states = step(np.full(width, ids), states)
+    texts, losses, found = [[]], np.zeros(1), []
+    last = np.full(width, prompt[-1])
+    for n in range(1, length + 1):
+        logits, states = step(last, states)
+        V = logits.shape[1]
+        log_p = log_softmax(logits[: len(texts)].astype(np.float64))
+        after = (losses[:, None] - log_p).ravel()  # of every beginning and every next id
+        best = np.argsort(after, kind="stable")[:width]
+        parents, new, kept = best // V, best % V, []
+        candidates = [[*texts[k], int(v)] for k, v in zip(parents, new, strict=True)]
+        for k, ids in enumerate(candidates):
+            if n == length or ended(ids):
+                found.append((ids, after[best[k]] / n))
+            else:
+                kept.append(k)
+        if not kept or len(found) >= width:
+            break
+        rows = np.resize(kept, width)  # the step takes `width` rows; what repeats is not read
+        texts, losses = [candidates[k] for k in kept], after[best[kept]]
+        states = _rows(states, parents[rows])
+        last = new[rows]
+    return sorted(found, key=lambda x: x[1])[:width]
+
+
+def _rows(states, rows):
+    """Those rows of every array in lists and tuples of them."""
+    if isinstance(states, (list, tuple)):
+        return type(states)(_rows(x, rows) for x in states)
+    return states[rows]

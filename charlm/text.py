@@ -8,7 +8,7 @@ large one in a file of the cache, from which every run on that text reads them.
 import contextlib
 import hashlib
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 
@@ -64,6 +64,16 @@ class Text:
             return self
         ids = vocab.encode(self.vocab.characters, vocab.dtype)
         return replace(self, vocab=vocab, training=ids[self.training], held_out=ids[self.held_out])
+
+
+def fingerprint(texts: Iterable[str]) -> str:
+    """`Text.sha256` of a corpus of these documents."""
+    digest = hashlib.sha256()
+    for text in filter(None, texts):
+        data = _utf8(text)
+        digest.update(_number(len(data)))
+        digest.update(data)
+    return digest.hexdigest()
 
 
 def read(corpus: Corpus, say: Callable[[str], object] = print) -> Text:

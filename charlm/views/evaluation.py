@@ -1,4 +1,4 @@
-"""An evaluation as a picture: models beside each other, and bits by how much was read before."""
+"""An evaluation as a picture: models beside each other, bits by how much was read, samples."""
 
 from pathlib import Path
 
@@ -7,12 +7,14 @@ def draw(report: dict, path: Path) -> None:
     """Bits per character of each model as bars, and of this one by position, as a PNG.
 
     Args:
-        report: with `models` {name: bits} and `by_position`, rows with `from`, `to` and `bits`.
+        report: with `models` {name: bits} and `by_position`, rows with `from`, `to` and `bits`; and
+            perhaps `samples`, a row for the text that was measured and one for each temperature.
     """
     from matplotlib.figure import Figure  # a second to load; no display is opened this way
 
-    figure = Figure(figsize=(9, 5), layout="constrained")
-    bars, curve = figure.subplots(2, 1)
+    samples = report.get("samples")
+    figure = Figure(figsize=(9, 9 if samples else 5), layout="constrained")
+    bars, curve, *rest = figure.subplots(3 if samples else 2, 1)
     names, values = list(report["models"]), list(report["models"].values())
     colours = ["tab:blue" if name.startswith("this model") else "tab:gray" for name in names]
     drawn = bars.barh(names, values, color=colours)
@@ -21,8 +23,36 @@ def draw(report: dict, path: Path) -> None:
     bars.set(xlabel="bits per character, lower is better")
     bars.margins(x=0.12)
     rows = report["by_position"]
-    curve.plot([row["from"] for row in rows], [row["bits"] for row in rows], "o-")
+    for key, label in (("bits", "state carried"), ("dynamic_bits", "dynamic evaluation")):
+        if key in rows[0]:
+            curve.plot([row["from"] for row in rows], [row[key] for row in rows], "o-", label=label)
     curve.set_xscale("log", base=2)
-    curve.set(xlabel="characters read before, state carried", ylabel="bits per character")
+    curve.set(xlabel="characters read before", ylabel="bits per character")
+    curve.legend()
     curve.grid(alpha=0.3)
+    if samples:
+        _draw_samples(samples, *rest)
     figure.savefig(path, dpi=120)
+
+
+def _draw_samples(rows, axes):
+    """Shares by temperature; dashed, those of the text that was measured."""
+    measured, *rows = rows
+    rows = sorted(rows, key=lambda row: row["of"])
+    temperatures = [row["of"] for row in rows]
+    lengths = list(measured["new"])
+    shares = {f"new {n}-grams": lambda row, n=n: row["new"][n] for n in lengths[1:4]}
+    shares |= {
+        "repeated": lambda row: row["repeated"],
+        "known words": lambda row: row["known_words"],
+    }
+    for label, share in shares.items():
+        values = [share(row) for row in rows]
+        if None in values:  # samples without a word
+            continue
+        (line,) = axes.plot(temperatures, values, "o-", label=label)
+        if share(measured) is not None:
+            axes.axhline(share(measured), color=line.get_color(), linestyle="--", linewidth=1)
+    axes.set(xlabel="temperature of samples; dashed, the text that was measured", ylabel="share")
+    axes.legend(loc="upper left", bbox_to_anchor=(1.01, 1))
+    axes.grid(alpha=0.3)

@@ -1,0 +1,82 @@
+"""`charlm score FILE`: how likely a model holds a text, in bits per character, or each of them."""
+
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+import tyro
+
+from charlm import cli, run_folder, scoring
+from charlm.config import DataConfig
+from charlm.errors import InputError
+from charlm.reference.network import Network
+
+
+@dataclass(frozen=True)
+class Score:
+    """Measures any text with a trained model: bits per character and perplexity.
+
+    Each file is read from its beginning from a zero state. Its first character is not measured, for
+    nothing was read before it.
+    """
+
+    file: tyro.conf.Positional[str]
+    """A file, folder or glob; - for standard input; or a corpus by name."""
+    run: str = run_folder.LATEST
+    """A run folder, a .weights.h5 file of one, or "latest"."""
+    encoding: str = "utf-8"
+    """Of the files."""
+    unknown: Literal["refuse", "skip"] = "refuse"
+    """What to do with characters that the model does not know."""
+    per_character: bool = False
+    """A line for each character instead: file, its place in it, the character (as in Python), its
+    bits, separated by tabs."""
+    runs_dir: Path = Path("saved_models")
+    """Where runs are."""
+    debug: bool = False
+    """Show the traceback of an error."""
+
+
+def main(argv: list[str] | None = None) -> int:
+    """The command; returns its exit code."""
+    return cli.run(_main, argv)
+
+
+def _main(argv):
+    args = cli.parse(Score, "charlm score", argv)
+    _, saved = run_folder.read_best(args.runs_dir, args.run)
+    network = Network(saved.weights, len(saved.vocab), saved.config.model)
+    corpus = cli.corpus(DataConfig(corpus=args.file, encoding=args.encoding))
+    documents, _ = cli.documents(corpus, saved.vocab, args.unknown)
+    losses = scoring.carried(network, [ids for _, ids in documents])
+    if not sum(map(len, losses)):
+        raise InputError("expected two characters or more to measure, found fewer")
+    if args.per_character:
+        _each(documents, losses, saved.vocab)
+        return
+    print(f"{'characters':>11}  bits/char  perplexity")
+    rows = [(name, x) for (name, _), x in zip(documents, losses, strict=True) if len(x)]
+    for name, x in rows:
+        _row([x], name)
+    if len(rows) > 1:
+        _row(losses, "all")
+
+
+def _row(losses, name):
+    bits = scoring.bits(losses)
+    print(f"{sum(map(len, losses)):11,}  {bits:9.4f}  {2**bits:10.3f}  {cli.visible(name)}")
+
+
+def _each(documents, losses, vocab):
+    print("file\tat\tcharacter\tbits")
+    for (name, ids), x in zip(documents, losses, strict=True):
+        for at, (character, bits) in enumerate(
+            zip(vocab.decode(ids[1:]), (x / np.log(2)).tolist(), strict=True), 1
+        ):
+            print(f"{cli.visible(name)}\t{at}\t{character!r}\t{bits:.4f}")
+
+
+if __name__ == "__main__":
+    sys.exit(main())
