@@ -10,6 +10,7 @@ COMMANDS = {  # name: (module, what it does)
     "train": ("charlm.train", "train a model, or go on with one (--resume)"),
     "sample": ("charlm.sample", "write text with a trained model"),
     "evaluate": ("charlm.evaluate", "bits per character on held-out text, beside simpler models"),
+    "score": ("charlm.score", "bits per character of any text, or of each character"),
     "gradients": ("charlm.gradients", "how far back in time a gradient reaches, by cell"),
     "reference": ("charlm.reference.__main__", "train in plain NumPy, gradients by hand"),
     "bench": ("charlm.bench", "speed, memory and time to quality beside Keras, JAX and torch"),

@@ -104,6 +104,9 @@ class DataConfig:
     restart_every: int = 100
     """Windows after which, on average, a stream begins anew from a zero state, so that the model
     learns to begin; 0 for never."""
+    init_from: str | None = None
+    """Begin with the weights of a trained run, its folder, a .weights.h5 file of one, or "latest",
+    on another text; the vocabulary grows by what that needs."""
     max_held_out: int = 2_000_000
     """Characters of the held-out text to measure on at most, spread over all of it; 0 for no limit.
     As many take an epoch of a 20 MB text a twentieth longer."""
@@ -143,9 +146,9 @@ class FitConfig:
     save_every: int = 0
     """Windows after which to save within an epoch too (rounded up to the few that are done at
     once); 0: only when it ends."""
-    precision: Literal["fp32", "bf16", "fp16"] = "fp32"
+    precision: Literal["auto", "fp32", "bf16", "fp16"] = "fp32"
     """bf16, fp16: recurrent layers multiply in half precision; weights, states, gates and logits
-    stay in float32. For processors that multiply faster so: measure it, not all that can do."""
+    stay in float32. auto: bf16 on the processors it was measured to be faster on, else fp32."""
 
     def __post_init__(self):
         check(self.epochs >= 1, "epochs", "1 or more", self.epochs)

@@ -5,13 +5,15 @@ import os
 import sys
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import Literal
 
-from charlm import checkpoint, cli, run_folder
+from charlm import checkpoint, cli, presets, run_folder, transfer
 from charlm.config import Config, DataConfig, FitConfig, ModelConfig, SampleConfig
 from charlm.errors import InputError
 from charlm.timeline import Timeline
 
 FIXED = ("model", "data")  # parts of the configuration that a run keeps for life,
+FINE_TUNING = 2e-3  # learning rate with --init-from: a new model's would undo what was learned
 MOVABLE = ("corpus", "encoding")  # but for where its text lies: the text's fingerprint is checked;
 # and the cell's layer may be Keras's own instead of ours, or ours again
 
@@ -20,6 +22,9 @@ MOVABLE = ("corpus", "encoding")  # but for where its text lies: the text's fing
 class RunConfig:
     """The run's folder."""
 
+    preset: Literal["quick", "default", "best"] = "default"
+    """Settings to begin with, by how long a run may take on two cores: a minute, ten, half an hour.
+    Flags beside it count before it."""
     name: str | None = None
     """Folder in --runs-dir; by default the corpus and the time."""
     resume: str | None = None
@@ -61,21 +66,46 @@ def _main(argv):
     timeline = Timeline()
     run = cli.parse_part(RunConfig, "charlm train", argv)
     if run.resume is None:
-        return _start(cli.parse(Train, "charlm train", argv), timeline)
+        return _start(run, argv, timeline)
     folder, path = _saved(run)
     with run_folder.locked(folder):  # before it is read: another process may be about to save
         return _resume(run, folder, path, argv, timeline)
 
 
-def _start(args, timeline):
+def _start(run, argv, timeline):
+    p = presets.PRESETS[run.preset]
+    args = cli.parse(Train, "charlm train", argv, Train(run, p.model, p.data, p.fit, p.sample))
+    path, first = None, args.data.init_from
+    if first is not None:
+        path, first = run_folder.read_best(run.runs_dir, first)
+        fit = replace(p.fit, learning_rate=FINE_TUNING)
+        args = cli.parse(
+            Train, "charlm train", argv, Train(run, first.config.model, p.data, fit, p.sample)
+        )
+        _check_same_model(args.config(), first.config, path)
     corpus = cli.corpus(args.data)
-    data = replace(args.data, corpus=corpus.name)
-    folder = run_folder.new(args.run.runs_dir, args.run.name, corpus.name, args.run.overwrite)
+    data = replace(args.data, corpus=corpus.name, init_from=path and str(path))
+    folder = run_folder.new(run.runs_dir, run.name, corpus.name, run.overwrite)
     config = replace(args.config(), data=data)
-    training = _load(config, cli.text(corpus), args.run, timeline)
+    text = cli.text(corpus)
+    begun = first and transfer.begun(first, text, data.seed)
+    training = _load(config, text, run, timeline, begun)
+    cli.say(f"preset {run.preset}: {presets.flags(config)}")
+    if begun:
+        cli.say(f"begins with {path}: {transfer.describe(first, text)}")
     with run_folder.locked(folder):
         run_folder.clear(folder, args.run.overwrite)
         return _train(training, folder, args.run, timeline)
+
+
+def _check_same_model(config, first, path):
+    for name, (asked, trained) in config.differences(first, "model").items():
+        if name != "dropout":
+            flag = "--" + name.replace("_", "-")
+            raise InputError(
+                f"expected {flag} {trained}, with which {path} was trained, found {flag} {asked}; "
+                "leave it out, --init-from brings the model"
+            )
 
 
 def _saved(run):

@@ -1,5 +1,7 @@
 """A training run as an object: model, data and progress together, saved and restored together."""
 
+from dataclasses import replace
+
 import keras
 import numpy as np
 from keras import ops
@@ -9,9 +11,20 @@ from charlm.batches import batches
 from charlm.checkpoint import Checkpoint, Progress
 from charlm.config import Config
 from charlm.errors import InputError
+from charlm.layers import LAYERS, host
 from charlm.reference.network import Network
 from charlm.text import Text
 from charlm.windows import HeldOutWindows, TrainingWindows
+
+
+def _resolved(config: Config) -> Config:
+    """With the precision that "auto" means here."""
+    if config.fit.precision != "auto":
+        return config
+    half = host.machine_code("half")
+    kind = LAYERS.get(config.model.cell)
+    pays = kind and kind.CELL.COMPILED and half is not None and half.PAYS and host.usable()
+    return replace(config, fit=replace(config.fit, precision="bf16" if pays else "fp32"))
 
 
 class Training:
@@ -34,7 +47,8 @@ class Training:
                     "and another text needs a new run"
                 )
             text = text.translated(saved.vocab)  # weights may have begun on another text
-        self.config, self.text = config, text
+        self.config, self.text = _resolved(config), text
+        config = self.config
         self.vocab, self.corpus_sha256 = text.vocab, text.sha256
         self.progress = saved.progress if saved else Progress()
         self.held_out = HeldOutWindows(text.to_measure(config.data.max_held_out))

@@ -11,18 +11,19 @@ import pytest
 ROOT = Path(__file__).parents[1]
 
 LEVELS = [
-    ("corpora", "charlm.config", "charlm.vocab", "charlm.errors", "charlm.windows", "charlm.text",
-     "charlm.cache", "charlm.timeline", "charlm.reference", "charlm.compiled",
+    ("corpora", "charlm.config", "charlm.presets", "charlm.vocab", "charlm.errors",
+     "charlm.windows", "charlm.text", "charlm.cache", "charlm.timeline", "charlm.reference", "charlm.compiled",
      "charlm.benchmarks.case"),
     ("charlm.batches", "charlm.layers", "charlm.loss"),
     ("charlm.model",),
     ("charlm.checkpoint", "charlm.run_folder", "charlm.sampler", "charlm.compose",
      "charlm.device", "charlm.training", "charlm.views", "charlm.foreign",
-     "charlm.portable", "charlm.untrusted", "charlm.scoring", "charlm.ngram"),
+     "charlm.portable", "charlm.untrusted", "charlm.scoring", "charlm.ngram",
+     "charlm.novelty", "charlm.transfer"),
     ("callbacks", "charlm.benchmarks"),
     ("charlm.cli", "charlm.train", "charlm.sample", "charlm.gradients", "charlm.import_weights",
-     "charlm.export", "charlm.evaluate", "charlm.bench", "charlm.reference.__main__",
-     "charlm.__main__"),
+     "charlm.export", "charlm.evaluate", "charlm.score", "charlm.bench",
+     "charlm.reference.__main__", "charlm.__main__"),
 ]  # fmt: skip
 THIRD_PARTY = [
     {"numpy", "nltk", "numba", "llvmlite", "tqdm"},
@@ -87,7 +88,7 @@ def test_no_file_is_named_like_a_standard_module():
         "import charlm.reference.network",
         "import charlm.train, charlm.sample, charlm.gradients, charlm.import_weights",
         "import charlm.export, charlm.foreign, charlm.reference.__main__, charlm.bench",
-        "import charlm.evaluate",
+        "import charlm.evaluate, charlm.score",
     ],
 )
 def test_loads_neither_keras_nor_tensorflow(code):
@@ -103,6 +104,7 @@ def test_loads_neither_keras_nor_tensorflow(code):
         "charlm.train",
         "charlm.sample",
         "charlm.evaluate",
+        "charlm.score",
         "charlm.gradients",
         "charlm.reference",
         "charlm.import_weights",

@@ -1,0 +1,38 @@
+"""Settings that belong together: what a user asks for by how long it may take.
+
+How each was chosen, and what each reached: docs/recipe.md.
+"""
+
+from dataclasses import fields
+
+from charlm.config import Config, DataConfig, FitConfig, ModelConfig
+
+PRESETS = {
+    "quick": Config(
+        ModelConfig(units=256),
+        DataConfig(batch_size=32, window=32),
+        FitConfig(epochs=1, learning_rate=8e-3, precision="auto"),
+    ),
+    "default": Config(
+        ModelConfig(units=512, dropout=0.1),
+        DataConfig(batch_size=32, window=32),
+        FitConfig(epochs=4, learning_rate=5e-3, precision="auto"),
+    ),
+    "best": Config(
+        ModelConfig(units=512, dropout=0.3),
+        DataConfig(batch_size=32, window=32),
+        FitConfig(epochs=25, learning_rate=5e-3, precision="auto"),
+    ),
+}
+
+
+def flags(config: Config) -> str:
+    """What of a configuration the presets decide, as it would be given on the command line."""
+    found = []
+    for part in ("model", "data", "fit"):
+        mine = getattr(config, part)
+        for name in (f.name for f in fields(mine)):
+            values = {getattr(getattr(c, part), name) for c in (Config(), *PRESETS.values())}
+            if len(values) > 1:
+                found.append(f"--{name.replace('_', '-')} {getattr(mine, name)}")
+    return " ".join(found)
