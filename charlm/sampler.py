@@ -4,7 +4,7 @@ The step function is (ids (N,), states) -> (logits (N, V), states). The sampler 
 it costs the same per character however long the text, and nobody's model is disturbed.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -108,12 +108,11 @@ class Choice:
     """An id for each of N texts, by the rules, from what has been written.
 
     Args:
-        prompt: (N, P), the texts so far.
+        prompt: N texts of ids so far.
     """
 
-    def __init__(self, rules: Rules, prompt: np.ndarray):
-        self.rules = rules
-        self.runs = None
+    def __init__(self, rules: Rules, prompt: Sequence[np.ndarray]):
+        self.rules, self.runs = rules, []
         if rules.repetition_penalty > 1:
             self.runs = [_Runs(rules.repetition_length, ids) for ids in prompt]
 
@@ -127,7 +126,7 @@ class Choice:
         if self.rules.top_k or self.rules.top_p < 1:
             p = likeliest(p, self.rules.top_k, self.rules.top_p)
         ids = draw(p, uniform)
-        for runs, new in zip(self.runs or [], ids.tolist(), strict=False):
+        for runs, new in zip(self.runs, ids.tolist(), strict=False):
             runs.add(new)
         return ids
 
@@ -150,8 +149,9 @@ class _Runs:
         return self.found.get(self.last, ())
 
 
-def by_steps(step: Step, choice: Choice) -> Block:
-    """A block of text by a step function, one character after another."""
+def by_steps(step: Step, choice: Choice | None = None) -> Block:
+    """A block of text by a step function, one character after another; by default freely chosen."""
+    choice = choice or Choice(Rules(), ())
 
     def block(ids, states, temperatures, uniform):
         drawn = np.empty(uniform.shape, np.int64)
@@ -172,7 +172,7 @@ def generate(
     seed: int = 0,
     rules: Rules = Rules(),
     quicker: Callable[[], Block | None] | None = None,
-    handover: int = STEPS,
+    handover: int | None = None,
 ) -> Iterator[np.ndarray]:
     """Yields the next `length` ids of N texts that continue `prompt`, (K, N) of them at a time.
 
@@ -185,9 +185,9 @@ def generate(
         rules: of choice.
         quicker: makes what takes the place of the step function in a long text, or None; it knows
             no rules, and is not asked where there are some.
-        handover: after how many characters. It is the same whatever the length and the number of
-            texts, so that a short text is the beginning of a long one even where the two round
-            differently.
+        handover: after how many characters; by default when it pays. It is the same whatever the
+            length and the number of texts, so that a short text is the beginning of a long one even
+            where the two round differently.
 
     Raises:
         InputError: a temperature that is negative or not finite.
@@ -203,6 +203,7 @@ def generate(
         _, states = step(ids, states)
     ids, block = prompt[:, -1].astype(np.int64), by_steps(step, Choice(rules, prompt))
     size, done = PIECE, 0
+    handover = STEPS if handover is None else handover
     while done < length:
         if quicker and done >= handover:
             if found := quicker():

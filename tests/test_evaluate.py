@@ -153,7 +153,10 @@ def test_another_text(run, capsys):
         (["nowhere"], "which does not exist"),
         (["a", "--corpus", "none.txt"], "which is none of them"),
         (["a", "--corpus", "z.txt"], "'Z'.*give --unknown skip"),
-        (["a", "--corpus", "one.txt"], "at least 2 distinct"),
+        (["a", "--corpus", "one.txt"], "two characters or more"),
+        (["a", "--temperature", "1"], "--temperature to be left out without --samples"),
+        (["a", "--samples", "--temperature", "-1"], "--temperature"),
+        (["a", "--samples", "--seed", "-1"], "--seed"),
         (["a", "--context", "0"], "--context to be 1 or more"),
         (["a", "--order", "0"], "--order to be from 1 to 12"),
         (["a", "--passages", "-1"], "--passages"),
@@ -162,6 +165,6 @@ def test_another_text(run, capsys):
 )
 def test_refused(run, here, capsys, argv, expected):  # noqa: F811
     Path("z.txt").write_text("Zebra " * 50)
-    Path("one.txt").write_text("I" * 50)
+    Path("one.txt").write_text("I")
     before = snapshot(here)
     one_line_and_nothing_made(capsys, before, evaluate.main(argv), expected, here)

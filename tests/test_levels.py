@@ -12,8 +12,8 @@ ROOT = Path(__file__).parents[1]
 
 LEVELS = [
     ("corpora", "charlm.config", "charlm.presets", "charlm.vocab", "charlm.errors",
-     "charlm.windows", "charlm.text", "charlm.cache", "charlm.timeline", "charlm.reference", "charlm.compiled",
-     "charlm.benchmarks.case"),
+     "charlm.windows", "charlm.text", "charlm.cache", "charlm.timeline", "charlm.reference",
+     "charlm.compiled", "charlm.benchmarks.case"),
     ("charlm.batches", "charlm.layers", "charlm.loss"),
     ("charlm.model",),
     ("charlm.checkpoint", "charlm.run_folder", "charlm.sampler", "charlm.compose",

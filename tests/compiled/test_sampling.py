@@ -7,7 +7,7 @@ from charlm import compose, sampler
 from charlm.compiled import sampling
 from charlm.compiled.matmul import ALONE, ROWS
 from charlm.config import ModelConfig
-from charlm.reference.network import Network, shapes
+from charlm.reference.network import Network, initial_weights, shapes
 from charlm.vocab import Vocab
 from tests.compiled.test_compiled import CELLS
 
@@ -101,5 +101,43 @@ def test_a_long_text_goes_over_to_machine_code_and_a_short_one_is_its_beginning(
     monkeypatch.setattr(net, "step", lambda *given: steps.append(1) or step(*given))
     monkeypatch.setattr(sampler, "STEPS", 40)
     assert texts(600) == expected
-    assert len(steps) == 2 + 48  # of the prompt; whole pieces of sixteen up to the fortieth
+    assert len(steps) == 2 + 40  # of the prompt, and up to the fortieth
     assert [t[:45] for t in expected] == texts(45)
+
+
+@pytest.mark.parametrize("settings", [{}, {"layers": 2}, {"cell": "gru"}], ids=str)
+def test_a_text_is_the_same_to_the_bit_whatever_is_drawn_beside_it(rng, settings):
+    """In NumPy and in machine code, at a size where a library rounds one row and several apart."""
+    config, most = ModelConfig(**{"units": 96} | settings), 2 * ROWS + 3
+    net = Network(initial_weights(config, V, rng), V, config)
+    ids, uniform = rng.integers(V, size=most), rng.random((20, most))
+
+    def in_numpy(n):
+        groups = compose._Groups(net, n)
+        logits, states = groups.step(ids[:n], groups.zeros())
+        return groups.step(logits.argmax(axis=-1), states)[0]
+
+    def in_code(n):
+        zeros = net.initial_states(n)
+        drawn, states = sampling.Drawing(net)(ids[:n], zeros, np.ones(n), uniform[:, :n])
+        return np.concatenate([drawn, *(s.T for layer in states for s in layer)]).T
+
+    for texts in (in_numpy, in_code):
+        expected = texts(most)
+        assert len(np.unique(expected, axis=0)) > 2
+        for n in (1, 2, ALONE, ROWS - 1, ROWS, ROWS + 1):
+            np.testing.assert_array_equal(texts(n), expected[:n])
+
+
+def test_drawn_texts_do_not_depend_on_their_number(rng, monkeypatch):
+    monkeypatch.setattr(sampler, "STEPS", 30)
+    net, vocab = network(rng, layers=2), Vocab("abcdefg")
+
+    def texts(n):
+        pieces = compose.texts(net, vocab, "bad", 60, [1.0] * n, 3)
+        return ["".join(text) for text in zip(*pieces, strict=True)]
+
+    most = texts(11)
+    assert len(set(most)) == 11
+    for n in (1, 3, 4, 5):
+        assert texts(n) == most[:n]
