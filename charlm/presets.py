@@ -7,6 +7,7 @@ from dataclasses import fields
 
 from charlm.config import Config, DataConfig, FitConfig, ModelConfig
 
+DEFAULT = "default"
 PRESETS = {
     "quick": Config(
         ModelConfig(units=256),

@@ -22,7 +22,7 @@ MOVABLE = ("corpus", "encoding")  # but for where its text lies: the text's fing
 class RunConfig:
     """The run's folder."""
 
-    preset: Literal["quick", "default", "best"] = "default"
+    preset: Literal[tuple(presets.PRESETS)] = presets.DEFAULT
     """Settings to begin with, by how long a run may take on two cores: a minute, ten, half an hour.
     Flags beside it count before it."""
     name: str | None = None
@@ -72,16 +72,21 @@ def _main(argv):
         return _resume(run, folder, path, argv, timeline)
 
 
-def _start(run, argv, timeline):
+def default(run: RunConfig) -> Train:
+    """What a new run is made of where its command line says nothing else."""
     p = presets.PRESETS[run.preset]
-    args = cli.parse(Train, "charlm train", argv, Train(run, p.model, p.data, p.fit, p.sample))
+    return Train(run, p.model, p.data, p.fit, p.sample)
+
+
+def _start(run, argv, timeline):
+    given = default(run)
+    args = cli.parse(Train, "charlm train", argv, given)
     path, first = None, args.data.init_from
     if first is not None:
         path, first = run_folder.read_best(run.runs_dir, first)
-        fit = replace(p.fit, learning_rate=FINE_TUNING)
-        args = cli.parse(
-            Train, "charlm train", argv, Train(run, first.config.model, p.data, fit, p.sample)
-        )
+        fit = replace(given.fit, learning_rate=FINE_TUNING)
+        given = replace(given, model=first.config.model, fit=fit)
+        args = cli.parse(Train, "charlm train", argv, given)
         _check_same_model(args.config(), first.config, path)
     corpus = cli.corpus(args.data)
     data = replace(args.data, corpus=corpus.name, init_from=path and str(path))
@@ -109,8 +114,8 @@ def _check_same_model(config, first, path):
 
 
 def _saved(run):
-    if run.name is not None or run.overwrite:
-        raise InputError("expected --resume alone, found --name or --overwrite with it")
+    if run.name is not None or run.overwrite or run.preset != presets.DEFAULT:
+        raise InputError("expected --resume alone, found --name, --overwrite or --preset with it")
     found = run_folder.find(run.runs_dir, run.resume)
     path = run_folder.weights_file(found, (run_folder.LAST, run_folder.BEST))
     if not run_folder.is_run(path.parent):

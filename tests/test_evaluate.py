@@ -11,9 +11,11 @@ from charlm import evaluate, scoring, train
 from charlm.config import ModelConfig
 from charlm.ngram import NGram
 from charlm.reference import trainer
-from charlm.reference.loss import log_softmax
+from charlm.reference.loss import log_softmax, softmax_cross_entropy
 from charlm.reference.network import Network, initial_weights
 from charlm.windows import HeldOutWindows
+from corpora import Corpus, Document
+from tests.conftest import SMALL_TEXT
 from tests.test_commands import TRAIN, here, one_line_and_nothing_made, snapshot  # noqa: F401
 
 V = 5
@@ -168,3 +170,108 @@ def test_refused(run, here, capsys, argv, expected):  # noqa: F811
     Path("one.txt").write_text("I")
     before = snapshot(here)
     one_line_and_nothing_made(capsys, before, evaluate.main(argv), expected, here)
+
+
+def test_samples_are_measured_beside_the_text(run, capsys):
+    argv = ["a", "--samples", "--temperature", "0.5", "--temperature", "2", "--output", "e"]
+    assert evaluate.main(argv) == 0
+    out, _ = capsys.readouterr()
+    rows = json.loads(Path("e.json").read_text())["samples"]
+    assert [row["of"] for row in rows] == ["text that was measured", 0.5, 2.0]
+    own, cool, hot = rows
+    assert own["new"] == {"4": 0.0, "8": 0.0, "12": 0.0, "16": 0.0, "24": 0.0}  # one line, again
+    assert own["longest_copy"]["text"] == SMALL_TEXT[-len(own["longest_copy"]["text"]) :]
+    assert own["characters"] == 212
+    assert cool["characters"] == hot["characters"] == 40_000
+    assert 0 < cool["new"]["4"] < hot["new"]["4"] <= 1
+    assert hot["repeated"] < cool["repeated"]
+    assert hot["known_words"] < cool["known_words"]
+    for row in rows:
+        copy = row["longest_copy"]
+        assert copy["source"] == "small.txt"
+        assert SMALL_TEXT[copy["at"] :].startswith(copy["text"])
+    assert f"{100 * hot['new']['4']:.1f}" in out
+    before = Path("e.json").read_bytes()
+    assert evaluate.main(argv) == 0
+    assert Path("e.json").read_bytes() == before
+    assert evaluate.main([*argv, "--seed", "2"]) == 0
+    assert Path("e.json").read_bytes() != before
+
+
+def test_weights_that_learn_on_the_way_learn(rng):
+    """A text that says one thing, which the training text does not."""
+    net = network(rng)
+    before = {path: w.copy() for path, w in net.weights.items()}
+    adapting = scoring.Adapting(net, rng.integers(V, size=7000), rate=0.02, decay=0.0)
+    ids = np.tile([0, 1, 1, 3, 2], 60)
+    losses, still = adapting.losses(ids), scoring.carried(net, [ids])[0]
+    assert losses.shape == still.shape
+    np.testing.assert_allclose(losses[:32], still[:32], rtol=1e-4, atol=1e-5)  # nothing learned yet
+    assert losses[32:].mean() < still[32:].mean()
+    assert losses[-32:].mean() < losses[32:64].mean()
+    for path, w in net.weights.items():
+        np.testing.assert_array_equal(w, before[path])
+    np.testing.assert_array_equal(adapting.losses(ids), losses)  # each text begins anew
+
+
+def test_the_weights_of_dynamic_evaluation_are_what_its_equation_says(rng):
+    net, training = network(rng), rng.integers(V, size=7000)
+    adapting = scoring.Adapting(net, training, rate=0.01, decay=0.3)
+    ids = rng.integers(V, size=2 * 32 + 9)
+
+    def gradients(network, ids, states):
+        logits, states, cache = network.forward(ids[None, :-1], states)
+        _, d_logits = softmax_cross_entropy(logits, ids[None, 1:])
+        return network.backward(d_logits, cache)[0], states
+
+    states, squares = net.initial_states(1), {}
+    middle = training[(7000 - 6401) // 2 :][:6401]
+    for k in range(0, 6400, 32):
+        found, states = gradients(net, middle[k : k + 33], states)
+        squares = {p: squares.get(p, 0) + g.astype(float) ** 2 for p, g in found.items()}
+    s = {p: np.sqrt(x / 200) for p, x in squares.items()}
+    mean = np.concatenate([x.ravel() for x in s.values()]).mean()
+    w = {p: x.copy() for p, x in net.weights.items()}
+    states, expected = net.initial_states(1), []
+    for k in range(0, len(ids) - 1, 32):
+        part = ids[k : k + 33]
+        now = Network(w, V, net.config)
+        logits, _, _ = now.forward(part[None, :-1], states)
+        log_p = log_softmax(logits)[0]
+        expected += [-log_p[t, x] for t, x in enumerate(part[1:])]
+        found, states = gradients(now, part, states)
+        w = {p: x - 0.01 * found[p] / (s[p] + mean) for p, x in w.items()}
+        w = {p: x + np.minimum(1, 0.3 * s[p] / mean) * (net.weights[p] - x) for p, x in w.items()}
+    np.testing.assert_allclose(adapting.losses(ids), expected, rtol=1e-4)
+
+
+def test_dynamic_evaluation_has_a_column_of_its_own(run, capsys):
+    assert evaluate.main(["a", "--dynamic", "--output", "e"]) == 0
+    assert "bits with state carried, bits with dynamic evaluation" in capsys.readouterr()[0]
+    report = json.loads(Path("e.json").read_text())
+    assert report["models"]["this model, dynamic evaluation"] > 0
+    (document,) = report["documents"]
+    assert document["name"] == "small.txt"
+    for row in (document, *report["by_position"]):
+        assert {"bits", "dynamic_bits"} <= set(row)
+    first, *_, last = report["by_position"]
+    assert first["bits"] == pytest.approx(first["dynamic_bits"], rel=1e-4)
+    assert last["bits"] != last["dynamic_bits"]
+
+
+def test_held_out_documents_have_their_names():
+    ten = [Document(str(k), "x" * 5) for k in range(13)]
+    ten.insert(2, Document("empty", ""))
+    corpus = Corpus("c", tuple(ten))
+    assert evaluate._held_out_names(corpus, 1) == ["5"]
+    assert evaluate._held_out_names(corpus, 13) == [str(k) for k in range(13)]
+    assert evaluate._held_out_names(corpus, 2) == [None, None]
+
+
+@pytest.mark.parametrize("flag", ["--samples", "--dynamic"])
+def test_what_needs_the_run_s_own_text_says_so(run, here, capsys, flag):  # noqa: F811
+    Path("other.txt").write_text("It was the best.\n" * 30)
+    Path("small.txt").rename("gone.txt")
+    before = snapshot(here)
+    code = evaluate.main(["a", "--corpus", "other.txt", flag])
+    one_line_and_nothing_made(capsys, before, code, "small.txt.*which is none of them", here)

@@ -1,0 +1,60 @@
+"""Law: a preset is a set of flags, and what is given beside it counts before it."""
+
+import json
+import shlex
+
+import pytest
+
+from charlm import presets, train
+from charlm.config import Config
+from tests.test_commands import TRAIN, here, one_line_and_nothing_made, snapshot  # noqa: F401
+
+BEGIN = ["--corpus", "small.txt", "--epochs", "1", *TRAIN]
+
+
+def stored(here, name):  # noqa: F811
+    return Config.from_dict(
+        json.loads((here / f"saved_models/{name}/run.json").read_text())["config"]
+    )
+
+
+@pytest.mark.parametrize("preset", presets.PRESETS)
+def test_a_preset_is_what_its_flags_say(preset):
+    argv = shlex.split(presets.flags(presets.PRESETS[preset]))
+    for other in presets.PRESETS:
+        args = train.cli.parse(
+            train.Train, "charlm train", argv, train.default(train.RunConfig(preset=other))
+        )
+        assert args.config() == presets.PRESETS[preset]
+
+
+def test_flags_count_before_the_preset_and_all_are_told(here, capsys):  # noqa: F811
+    assert train.main([*BEGIN, "--preset", "best", "--name", "a", "--dropout", "0.25"]) == 0
+    out, _ = capsys.readouterr()
+    told = out.splitlines()[0]
+    config = stored(here, "a")
+    assert told.startswith("preset best: ")
+    for flag in ("--units 8", "--dropout 0.25", "--epochs 1"):
+        assert f"{flag} " in f"{told} "
+    assert config.fit.learning_rate == presets.PRESETS["best"].fit.learning_rate
+    assert config.fit.precision in ("fp32", "bf16")  # what auto means here
+    assert train.main([*BEGIN, "--name", "b"]) == 0
+    assert "preset default: " in capsys.readouterr()[0]
+    assert stored(here, "b").fit.learning_rate == presets.PRESETS["default"].fit.learning_rate
+
+
+def test_a_run_goes_on_without_its_preset(here, capsys):  # noqa: F811
+    assert train.main([*BEGIN, "--name", "a", "--preset", "quick"]) == 0
+    capsys.readouterr()
+    before = snapshot(here)
+    code = train.main(["--resume", "a", "--preset", "best"])
+    one_line_and_nothing_made(capsys, before, code, "--resume alone.*--preset", here)
+    assert train.main(["--resume", "a", "--epochs", "2"]) == 0
+    rate = presets.PRESETS["quick"].fit.learning_rate
+    assert stored(here, "a").fit.learning_rate == rate
+
+
+def test_a_preset_that_is_none_is_refused(here, capsys):  # noqa: F811
+    before = snapshot(here)
+    code = train.main([*BEGIN, "--preset", "fast"])
+    one_line_and_nothing_made(capsys, before, code, "'fast'.*--preset", here)
