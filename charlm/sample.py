@@ -73,7 +73,7 @@ class Sample:
             self._check_beam()
         most = MAX_TEXTS // max(1, len(self.temperature))
         if not 1 <= self.n <= most:
-            raise InputError(f"expected -n to be from 1 to {most:,}, found {self.n}")
+            raise InputError(f"expected -n to be from 1 to {most}, found {self.n}")
         if self.seed is not None and self.seed < 0:
             raise InputError(f"expected --seed to be 0 or more, found {self.seed}")
         if self.prompt is not None and self.prompt_file is not None:

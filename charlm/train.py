@@ -95,11 +95,11 @@ def _start(run, argv, timeline):
     text = cli.text(corpus)
     begun = first and transfer.begun(first, text, data.seed)
     training = _load(config, text, run, timeline, begun)
-    cli.say(f"preset {run.preset}: {presets.flags(config)}")
-    if begun:
-        cli.say(f"begins with {path}: {transfer.describe(first, text)}")
     with run_folder.locked(folder):
-        run_folder.clear(folder, args.run.overwrite)
+        run_folder.clear(folder, run.overwrite)
+        cli.say(f"preset {run.preset}: {presets.flags(config)}")
+        if begun:
+            cli.say(f"begins with {path}: {transfer.describe(first, text)}")
         return _train(training, folder, args.run, timeline)
 
 

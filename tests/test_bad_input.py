@@ -24,7 +24,10 @@ INTEGERS = {
         "--seed", "--epochs", "--decay-epochs", "--warmup-steps", "--patience", "--sample-length",
         "--save-every",
     ],
-    "sample": ["--length", "-n", "--seed"],
+    "sample": [
+        "--length", "-n", "--seed", "--top-k", "--min-length", "--repetition-length", "--beam",
+    ],
+    "evaluate": ["--context", "--order", "--passages", "--seed"],
     "reference": ["--epochs", "--sample-length", "--text-length"],
     "bench": ["--batch-size", "--window", "--rounds", "--threads", "--quality-epochs", "--units"],
     "gradients": ["--units", "--layers", "--steps", "--streams", "--seed"],
@@ -34,7 +37,8 @@ REALS = {
         "--dropout", "--learning-rate", "--final-rate", "--clip-norm", "--clip-value",
         "--sample-temperatures",
     ],
-    "sample": ["--temperature"],
+    "sample": ["--temperature", "--top-p", "--repetition-penalty"],
+    "evaluate": ["--samples --temperature"],
     "reference": ["--learning-rate", "--decay", "--clip-value", "--sample-temperatures"],
     "gradients": ["--clip-norm", "--clip-value", "--gain"],
 }  # fmt: skip
@@ -50,7 +54,7 @@ def numbers():
             start = f"{command} --corpus small.txt" if reads else command
             for name in names:
                 for value in values:
-                    yield f"{start} {name} {value}", name.replace("-", ".")
+                    yield f"{start} {name} {value}", name.split()[-1].replace("-", ".")
 
 
 TABLE = [
@@ -165,6 +169,44 @@ TABLE = [
     ("sample a --prompt-file {emptyfolder}", "expected UTF-8 text in"),
     ("sample a --unknown guess", "--unknown"),
     ("sample a b", "b"),
+    ("sample a --temperature 0 --top-k 3", "--top-k to be left out at temperature 0"),
+    ("sample a --temperature 0 --top-p 0.5", "--top-p to be left out at temperature 0"),
+    ("sample a --top-p 1.5", "--top-p to be above 0 and at most 1"),
+    ("sample a --repetition-penalty 0.5", "--repetition-penalty to be from 1"),
+    ("sample a --min-length 5", "--min-length to be left out without --stop"),
+    ("sample a --length 5 --min-length 6 --stop .", "--min-length to be from 0 to --length 5"),
+    ("sample a --stop ''", "--stop to be one character or more"),
+    ("sample a --stop Zebra", "--stop of characters that the model knows, found 'Zebra'"),
+    ("sample a --beam 1001", "--beam to be from 1 to 1000"),
+    ("sample a --beam 2 -n 3 --length 9", "-n to be at most --beam 2"),
+    ("sample a --beam 2 --length 1001", "--length to be at most 1000 with --beam"),
+    ("sample a --beam 2 --temperature 1", "--temperature to be left out with --beam"),
+    ("sample a --beam 2 --seed 1", "--seed to be left out with --beam"),
+    ("sample a --beam 2 --top-k 2", "--top-k.* to be left out with --beam"),
+    ("sample a -n 4000 --temperature 1 --temperature 2 --temperature 3", "-n to be from 1 to 3333"),
+    # measuring
+    ("score", "FILE|file"),
+    ("score {nothing} --run a", "which is none of them"),
+    ("score {empty} --run a", "two characters or more"),
+    ("score {binary} --run a", "binary data"),
+    ("score {latin} --run a", "expected utf-8 text"),
+    ("score {latin} --run a --encoding latin-1", "latin: expected char.*--unknown skip"),
+    ("score small.txt --run nowhere", "which does not exist"),
+    ("score small.txt --run saved_models/cut", "damaged"),
+    ("evaluate nowhere", "which does not exist"),
+    ("evaluate a --corpus {empty}", "two characters or more"),
+    ("evaluate a --corpus {short}", "short: expected characters.*--unknown skip"),
+    ("evaluate a --corpus {nothing}", "which is none of them"),
+    ("evaluate a --temperature 1", "--temperature to be left out without --samples"),
+    ("evaluate a --output {nobody}/x", "--output to be in a folder that exists"),
+    # beginning with another run
+    (f"{ON} --preset fast", "--preset"),
+    (f"{ON} --init-from nowhere", "which does not exist"),
+    (f"{ON} --init-from saved_models/cut", "damaged"),
+    (f"{ON} --init-from a --units 9", "expected --units 8, with which .* was trained"),
+    (f"{ON} --init-from a --cell gru", "expected --cell lstm"),
+    ("train --resume a --epochs 3 --init-from a", "expected --init-from None"),
+    ("train --resume a --preset quick", "--resume alone"),
     # weights in and out
     ("import", "FILE|file"),
     ("import {nothing} --vocab-from small.txt", "nothing: expected a file of weights"),

@@ -12,12 +12,14 @@ import sys
 import time
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from charlm import checkpoint, run_folder, sample, train
 from tests.conftest import SMALL_TEXT
 
 TRAIN = ["--units", "8", "--batch-size", "4", "--window", "16", "--sample-length", "10"]
+FLOAT = ["--precision", "fp32"]  # on every machine
 
 
 @pytest.fixture
@@ -79,21 +81,21 @@ def test_train_makes_a_run_and_tells_of_it(run):
 
 
 def test_train_says_where_it_runs_and_how_it_goes(here, capsys):
-    argv = ["--corpus", "small.txt", "--name", "a", "--epochs", "1", *TRAIN]
+    argv = ["--corpus", "small.txt", "--name", "a", "--epochs", "1", *TRAIN, *FLOAT]
     assert train.main(argv) == 0
     out, _ = capsys.readouterr()
     lines = out.splitlines()
     assert re.match(
         r"\w+ on .*; LSTM 1 x 8, compiled backward pass; [\d,]+ parameters; 1,908 characters "
         r"to train on, 211 held out; vocabulary \d+; saved_models/a",
-        lines[0],
+        lines[1],
     )
     ready = (
         r"ready in ([\d.]+) s: corpus ([\d.]+), import ([\d.]+), build ([\d.]+), compile ([\d.]+)"
     )
-    whole, *parts = map(float, re.fullmatch(ready, lines[1]).groups())
+    whole, *parts = map(float, re.fullmatch(ready, lines[2]).groups())
     assert whole == pytest.approx(sum(parts), abs=0.3)  # each is rounded
-    assert re.match(r"epoch 1/1  train [\d.]+  held-out [\d.]+ bits/char  [\d,]+ chars/s", lines[2])
+    assert re.match(r"epoch 1/1  train [\d.]+  held-out [\d.]+ bits/char  [\d,]+ chars/s", lines[3])
     assert "--- temperature 0.5 ---" in lines
     assert "python -m charlm.sample saved_models/a" in lines[-1]
 
@@ -133,7 +135,7 @@ def test_a_run_goes_on_with_its_text_in_the_cache(run, here, capsys, monkeypatch
 def test_every_cell_trains_and_writes(here, capsys, cell, layer, how):
     argv = ["--corpus", "small.txt", "--name", "a", "--cell", cell, "--layers", "2", *TRAIN]
     argv += ["--learning-rate", "0.02", "--dropout", "0.1", "--skip", "add"]
-    assert train.main([*argv, "--epochs", "2"]) == 0
+    assert train.main([*argv, "--epochs", "2", *FLOAT]) == 0
     out, err = capsys.readouterr()
     assert err == ""
     assert f"; {layer} 2 x 8, {how} backward pass; " in out
@@ -436,7 +438,7 @@ def test_other_commands_are_refused(capsys):
     from charlm.__main__ import main
 
     assert main(["trian"]) == 2
-    commands = "train, sample, evaluate, gradients, reference, bench, import, export"
+    commands = "train, sample, evaluate, score, gradients, reference, bench, import, export"
     assert capsys.readouterr()[1] == f"error: expected a command ({commands}), found 'trian'\n"
 
 
@@ -493,3 +495,70 @@ def test_a_reader_that_goes_away_ends_it_quietly(run, here):
         process.stdout.close()
         assert process.wait(timeout=60) == 0
         assert process.stderr.read() == ""
+
+
+# --- sampling's rules; beginning with another run ---
+
+
+def texts_of(capsys, *argv):
+    assert sample.main(["a", "--length", "60", *argv]) == 0
+    return capsys.readouterr()[0]
+
+
+def test_texts_at_several_temperatures(run, capsys):
+    argv = ["--seed", "3", "-n", "2", "--temperature"]
+    both = texts_of(capsys, *argv, "0.5", "--temperature", "2")
+    assert re.findall(r"--- .* ---", both) == [
+        f"--- {k}, temperature {t} ---" for k, t in enumerate(("0.5", "0.5", "2", "2"), 1)
+    ]
+    assert texts_of(capsys, *argv, "0.5").split("\n")[1] == both.split("\n")[1]
+
+
+def test_rules_and_stops_reach_the_sampler(run, capsys):
+    seeded = ["--seed", "3", "--temperature", "2"]
+    free = texts_of(capsys, *seeded)
+    assert texts_of(capsys, *seeded, "--top-k", "1") == texts_of(capsys, "--temperature", "0")
+    for rule in (["--top-k", "3"], ["--top-p", "0.5"]):
+        assert texts_of(capsys, *seeded, *rule) != free
+    again = ["--repetition-penalty", "1e9", "--repetition-length", "2"]
+    text = texts_of(capsys, "--temperature", "0", *again).removesuffix("\n")
+    pairs = [text[k : k + 2] for k in range(len(text) - 1)]
+    assert len(set(pairs)) > len(pairs) - 3
+    t = free.index("t")
+    assert texts_of(capsys, *seeded, "--stop", "t") == free[: t + 1] + "\n"
+    e = free.index("e", t + 1)
+    argv = ["--stop", "zz", "--stop", "e", "--min-length", str(t + 2)]
+    with pytest.raises(AssertionError):  # z is no character of the text
+        texts_of(capsys, *seeded, *argv)
+    capsys.readouterr()
+    assert texts_of(capsys, *seeded, *argv[2:]) == free[: e + 1] + "\n"
+
+
+def test_the_likeliest_texts(run, capsys):
+    out = texts_of(capsys, "--beam", "4", "-n", "2", "--prompt", "It", "--length", "8")
+    assert re.findall(r"--- (\d), [\d.]+ bits/char ---\nIt", out) == ["1", "2"]
+    assert texts_of(capsys, "--beam", "1", "--length", "20").strip("\n") in texts_of(
+        capsys, "--temperature", "0"
+    )
+
+
+def test_a_run_begins_with_another_s_weights(run, here, capsys):
+    Path("other.txt").write_text("It was the Zest of times.\n" * 90)
+    argv = ["--init-from", "a", "--corpus", "other.txt", "--name", "b", "--epochs", "1"]
+    small = ["--batch-size", "4", "--window", "16", "--sample-length", "0"]
+    assert train.main([*argv, *small, "--learning-rate", "1e-12", "--dropout", "0.5"]) == 0
+    out, _ = capsys.readouterr()
+    assert re.search(
+        r"^begins with .*saved_models/a/best.weights.h5: 17 characters kept, 3 of which this text "
+        r"has not; 1 new \('Z'\)$",
+        out,
+        re.MULTILINE,
+    )
+    first, then = (checkpoint.read(run.with_name(n) / "best.weights.h5") for n in "ab")
+    assert then.config.data.init_from.endswith("saved_models/a/best.weights.h5")
+    assert then.config.model.units == 8
+    assert (then.progress.epoch, len(then.vocab)) == (1, len(first.vocab) + 1)
+    kept = then.vocab.encode(first.vocab.characters)
+    rows = then.weights["layers/lstm/cell/vars/0"][kept]
+    np.testing.assert_allclose(rows, first.weights["layers/lstm/cell/vars/0"], atol=1e-6)
+    assert train.main(["--resume", "b", "--epochs", "2"]) == 0
