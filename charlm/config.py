@@ -5,13 +5,14 @@ stores them, so this is the only place where a setting is declared.
 """
 
 import math
-from dataclasses import asdict, dataclass, field, fields
+from dataclasses import asdict, dataclass, field, fields, replace
 from types import UnionType
 from typing import Literal, Union, get_args, get_origin, get_type_hints
 
 from charlm import reference
 from charlm.errors import InputError
 
+DROPOUTS = "dropout", "weight_drop"
 MAX_UNITS, MAX_LAYERS = 16_384, 64  # beyond, a slip of the finger: 2 billion weights a layer
 
 
@@ -40,6 +41,9 @@ class ModelConfig:
     """Recurrent layers, one on top of another."""
     dropout: float = 0.0
     """Share of each layer's outputs dropped in training, 0 to below 1."""
+    weight_drop: float = 0.0
+    """Share of each layer's recurrent weights dropped in training, others in each window; 0 to
+    below 1. Against learning a small text by heart."""
     activation: Literal["tanh", "relu", "linear"] = "tanh"
     """Of the candidate (and of the LSTM's cell as it shows)."""
     recurrent_activation: Literal["sigmoid", "hard_sigmoid"] = "sigmoid"
@@ -59,6 +63,7 @@ class ModelConfig:
         check(1 <= self.units <= MAX_UNITS, "units", f"from 1 to {MAX_UNITS}", self.units)
         check(1 <= self.layers <= MAX_LAYERS, "layers", f"from 1 to {MAX_LAYERS}", self.layers)
         check(0 <= self.dropout < 1, "dropout", "from 0 to below 1", self.dropout)
+        check(0 <= self.weight_drop < 1, "weight_drop", "from 0 to below 1", self.weight_drop)
         check(math.isfinite(self.forget_bias), "forget_bias", "finite", self.forget_bias)
         gates = reference.cell(self.family).GATES
         for name, fits, needed in (
@@ -71,8 +76,13 @@ class ModelConfig:
             ("recurrent_activation", self.recurrent_activation == "sigmoid" or gates != "h",
              "left out for a cell without gates"),
             ("skip", self.skip == "none" or self.layers > 1, "left out for a single layer"),
+            ("weight_drop", self.own or not self.weight_drop, "left out for Keras's own layers"),
         ):  # fmt: skip
             check(fits, name, needed, f"{getattr(self, name)} with --cell {self.cell}")
+
+    def plain(self) -> "ModelConfig":
+        """Without what is dropped in training, of which no weight tells."""
+        return replace(self, **dict.fromkeys(DROPOUTS, 0.0))
 
     @property
     def family(self) -> str:

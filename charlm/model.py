@@ -76,6 +76,7 @@ def _recurrent_layer(config, k, **options):
     name = _numbered(reference.cell(config.family).LAYER, k)
     if config.own:
         kind = LAYERS[config.cell]
+        options["weight_drop"] = config.weight_drop
     else:
         kind = getattr(keras.layers, reference.cell(config.family).KERAS)
     given = cell_options(config, kind)

@@ -20,7 +20,7 @@ def stock(
     Raises:
         InputError: a cell that cannot be.
     """
-    cell = reference.cell(config.family)
+    cell, config = reference.cell(config.family), config.plain()
     if cell.KERAS:
         return replace(config, cell=f"keras-{config.family}"), weights
     if not hasattr(cell, "as_lstm"):
@@ -36,7 +36,7 @@ def stock(
 
 def text_model(config: ModelConfig, weights: dict[str, np.ndarray], vocab_size: int) -> keras.Model:
     """Of stock Keras layers alone, functional: ids (B, T) -> logits (B, T, V), states from zero."""
-    config, weights = stock(replace(config, dropout=0.0), weights)
+    config, weights = stock(config, weights)
     network = model.build(config, vocab_size, states=False)
     model.set_weights(network, _without_random_states(weights))
     return network

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Literal
 
 from charlm import checkpoint, cli, presets, run_folder, transfer
-from charlm.config import Config, DataConfig, FitConfig, ModelConfig, SampleConfig
+from charlm.config import DROPOUTS, Config, DataConfig, FitConfig, ModelConfig, SampleConfig
 from charlm.errors import InputError
 from charlm.timeline import Timeline
 
@@ -105,7 +105,7 @@ def _start(run, argv, timeline):
 
 def _check_same_model(config, first, path):
     for name, (asked, trained) in config.differences(first, "model").items():
-        if name != "dropout":
+        if name not in DROPOUTS:
             flag = "--" + name.replace("_", "-")
             raise InputError(
                 f"expected {flag} {trained}, with which {path} was trained, found {flag} {asked}; "

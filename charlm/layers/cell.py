@@ -49,6 +49,10 @@ class RecurrentCell(HalfProducts, keras.layers.Layer, DropoutRNNCell):
         seed: of the dropout masks.
         vocab_size: None for vectors as input; D where the input is integer ids, each standing
             for a one-hot vector (D,).
+        weight_drop: share of `recurrent_kernel`'s elements that is dropped in training, the same
+            for all sequences and time steps of a layer's call. Unlike `recurrent_dropout` it
+            leaves the loop over time as it is. A cell called on its own drops none. Source: Merity,
+            Keskar and Socher 2018, "Regularizing and Optimizing LSTM Language Models", section 2.
 
     Raises:
         ValueError: an option out of range.
@@ -75,6 +79,7 @@ class RecurrentCell(HalfProducts, keras.layers.Layer, DropoutRNNCell):
         "recurrent_dropout": 0.0,
         "seed": None,
         "vocab_size": None,
+        "weight_drop": 0.0,
     }
 
     def __init_subclass__(cls, **kwargs):
@@ -95,6 +100,8 @@ class RecurrentCell(HalfProducts, keras.layers.Layer, DropoutRNNCell):
         _require(ok, "units", "a positive integer", units)
         for name in ("dropout", "recurrent_dropout"):
             _require(0 <= options[name] <= 1, name, "from 0 to 1", options[name])
+        ok = 0 <= options["weight_drop"] < 1
+        _require(ok, "weight_drop", "from 0 to below 1", options["weight_drop"])
         ok = vocab_size is None or (isinstance(vocab_size, numbers.Integral) and vocab_size > 0)
         _require(ok, "vocab_size", "None or a positive integer", vocab_size)
         for name, value in options.items():
@@ -150,9 +157,12 @@ class RecurrentCell(HalfProducts, keras.layers.Layer, DropoutRNNCell):
         parts = [self.bias_initializer((n,), dtype=dtype) for n in (before, after)]
         return ops.concatenate([parts[0], ops.ones((H,), dtype=dtype), parts[1]])
 
-    def recurrent_weights(self):
+    def recurrent_weights(self, training=False):
         """What `step` needs of the weights, as a tuple of tensors: (U,), U (H, G*H)."""
-        return (tensor(self.recurrent_kernel),)
+        U = tensor(self.recurrent_kernel)
+        if training and self.weight_drop:
+            U = keras.random.dropout(U, self.weight_drop, seed=self.seed_generator)
+        return (U,)
 
     def step(self, a_x, states, weights, masks=None):
         """One time step: the cell's equations.
@@ -285,8 +295,9 @@ class RecurrentCell(HalfProducts, keras.layers.Layer, DropoutRNNCell):
         config = super().get_config()
         for name in type(self).OPTIONS:
             config[name] = _serialized(name, getattr(self, name))
-        if self.vocab_size is None:
-            del config["vocab_size"]  # so that Keras's namesake can be made of it
+        for name in ("vocab_size", "weight_drop"):
+            if not config[name]:
+                del config[name]  # so that Keras's namesake can be made of it
         return config
 
 

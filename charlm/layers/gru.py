@@ -55,9 +55,9 @@ class GRUCell(RecurrentCell):
         bias = super().input_bias()
         return bias[0] if self.reset_after and bias is not None else bias
 
-    def recurrent_weights(self):
+    def recurrent_weights(self, training=False):
         """(U,) and d (3H,) if there is a bias; or, to reset before, (U_zr (H, 2H), U_g (H, H))."""
-        (U,) = super().recurrent_weights()
+        (U,) = super().recurrent_weights(training)
         if not self.reset_after:
             return U[:, : 2 * self.units], U[:, 2 * self.units :]
         return (U,) if self.bias is None else (U, tensor(self.bias)[1])

@@ -31,6 +31,7 @@ class Recurrent(HalfProducts, keras.layers.RNN):
         use_cudnn: accepted for the contract; these layers never run cuDNN.
         vocab_size: None for vectors (B, T, D) as input; D for integer ids (B, T), which read
             rows of `kernel` instead of multiplying one-hot vectors by it.
+        weight_drop: share of the recurrent weights that is dropped in training, anew in each call.
 
     Raises:
         ValueError: an option out of range.
@@ -106,7 +107,7 @@ class Recurrent(HalfProducts, keras.layers.RNN):
             mask = None if mask is None else ops.flip(mask, axis=1)
         masks = cell.input_masks(sequences[:, 0], training)
         drop_h = cell.recurrent_masks(states[0], training)
-        weights = cell.recurrent_weights()
+        weights = cell.recurrent_weights(training)
         way = self.backward_pass(mask is not None, training, sequences)
         if way == "compiled":
             outputs, states = self._compiled(sequences, states, weights, masks, training)

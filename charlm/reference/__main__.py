@@ -11,7 +11,7 @@ import numpy as np
 
 from charlm import checkpoint, cli, compose, reference, run_folder
 from charlm.checkpoint import Checkpoint, Progress
-from charlm.config import Config, DataConfig, ModelConfig, check, check_temperature
+from charlm.config import DROPOUTS, Config, DataConfig, ModelConfig, check, check_temperature
 from charlm.errors import InputError
 from charlm.reference import gradient_check, trainer
 from charlm.reference.loss import softmax_cross_entropy
@@ -92,10 +92,11 @@ def _main(argv):
         args, saved = cli.parse(Reference, "charlm reference", argv), None
     else:
         args, saved = _begun(run, argv)
-    if not args.model.own or args.model.dropout:
+    if not args.model.own or args.model != args.model.plain():
         raise InputError(
             f"expected a cell of {', '.join(reference.CELLS)} and no dropout, found --cell "
-            f"{args.model.cell} --dropout {args.model.dropout}; charlm train has those"
+            f"{args.model.cell} --dropout {args.model.dropout} --weight-drop "
+            f"{args.model.weight_drop}; charlm train has those"
         )
     if args.run.check:
         return _check(args.model, args.data.seed)
@@ -146,12 +147,12 @@ def _begun(run, argv):
     """The options with a saved run's model in the place of the defaults, and its checkpoint."""
     found = run_folder.find(run.runs_dir, run.init)
     saved = checkpoint.read(run_folder.weights_file(found, (run_folder.BEST, run_folder.LAST)))
-    kept = replace(saved.config.model, cell=saved.config.model.family, dropout=0.0)
+    kept = replace(saved.config.model.plain(), cell=saved.config.model.family)
     default = Reference(run, kept, saved.config.data)
     args = cli.parse(Reference, "charlm reference", argv, default)
     differences = Config(args.model).differences(Config(kept), "model")
     for name, (asked, stored) in differences.items():
-        if name == "dropout" or (name == "cell" and args.model.family == kept.family):
+        if name in DROPOUTS or (name == "cell" and args.model.family == kept.family):
             continue  # refused with or without a run
         flag = "--" + name.replace("_", "-")
         raise InputError(f"expected {flag} {stored}, as {found} has, found {flag} {asked}")

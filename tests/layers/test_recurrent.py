@@ -230,11 +230,11 @@ def test_stateful_goes_on_and_resets(rng, case):
 
 
 @pytest.mark.parametrize("part", ["keras_kind", "keras_cell"])
-def test_constructor_is_keras_own_and_one_option_more(named, part):
+def test_constructor_is_keras_own_and_two_options_more(named, part):
     theirs = inspect.signature(getattr(named, part)).parameters
     ours = named.kind if part == "keras_kind" else named.kind.CELL
     ours = inspect.signature(ours).parameters
-    assert [n for n in ours if n != "vocab_size"] == list(theirs)
+    assert [n for n in ours if n not in ("vocab_size", "weight_drop")] == list(theirs)
     assert all(ours[n].default == p.default for n, p in theirs.items())
 
 
@@ -256,7 +256,7 @@ OPTIONS = {
     "bias_constraint": "unit_norm", "dropout": 0.1, "recurrent_dropout": 0.2, "seed": 5,
     "return_sequences": True, "return_state": True, "go_backwards": True, "stateful": False,
     "unroll": True, "use_cudnn": False, "zero_output_for_mask": True, "name": "mine",
-    "vocab_size": 7,
+    "vocab_size": 7, "weight_drop": 0.3,
 }  # fmt: skip
 
 
@@ -273,7 +273,7 @@ def test_config_rebuilds_layer_and_cell_with_every_option(case):
     given = {**case.options, **case.known(OPTIONS)}
     assert {n: cell[n] for n in case.options} == case.options
     if case.keras_kind:
-        given = {k: v for k, v in given.items() if k != "vocab_size"}
+        given = {k: v for k, v in given.items() if k not in ("vocab_size", "weight_drop")}
         theirs = case.keras_kind(H, **given)
         expected = theirs.get_config()
         if case.name == "rnn":  # keras.layers.SimpleRNN takes it and forgets it
@@ -442,6 +442,7 @@ def test_trains_in_fit_with_unknown_batch_and_time(rng, kind):
         ({"units": 4, "dropout": 1.5}, "dropout"),
         ({"units": 4, "recurrent_dropout": -0.1}, "recurrent_dropout"),
         ({"units": 4, "vocab_size": 0}, "vocab_size"),
+        ({"units": 4, "weight_drop": 1}, "weight_drop"),
         ({"units": 4, "use_cudnn": True}, "use_cudnn"),
     ],
 )
@@ -467,3 +468,29 @@ def test_under_xla_the_loops_are_tensorflow_s(rng, case):
     x = normal(rng, B, T, D)
     compiled_by_xla = tf.function(lambda x: ours(x, training=True), jit_compile=True)
     close([compiled_by_xla(x)], [ours(x, training=True)])
+
+
+@pytest.mark.parametrize("way", ["compiled", "hand-derived", "autodiff"])
+def test_weight_drop_is_of_the_recurrent_kernel_and_anew_in_each_call(rng, case, way, request):
+    if way == "hand-derived":
+        request.getfixturevalue("not_compiled")
+    options = {"return_sequences": True, "unroll": way == "autodiff"}
+    x = normal(rng, B, T, D)
+    dropped, plain = case.make(H, weight_drop=0.5, seed=5, **options), case.make(H, **options)
+    for layer in (dropped, plain):
+        layer.build((B, T, D))
+    set_random(rng, dropped)
+    weights = dropped.get_weights()[:3]
+    kept = keras.random.dropout(np.ones_like(weights[1]), 0.5, seed=keras.random.SeedGenerator(5))
+    kept = ops.convert_to_numpy(kept)  # 0 or 2
+    assert 0.2 < (kept == 0).mean() < 0.8
+    plain.set_weights([weights[0], weights[1] * kept, weights[2], *plain.get_weights()[3:]])
+    expected, gradients = results_and_gradients(plain, x, training=True)
+    found, mine = results_and_gradients(dropped, x, training=True)
+    close(found, expected)
+    gradients[1] = gradients[1] * kept
+    close(mine, gradients)
+    again, _ = results_and_gradients(dropped, x, training=True)
+    assert np.abs(again[0] - found[0]).max() > 1e-3
+    plain.set_weights([*weights, *plain.get_weights()[3:]])
+    close(outputs(dropped, x), outputs(plain, x))
