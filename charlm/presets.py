@@ -10,19 +10,19 @@ from charlm.config import Config, DataConfig, FitConfig, ModelConfig
 DEFAULT = "default"
 PRESETS = {
     "quick": Config(
-        ModelConfig(units=256),
-        DataConfig(batch_size=32, window=32),
-        FitConfig(epochs=1, learning_rate=8e-3, precision="auto"),
+        ModelConfig(units=224),
+        DataConfig(window=24),
+        FitConfig(epochs=2, learning_rate=0.02, precision="auto"),
     ),
-    "default": Config(
+    DEFAULT: Config(
         ModelConfig(units=512, dropout=0.1),
-        DataConfig(batch_size=32, window=32),
-        FitConfig(epochs=4, learning_rate=5e-3, precision="auto"),
+        DataConfig(window=32),
+        FitConfig(epochs=4, learning_rate=0.012, precision="auto"),
     ),
     "best": Config(
-        ModelConfig(units=512, dropout=0.3),
-        DataConfig(batch_size=32, window=32),
-        FitConfig(epochs=25, learning_rate=5e-3, precision="auto"),
+        ModelConfig(units=512, dropout=0.3, weight_drop=0.2),
+        DataConfig(window=32),
+        FitConfig(epochs=20, learning_rate=0.01, precision="auto"),
     ),
 }
 
