@@ -89,6 +89,10 @@ class Checkpoint:
             found |= {f"charlm/{name}/{k}": x for k, x in enumerate(getattr(self, name))}
         return found
 
+    def to_network(self) -> network.Network:
+        """The model, to step."""
+        return network.Network(self.weights, len(self.vocab), self.config.model)
+
     def finite(self) -> bool:
         """Whether every number is finite."""
         return all(np.isfinite(x).all() for x in self.arrays().values() if x.dtype.kind == "f")

@@ -14,10 +14,10 @@ import numpy as np
 import tyro
 
 import corpora
+from charlm.checkpoint import Checkpoint
 from charlm.config import DataConfig
 from charlm.errors import InputError
 from charlm.text import Text, fingerprint, read
-from charlm.vocab import Vocab
 from corpora import Corpus, CorpusError, CorpusNotFound
 
 MOST = 1000  # characters of an error's line
@@ -169,22 +169,33 @@ def text(corpus: Corpus) -> Text:
 
 
 def documents(
-    corpus: Corpus, vocab: Vocab, unknown: Literal["refuse", "skip"]
-) -> tuple[list[tuple[str, np.ndarray]], str]:
-    """(name, ids of a model's vocabulary) of each document, all in memory; and the fingerprint.
+    corpus: Corpus, saved: Checkpoint, unknown: Literal["refuse", "skip"]
+) -> list[tuple[str, np.ndarray]]:
+    """(name, ids of a model's vocabulary) of each document, all in memory.
+
+    Says what is skipped, and whether it is the text that the model was trained on.
 
     Raises:
         InputError: a character that the model does not know, unless they are to be skipped.
     """
     texts = [(d.name, "".join(d.pieces())) for d in corpus.documents]
-    found = []
+    found, skipped = [], 0
     for name, text in texts:
-        known = vocab.known(text) if unknown == "skip" else text
+        known = saved.vocab.known(text) if unknown == "skip" else text
+        skipped += len(text) - len(known)
         try:
-            found.append((name, vocab.encode(known, vocab.dtype)))
+            found.append((name, saved.vocab.encode(known, saved.vocab.dtype)))
         except InputError as error:
             raise InputError(f"{name}: {error}; give --unknown skip to leave such out") from None
-    return found, fingerprint(text for _, text in texts)
+    if skipped:
+        total = sum(len(text) for _, text in texts)
+        note(f"NOTE: left out {skipped:,} of {total:,} characters, which the model does not know")
+    if fingerprint(text for _, text in texts) == saved.corpus_sha256:
+        note(
+            f"NOTE: the run was trained on most of {corpus.name}, so these figures say how well it "
+            "remembers; charlm evaluate without --corpus measures on what was held out"
+        )
+    return found
 
 
 def note(line: str) -> None:

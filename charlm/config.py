@@ -76,7 +76,7 @@ class ModelConfig:
             ("recurrent_activation", self.recurrent_activation == "sigmoid" or gates != "h",
              "left out for a cell without gates"),
             ("skip", self.skip == "none" or self.layers > 1, "left out for a single layer"),
-            ("weight_drop", self.own or not self.weight_drop, "left out for Keras's own layers"),
+            ("weight_drop", self.own or not self.weight_drop, "0 for Keras's own layers"),
         ):  # fmt: skip
             check(fits, name, needed, f"{getattr(self, name)} with --cell {self.cell}")
 

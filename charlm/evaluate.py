@@ -1,6 +1,8 @@
 """`charlm evaluate RUN`: bits per character on held-out text, beside what simpler models reach."""
 
+import io
 import json
+import os
 import sys
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,17 +16,19 @@ from charlm.checkpoint import write_atomically
 from charlm.config import DataConfig, check, check_temperature
 from charlm.errors import InputError
 from charlm.ngram import NGram
-from charlm.reference.network import Network
 from corpora import CorpusError
-from corpora.document import HELD_OUT_AT, HELD_OUT_EVERY
+from corpora.document import cuts
 
 MAX_WINDOWS = 4096  # cold ones, spread over the text
 MAX_ORDER = 12
+MAX_CONTEXT = 1_000_000
 SHOWN = 12  # documents of which a table is shown; the JSON has all
 CARRIED, DYNAMIC = "state carried", "dynamic evaluation"
 KEYS = {CARRIED: "bits", DYNAMIC: "dynamic_bits"}  # in the JSON
+MEASURED = "text that was measured"
 TEMPERATURES = 0.2, 0.5, 0.8, 1.0, 1.2
 TEXTS, LENGTH = 20, 2000  # samples at each temperature, and characters of each
+MAX_COPY = 200  # characters of one that are shown; the JSON has all
 
 
 @dataclass(frozen=True)
@@ -67,7 +71,8 @@ class Evaluate:
     """Show the traceback of an error."""
 
     def __post_init__(self):
-        check(self.context >= 1, "context", "1 or more", self.context)
+        ok = 1 <= self.context <= MAX_CONTEXT
+        check(ok, "context", f"from 1 to {MAX_CONTEXT}", self.context)
         check(1 <= self.order <= MAX_ORDER, "order", f"from 1 to {MAX_ORDER}", self.order)
         given = self.temperature
         check(self.samples or not given, "temperature", "left out without --samples", "it given")
@@ -79,6 +84,8 @@ class Evaluate:
         check(self.output.name, "output", "the name of files", self.output)
         for path in _files(self.output):
             check(not path.is_dir(), "output", "the name of files", f"the folder {path}")
+        ok = os.access(self.output.parent, os.W_OK)
+        check(ok, "output", "in a folder that can be written in", self.output)
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -89,9 +96,9 @@ def main(argv: list[str] | None = None) -> int:
 def _main(argv):
     args = cli.parse(Evaluate, "charlm evaluate", argv)
     path, saved = run_folder.read_best(args.runs_dir, args.run)
-    network = Network(saved.weights, len(saved.vocab), saved.config.model)
-    corpus, own = _own_text(args, saved)
-    names, documents = _documents(args, saved, corpus, own)
+    network = saved.to_network()
+    parts, own = _own_text(args, saved)
+    names, documents = _documents(args, saved, parts, own)
     targets = sum(len(d) - 1 for d in documents)
     cli.say(f"{path}: {targets:,} characters of {len(documents)} documents")
     losses = {CARRIED: scoring.carried(network, documents)}
@@ -105,7 +112,9 @@ def _main(argv):
         for order in sorted({1, gram.order}):
             name = "unigram" if order == 1 else f"{order}-gram"
             models[name] = scoring.bits([gram.losses(d, order) for d in documents])
-    if len(cold):
+    if not len(cold):
+        cli.note(f"NOTE: no cold windows, for no document has more than {args.context} characters")
+    else:
         models[f"this model, cold windows of {args.context}"] = scoring.bits([cold])
     models |= {f"this model, {name}": scoring.bits(x) for name, x in losses.items()}
     carried = losses[CARRIED]
@@ -126,7 +135,7 @@ def _main(argv):
         ],
     }  # fmt: skip
     if args.samples:
-        report["samples"] = _samples(args, network, saved.vocab, corpus, own, documents)
+        report["samples"] = _samples(args, network, saved.vocab, parts, own, documents)
     _tell(report)
     _write(report, args.output)
 
@@ -141,16 +150,19 @@ def _columns(losses, rows_of):
 
 
 def _own_text(args, saved):
-    """The corpus that the run was trained on, and it as the model's ids; None if it is missing."""
+    """The text that the run was trained on, as `_parts` and the model's ids; None if missing."""
     try:
+        if args.corpus is not None and saved.config.data.corpus == "-":
+            raise InputError("expected it in a file, found that it came from standard input")
         corpus = cli.corpus(saved.config.data)
         own = cli.text(corpus)
         if own.sha256 != saved.corpus_sha256:
             raise InputError(
                 f"expected the text the run was trained on (sha256 {saved.corpus_sha256[:12]}), "
-                f"found another ({own.sha256[:12]})"
+                f"found another ({own.sha256[:12]}) in {corpus.name}; --corpus measures on a text "
+                "that is elsewhere"
             )
-        return corpus, own.translated(saved.vocab)
+        return _parts(corpus), own.translated(saved.vocab)
     except (InputError, CorpusError) as error:
         if args.corpus is None or args.dynamic or args.samples:
             raise
@@ -158,19 +170,24 @@ def _own_text(args, saved):
         return None, None
 
 
-def _documents(args, saved, corpus, own):
+def _parts(corpus):
+    """Of each document with text: itself, its characters, and how many of them are trained on."""
+    lengths = [sum(map(len, d.pieces())) for d in corpus.documents]
+    found = [(d, n) for d, n in zip(corpus.documents, lengths, strict=True) if n]
+    return [(d, n, cut) for (d, n), cut in zip(found, cuts([n for _, n in found]), strict=True)]
+
+
+def _documents(args, saved, parts, own):
     """Names, or None where there are none, and ids of what to measure on."""
     if args.corpus is None:
-        documents = own.to_measure(saved.config.data.max_held_out)
-        names = _held_out_names(corpus, len(documents))
+        most = saved.config.data.max_held_out
+        documents = own.to_measure(most)
+        names = [d.name for d, n, cut in parts if n > cut]
+        if 0 < most < len(own.held_out):  # stretches of them, each perhaps of several
+            names = [None] * len(documents)
     else:
         other = cli.corpus(DataConfig(corpus=args.corpus, encoding=args.encoding))
-        found, sha256 = cli.documents(other, saved.vocab, args.unknown)
-        if sha256 == saved.corpus_sha256:
-            cli.note(
-                f"NOTE: the run was trained on most of {args.corpus}, so these figures say how "
-                "well it remembers; leave --corpus out to measure on what was held out"
-            )
+        found = cli.documents(other, saved, args.unknown)
         names, documents = zip(*found, strict=True)
     kept = [(name, d) for name, d in zip(names, documents, strict=True) if len(d) > 1]
     if not kept:
@@ -178,33 +195,26 @@ def _documents(args, saved, corpus, own):
     return zip(*kept, strict=True)
 
 
-def _held_out_names(corpus, count):
-    """Of the held-out documents, where they are whole ones or the ends of all."""
-    names = [d.name for d in corpus.documents if d.size]
-    for found in (names, names[HELD_OUT_AT::HELD_OUT_EVERY]):
-        if len(found) == count:
-            return found
-    return [None] * count
-
-
-def _samples(args, network, vocab, corpus, own, documents):
-    """Rows of measures: of held-out text, and of samples at each temperature, all as long."""
+def _samples(args, network, vocab, parts, own, documents):
+    """Rows of measures: of stretches of the text, and of samples at each temperature."""
     known = novelty.Known(own.training, vocab.decode(own.training))
-    rows = [("text that was measured", np.concatenate(documents)[: TEXTS * LENGTH])]
+    stretches = [d[k : k + LENGTH] for d in documents for k in range(0, len(d), LENGTH)]
+    rows = [(MEASURED, stretches[:TEXTS])]
     for t in args.temperature or TEMPERATURES:
         pieces = compose.texts(network, vocab, "", LENGTH, [t] * TEXTS, args.seed)
         texts = ["".join(text) for text in zip(*pieces, strict=True)]
-        rows.append((t, vocab.encode("".join(texts))))
+        rows.append((t, [vocab.encode(text) for text in texts]))
+    trained = [(d, cut) for d, _, cut in parts if cut]
     found = []
-    for what, ids in rows:
-        at, length = known.longest_copy(ids)
-        copy = vocab.decode(ids[at : at + length])
-        where, place = novelty.source(corpus.documents, copy) or (None, None)
+    for what, texts in rows:
+        copy = vocab.decode(known.longest_copy(texts))
+        places = ((d.name, d.pieces(), cut) for d, cut in trained)
+        where, place = novelty.source(places, copy) or (None, None)
         found.append(
-            {"of": what, "characters": len(ids),
-             "new": {n: known.new(ids, n) for n in novelty.LENGTHS},
-             "repeated": novelty.repeated(ids),
-             "known_words": known.known_words(vocab.decode(ids)),
+            {"of": what, "characters": sum(map(len, texts)),
+             "new": {n: known.new(texts, n) for n in novelty.LENGTHS},
+             "repeated": novelty.repeated(texts),
+             "known_words": known.known_words([vocab.decode(ids) for ids in texts]),
              "longest_copy": {"text": copy, "source": where, "at": place}}
         )  # fmt: skip
     return found
@@ -243,22 +253,21 @@ def _bits(row, keys):
 
 def _tell_samples(rows):
     titles = [f"new {n}-grams" for n in novelty.LENGTHS]
-    print(f"\n{TEXTS} samples of {LENGTH:,} characters at each temperature, shares in %")
-    print(f"{'temperature':22}  {'  '.join(titles)}  repeated  known words  longest copy")
+    print(f"\nsamples, {TEXTS} of {LENGTH:,} characters at each temperature, shares in %")
+    print(f"{'temperature':22}  characters  {'  '.join(titles)}  repeated  known words")
     for row in rows:
         shares = "  ".join(
             f"{_percent(x):>{len(t)}}" for x, t in zip(row["new"].values(), titles, strict=True)
         )
-        print(
-            f"{row['of']!s:22}  {shares}  {_percent(row['repeated']):>8}  "
-            f"{_percent(row['known_words']):>11}  {len(row['longest_copy']['text']):>12}"
-        )
-    print(f"repeated: runs of {novelty.RUN} characters that the same text had before")
+        rest = f"{_percent(row['repeated']):>8}  {_percent(row['known_words']):>11}"
+        print(f"{row['of']!s:22}  {row['characters']:>10,}  {shares}  {rest}")
+    print(f"repeated: runs of {novelty.RUN} characters that the same sample had before")
+    print("longest copy of the training text, in characters")
     for row in rows:
         copy = row["longest_copy"]
-        text = " ".join(copy["text"].split())
+        text = " ".join(copy["text"][:MAX_COPY].split())
         where = f"in {copy['source']} at {copy['at']:,}" if copy["source"] else "of no one document"
-        print(f"longest copy, {row['of']}: {cli.visible(text)!r} {where}")
+        print(f"{row['of']!s:22}  {len(copy['text']):>10,}  {cli.visible(f'{text} ({where})')}")
 
 
 def _percent(share):
@@ -273,9 +282,10 @@ def _write(report, output):
     from charlm.views import evaluation
 
     data, picture = _files(output)
-    text = json.dumps(report, indent=1, ensure_ascii=False)
+    text, drawn = json.dumps(report, indent=1, ensure_ascii=False), io.BytesIO()
+    evaluation.draw(report, drawn)
     write_atomically(data, text.encode("utf-8", "backslashreplace"))
-    evaluation.draw(report, picture)
+    write_atomically(picture, drawn.getvalue())
     print(f"\n{data}, {picture}")
 
 

@@ -15,7 +15,6 @@ import tyro
 from charlm import checkpoint, cli, run_folder
 from charlm.config import check
 from charlm.errors import InputError
-from charlm.reference.network import Network
 
 SUFFIX = {"keras": ".keras", "saved_model": "-step", "onnx": "-step.onnx"}
 TOLERANCE = 1e-4  # of logits in float32, against the sampler's, which sums in another order
@@ -59,7 +58,7 @@ def _main(argv):
     check(output.name, "output", "the name of a file", output)
     vocab = output.with_name(f"{output.name}.vocab.json")
     _check_output(args, output, vocab)
-    network = Network(saved.weights, len(saved.vocab), saved.config.model)
+    network = saved.to_network()
     with cli.quiet_stderr():
         kind = _use_tensorflow(args.format)
         with tempfile.TemporaryDirectory(dir=output.parent, prefix=".charlm-export-") as folder:

@@ -54,7 +54,7 @@ class NGram:
         p = np.full(len(ids), 1 / self.V)
         for k, codes in enumerate(self._codes(ids)):
             grams, counts, contexts, totals, kinds = self.tables[k]
-            if not len(codes) or k == order:
+            if k == order or not len(codes) or not len(grams):
                 break
             count = _looked_up(grams, counts, codes)
             total, kind = (_looked_up(contexts, x, codes // self.V) for x in (totals, kinds))

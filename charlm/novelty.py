@@ -1,10 +1,11 @@
-"""Whether a model writes or recites: how much of a text is in the text that the model learned from.
+"""Whether a model writes or recites: how much of its texts is in the text that it learned from.
 
-All measures are of a whole text, so that samples compare with samples of the same length.
+Measures are of several texts, each taken by itself; a share is of what all of them have together.
+They compare with those of other texts of the same lengths.
 """
 
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 import numpy as np
 
@@ -26,28 +27,31 @@ class Known:
         self.ids = np.asarray(ids)
         self.words = set(words(text))
 
-    def new(self, ids: np.ndarray, n: int) -> float | None:
-        """The share of the n-grams of a text that the training text does not have, 0 to 1."""
-        found = _hashes(ids, n)
+    def new(self, texts: Sequence[np.ndarray], n: int) -> float | None:
+        """The share of texts' n-grams that the training text does not have, 0 to 1."""
+        found = np.concatenate([_hashes(ids, n) for ids in texts])
         return float(1 - self._has(found, n).mean()) if len(found) else None
 
-    def longest_copy(self, ids: np.ndarray) -> tuple[int, int]:
-        """The longest stretch of a text that the training text has: where it begins, its length."""
-        at = low = 0  # a stretch of `low` is there, one of `high` is not
-        high = len(ids) + 1
-        step = 16
+    def longest_copy(self, texts: Sequence[np.ndarray]) -> np.ndarray:
+        """The longest stretch of any of the texts that the training text has, as ids."""
+        copy = texts[0][:0]
+        low, high, step = 0, max(map(len, texts)) + 1, 16  # of `low` one is there, of `high` none
         while high - low > 1:
-            n = min(low + step, high - 1) if high > len(ids) else (low + high) // 2
-            there = self._has(_hashes(ids, n), n)
+            n = min(low + step, high - 1)
+            places = [ids[k : k + n] for ids in texts for k in range(len(ids) - n + 1)]
+            there = self._has(np.concatenate([_hashes(ids, n) for ids in texts]), n)
             if there.any():
-                at, low, step = int(there.argmax()), n, 2 * step
+                copy, low, step = places[int(there.argmax())], n, 2 * step
             else:
-                high = n
-        return at, low
+                high, step = n, max(1, (n - low) // 2)
+        return copy
 
-    def known_words(self, text: str) -> float | None:
-        """The share of a text's words, its first and last apart, that the training text has."""
-        found = words(text)[1:-1]  # those two may be cut
+    def known_words(self, texts: Sequence[str]) -> float | None:
+        """The share of texts' words, the first and last of each apart, that the training text has.
+
+        Those two may be cut.
+        """
+        found = [word for text in texts for word in words(text)[1:-1]]
         return sum(word in self.words for word in found) / len(found) if found else None
 
     def _has(self, hashes, n):
@@ -66,24 +70,26 @@ def words(text: str) -> list[str]:
     return WORD.findall(text.lower())
 
 
-def repeated(ids: np.ndarray, n: int = RUN) -> float:
-    """The share of a text's runs of n characters that were in it before."""
-    found = _hashes(ids, n)
-    return 1 - len(np.unique(found)) / len(found) if len(found) else 0.0
+def repeated(texts: Sequence[np.ndarray], n: int = RUN) -> float | None:
+    """The share of texts' runs of n characters that the same text had before."""
+    found = [_hashes(ids, n) for ids in texts]
+    total = sum(map(len, found))
+    return 1 - sum(len(np.unique(x)) for x in found) / total if total else None
 
 
-def source(documents: Iterable, text: str) -> tuple[str, int] | None:
+def source(parts: Iterable[tuple[str, Iterable[str], int]], text: str) -> tuple[str, int] | None:
     """The first document that has a text, and where in it.
 
     Args:
-        documents: with `name` and `pieces()`, as a `corpora.Corpus` has them.
+        parts: of each document its name, its text in pieces, and how much of it counts.
     """
-    for document in documents:
+    for name, pieces, length in parts:
         kept, begin = "", 0  # the end of what was read, which the text may begin in
-        for piece in document.pieces():
+        for piece in pieces:
             kept += piece
-            if (at := kept.find(text)) >= 0:
-                return document.name, begin + at
+            at = kept.find(text)
+            if 0 <= at <= length - begin - len(text):
+                return name, begin + at
             cut = max(0, len(kept) - len(text) + 1)
             kept, begin = kept[cut:], begin + cut
     return None
@@ -101,13 +107,11 @@ def _hashes(ids, n):
     with np.errstate(over="ignore"):
         codes ^= codes >> np.uint64(29)  # or an id's number would be a multiple of it
         while done < n:
-            if n & length:
-                power = _power(length)
-                found = (
-                    codes if found is None else found[: len(codes) - done] * power + codes[done:]
-                )
-                done += length
             power = _power(length)
+            if n & length:
+                more = codes[done:]
+                found = more if found is None else found[: len(more)] * power + more
+                done += length
             codes = codes[:-length] * power + codes[length:] if len(codes) > length else codes[:0]
             length *= 2
     return found[: len(ids) - n + 1]

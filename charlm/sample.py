@@ -11,7 +11,6 @@ import tyro
 from charlm import cli, compose, run_folder
 from charlm.config import check, check_temperature
 from charlm.errors import InputError
-from charlm.reference.network import Network
 from charlm.sampler import Rules
 
 MAX_TEXTS = 10_000  # side by side in memory
@@ -47,7 +46,8 @@ class Sample:
     rules: Rules = field(default_factory=Rules)
     beam: int = 0
     """Instead of drawing, search for the likeliest texts, keeping so many beginnings; shows the -n
-    best with their bits per character. For short texts: long ones repeat themselves."""
+    best (with their bits per character, if several). For short texts: long ones repeat
+    themselves."""
     seed: int | None = None
     """Makes the same text again; without it each call draws another."""
     runs_dir: Path = Path("saved_models")
@@ -101,7 +101,7 @@ def main(argv: list[str] | None = None) -> int:
 def _main(argv):
     args = cli.parse(Sample, "charlm sample", argv)
     _, saved = run_folder.read_best(args.runs_dir, args.run)
-    network = Network(saved.weights, len(saved.vocab), saved.config.model)
+    network = saved.to_network()
     prompt = _prompt(args, saved.vocab)
     for stop in args.stop:
         if saved.vocab.known(stop) != stop:

@@ -21,7 +21,7 @@ PIECE = 16  # characters of each text: often enough for a reader, rare enough fo
 LARGE_PIECE = 2048  # characters in all, when they come quickly: 10 to 100 ms
 # Machine code takes half a second to load (and once, when first used, seconds to compile), in which
 # NumPy has written more than this of one text.
-STEPS = 1024
+STEPS = 512
 
 
 @dataclass(frozen=True)
@@ -39,8 +39,8 @@ class Rules:
     top_p: float = 1.0
     """Only the likeliest characters that together have this share of the odds, at least one."""
     repetition_penalty: float = 1.0
-    """A character's odds are divided by this where it would complete a run of
-    --repetition-length characters that the text, its prompt included, already has."""
+    """A character's odds (as they are at temperature 1) are divided by this where it would complete
+    a run of --repetition-length characters that the text, its prompt included, already has."""
     repetition_length: int = 12
     """Characters of a run that is not to come again."""
 
@@ -49,10 +49,15 @@ class Rules:
         check(0 < self.top_p <= 1, "top_p", "above 0 and at most 1", self.top_p)
         ok = 1 <= self.repetition_penalty <= MAX_PENALTY
         check(ok, "repetition_penalty", f"from 1 to {MAX_PENALTY:g}", self.repetition_penalty)
-        check(self.repetition_length >= 1, "repetition_length", "1 or more", self.repetition_length)
+        n, default = self.repetition_length, type(self).repetition_length
+        ok = 1 <= n <= MAX_RUN
+        check(ok, "repetition_length", f"from 1 to {MAX_RUN}", n)
+        ok = n == default or self.repetition_penalty > 1
+        check(ok, "repetition_length", "left out without --repetition-penalty", n)
 
 
 MAX_PENALTY = 1e30  # no different from never, and no infinity
+MAX_RUN = 1000  # characters: each that is drawn costs as much
 
 
 def probabilities(logits: np.ndarray, temperature) -> np.ndarray:

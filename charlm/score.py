@@ -11,7 +11,6 @@ import tyro
 from charlm import cli, run_folder, scoring
 from charlm.config import DataConfig
 from charlm.errors import InputError
-from charlm.reference.network import Network
 
 
 @dataclass(frozen=True)
@@ -31,8 +30,8 @@ class Score:
     unknown: Literal["refuse", "skip"] = "refuse"
     """What to do with characters that the model does not know."""
     per_character: bool = False
-    """A line for each character instead: file, its place in it, the character (as in Python), its
-    bits, separated by tabs."""
+    """A line for each character instead: file, its place among those read, the character (as in
+    Python), its bits, separated by tabs."""
     runs_dir: Path = Path("saved_models")
     """Where runs are."""
     debug: bool = False
@@ -47,10 +46,9 @@ def main(argv: list[str] | None = None) -> int:
 def _main(argv):
     args = cli.parse(Score, "charlm score", argv)
     _, saved = run_folder.read_best(args.runs_dir, args.run)
-    network = Network(saved.weights, len(saved.vocab), saved.config.model)
     corpus = cli.corpus(DataConfig(corpus=args.file, encoding=args.encoding))
-    documents, _ = cli.documents(corpus, saved.vocab, args.unknown)
-    losses = scoring.carried(network, [ids for _, ids in documents])
+    documents = cli.documents(corpus, saved, args.unknown)
+    losses = scoring.carried(saved.to_network(), [ids for _, ids in documents])
     if not sum(map(len, losses)):
         raise InputError("expected two characters or more to measure, found fewer")
     if args.per_character:

@@ -13,9 +13,9 @@ from charlm.errors import InputError
 from charlm.timeline import Timeline
 
 FIXED = ("model", "data")  # parts of the configuration that a run keeps for life,
-FINE_TUNING = 2e-3  # learning rate with --init-from: a new model's would undo what was learned
 MOVABLE = ("corpus", "encoding")  # but for where its text lies: the text's fingerprint is checked;
 # and the cell's layer may be Keras's own instead of ours, or ours again
+FINE_TUNING = 2e-3  # learning rate with --init-from: a new model's would undo what was learned
 
 
 @dataclass(frozen=True)
@@ -37,6 +37,13 @@ class RunConfig:
     """Write TensorBoard logs into the run's folder (extra "tensorboard")."""
     debug: bool = False
     """Show the traceback of an error."""
+
+
+@dataclass(frozen=True)
+class _Begin:
+    """What is asked for before the other settings, whose defaults it brings."""
+
+    init_from: str | None = None
 
 
 @dataclass(frozen=True)
@@ -79,14 +86,13 @@ def default(run: RunConfig) -> Train:
 
 
 def _start(run, argv, timeline):
-    given = default(run)
-    args = cli.parse(Train, "charlm train", argv, given)
-    path, first = None, args.data.init_from
-    if first is not None:
-        path, first = run_folder.read_best(run.runs_dir, first)
+    given, path, first = default(run), None, None
+    if begin := cli.parse_part(_Begin, "charlm train", argv).init_from:
+        path, first = run_folder.read_best(run.runs_dir, begin)
         fit = replace(given.fit, learning_rate=FINE_TUNING)
         given = replace(given, model=first.config.model, fit=fit)
-        args = cli.parse(Train, "charlm train", argv, given)
+    args = cli.parse(Train, "charlm train", argv, given)
+    if first:
         _check_same_model(args.config(), first.config, path)
     corpus = cli.corpus(args.data)
     data = replace(args.data, corpus=corpus.name, init_from=path and str(path))
@@ -134,7 +140,10 @@ def _resume(run, folder, path, argv, timeline):
     )
     config = args.config()
     # weights from elsewhere have read none of the text yet, so how it is read is still open
-    for part in FIXED if saved.optimizer else ("model",):
+    fixed = FIXED if saved.optimizer else ("model",)
+    if config.data.init_from != kept.data.init_from:
+        fixed = FIXED  # for no run can begin twice
+    for part in fixed:
         for name, (asked, stored) in config.differences(kept, part).items():
             if name in MOVABLE or (name == "cell" and config.model.family == kept.model.family):
                 continue

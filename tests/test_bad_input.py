@@ -172,6 +172,7 @@ TABLE = [
     ("sample a --temperature 0 --top-k 3", "--top-k to be left out at temperature 0"),
     ("sample a --temperature 0 --top-p 0.5", "--top-p to be left out at temperature 0"),
     ("sample a --top-p 1.5", "--top-p to be above 0 and at most 1"),
+    ("sample a --repetition-length 5", "--repetition-length to be left out without"),
     ("sample a --repetition-penalty 0.5", "--repetition-penalty to be from 1"),
     ("sample a --min-length 5", "--min-length to be left out without --stop"),
     ("sample a --length 5 --min-length 6 --stop .", "--min-length to be from 0 to --length 5"),
@@ -206,6 +207,8 @@ TABLE = [
     (f"{ON} --init-from a --units 9", "expected --units 8, with which .* was trained"),
     (f"{ON} --init-from a --cell gru", "expected --cell lstm"),
     ("train --resume a --epochs 3 --init-from a", "expected --init-from None"),
+    ("reference --corpus small.txt --init-from a", "--init-from to be left out, --init"),
+    (f"{ON} --preset best --cell keras-lstm", "--weight-drop to be 0 for Keras's own layers"),
     ("train --resume a --preset quick", "--resume alone"),
     # weights in and out
     ("import", "FILE|file"),

@@ -7,8 +7,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from charlm import evaluate, scoring, train
-from charlm.config import ModelConfig
+from charlm import evaluate, scoring, text, train
+from charlm.checkpoint import Checkpoint, Progress
+from charlm.config import Config, DataConfig, ModelConfig
 from charlm.ngram import NGram
 from charlm.reference import trainer
 from charlm.reference.loss import log_softmax, softmax_cross_entropy
@@ -139,7 +140,9 @@ def test_the_command_measures_tells_and_draws(run, capsys):
 def test_another_text(run, capsys):
     Path("other.txt").write_text("It was the Zest of times.\n" * 30)
     assert evaluate.main(["a", "--corpus", "other.txt", "--unknown", "skip"]) == 0
-    assert "749 characters of 1 documents" in capsys.readouterr()[0]
+    out, err = capsys.readouterr()
+    assert "749 characters of 1 documents" in out
+    assert "left out 30 of 780 characters" in err
     assert evaluate.main(["a", "--corpus", "small.txt"]) == 0
     assert "how well it remembers" in capsys.readouterr()[1]
     Path("small.txt").rename("gone.txt")
@@ -159,7 +162,8 @@ def test_another_text(run, capsys):
         (["a", "--temperature", "1"], "--temperature to be left out without --samples"),
         (["a", "--samples", "--temperature", "-1"], "--temperature"),
         (["a", "--samples", "--seed", "-1"], "--seed"),
-        (["a", "--context", "0"], "--context to be 1 or more"),
+        (["a", "--context", "0"], "--context to be from 1 to"),
+        (["a", "--context", "9" * 19], "--context to be from 1 to"),
         (["a", "--order", "0"], "--order to be from 1 to 12"),
         (["a", "--passages", "-1"], "--passages"),
         (["a", "--output", "none/x"], "--output to be in a folder that exists"),
@@ -180,7 +184,7 @@ def test_samples_are_measured_beside_the_text(run, capsys):
     assert [row["of"] for row in rows] == ["text that was measured", 0.5, 2.0]
     own, cool, hot = rows
     assert own["new"] == {"4": 0.0, "8": 0.0, "12": 0.0, "16": 0.0, "24": 0.0}  # one line, again
-    assert own["longest_copy"]["text"] == SMALL_TEXT[-len(own["longest_copy"]["text"]) :]
+    assert own["longest_copy"]["text"] == SMALL_TEXT[-212:]
     assert own["characters"] == 212
     assert cool["characters"] == hot["characters"] == 40_000
     assert 0 < cool["new"]["4"] < hot["new"]["4"] <= 1
@@ -259,13 +263,27 @@ def test_dynamic_evaluation_has_a_column_of_its_own(run, capsys):
     assert last["bits"] != last["dynamic_bits"]
 
 
-def test_held_out_documents_have_their_names():
-    ten = [Document(str(k), "x" * 5) for k in range(13)]
-    ten.insert(2, Document("empty", ""))
-    corpus = Corpus("c", tuple(ten))
-    assert evaluate._held_out_names(corpus, 1) == ["5"]
-    assert evaluate._held_out_names(corpus, 13) == [str(k) for k in range(13)]
-    assert evaluate._held_out_names(corpus, 2) == [None, None]
+@pytest.mark.parametrize(
+    ("lengths", "expected"),
+    [
+        ([50] * 13, ["5"]),  # every tenth
+        ([50, 0, 50], ["0", "2"]),  # the end of each
+        ([1000, 3, 3, 3, 3, 3], ["0"]),  # of which the others are too short for one
+    ],
+)
+def test_held_out_documents_have_their_names(rng, lengths, expected):
+    documents = tuple(Document(str(k), "ab" * n) for k, n in enumerate(lengths))
+    corpus = Corpus("c", documents)
+    own = text.read(corpus)
+    config = Config(data=DataConfig(max_held_out=0))
+    saved = Checkpoint(config, own.vocab, own.sha256, Progress(), {}, [], [], {})
+    parts = evaluate._parts(corpus)
+    names, found = evaluate._documents(evaluate.Evaluate(), saved, parts, own)
+    assert list(names) == expected
+    assert [len(d) for d in found] == [n for n in own.held_out_lengths if n > 1]
+    saved.config = Config(data=DataConfig(max_held_out=4))
+    names, found = evaluate._documents(evaluate.Evaluate(), saved, parts, own)
+    assert set(names) == {None}
 
 
 @pytest.mark.parametrize("flag", ["--samples", "--dynamic"])

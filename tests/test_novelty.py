@@ -27,31 +27,38 @@ def test_new_n_grams_are_those_that_are_not_there(texts, block, monkeypatch):
     found = Known(known, "")
     for n in (1, 2, 3, 4, 5, 8, 13, 50, 51):
         there = set(grams(known, n))
-        expected = np.mean([gram not in there for gram in grams(new, n)])
-        assert found.new(new, n) == pytest.approx(expected)
-    assert found.new(new, 201) is None
+        several = [new[:60], new[60:61], new[61:]]  # no gram goes from one to the next
+        expected = np.mean([gram not in there for text in several for gram in grams(text, n)])
+        assert found.new(several, n) == pytest.approx(expected)
+    assert found.new([new, new[:5]], 201) is None
 
 
 def test_the_longest_copy(texts):
     known, new = texts
-    at, length = Known(known, "").longest_copy(new)
-    assert 50 <= length <= 60  # it may go on by chance
-    assert tuple(new[at : at + length]) in grams(known, length)
-    assert not set(grams(new, length + 1)) & set(grams(known, length + 1))
-    assert Known(known, "").longest_copy(known) == (0, 500)
-    assert Known(known, "").longest_copy(known[17:200]) == (0, 183)
-    assert Known(known, "").longest_copy(new + 4)[1] == 0
+    copy = Known(known, "").longest_copy([new[:20], new])
+    assert 50 <= len(copy) <= 60  # it may go on by chance
+    assert tuple(copy) in set(grams(known, len(copy))) & set(grams(new, len(copy)))
+    assert not set(grams(new, len(copy) + 1)) & set(grams(known, len(copy) + 1))
+    cut = Known(known, "").longest_copy([new[:60], new[60:]])
+    assert len(cut) < 40  # 20 of it in the one, 30 in the other
+    for text in (known, known[17:200]):
+        np.testing.assert_array_equal(Known(known, "").longest_copy([new, text]), text)
+    assert len(Known(known, "").longest_copy([new + 4])) == 0
 
 
-def test_repeated_runs(rng):
-    ids = rng.integers(3, size=300)
+def test_repeated_runs_are_of_one_text(rng):
+    texts = [rng.integers(3, size=n) for n in (300, 40, 2)]
     for n in (1, 2, 3, 6):
-        seen, again = set(), 0
-        for gram in grams(ids, n):
-            again += gram in seen
-            seen.add(gram)
-        assert repeated(ids, n) == pytest.approx(again / (301 - n))
-    assert repeated(ids, 301) == 0
+        again = total = 0
+        for ids in texts:
+            seen = set()
+            for gram in grams(ids, n):
+                again += gram in seen
+                total += 1
+                seen.add(gram)
+        assert repeated(texts, n) == pytest.approx(again / total)
+    assert repeated([texts[0]] * 5, 6) == repeated(texts[:1], 6)
+    assert repeated(texts, 301) is None
 
 
 def test_hashes_tell_n_grams_apart(rng):
@@ -68,16 +75,25 @@ def test_words():
         "it's", "the", "world's", "nd", "über", "plan", "don't", "ask", "me",
     ]  # fmt: skip
     known = Known(np.zeros(1, int), "The best of times")
-    assert known.known_words("xx best of tomes tim") == pytest.approx(2 / 3)  # ends may be cut
-    assert known.known_words("of") is None
+    texts = ["xx best of tomes tim", "xx of times xx"]  # the ends of each may be cut
+    assert known.known_words(texts) == pytest.approx(4 / 5)
+    assert known.known_words(["of", ""]) is None
 
 
 def test_the_source_of_a_text_is_found_across_pieces(monkeypatch):
     monkeypatch.setattr("corpora.document.PIECE", 5)
     documents = [Document("a", "0123456789abcdefghij"), Document("b", "zzzzzzzzz89abcXYZ")]
-    assert source(documents, "89abc") == ("a", 8)
-    assert source(documents, "89abcX") == ("b", 9)
-    assert source(documents, "0") == ("a", 0)
-    assert source(documents, "hij") == ("a", 17)
-    assert source(documents, "3456789abcdefgh") == ("a", 3)
-    assert source(documents, "jz") is None
+
+    def found(text, *counts):
+        return source(
+            [(d.name, d.pieces(), n) for d, n in zip(documents, counts, strict=True)], text
+        )
+
+    for text, expected in {
+        "89abc": ("a", 8), "89abcX": ("b", 9), "0": ("a", 0), "hij": ("a", 17),
+        "3456789abcdefgh": ("a", 3), "jz": None,
+    }.items():  # fmt: skip
+        assert found(text, 20, 17) == expected
+    assert found("89abc", 13, 17) == ("a", 8)
+    assert found("89abc", 12, 17) == ("b", 9)  # what is held out does not count
+    assert found("89abc", 12, 13) is None

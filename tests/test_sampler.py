@@ -216,7 +216,7 @@ def test_rules_are_not_left_to_what_knows_none():
     ("setting", "value"),
     [("top_k", -1), ("top_p", 0), ("top_p", 1.1), ("top_p", float("nan")),
      ("repetition_penalty", 0.9), ("repetition_penalty", float("inf")),
-     ("repetition_length", 0)],
+     ("repetition_length", 0), ("repetition_length", 5)],
 )  # fmt: skip
 def test_rules_that_are_none_are_refused(setting, value):
     with pytest.raises(InputError, match=setting.replace("_", "-")):

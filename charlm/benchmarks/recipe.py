@@ -18,7 +18,6 @@ import numpy as np
 
 from charlm import checkpoint, run_folder, scoring
 from charlm.config import DataConfig
-from charlm.reference.network import Network
 from charlm.text import read
 from corpora import load
 
@@ -73,7 +72,7 @@ def measured(name: str, corpus: str, flags: str, seed: int, out: Path) -> dict:
     if done.returncode:
         raise SystemExit(f"{shlex.join(command)}: {done.stderr.strip()}")
     saved = checkpoint.read(out / folder / run_folder.BEST)
-    network = Network(saved.weights, len(saved.vocab), saved.config.model)
+    network = saved.to_network()
     text = read(load(**_corpus(saved.config.data))).translated(saved.vocab)
     documents = text.to_measure(saved.config.data.max_held_out)
     best = saved.progress.history[saved.progress.best_epoch - 1]

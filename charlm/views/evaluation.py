@@ -1,14 +1,15 @@
 """An evaluation as a picture: models beside each other, bits by how much was read, samples."""
 
-from pathlib import Path
+from typing import BinaryIO
 
 
-def draw(report: dict, path: Path) -> None:
+def draw(report: dict, to: BinaryIO) -> None:
     """Bits per character of each model as bars, and of this one by position, as a PNG.
 
     Args:
-        report: with `models` {name: bits} and `by_position`, rows with `from`, `to` and `bits`; and
-            perhaps `samples`, a row for the text that was measured and one for each temperature.
+        report: with `models` {name: bits} and `by_position`, rows with `from`, `to`, `bits` and
+            perhaps `dynamic_bits`; and perhaps `samples`, a row for the text that was measured and
+            one for each temperature. to: a file open to be written.
     """
     from matplotlib.figure import Figure  # a second to load; no display is opened this way
 
@@ -32,7 +33,7 @@ def draw(report: dict, path: Path) -> None:
     curve.grid(alpha=0.3)
     if samples:
         _draw_samples(samples, *rest)
-    figure.savefig(path, dpi=120)
+    figure.savefig(to, dpi=120)
 
 
 def _draw_samples(rows, axes):
@@ -40,8 +41,8 @@ def _draw_samples(rows, axes):
     measured, *rows = rows
     rows = sorted(rows, key=lambda row: row["of"])
     temperatures = [row["of"] for row in rows]
-    lengths = list(measured["new"])
-    shares = {f"new {n}-grams": lambda row, n=n: row["new"][n] for n in lengths[1:4]}
+    lengths = list(measured["new"])[1:4]  # of the shortest there are few, of the longest all
+    shares = {f"new {n}-grams": lambda row, n=n: row["new"][n] for n in lengths}
     shares |= {
         "repeated": lambda row: row["repeated"],
         "known words": lambda row: row["known_words"],
