@@ -105,9 +105,8 @@ class _End:
         return piece
 
     def _ends(self, text, stop, first):
-        """Where in `text` the first of this stop ends that is new and not too soon."""
-        soonest = max(self.min_length - first, len(self.tail) + 1)
-        at = text.find(stop, max(0, soonest - len(stop)))
+        """Where in `text` the first of this stop ends that is not too soon."""
+        at = text.find(stop, max(0, self.min_length - first - len(stop)))
         return [at + len(stop)] if at >= 0 else []
 
 

@@ -102,10 +102,9 @@ def _hashes(ids, n):
     """
     if len(ids) < n:
         return np.zeros(0, np.uint64)
-    codes, length = (np.asarray(ids, np.uint64) + np.uint64(1)) * FACTOR, 1
+    codes, length = np.asarray(ids, np.uint64) + np.uint64(1), 1
     found, done = None, 0
     with np.errstate(over="ignore"):
-        codes ^= codes >> np.uint64(29)  # or an id's number would be a multiple of it
         while done < n:
             power = _power(length)
             if n & length:

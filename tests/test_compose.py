@@ -81,4 +81,6 @@ def test_the_likeliest_texts_end_with_a_stop_that_is_not_too_soon(rng):
     found = compose.likeliest(network(rng), VOCAB, "", 8, 6, stops=["c", "ab"], min_length=3)
     for text, _ in found:
         assert until(text, ["c", "ab"], 3) == text
+    assert not any(len(text) < 3 for text, _ in found)
+    assert any(len(t) < 3 for t, _ in compose.likeliest(network(rng), VOCAB, "", 8, 6, stops=["c"]))
     assert any(len(text) < 8 for text, _ in found)

@@ -94,6 +94,10 @@ def test_the_source_of_a_text_is_found_across_pieces(monkeypatch):
         "3456789abcdefgh": ("a", 3), "jz": None,
     }.items():  # fmt: skip
         assert found(text, 20, 17) == expected
+    text = documents[0].text
+    for begin in range(20):
+        for end in range(begin + 1, 21):
+            assert found(text[begin:end], 20, 0) == ("a", begin)
     assert found("89abc", 13, 17) == ("a", 8)
     assert found("89abc", 12, 17) == ("b", 9)  # what is held out does not count
     assert found("89abc", 12, 13) is None

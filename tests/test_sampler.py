@@ -143,6 +143,8 @@ def test_the_likeliest_are_kept_and_of_equals_the_first():
         found = sampler.likeliest(p, top_p=top_p)
         assert [np.flatnonzero(row).tolist() for row in found] == expected
         np.testing.assert_array_equal(found[found > 0], p[found > 0])
+    exact = sampler.likeliest(np.array([[0.25, 0.5, 0.25]]), top_p=0.5)
+    assert np.flatnonzero(exact[0]).tolist() == [1]
     both = sampler.likeliest(p, top_k=2, top_p=0.31)
     assert [np.flatnonzero(row).tolist() for row in both] == [[1, 3], [0]]
 
@@ -290,6 +292,14 @@ def test_a_beam_ends_where_it_is_told(rng):
     found = sampler.beam_search(
         step, (np.zeros(9),), np.array([4]), 6, 9, lambda ids: ids[-1] == 2 and len(ids) > 1
     )
+    soon = sampler.beam_search(step, (np.zeros(3),), np.array([4]), 6, 3, lambda ids: True)
+    assert [len(ids) for ids, _ in soon] == [1, 1, 1]
+    seen = []
+    sampler.beam_search(
+        lambda *given: seen.append(1) or step(*given), (np.zeros(2),), np.array([4]), 50, 2,
+        lambda ids: len(ids) > 1 and ids[-1] == log_p[ids[-2]].argmax(),
+    )  # fmt: skip
+    assert len(seen) < 6  # two have ended
     assert len(found) == 9
     assert any(len(ids) < 6 for ids, _ in found)
     losses = [loss for _, loss in found]

@@ -122,6 +122,9 @@ def test_a_text_is_the_same_to_the_bit_whatever_is_drawn_beside_it(rng, settings
         drawn, states = sampling.Drawing(net)(ids[:n], zeros, np.ones(n), uniform[:, :n])
         return np.concatenate([drawn, *(s.T for layer in states for s in layer)]).T
 
+    logits, states = net.step(ids, net.initial_states(most))
+    logits, _ = net.step(logits.argmax(axis=-1), states)
+    np.testing.assert_allclose(in_numpy(most), logits, rtol=1e-4, atol=1e-5)
     for texts in (in_numpy, in_code):
         expected = texts(most)
         assert len(np.unique(expected, axis=0)) > 2
