@@ -21,9 +21,10 @@ def _resolved(config: Config) -> Config:
     """With the precision that "auto" means here."""
     if config.fit.precision != "auto":
         return config
-    half = host.machine_code("half")
-    kind = LAYERS.get(config.model.cell)
-    pays = kind and kind.CELL.COMPILED and half is not None and half.PAYS and host.usable()
+    half, m = host.machine_code("half"), config.model
+    plain = (m.activation, m.recurrent_activation, m.reset) == ("tanh", "sigmoid", "after")
+    in_code = m.own and LAYERS[m.cell].CELL.COMPILED and plain
+    pays = in_code and half is not None and half.PAYS and host.usable()
     return replace(config, fit=replace(config.fit, precision="bf16" if pays else "fp32"))
 
 

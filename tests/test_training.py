@@ -10,7 +10,7 @@ from charlm import model
 from charlm.config import Config, DataConfig, FitConfig, ModelConfig
 from charlm.errors import InputError
 from charlm.text import read
-from charlm.training import Training
+from charlm.training import Training, _resolved
 from charlm.vocab import Vocab
 from corpora import Corpus, Document
 from tests.conftest import SMALL_TEXT
@@ -19,9 +19,9 @@ B, T = 3, 16
 LAST_WINDOW = 1908 // B // T - 1
 
 
-def made(epochs=2, text=SMALL_TEXT, saved=None, restart_every=10, **fit):
+def made(epochs=2, text=SMALL_TEXT, saved=None, restart_every=10, weight_drop=0.0, **fit):
     config = Config(
-        ModelConfig(units=8, dropout=0.2),
+        ModelConfig(units=8, dropout=0.2, weight_drop=weight_drop),
         DataConfig(corpus="small", batch_size=B, window=T, seed=5, restart_every=restart_every),
         FitConfig(epochs=epochs, decay_epochs=4, **fit),
     )
@@ -77,11 +77,12 @@ def test_fit_reads_every_window_of_every_epoch_in_order(steps, monkeypatch):
 
 @pytest.mark.parametrize("cut", [1, 2, 3])
 def test_stopped_after_an_epoch_and_gone_on_equals_straight_on(cut):
-    straight = made(epochs=4)
+    drop = {"weight_drop": 0.3}
+    straight = made(epochs=4, **drop)
     straight.fit([tracked(straight)])
-    first = made(epochs=cut)
+    first = made(epochs=cut, **drop)
     first.fit([tracked(first)])
-    second = made(epochs=4, saved=first.snapshot())
+    second = made(epochs=4, saved=first.snapshot(), **drop)
     second.fit([tracked(second)])
     assert losses(second) == losses(straight)
     np.testing.assert_array_equal(weights(second), weights(straight))
@@ -259,3 +260,23 @@ def test_a_checkpoint_of_other_shapes_is_refused(part, named):
     getattr(saved, part)[-1] = np.zeros((1, 2, 3), "float32")
     with pytest.raises(InputError, match=f"expected {named}.*of this model"):
         made(epochs=2, saved=saved)
+
+
+@pytest.mark.parametrize(
+    ("settings", "pays", "expected"),
+    [
+        ({}, True, "bf16"),
+        ({"cell": "gru"}, True, "bf16"),
+        ({}, False, "fp32"),
+        ({"cell": "keras-lstm"}, True, "fp32"),
+        ({"cell": "gru", "reset": "before"}, True, "fp32"),
+        ({"activation": "relu"}, True, "fp32"),
+    ],
+    ids=str,
+)
+def test_auto_is_half_precision_where_that_is_faster(settings, pays, expected, monkeypatch):
+    monkeypatch.setattr("charlm.compiled.half.PAYS", pays)
+    config = Config(ModelConfig(**settings), fit=FitConfig(precision="auto"))
+    assert _resolved(config).fit.precision == expected
+    given = Config(ModelConfig(**settings), fit=FitConfig(precision="fp16"))
+    assert _resolved(given) is given
