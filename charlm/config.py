@@ -116,7 +116,8 @@ class DataConfig:
     learns to begin; 0 for never."""
     init_from: str | None = None
     """Begin with the weights of a trained run, its folder, a .weights.h5 file of one, or "latest",
-    on another text; the vocabulary grows by what that needs."""
+    on another text; the vocabulary grows by what that needs. The model is the run's, the learning
+    rate 0.002 unless it is given."""
     max_held_out: int = 2_000_000
     """Characters of the held-out text to measure on at most, spread over all of it; 0 for no limit.
     As many take an epoch of a 20 MB text a twentieth longer."""
@@ -158,7 +159,8 @@ class FitConfig:
     once); 0: only when it ends."""
     precision: Literal["auto", "fp32", "bf16", "fp16"] = "fp32"
     """bf16, fp16: recurrent layers multiply in half precision; weights, states, gates and logits
-    stay in float32. auto: bf16 on the processors it was measured to be faster on, else fp32."""
+    stay in float32. auto: bf16 where machine code runs and that was measured to be faster
+    (AMD Zen 4), else fp32; a run keeps what was chosen."""
 
     def __post_init__(self):
         check(self.epochs >= 1, "epochs", "1 or more", self.epochs)

@@ -153,7 +153,9 @@ def _own_text(args, saved):
     """The text that the run was trained on, as `_parts` and the model's ids; None if missing."""
     try:
         if args.corpus is not None and saved.config.data.corpus == "-":
-            raise InputError("expected it in a file, found that it came from standard input")
+            raise InputError(
+                "expected the run's own text in a file, found it came from standard input"
+            )
         corpus = cli.corpus(saved.config.data)
         own = cli.text(corpus)
         if own.sha256 != saved.corpus_sha256:
@@ -180,6 +182,11 @@ def _parts(corpus):
 def _documents(args, saved, parts, own):
     """Names, or None where there are none, and ids of what to measure on."""
     if args.corpus is None:
+        if not len(own.held_out):
+            raise InputError(
+                "expected held-out text, found none, for the run's text is too short; --corpus "
+                "measures on another"
+            )
         most = saved.config.data.max_held_out
         documents = own.to_measure(most)
         names = [d.name for d, n, cut in parts if n > cut]
@@ -199,7 +206,8 @@ def _samples(args, network, vocab, parts, own, documents):
     """Rows of measures: of stretches of the text, and of samples at each temperature."""
     known = novelty.Known(own.training, vocab.decode(own.training))
     stretches = [d[k : k + LENGTH] for d in documents for k in range(0, len(d), LENGTH)]
-    rows = [(MEASURED, stretches[:TEXTS])]
+    chosen = np.linspace(0, len(stretches) - 1, min(TEXTS, len(stretches))).astype(int)
+    rows = [(MEASURED, [stretches[k] for k in chosen])]
     for t in args.temperature or TEMPERATURES:
         pieces = compose.texts(network, vocab, "", LENGTH, [t] * TEXTS, args.seed)
         texts = ["".join(text) for text in zip(*pieces, strict=True)]

@@ -4,6 +4,7 @@ Measures are of several texts, each taken by itself; a share is of what all of t
 They compare with those of other texts of the same lengths.
 """
 
+import itertools
 import re
 from collections.abc import Iterable, Sequence
 
@@ -38,10 +39,11 @@ class Known:
         low, high, step = 0, max(map(len, texts)) + 1, 16  # of `low` one is there, of `high` none
         while high - low > 1:
             n = min(low + step, high - 1)
-            places = [ids[k : k + n] for ids in texts for k in range(len(ids) - n + 1)]
             there = self._has(np.concatenate([_hashes(ids, n) for ids in texts]), n)
             if there.any():
-                copy, low, step = places[int(there.argmax())], n, 2 * step
+                places = ((ids, k) for ids in texts for k in range(len(ids) - n + 1))
+                ids, k = next(itertools.islice(places, int(there.argmax()), None))
+                copy, low, step = ids[k : k + n], n, 2 * step
             else:
                 high, step = n, max(1, (n - low) // 2)
         return copy

@@ -24,7 +24,7 @@ class RunConfig:
 
     preset: Literal[tuple(presets.PRESETS)] = presets.DEFAULT
     """Settings to begin with, by how long a run may take on two cores: a minute, ten, half an hour.
-    Flags beside it count before it."""
+    Flags beside it take precedence. Chosen for the LSTM on a CPU."""
     name: str | None = None
     """Folder in --runs-dir; by default the corpus and the time."""
     resume: str | None = None
@@ -87,7 +87,8 @@ def default(run: RunConfig) -> Train:
 
 def _start(run, argv, timeline):
     given, path, first = default(run), None, None
-    if begin := cli.parse_part(_Begin, "charlm train", argv).init_from:
+    begin = cli.parse_part(_Begin, "charlm train", argv).init_from
+    if begin is not None:
         path, first = run_folder.read_best(run.runs_dir, begin)
         fit = replace(given.fit, learning_rate=FINE_TUNING)
         given = replace(given, model=first.config.model, fit=fit)

@@ -10,6 +10,7 @@ import pytest
 from charlm import evaluate, scoring, text, train
 from charlm.checkpoint import Checkpoint, Progress
 from charlm.config import Config, DataConfig, ModelConfig
+from charlm.errors import InputError
 from charlm.ngram import NGram
 from charlm.reference import trainer
 from charlm.reference.loss import log_softmax, softmax_cross_entropy
@@ -293,3 +294,11 @@ def test_what_needs_the_run_s_own_text_says_so(run, here, capsys, flag):  # noqa
     before = snapshot(here)
     code = evaluate.main(["a", "--corpus", "other.txt", flag])
     one_line_and_nothing_made(capsys, before, code, "small.txt.*which is none of them", here)
+
+
+def test_a_run_whose_text_has_nothing_held_out_says_so(rng):
+    corpus = Corpus("c", (Document("c", "abcabc"),))
+    own = text.read(corpus)
+    saved = Checkpoint(Config(), own.vocab, own.sha256, Progress(), {}, [], [], {})
+    with pytest.raises(InputError, match="expected held-out text, found none"):
+        evaluate._documents(evaluate.Evaluate(), saved, evaluate._parts(corpus), own)

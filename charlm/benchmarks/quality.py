@@ -139,7 +139,8 @@ def original(case: Case, gpu: bool, corpus: Corpus) -> dict:
 
 
 def ours(case: Case, gpu: bool, corpus: Corpus, target: list[float]) -> dict:
-    """Job "train": `charlm train` with its defaults but for the units, until `target` or its end.
+    """Job "train": as `charlm train`, of the configuration's own defaults but for the units, until
+    `target` or its end.
 
     Args:
         target: training and held-out loss to reach.

@@ -16,12 +16,12 @@ from pathlib import Path
 
 import numpy as np
 
-from charlm import checkpoint, run_folder, scoring
-from charlm.config import DataConfig
+from charlm import checkpoint, presets, run_folder, scoring
 from charlm.text import read
 from corpora import load
 
 NATS = np.log(2)
+OURS = ["quick", "default", "best", "original"]  # what needs no file
 MAX_WINDOWS = 4096
 ROWS = {  # name: (a corpus, or a file given beside it; flags)
     "quick": ("state_union", "--preset quick"),
@@ -36,7 +36,7 @@ ROWS = {  # name: (a corpus, or a file given beside it; flags)
 def main() -> None:
     """Runs what is asked for and prints the table of all that is kept."""
     parser = argparse.ArgumentParser(prog="python -m charlm.benchmarks.recipe", description=__doc__)
-    parser.add_argument("--only", nargs="+", choices=ROWS, default=list(ROWS), metavar="ROW")
+    parser.add_argument("--only", nargs="+", choices=ROWS, default=OURS, metavar="ROW")
     parser.add_argument("--seeds", nargs="+", type=int, default=[1, 2, 3])
     parser.add_argument("--shakespeare", type=Path, help="tinyshakespeare's text")
     parser.add_argument("--out", type=Path, default=Path("recipe"), help="folder for runs and rows")
@@ -44,14 +44,18 @@ def main() -> None:
     args.out.mkdir(exist_ok=True)
     kept = args.out / "rows.jsonl"
     rows = [json.loads(line) for line in kept.read_text().splitlines()] if kept.exists() else []
+    rows = [row for row in rows if row["asked"] == _asked(row["name"])]  # as the row is now
     done = {(row["name"], row["seed"]) for row in rows}
+    if not args.shakespeare and any("shakespeare" in name for name in args.only):
+        parser.error("expected --shakespeare with the text's file for rows of it, found none")
     for seed in args.seeds:
         for name in args.only:
             corpus, flags = ROWS[name]
             corpus = str(args.shakespeare) if corpus == "shakespeare" else corpus
-            if corpus == "None" or (name, seed) in done:
+            if (name, seed) in done:
                 continue
-            row = {"name": name, "seed": seed} | measured(name, corpus, flags, seed, args.out)
+            row = {"name": name, "seed": seed, "asked": _asked(name)}
+            row |= measured(name, corpus, flags, seed, args.out)
             rows.append(row)
             with open(kept, "a") as file:
                 file.write(json.dumps(row) + "\n")
@@ -73,8 +77,9 @@ def measured(name: str, corpus: str, flags: str, seed: int, out: Path) -> dict:
         raise SystemExit(f"{shlex.join(command)}: {done.stderr.strip()}")
     saved = checkpoint.read(out / folder / run_folder.BEST)
     network = saved.to_network()
-    text = read(load(**_corpus(saved.config.data))).translated(saved.vocab)
-    documents = text.to_measure(saved.config.data.max_held_out)
+    data = saved.config.data
+    text = read(load(data.corpus, data.encoding)).translated(saved.vocab)
+    documents = text.to_measure(data.max_held_out)
     best = saved.progress.history[saved.progress.best_epoch - 1]
 
     def cold(texts, n):
@@ -92,31 +97,34 @@ def measured(name: str, corpus: str, flags: str, seed: int, out: Path) -> dict:
     }
 
 
-def _corpus(data: DataConfig) -> dict:
-    return {"name": data.corpus, "encoding": data.encoding}
+def _asked(name):
+    """The flags of a row and, as they may change, of the preset it begins with."""
+    _, flags = ROWS.get(name, ("", ""))
+    words = shlex.split(flags)
+    preset = words[words.index("--preset") + 1] if "--preset" in words else presets.DEFAULT
+    return f"{presets.flags(presets.PRESETS[preset])}; {flags}"
 
 
 def table(rows: list[dict]) -> str:
-    """Medians over seeds, with the least and the largest of what was asked for."""
+    """Medians over seeds, with the least and the largest of what was asked for.
+
+    In bits a character; rows that compare with figures of others in nats, as those are given.
+    """
     lines = [
         "| | seeds | seconds | training | after 40 | held out, carried | cold, 64 | cold, 256 |",
         "|---|--:|--:|--:|--:|--:|--:|--:|",
     ]
     for name in dict.fromkeys(row["name"] for row in rows):
         mine = [row for row in rows if row["name"] == name]
-
-        def median(key, mine=mine):
-            return statistics.median(row[key] for row in mine)
-
-        spread = [row["carried"] for row in mine]
-        carried = f"{median('carried'):.4f} ({min(spread):.4f} to {max(spread):.4f})"
-        if "shakespeare" in name:  # as its others are given
-            carried += f", {median('carried') * NATS:.3f} nats"
-        lines.append(
-            f"| {name} | {len(mine)} | {median('seconds'):.0f} | {median('train'):.4f} "
-            f"| {median('train_after_40'):.4f} | {carried} "
-            f"| {median('cold_64'):.4f} | {median('cold_256'):.4f} |"
-        )
+        unit = 1.0 if name in presets.PRESETS else NATS
+        values = {
+            key: sorted(row[key] * unit for row in mine)
+            for key in ("train", "train_after_40", "carried", "cold_64", "cold_256")
+        }
+        cells = [f"{statistics.median(x):.4f} ({x[0]:.4f} to {x[-1]:.4f})" for x in values.values()]
+        seconds = statistics.median(row["seconds"] for row in mine)
+        title = name if unit == 1 else f"{name}, in nats"
+        lines.append(f"| {title} | {len(mine)} | {seconds:.0f} | {' | '.join(cells)} |")
     return "\n".join(lines)
 
 

@@ -33,7 +33,7 @@ def draw(report: dict, to: BinaryIO) -> None:
     curve.grid(alpha=0.3)
     if samples:
         _draw_samples(samples, *rest)
-    figure.savefig(to, dpi=120)
+    figure.savefig(to, format="png", dpi=120)
 
 
 def _draw_samples(rows, axes):
