@@ -44,7 +44,7 @@ def main() -> None:
     args.out.mkdir(exist_ok=True)
     kept = args.out / "rows.jsonl"
     rows = [json.loads(line) for line in kept.read_text().splitlines()] if kept.exists() else []
-    rows = [row for row in rows if row["asked"] == _asked(row["name"])]  # as the row is now
+    rows = [row for row in rows if row.get("asked") == _asked(row["name"])]  # as the row is now
     done = {(row["name"], row["seed"]) for row in rows}
     if not args.shakespeare and any("shakespeare" in name for name in args.only):
         parser.error("expected --shakespeare with the text's file for rows of it, found none")
