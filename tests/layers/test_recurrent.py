@@ -472,6 +472,8 @@ def test_under_xla_the_loops_are_tensorflow_s(rng, case):
 
 @pytest.mark.parametrize("way", ["compiled", "hand-derived", "autodiff"])
 def test_weight_drop_is_of_the_recurrent_kernel_and_anew_in_each_call(rng, case, way, request):
+    if BACKEND == "jax" and case.name != "lstm":
+        pytest.skip("compiles each anew")
     if way == "hand-derived":
         request.getfixturevalue("not_compiled")
     options = {"return_sequences": True, "unroll": way == "autodiff"}
