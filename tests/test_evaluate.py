@@ -1,7 +1,9 @@
 """Law: a text's losses are the network's, and simpler models' what their definitions say."""
 
+import contextlib
 import itertools
 import json
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -112,10 +114,21 @@ def test_an_order_that_would_not_fit_is_lowered():
     assert NGram(np.arange(100), 100_000, 12).order == 3
 
 
-@pytest.fixture
-def run(here, capsys):  # noqa: F811
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory):
+    """A finished run named a, made once."""
+    folder = tmp_path_factory.mktemp("trained")
+    (folder / "small.txt").write_text(SMALL_TEXT)
     argv = ["--corpus", "small.txt", "--name", "a", "--epochs", "2", "--learning-rate", "0.02"]
-    assert train.main([*argv, *TRAIN]) == 0
+    with contextlib.chdir(folder):
+        assert train.main([*argv, *TRAIN]) == 0
+    return folder / "saved_models"
+
+
+@pytest.fixture
+def run(here, trained, capsys):  # noqa: F811
+    """A copy of it."""
+    shutil.copytree(trained, here / "saved_models")
     capsys.readouterr()
     return here / "saved_models" / "a"
 

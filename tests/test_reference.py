@@ -169,7 +169,7 @@ def test_a_loss_that_is_no_number_stops_it_and_saves_nothing(here, capsys):
     ("argv", "expected"),
     [
         (["--cell", "keras-lstm"], r"expected a cell of .*found --cell keras-lstm"),
-        (["--dropout", "0.5"], r"no dropout, found .*--dropout 0.5 --weight-drop 0.0; charlm train has those"),
+        (["--dropout", "0.5"], r"no dropout, found .*--dropout 0.5 --weight-drop 0.0; charlm tr"),
         (["--epochs", "0"], r"--epochs to be 1 or more, found 0"),
         (["--decay", "1"], r"--decay to be from 0 to below 1, found 1"),
         (["--cell", "lstm", "--recurrent-initializer", "identity"],
