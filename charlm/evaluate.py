@@ -56,7 +56,7 @@ class Evaluate:
     """How many of the hardest passages to show."""
     dynamic: bool = False
     """Measure with weights that learn from each stretch of a document once it was measured, too
-    (dynamic evaluation). Takes minutes."""
+    (dynamic evaluation). Takes a while: some minutes for each 100,000 characters at 512 units."""
     samples: bool = False
     """Measure samples too: whether the model writes or recites, by temperature."""
     temperature: tyro.conf.UseAppendAction[tuple[float, ...]] = ()

@@ -55,7 +55,8 @@ def backward(cell, dh, d_states, cache, weights, **options):
         d_states = (d_states[0] + dh[:, t], *d_states[1:])
         flow[t] = d_states
         d_states, da[t], d_w = cell.step_backward(d_states, caches[t], recurrent, **options)
-        sums = tuple(s + d for s, d in zip(sums, d_w, strict=True))
+        for s, d in zip(sums, d_w, strict=True):
+            s += d
     da = np.stack(da, axis=1)  # (B, T, G*H)
     rows = da.reshape(-1, da.shape[-1])
     if x.ndim == 2:
