@@ -15,7 +15,6 @@ from charlm.timeline import Timeline
 FIXED = ("model", "data")  # parts of the configuration that a run keeps for life,
 MOVABLE = ("corpus", "encoding")  # but for where its text lies: the text's fingerprint is checked;
 # and the cell's layer may be Keras's own instead of ours, or ours again
-FINE_TUNING = 2e-3  # learning rate with --init-from: a new model's would undo what was learned
 
 
 @dataclass(frozen=True)
@@ -90,8 +89,7 @@ def _start(run, argv, timeline):
     begin = cli.parse_part(_Begin, "charlm train", argv).init_from
     if begin is not None:
         path, first = run_folder.read_best(run.runs_dir, begin)
-        fit = replace(given.fit, learning_rate=FINE_TUNING)
-        given = replace(given, model=first.config.model, fit=fit)
+        given = replace(given, model=first.config.model)
     args = cli.parse(Train, "charlm train", argv, given)
     if first:
         _check_same_model(args.config(), first.config, path)
