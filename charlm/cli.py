@@ -8,17 +8,19 @@ import signal
 import sys
 import tempfile
 import traceback
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 import tyro
 
 import corpora
-from charlm.checkpoint import Checkpoint
 from charlm.config import DataConfig
 from charlm.errors import InputError
 from charlm.text import Text, fingerprint, read
 from corpora import Corpus, CorpusError, CorpusNotFound
+
+if TYPE_CHECKING:  # h5py takes a tenth of a second, and not every command reads a run
+    from charlm.checkpoint import Checkpoint
 
 MOST = 1000  # characters of an error's line
 BAD_INPUT, FAILED, INTERRUPTED = 2, 1, 128 + signal.SIGINT
@@ -169,7 +171,7 @@ def text(corpus: Corpus) -> Text:
 
 
 def documents(
-    corpus: Corpus, saved: Checkpoint, unknown: Literal["refuse", "skip"]
+    corpus: Corpus, saved: "Checkpoint", unknown: Literal["refuse", "skip"]
 ) -> list[tuple[str, np.ndarray]]:
     """(name, ids of a model's vocabulary) of each document, all in memory.
 

@@ -67,8 +67,9 @@ def likeliest(
     """
 
     def ended(ids):
-        text = vocab.decode(ids[-longest:]) if len(ids) >= min_length else ""
-        return any(text.endswith(stop) for stop in stops)
+        if not stops or len(ids) < min_length:
+            return False
+        return vocab.decode(ids[-longest:]).endswith(tuple(stops))
 
     longest = max(map(len, stops), default=1)
     states = network.initial_states(width)

@@ -114,9 +114,6 @@ class DataConfig:
     restart_every: int = 100
     """Windows after which, on average, a stream begins anew from a zero state, so that the model
     learns to begin; 0 for never."""
-    init_from: str | None = None
-    """Begin with the weights of a trained run, its folder, a .weights.h5 file of one, or "latest",
-    on another text; the vocabulary grows by what that needs. The model is the run's."""
     max_held_out: int = 2_000_000
     """Characters of the held-out text to measure on at most, spread over all of it; 0 for no limit.
     As many take an epoch of a 20 MB text a twentieth longer."""

@@ -97,8 +97,8 @@ def _main(argv):
     args = cli.parse(Evaluate, "charlm evaluate", argv)
     path, saved = run_folder.read_best(args.runs_dir, args.run)
     network = saved.to_network()
-    parts, own = _own_text(args, saved)
-    names, documents = _documents(args, saved, parts, own)
+    corpus, own = _own_text(args, saved)
+    names, documents = _documents(args, saved, corpus, own)
     targets = sum(len(d) - 1 for d in documents)
     cli.say(f"{path}: {targets:,} characters of {len(documents)} documents")
     losses = {CARRIED: scoring.carried(network, documents)}
@@ -112,12 +112,11 @@ def _main(argv):
         for order in sorted({1, gram.order}):
             name = "unigram" if order == 1 else f"{order}-gram"
             models[name] = scoring.bits([gram.losses(d, order) for d in documents])
-    if not len(cold):
-        cli.note(f"NOTE: no cold windows, for no document has more than {args.context} characters")
-    else:
+    if len(cold):
         models[f"this model, cold windows of {args.context}"] = scoring.bits([cold])
+    else:
+        cli.note(f"NOTE: no cold windows, for no document has more than {args.context} characters")
     models |= {f"this model, {name}": scoring.bits(x) for name, x in losses.items()}
-    carried = losses[CARRIED]
     report = {
         "run": str(path),
         "characters": targets,
@@ -131,11 +130,11 @@ def _main(argv):
         "hardest": [
             {"document": k + 1, "at": at, "bits": bits,
              "text": saved.vocab.decode(documents[k][at : at + scoring.PASSAGE])}
-            for k, at, bits in scoring.hardest(carried, args.passages)
+            for k, at, bits in scoring.hardest(losses[CARRIED], args.passages)
         ],
     }  # fmt: skip
     if args.samples:
-        report["samples"] = _samples(args, network, saved.vocab, parts, own, documents)
+        report["samples"] = _samples(args, network, saved.vocab, corpus, own, documents)
     _tell(report)
     _write(report, args.output)
 
@@ -150,7 +149,7 @@ def _columns(losses, rows_of):
 
 
 def _own_text(args, saved):
-    """The text that the run was trained on, as `_parts` and the model's ids; None if missing."""
+    """The corpus that the run was trained on, and it as the model's ids; None if it is missing."""
     try:
         if args.corpus is not None and saved.config.data.corpus == "-":
             raise InputError(
@@ -164,7 +163,7 @@ def _own_text(args, saved):
                 f"found another ({own.sha256[:12]}) in {corpus.name}; --corpus measures on a text "
                 "that is elsewhere"
             )
-        return _parts(corpus), own.translated(saved.vocab)
+        return corpus, own.translated(saved.vocab)
     except (InputError, CorpusError) as error:
         if args.corpus is None or args.dynamic or args.samples:
             raise
@@ -179,7 +178,7 @@ def _parts(corpus):
     return [(d, n, cut) for (d, n), cut in zip(found, cuts([n for _, n in found]), strict=True)]
 
 
-def _documents(args, saved, parts, own):
+def _documents(args, saved, corpus, own):
     """Names, or None where there are none, and ids of what to measure on."""
     if args.corpus is None:
         if not len(own.held_out):
@@ -189,9 +188,10 @@ def _documents(args, saved, parts, own):
             )
         most = saved.config.data.max_held_out
         documents = own.to_measure(most)
-        names = [d.name for d, n, cut in parts if n > cut]
-        if 0 < most < len(own.held_out):  # stretches of them, each perhaps of several
+        if 0 < most < len(own.held_out):  # stretches of documents, each perhaps of several
             names = [None] * len(documents)
+        else:
+            names = [d.name for d, n, cut in _parts(corpus) if n > cut]
     else:
         other = cli.corpus(DataConfig(corpus=args.corpus, encoding=args.encoding))
         found = cli.documents(other, saved, args.unknown)
@@ -202,7 +202,7 @@ def _documents(args, saved, parts, own):
     return zip(*kept, strict=True)
 
 
-def _samples(args, network, vocab, parts, own, documents):
+def _samples(args, network, vocab, corpus, own, documents):
     """Rows of measures: of stretches of the text, and of samples at each temperature."""
     known = novelty.Known(own.training, vocab.decode(own.training))
     stretches = [d[k : k + LENGTH] for d in documents for k in range(0, len(d), LENGTH)]
@@ -212,7 +212,7 @@ def _samples(args, network, vocab, parts, own, documents):
         pieces = compose.texts(network, vocab, "", LENGTH, [t] * TEXTS, args.seed)
         texts = ["".join(text) for text in zip(*pieces, strict=True)]
         rows.append((t, [vocab.encode(text) for text in texts]))
-    trained = [(d, cut) for d, _, cut in parts if cut]
+    trained = [(d, cut) for d, _, cut in _parts(corpus) if cut]
     found = []
     for what, texts in rows:
         copy = vocab.decode(known.longest_copy(texts))

@@ -83,6 +83,13 @@ def _recurrent_layer(config, k, **options):
     return kind(config.units, return_sequences=True, name=name, **given, **options)
 
 
+def backward_pass(config: ModelConfig, precision: str) -> str | None:
+    """How a model's own layers would compute gradients in training, None for Keras's layers."""
+    if not config.own:
+        return None
+    return _recurrent_layer(config, 0, dtype=POLICIES[precision]).backward_pass()
+
+
 def cell_options(config: ModelConfig, kind: type) -> dict:
     """What the settings say to the constructor of a cell or a layer, of what it has."""
     given = {

@@ -28,6 +28,9 @@ class RunConfig:
     """Folder in --runs-dir; by default the corpus and the time."""
     resume: str | None = None
     """Go on with a run: its folder, one of its .weights.h5 files, or "latest"."""
+    init_from: str | None = None
+    """Begin with the weights of a trained run, its folder, a .weights.h5 file of one, or "latest",
+    on another text; the vocabulary grows by what that needs. The model is the run's."""
     overwrite: bool = False
     """Replace a run of the same name."""
     runs_dir: Path = Path("saved_models")
@@ -36,13 +39,6 @@ class RunConfig:
     """Write TensorBoard logs into the run's folder (extra "tensorboard")."""
     debug: bool = False
     """Show the traceback of an error."""
-
-
-@dataclass(frozen=True)
-class _Begin:
-    """What is asked for before the other settings, whose defaults it brings."""
-
-    init_from: str | None = None
 
 
 @dataclass(frozen=True)
@@ -86,15 +82,14 @@ def default(run: RunConfig) -> Train:
 
 def _start(run, argv, timeline):
     given, path, first = default(run), None, None
-    begin = cli.parse_part(_Begin, "charlm train", argv).init_from
-    if begin is not None:
-        path, first = run_folder.read_best(run.runs_dir, begin)
+    if run.init_from is not None:
+        path, first = run_folder.read_best(run.runs_dir, run.init_from)
         given = replace(given, model=first.config.model)
     args = cli.parse(Train, "charlm train", argv, given)
     if first:
         _check_same_model(args.config(), first.config, path)
     corpus = cli.corpus(args.data)
-    data = replace(args.data, corpus=corpus.name, init_from=path and str(path))
+    data = replace(args.data, corpus=corpus.name)
     folder = run_folder.new(run.runs_dir, run.name, corpus.name, run.overwrite)
     config = replace(args.config(), data=data)
     text = cli.text(corpus)
@@ -119,8 +114,10 @@ def _check_same_model(config, first, path):
 
 
 def _saved(run):
-    if run.name is not None or run.overwrite or run.preset != presets.DEFAULT:
-        raise InputError("expected --resume alone, found --name, --overwrite or --preset with it")
+    if (run.name, run.init_from, run.overwrite, run.preset) != (None, None, False, presets.DEFAULT):
+        raise InputError(
+            "expected --resume alone, found --name, --init-from, --overwrite or --preset with it"
+        )
     found = run_folder.find(run.runs_dir, run.resume)
     path = run_folder.weights_file(found, (run_folder.LAST, run_folder.BEST))
     if not run_folder.is_run(path.parent):
@@ -139,10 +136,7 @@ def _resume(run, folder, path, argv, timeline):
     )
     config = args.config()
     # weights from elsewhere have read none of the text yet, so how it is read is still open
-    fixed = FIXED if saved.optimizer else ("model",)
-    if config.data.init_from != kept.data.init_from:
-        fixed = FIXED  # for no run can begin twice
-    for part in fixed:
+    for part in FIXED if saved.optimizer else ("model",):
         for name, (asked, stored) in config.differences(kept, part).items():
             if name in MOVABLE or (name == "cell" and config.model.family == kept.model.family):
                 continue

@@ -11,7 +11,7 @@ from charlm.batches import batches
 from charlm.checkpoint import Checkpoint, Progress
 from charlm.config import Config
 from charlm.errors import InputError
-from charlm.layers import LAYERS, host
+from charlm.layers import host
 from charlm.reference.network import Network
 from charlm.text import Text
 from charlm.windows import HeldOutWindows, TrainingWindows
@@ -21,10 +21,9 @@ def _resolved(config: Config) -> Config:
     """With the precision that "auto" means here."""
     if config.fit.precision != "auto":
         return config
-    half, m = host.machine_code("half"), config.model
-    plain = (m.activation, m.recurrent_activation, m.reset) == ("tanh", "sigmoid", "after")
-    in_code = m.own and LAYERS[m.cell].CELL.COMPILED and plain
-    pays = in_code and half is not None and half.PAYS and host.usable()
+    half = host.machine_code("half")
+    in_half = half is not None and half.PAYS and model.backward_pass(config.model, "bf16")
+    pays = in_half == "compiled"
     return replace(config, fit=replace(config.fit, precision="bf16" if pays else "fp32"))
 
 
@@ -40,6 +39,7 @@ class Training:
     """
 
     def __init__(self, config: Config, text: Text, saved: Checkpoint | None = None):
+        config = _resolved(config)
         if saved:
             if saved.corpus_sha256 != text.sha256:
                 raise InputError(
@@ -48,8 +48,7 @@ class Training:
                     "and another text needs a new run"
                 )
             text = text.translated(saved.vocab)  # weights may have begun on another text
-        self.config, self.text = _resolved(config), text
-        config = self.config
+        self.config, self.text = config, text
         self.vocab, self.corpus_sha256 = text.vocab, text.sha256
         self.progress = saved.progress if saved else Progress()
         self.held_out = HeldOutWindows(text.to_measure(config.data.max_held_out))

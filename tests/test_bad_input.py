@@ -206,8 +206,9 @@ TABLE = [
     (f"{ON} --init-from saved_models/cut", "damaged"),
     (f"{ON} --init-from a --units 9", "expected --units 8, with which .* was trained"),
     (f"{ON} --init-from a --cell gru", "expected --cell lstm"),
-    ("train --resume a --epochs 3 --init-from a", "expected --init-from None"),
-    ("reference --corpus small.txt --init-from a", "--init-from to be left out, --init"),
+    ("train --resume a --epochs 3 --init-from a", "--resume alone"),
+    (f"{ON} --init-from ''", "which does not exist|has no weights"),
+    ("reference --corpus small.txt --init-from a", "Unrecognized options: --init-from"),
     (f"{ON} --preset best --cell keras-lstm", "--weight-drop to be 0 for Keras's own layers"),
     ("train --resume a --preset quick", "--resume alone"),
     # weights in and out

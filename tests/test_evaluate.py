@@ -292,12 +292,11 @@ def test_held_out_documents_have_their_names(rng, lengths, expected):
     own = text.read(corpus)
     config = Config(data=DataConfig(max_held_out=0))
     saved = Checkpoint(config, own.vocab, own.sha256, Progress(), {}, [], [], {})
-    parts = evaluate._parts(corpus)
-    names, found = evaluate._documents(evaluate.Evaluate(), saved, parts, own)
+    names, found = evaluate._documents(evaluate.Evaluate(), saved, corpus, own)
     assert list(names) == expected
     assert [len(d) for d in found] == [n for n in own.held_out_lengths if n > 1]
     saved.config = Config(data=DataConfig(max_held_out=4))
-    names, found = evaluate._documents(evaluate.Evaluate(), saved, parts, own)
+    names, found = evaluate._documents(evaluate.Evaluate(), saved, corpus, own)
     assert set(names) == {None}
 
 
@@ -315,4 +314,4 @@ def test_a_run_whose_text_has_nothing_held_out_says_so(rng):
     own = text.read(corpus)
     saved = Checkpoint(Config(), own.vocab, own.sha256, Progress(), {}, [], [], {})
     with pytest.raises(InputError, match="expected held-out text, found none"):
-        evaluate._documents(evaluate.Evaluate(), saved, evaluate._parts(corpus), own)
+        evaluate._documents(evaluate.Evaluate(), saved, corpus, own)

@@ -276,6 +276,7 @@ def test_a_checkpoint_of_other_shapes_is_refused(part, named):
 )
 def test_auto_is_half_precision_where_that_is_faster(settings, pays, expected, monkeypatch):
     monkeypatch.setattr("charlm.compiled.half.PAYS", pays)
+    monkeypatch.setattr("charlm.compiled.half.AVAILABLE", True)
     config = Config(ModelConfig(**settings), fit=FitConfig(precision="auto"))
     assert _resolved(config).fit.precision == expected
     given = Config(ModelConfig(**settings), fit=FitConfig(precision="fp16"))

@@ -98,8 +98,6 @@ def _main(argv):
             f"{args.model.cell} --dropout {args.model.dropout} --weight-drop "
             f"{args.model.weight_drop}; charlm train has those"
         )
-    ok = args.data.init_from is None
-    check(ok, "init_from", "left out, --init begins with a run's weights", args.data.init_from)
     if args.run.check:
         return _check(args.model, args.data.seed)
     _check_text_file(args.run)
