@@ -13,68 +13,117 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 
 from charlm import checkpoint, presets, run_folder, scoring
+from charlm.benchmarks.changes import CHANGES
 from charlm.text import read
 from corpora import load
 
 NATS = np.log(2)
-OURS = ["quick", "default", "best", "original"]  # what needs no file
 MAX_WINDOWS = 4096
-ROWS = {  # name: (a corpus, or a file given beside it; flags)
-    "quick": ("state_union", "--preset quick"),
-    "default": ("state_union", "--preset default"),
-    "best": ("state_union", "--preset best"),
-    "original": ("state_union_original", "--units 128 --dropout 0 --epochs 10"),
-    "shakespeare, 2 minutes": ("shakespeare", "--epochs 3"),
-    "shakespeare, 15 minutes": ("shakespeare", "--preset best --dropout 0.4 --weight-drop 0.4"),
+
+
+class Row(NamedTuple):
+    """A run to make."""
+
+    corpus: str  # or "shakespeare" for the file that is given beside it
+    flags: str
+    change: str | None = None  # of `changes`
+
+    @property
+    def asked(self):
+        """All that the run depends on, as a preset's flags may change."""
+        words = shlex.split(self.flags)
+        preset = words[words.index("--preset") + 1] if "--preset" in words else presets.DEFAULT
+        return f"{presets.flags(presets.PRESETS[preset])}; {self.flags}; {self.change}"
+
+
+MAIN = {
+    "quick": Row("state_union", "--preset quick"),
+    "default": Row("state_union", "--preset default"),
+    "best": Row("state_union", "--preset best"),
+    "original": Row("state_union_original", "--units 128 --dropout 0 --epochs 10"),
+    "shakespeare, 2 minutes": Row("shakespeare", "--epochs 3"),
+    "shakespeare, 15 minutes": Row(
+        "shakespeare", "--preset best --dropout 0.4 --weight-drop 0.4 --epochs 22"
+    ),
 }
+# What was tried: runs of a minute, and of some four where a text is learned by heart
+SHORT, LONG = Row("state_union", "--preset quick"), Row("shakespeare", "--units 256 --epochs 12")
+TRIED_SHORT = (
+    *("", "--window 16", "--window 32", "--window 64", "--batch-size 16", "--batch-size 64"),
+    *("--learning-rate 0.005", "--learning-rate 0.01", "--learning-rate 0.03", "--dropout 0.1"),
+    *("--units 160 --layers 2", "--units 160 --layers 2 --skip add", "--precision fp32"),
+    *("--cell gru", "--cell coupled", "unigram-bias", "label-smoothing", "embedding"),
+    *("tied-output", "layer-normalisation", "multiplicative", "averaged-weights"),
+    *("linear-schedule", "late-schedule", "constant-rate", "adam-beta-2-99", "adamw", "nadam"),
+    *("rmsprop", "lion", "sgd"),
+)
+TRIED_LONG = (
+    *("--dropout 0", "--dropout 0.2", "--dropout 0.4", "--dropout 0 --weight-drop 0.2"),
+    *("--dropout 0 --weight-drop 0.4", "--dropout 0.2 --weight-drop 0.2", "label-smoothing"),
+    *("--dropout 0.4 --weight-drop 0.4", "--units 192 --layers 2 --skip add", "zoneout"),
+    *("character-dropout", "recurrent-dropout", "variational-dropout", "averaged-weights"),
+)
+
+
+def _trials(name, base, tried):
+    for x in tried:
+        flags, change = (base.flags, x) if x in CHANGES else (f"{base.flags} {x}".strip(), None)
+        yield f"{name}: {x or 'as it is'}", Row(base.corpus, flags, change)
+
+
+TRIALS = dict([*_trials("short", SHORT, TRIED_SHORT), *_trials("long", LONG, TRIED_LONG)])
+ROWS = MAIN | TRIALS
 
 
 def main() -> None:
-    """Runs what is asked for and prints the table of all that is kept."""
+    """Runs what is asked for and prints the tables of all that is kept."""
     parser = argparse.ArgumentParser(prog="python -m charlm.benchmarks.recipe", description=__doc__)
-    parser.add_argument("--only", nargs="+", choices=ROWS, default=OURS, metavar="ROW")
+    ours = [name for name, row in MAIN.items() if row.corpus != "shakespeare"]
+    parser.add_argument("--only", nargs="+", choices=ROWS, default=ours, metavar="ROW")
+    parser.add_argument("--trials", choices=("short", "long"), help="all rows of these instead")
     parser.add_argument("--seeds", nargs="+", type=int, default=[1, 2, 3])
     parser.add_argument("--shakespeare", type=Path, help="tinyshakespeare's text")
     parser.add_argument("--out", type=Path, default=Path("recipe"), help="folder for runs and rows")
     args = parser.parse_args()
+    names = args.only
+    if args.trials:
+        names = [name for name in TRIALS if name.startswith(args.trials)]
+    if not args.shakespeare and any(ROWS[name].corpus == "shakespeare" for name in names):
+        parser.error("expected --shakespeare with the text's file for rows of it, found none")
     args.out.mkdir(exist_ok=True)
     kept = args.out / "rows.jsonl"
-    rows = [json.loads(line) for line in kept.read_text().splitlines()] if kept.exists() else []
-    rows = [row for row in rows if row.get("asked") == _asked(row["name"])]  # as the row is now
-    done = {(row["name"], row["seed"]) for row in rows}
-    if not args.shakespeare and any("shakespeare" in name for name in args.only):
-        parser.error("expected --shakespeare with the text's file for rows of it, found none")
+    found = [json.loads(line) for line in kept.read_text().splitlines()] if kept.exists() else []
+    found = [x for x in found if x["name"] in ROWS and x.get("asked") == ROWS[x["name"]].asked]
+    done = {(x["name"], x["seed"]) for x in found}
     for seed in args.seeds:
-        for name in args.only:
-            corpus, flags = ROWS[name]
-            corpus = str(args.shakespeare) if corpus == "shakespeare" else corpus
+        for name in names:
             if (name, seed) in done:
                 continue
-            row = {"name": name, "seed": seed, "asked": _asked(name)}
-            row |= measured(name, corpus, flags, seed, args.out)
-            rows.append(row)
+            row = ROWS[name]
+            corpus = str(args.shakespeare) if row.corpus == "shakespeare" else row.corpus
+            figures = {"name": name, "seed": seed, "asked": row.asked}
+            if name in TRIALS:
+                figures |= tried(row, corpus, seed)
+            else:
+                figures |= measured(row, corpus, seed, args.out, name)
+            found.append(figures)
             with open(kept, "a") as file:
-                file.write(json.dumps(row) + "\n")
-            print(json.dumps(row), flush=True)
-    print(table(rows))
+                file.write(json.dumps(figures) + "\n")
+            print(json.dumps(figures), flush=True)
+    print(table([x for x in found if x["name"] in MAIN]))
+    print(table([x for x in found if x["name"] in TRIALS]))
 
 
-def measured(name: str, corpus: str, flags: str, seed: int, out: Path) -> dict:
+def measured(row: Row, corpus: str, seed: int, out: Path, name: str) -> dict:
     """One run: its seconds, and its best weights' bits per character."""
     folder = f"{name.replace(', ', '-').replace(' ', '-')}-{seed}"
-    command = [
-        *(sys.executable, "-m", "charlm.train", "--corpus", corpus, "--seed", str(seed)),
-        *("--runs-dir", str(out), "--name", folder, "--overwrite", *shlex.split(flags)),
-    ]
-    began = time.perf_counter()
-    done = subprocess.run(command, capture_output=True, text=True)
-    seconds = time.perf_counter() - began
-    if done.returncode:
-        raise SystemExit(f"{shlex.join(command)}: {done.stderr.strip()}")
+    kept = ("--runs-dir", str(out), "--name", folder, "--overwrite")
+    seconds, printed = _run("charlm.train", row, corpus, seed, *kept)
     saved = checkpoint.read(out / folder / run_folder.BEST)
     network = saved.to_network()
     data = saved.config.data
@@ -86,23 +135,36 @@ def measured(name: str, corpus: str, flags: str, seed: int, out: Path) -> dict:
         return scoring.cold(network, texts, n, MAX_WINDOWS)
 
     return {
-        "seconds": round(seconds),
-        "flags": done.stdout.splitlines()[0],
-        "train": best["bpc"],
+        "seconds": seconds,
+        "flags": printed[0],
+        "training": best["bpc"],
         # what the original recipe trains on: the character after a window of 40
-        "train_after_40": scoring.bits([cold([text.training], 40)[:, -1]]),
-        "carried": scoring.bits(scoring.carried(network, documents)),
-        "cold_64": scoring.bits([cold(documents, 64)]),
-        "cold_256": scoring.bits([cold(documents, 256)]),
+        "after 40": scoring.bits([cold([text.training], 40)[:, -1]]),
+        "held out, carried": scoring.bits(scoring.carried(network, documents)),
+        "cold, 64": scoring.bits([cold(documents, 64)]),
+        "cold, 256": scoring.bits([cold(documents, 256)]),
     }
 
 
-def _asked(name):
-    """The flags of a row and, as they may change, of the preset it begins with."""
-    _, flags = ROWS.get(name, ("", ""))
-    words = shlex.split(flags)
-    preset = words[words.index("--preset") + 1] if "--preset" in words else presets.DEFAULT
-    return f"{presets.flags(presets.PRESETS[preset])}; {flags}"
+def tried(row: Row, corpus: str, seed: int) -> dict:
+    """One run of a trial: its seconds, and its history's best bits per character."""
+    seconds, printed = _run("charlm.benchmarks.changes", row, corpus, seed)
+    history = json.loads(printed[-1])
+    best = min(history, key=lambda epoch: epoch["val_bpc"])
+    figures = {"training": best["bpc"], "held out, carried": best["val_bpc"]}
+    return {"seconds": seconds} | figures | {"epoch": best["epoch"]}
+
+
+def _run(module, row, corpus, seed, *more):
+    """Seconds, and what was printed, of one process."""
+    change = [row.change or "nothing"] if module.endswith("changes") else []
+    command = [sys.executable, "-m", module, *change, "--corpus", corpus, "--seed", str(seed)]
+    command += [*more, *shlex.split(row.flags)]
+    began = time.perf_counter()
+    done = subprocess.run(command, capture_output=True, text=True)
+    if done.returncode:
+        raise SystemExit(f"{shlex.join(command)}: {done.stderr.strip()}")
+    return round(time.perf_counter() - began), done.stdout.splitlines()
 
 
 def table(rows: list[dict]) -> str:
@@ -110,22 +172,25 @@ def table(rows: list[dict]) -> str:
 
     In bits a character; rows that compare with figures of others in nats, as those are given.
     """
-    lines = [
-        "| | seeds | seconds | training | after 40 | held out, carried | cold, 64 | cold, 256 |",
-        "|---|--:|--:|--:|--:|--:|--:|--:|",
-    ]
+    if not rows:
+        return ""
+    columns = [key for key in rows[0] if key not in ("name", "seed", "asked", "flags", "seconds")]
+    lines = [f"| | seeds | seconds | {' | '.join(columns)} |", "|---" * (3 + len(columns)) + "|"]
     for name in dict.fromkeys(row["name"] for row in rows):
         mine = [row for row in rows if row["name"] == name]
-        unit = 1.0 if name in presets.PRESETS else NATS
-        values = {
-            key: sorted(row[key] * unit for row in mine)
-            for key in ("train", "train_after_40", "carried", "cold_64", "cold_256")
-        }
-        cells = [f"{statistics.median(x):.4f} ({x[0]:.4f} to {x[-1]:.4f})" for x in values.values()]
+        unit = 1.0 if name in (*presets.PRESETS, *TRIALS) else NATS
+        cells = [_cell([row[key] for row in mine], unit) for key in columns]
         seconds = statistics.median(row["seconds"] for row in mine)
         title = name if unit == 1 else f"{name}, in nats"
         lines.append(f"| {title} | {len(mine)} | {seconds:.0f} | {' | '.join(cells)} |")
     return "\n".join(lines)
+
+
+def _cell(values, unit):
+    if all(isinstance(x, int) for x in values):
+        return f"{statistics.median(values):.0f}"
+    found = [f"{x * unit:.4f}" for x in (statistics.median(values), min(values), max(values))]
+    return "{} ({} to {})".format(*found) if len(values) > 1 else found[0]
 
 
 if __name__ == "__main__":

@@ -13,14 +13,15 @@ from numba import types
 from numba.core.cgutils import get_or_insert_function
 from numba.extending import intrinsic
 
-from charlm.compiled.compiler import compiled
-from charlm.compiled.memory import zeros
+from charlm.compiled.compiler import compiled, kept
+from charlm.compiled.memory import empty
 
 # numbers in a vector register, and what of the result fits into all of them beside the factors
 WIDE = bool(llvmlite.binding.get_host_cpu_features().get("avx512f"))
 LANES, VECTORS, ROWS = (16, 2, 8) if WIDE else (8, 2, 4)
 COLUMNS = LANES * VECTORS
 ALONE = 4  # fewer rows than this are quicker one by one than as a tile
+LINE = 16  # numbers in a line of the cache
 DEPTH = 512  # rows of a panel read in one go, so that they stay in the nearest cache
 
 
@@ -37,12 +38,30 @@ def padded(n):
 def panels(matrix):
     """(K, N) -> (N / COLUMNS, K, COLUMNS), zeros beyond N."""
     K, N = matrix.shape
-    found = zeros(rounded(N, COLUMNS) // COLUMNS, K, COLUMNS)
+    found = empty(rounded(N, COLUMNS) // COLUMNS, K, COLUMNS)
+    if N % COLUMNS:
+        found[-1] = 0
+    if matrix.strides[0] < matrix.strides[1]:
+        kept(lay_out_transposed)(matrix.T, found)
+        return found
     whole = N // COLUMNS * COLUMNS
     found[: whole // COLUMNS] = matrix[:, :whole].reshape(K, -1, COLUMNS).swapaxes(0, 1)
     if whole < N:
         found[-1, :, : N - whole] = matrix[:, whole:]
     return found
+
+
+def lay_out_transposed(matrix, found):
+    """Fills the `panels` of the transpose of matrix (N, K).
+
+    Column by column of it, as NumPy would, each number read comes from another line of the cache.
+    """
+    (N, K), Q = matrix.shape, len(found)
+    for q in range(Q):
+        for begin in range(0, K, LINE):
+            for j in range(min(COLUMNS, N - q * COLUMNS)):
+                for k in range(begin, min(begin + LINE, K)):
+                    found[q, k, j] = matrix[q * COLUMNS + j, k]
 
 
 class _BFloat(ir.Type):

@@ -11,6 +11,7 @@ from keras import ops
 from keras.src.layers.rnn.dropout_rnn_cell import DropoutRNNCell
 
 from charlm.layers import bptt, host
+from charlm.layers.dropout import dropped
 
 
 class HalfProducts:
@@ -50,8 +51,9 @@ class RecurrentCell(HalfProducts, keras.layers.Layer, DropoutRNNCell):
         vocab_size: None for vectors as input; D where the input is integer ids, each standing
             for a one-hot vector (D,).
         weight_drop: share of `recurrent_kernel`'s elements that is dropped in training, the same
-            for all sequences and time steps of a layer's call. Unlike `recurrent_dropout` it
-            leaves the loop over time as it is. A cell called on its own drops none. Source: Merity,
+            for all sequences and time steps of a layer's call; in steps of 1/256. Unlike
+            `recurrent_dropout` it leaves the loop over time as it is. A cell called on its own
+            drops none. Source: Merity,
             Keskar and Socher 2018, "Regularizing and Optimizing LSTM Language Models", section 2.
 
     Raises:
@@ -161,7 +163,7 @@ class RecurrentCell(HalfProducts, keras.layers.Layer, DropoutRNNCell):
         """What `step` needs of the weights, as a tuple of tensors: (U,), U (H, G*H)."""
         U = tensor(self.recurrent_kernel)
         if training and self.weight_drop:
-            U = keras.random.dropout(U, self.weight_drop, seed=self.seed_generator)
+            U = dropped(U, self.weight_drop, self.seed_generator)
         return (U,)
 
     def step(self, a_x, states, weights, masks=None):

@@ -82,6 +82,17 @@ def test_products(rng, K):
     np.testing.assert_allclose(c, expected, rtol=1e-4, atol=1e-4)
 
 
+@pytest.mark.parametrize("K", [1, 5, 16, 513])
+@pytest.mark.parametrize("N", [1, COLUMNS, 2 * COLUMNS + 6])
+def test_a_transposed_matrix_lies_in_panels_like_any_other(rng, K, N):
+    rows = normal(rng, N, K)
+    found, expected = panels(rows.T), panels(np.ascontiguousarray(rows.T))
+    np.testing.assert_array_equal(found, expected)
+    flat = expected.swapaxes(0, 1).reshape(K, -1)
+    np.testing.assert_array_equal(flat[:, :N], rows.T)
+    assert not flat[:, N:].any()
+
+
 def rounded_to_half(x):
     return x.astype(bfloat16).astype(np.float64)
 
