@@ -6,6 +6,7 @@ before the run begins. Nothing is written, for the weights may fit no model of c
 history is printed, as JSON.
 """
 
+import argparse
 import functools
 import json
 import sys
@@ -16,7 +17,8 @@ import numpy as np
 from keras import ops
 
 from callbacks import TrackProgress
-from charlm import cli, model, train
+from charlm import cli, model, presets
+from charlm.config import Config
 from charlm.layers.bptt import gather_rows
 from charlm.layers.cell import tensor
 from charlm.layers.lstm import LSTM, LSTMCell
@@ -26,11 +28,18 @@ from charlm.training import Training
 CHANGES: dict[str, Callable] = {}
 
 
-def main(argv: list[str]) -> None:
+def main() -> int:
     """Trains with the change that is the first argument and the flags that are the others."""
-    CHANGES[argv[0]]()
-    run = cli.parse_part(train.RunConfig, "changes", argv[1:])
-    config = cli.parse(train.Train, "changes", argv[1:], train.default(run)).config()
+    return cli.run(_main, None)
+
+
+def _main(argv):
+    parser = argparse.ArgumentParser(prog="python -m charlm.benchmarks.changes")
+    parser.add_argument("change", choices=CHANGES)
+    parser.add_argument("--preset", choices=presets.PRESETS, default=presets.DEFAULT)
+    args, flags = parser.parse_known_args(argv)
+    config = cli.parse(Config, parser.prog, flags, presets.PRESETS[args.preset])
+    CHANGES[args.change]()
     training = Training(config, cli.text(cli.corpus(config.data)))
     characters = config.data.batch_size * config.data.window
     training.fit([TrackProgress(training.progress, characters, training.windows().steps)])
@@ -347,4 +356,4 @@ def constant_rate():
 
 
 if __name__ == "__main__":
-    main(sys.argv[1:])
+    sys.exit(main())
