@@ -1,9 +1,9 @@
 """`python -m charlm.benchmarks.changes CHANGE ...`: trains as `charlm train ...`, but for a change.
 
-What was tried for the recipe and is no option of charlm, since it did not pay (docs/recipe.md).
-A change is a function here that puts something else in the place of a part of charlm or Keras
-before the run begins. Nothing is written, for the weights may fit no model of charlm's; the run's
-history is printed, as JSON.
+What is tried for the recipe and is no option of charlm (docs/recipe.md). A change is a function
+here that puts something else in the place of a part of charlm or Keras before the run begins.
+Nothing is written, for the weights may fit no model of charlm's; the run's history is printed, as
+JSON.
 """
 
 import argparse
@@ -26,6 +26,7 @@ from charlm.layers.recurrent import Recurrent
 from charlm.training import Training
 
 CHANGES: dict[str, Callable] = {}
+WIDTH = 64  # of an embedding
 
 
 def main() -> int:
@@ -91,9 +92,13 @@ def label_smoothing(share=0.05):
 
 
 @_change
-def embedding(width=64, output=None):
-    """The first kernel is a product: of a row for each character, and one matrix for all."""
-    build = LSTMCell.build
+def embedding(width=WIDTH):
+    """The first kernel is a product: of a row for each character, and one matrix for all.
+
+    Returns:
+        A list that will hold the first layer's cell.
+    """
+    build, cells = LSTMCell.build, []
 
     def built(self, input_shape):
         build(self, input_shape)
@@ -101,22 +106,23 @@ def embedding(width=64, output=None):
         self.embedding = self.add_weight(name="embedding", shape=shape, initializer="uniform")
         shape = (width, len(self.GATES) * self.units)
         self.unfolding = self.add_weight(name="unfolding", shape=shape)
-        CHANGES["embedding"].cell = self
+        cells.append(self)
 
     LSTMCell.build = built
     LSTMCell.rows = lambda self: (
         ops.matmul(tensor(self.embedding), tensor(self.unfolding)) + tensor(self.bias)
     )
+    return cells
 
 
 @_change
 def tied_output():
     """As `embedding`; logits are products of its rows with h, made as wide as they are."""
-    embedding()
+    cells = embedding(WIDTH)
 
     class Dense(keras.layers.Dense):
         def __init__(self, V, **kwargs):
-            super().__init__(64, use_bias=False, **kwargs)
+            super().__init__(WIDTH, use_bias=False, **kwargs)
             self.V = V
 
         def build(self, shape):
@@ -124,7 +130,7 @@ def tied_output():
             self.added = self.add_weight(name="bias", shape=(self.V,), initializer="zeros")
 
         def call(self, inputs, training=None):
-            rows = tensor(CHANGES["embedding"].cell.embedding)
+            rows = tensor(cells[0].embedding)
             return ops.matmul(super().call(inputs), ops.transpose(rows)) + self.added
 
         def compute_output_shape(self, shape):
@@ -159,7 +165,7 @@ def _cell(kind):
 
 @_change
 def layer_normalisation():
-    """Ba, Kiros and Hinton 2016, "Layer Normalization", equations 20 to 22: of x W, h U and c."""
+    """Ba, Kiros and Hinton 2016, "Layer Normalization": of x W, h U and c."""
 
     class Cell(LSTMCell):
         def build(self, input_shape):
@@ -188,7 +194,7 @@ def _normalised(x):
 
 @_change
 def multiplicative():
-    """Krause et al. 2017, "Multiplicative LSTM for Sequence Modelling", equations 9 to 13."""
+    """Krause et al. 2017, "Multiplicative LSTM for Sequence Modelling"."""
 
     class Cell(LSTMCell):
         def build(self, input_shape):
@@ -214,7 +220,7 @@ def multiplicative():
 
 @_change
 def zoneout(keep_h=0.05, keep_c=0.2):
-    """Krueger et al. 2017, "Zoneout: Regularizing RNNs", equations 6 and 7: states that stay."""
+    """Krueger et al. 2017, "Zoneout": a share of the states stays as it was."""
 
     class Cell(LSTMCell):
         def recurrent_masks(self, h, training):
@@ -259,13 +265,12 @@ def variational_dropout():
 # The optimizer
 
 
-def _optimizer(kind, **options):
-    """Makes it what `charlm.model` takes for Adam."""
-    scale = options.pop("rate", 1.0)
+def _optimizer(kind, rate=1.0, **options):
+    """Makes it what `charlm.model` takes for Adam, at `rate` times Adam's rate."""
 
     def made(schedule, **given):
-        schedule.initial_learning_rate *= scale
-        schedule.warmup_target = schedule.warmup_target and schedule.warmup_target * scale
+        schedule.initial_learning_rate *= rate
+        schedule.warmup_target = schedule.warmup_target and schedule.warmup_target * rate
         return kind(schedule, **given, **options)
 
     keras.optimizers.Adam = made
@@ -290,44 +295,20 @@ def averaged_weights(momentum=0.995):
     model.Streams.evaluate = averaged
 
 
-@_change
-def adam_beta_2_99():
-    """Adam with a shorter memory of squares."""
-    _optimizer(keras.optimizers.Adam, beta_2=0.99)
-
-
-@_change
-def adamw():
-    """Adam with weight decay."""
-    _optimizer(keras.optimizers.AdamW, weight_decay=0.01)
-
-
-@_change
-def nadam():
-    """Adam with Nesterov's momentum."""
-    _optimizer(keras.optimizers.Nadam)
-
-
-@_change
-def rmsprop():
-    """What the original program used; a quarter of Adam's rate, or it goes astray."""
-    _optimizer(keras.optimizers.RMSprop, rate=0.25)
-
-
-@_change
-def lion():
-    """Chen et al. 2023, "Symbolic Discovery of Optimization Algorithms"; a tenth of the rate."""
-    _optimizer(keras.optimizers.Lion, rate=0.1)
-
-
-@_change
-def sgd():
-    """Gradient descent with momentum, at fifty times the rate."""
-    _optimizer(keras.optimizers.SGD, rate=50, momentum=0.9)
+OPTIMIZERS = {  # rate: times Adam's learning rate; a guess for each, not searched for
+    "adam-beta-2-99": (keras.optimizers.Adam, {"beta_2": 0.99}),
+    "adamw": (keras.optimizers.AdamW, {"weight_decay": 0.01}),
+    "nadam": (keras.optimizers.Nadam, {}),
+    "rmsprop": (keras.optimizers.RMSprop, {"rate": 0.25}),
+    "lion": (keras.optimizers.Lion, {"rate": 0.1}),
+    "sgd": (keras.optimizers.SGD, {"rate": 50, "momentum": 0.9}),
+}
+for _name, (_kind, _options) in OPTIMIZERS.items():
+    CHANGES[_name] = functools.partial(_optimizer, _kind, **_options)
 
 
 def _schedule(share):
-    """The rate's share (of those steps that are after the warm-up) in the place of a cosine."""
+    """The learning rate falls by `share` in the place of a cosine."""
 
     class Schedule(keras.optimizers.schedules.CosineDecay):
         def _decay_function(self, step, decay_steps, decay_from_lr, dtype):
@@ -337,22 +318,13 @@ def _schedule(share):
     keras.optimizers.schedules.CosineDecay = Schedule
 
 
-@_change
-def linear_schedule():
-    """To nothing in a straight line."""
-    _schedule(lambda done: 1 - done)
-
-
-@_change
-def late_schedule():
-    """Constant for six tenths, then in a straight line."""
-    _schedule(lambda done: ops.minimum(1.0, (1 - done) / 0.4))
-
-
-@_change
-def constant_rate():
-    """As it is after the warm-up."""
-    _schedule(ops.ones_like)
+SCHEDULES = {  # share of what is done after the warm-up -> share of the rate
+    "linear-schedule": lambda done: 1 - done,
+    "late-schedule": lambda done: ops.minimum(1.0, (1 - done) / 0.4),  # constant until 0.6
+    "constant-rate": ops.ones_like,
+}
+for _name, _share in SCHEDULES.items():
+    CHANGES[_name] = functools.partial(_schedule, _share)
 
 
 if __name__ == "__main__":

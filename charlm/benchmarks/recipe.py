@@ -1,8 +1,8 @@
 """`python -m charlm.benchmarks.recipe`: what the presets and their alternatives reach, and when.
 
 Each row is a command line of `charlm train`, run as a user would, in a process of its own: seconds
-are those from its start to its end. Rows are kept in a file as they come, so that a run of
-hours goes on where it was stopped.
+are those from its start to its end. So is a trial's, of `charlm.benchmarks.changes`. Rows are kept
+in a file as they come, so that a run of hours goes on where it was stopped.
 """
 
 import argparse
@@ -125,7 +125,7 @@ def measured(row: Row, corpus: str, seed: int, out: Path, name: str) -> dict:
     """One run: its seconds, and its best weights' bits per character."""
     folder = f"{name.replace(', ', '-').replace(' ', '-')}-{seed}"
     kept = ("--runs-dir", str(out), "--name", folder, "--overwrite")
-    seconds, printed = _run("charlm.train", row, corpus, seed, *kept)
+    seconds, printed = _run(["charlm.train"], row, corpus, seed, *kept)
     saved = checkpoint.read(out / folder / run_folder.BEST)
     network = saved.to_network()
     data = saved.config.data
@@ -150,17 +150,17 @@ def measured(row: Row, corpus: str, seed: int, out: Path, name: str) -> dict:
 
 def tried(row: Row, corpus: str, seed: int) -> dict:
     """One run of a trial: its seconds, and its history's best bits per character."""
-    seconds, printed = _run("charlm.benchmarks.changes", row, corpus, seed)
+    program = ["charlm.benchmarks.changes", row.change or "nothing"]
+    seconds, printed = _run(program, row, corpus, seed)
     history = json.loads(printed[-1])
     best = min(history, key=lambda epoch: epoch["val_bpc"])
     figures = {"training": best["bpc"], "held out, carried": best["val_bpc"]}
     return {"seconds": seconds} | figures | {"epoch": best["epoch"]}
 
 
-def _run(module, row, corpus, seed, *more):
+def _run(program, row, corpus, seed, *more):
     """Seconds, and what was printed, of one process."""
-    change = [row.change or "nothing"] if module.endswith("changes") else []
-    command = [sys.executable, "-m", module, *change, "--corpus", corpus, "--seed", str(seed)]
+    command = [sys.executable, "-m", *program, "--corpus", corpus, "--seed", str(seed)]
     command += [*more, *shlex.split(row.flags)]
     began = time.perf_counter()
     done = subprocess.run(command, capture_output=True, text=True)

@@ -53,8 +53,8 @@ class RecurrentCell(HalfProducts, keras.layers.Layer, DropoutRNNCell):
         weight_drop: share of `recurrent_kernel`'s elements that is dropped in training, the same
             for all sequences and time steps of a layer's call; in steps of 1/256. Unlike
             `recurrent_dropout` it leaves the loop over time as it is. A cell called on its own
-            drops none. Source: Merity,
-            Keskar and Socher 2018, "Regularizing and Optimizing LSTM Language Models", section 2.
+            drops none. Source: Merity, Keskar and Socher 2018, "Regularizing and Optimizing LSTM
+            Language Models", section 2.
 
     Raises:
         ValueError: an option out of range.

@@ -13,8 +13,8 @@ from keras import ops
 def dropped(x, rate, seed):
     """`keras.random.dropout`, from a random byte an element where that draws a float for each.
 
-    For the recurrent weights of 512 units, drawn anew in every step, it takes 2.5 ms in the place
-    of 6.5 on two cores.
+    For the recurrent weights of 512 units, drawn anew in every step, it takes two fifths of the
+    time on two cores.
 
     Args:
         x: a tensor.
@@ -22,8 +22,8 @@ def dropped(x, rate, seed):
             others are divided by the share that is kept.
         seed: a `keras.random.SeedGenerator`.
     """
-    dropped = min(255, round(256 * rate))
+    bound = min(255, round(256 * rate))
     size, whole = math.prod(x.shape), 2**31
     words = keras.random.randint((-(-size // 4),), -whole, whole - 1, "int32", seed)
     drawn = ops.reshape(ops.view(words, "uint8")[:size], x.shape)
-    return ops.where(drawn >= dropped, x * (256 / (256 - dropped)), ops.zeros_like(x))
+    return ops.where(drawn >= bound, x * (256 / (256 - bound)), ops.zeros_like(x))
