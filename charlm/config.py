@@ -40,7 +40,8 @@ class ModelConfig:
     layers: int = 1
     """Recurrent layers, one on top of another."""
     dropout: float = 0.0
-    """Share of each layer's outputs dropped in training, 0 to below 1."""
+    """Share of each layer's outputs dropped in training, 0 to below 1; the same units for all
+    steps of a window (Gal and Ghahramani 2016)."""
     weight_drop: float = 0.0
     """Share of each layer's recurrent weights dropped in training, others in each window; 0 to
     below 1. Against learning a small text by heart."""

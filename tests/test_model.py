@@ -143,6 +143,13 @@ def test_dropout_acts_in_training_only(rng):
     assert np.abs(logits(net, ids, training=True)[0] - quiet).max() > 1e-3
 
 
+def test_dropout_leaves_out_the_same_units_at_every_step_of_a_stream():
+    layer = network(dropout=0.5).get_layer("dropout")
+    kept = ops.convert_to_numpy(layer(np.ones((B, T, H), "float32"), training=True)) > 0
+    np.testing.assert_array_equal(kept, np.repeat(kept[:, :1], T, axis=1))
+    assert len({row.tobytes() for row in kept[:, 0]}) > 1
+
+
 def test_schedule_rises_falls_and_stays_low():
     made = model.Streams(network(), B, 1)
     settings = FitConfig(epochs=9, decay_epochs=4, learning_rate=0.01, warmup_steps=20)

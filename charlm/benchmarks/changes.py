@@ -257,9 +257,10 @@ def recurrent_dropout(rate=0.2):
 
 
 @_change
-def variational_dropout():
-    """`--dropout` with one mask for all steps of a window: the same paper."""
-    keras.layers.Dropout = functools.partial(keras.layers.Dropout, noise_shape=(None, 1, None))
+def dropout_by_step():
+    """`--dropout` with a mask of its own for each step of a window: Zaremba et al. 2014."""
+    kind = keras.layers.Dropout
+    keras.layers.Dropout = lambda rate, noise_shape, seed, name: kind(rate, seed=seed, name=name)
 
 
 # The optimizer

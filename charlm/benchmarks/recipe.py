@@ -65,7 +65,7 @@ TRIED_SHORT = (
 TRIED_LONG = (
     *("", "--dropout 0 --weight-drop 0", "--dropout 0.4 --weight-drop 0"),
     *("--dropout 0 --weight-drop 0.4", "--dropout 0.4 --weight-drop 0.4"),
-    *("variational-dropout", "character-dropout", "label-smoothing", "averaged-weights", "adamw"),
+    *("dropout-by-step", "character-dropout", "label-smoothing", "averaged-weights", "adamw"),
     *("--units 192 --layers 2 --skip add", "--window 24", "--batch-size 16", "--cell gru"),
     *("zoneout", "recurrent-dropout"),
 )
