@@ -18,7 +18,8 @@ from charlm.errors import InputError
 
 VALIDATION_WINDOW = 512  # characters a step: long, as no gradient is kept
 MAX_STREAMS = 64  # held-out streams side by side
-MAX_PIECE = 250_000  # characters of a held-out text read in one go; longer ones are cut
+MAX_PIECE = 2**14  # characters of a held-out text measured in one go; longer ones are cut
+WARM_UP = 512  # characters read before a piece that begins within a document
 MAX_MAPPED = 2**26  # bytes of a mapped text kept in memory by having been read
 
 
@@ -88,12 +89,14 @@ class TrainingWindows:
 class HeldOutWindows:
     """Every held-out document from its first character to its last, state carried through it.
 
-    Documents are streams side by side. Two limits keep a large held-out text affordable: a document
-    longer than `MAX_PIECE` is cut into pieces that each begin anew, and where there are more than
-    `MAX_STREAMS` of them a stream reads several, one after another, its state going on.
+    Documents are streams side by side: a dozen take hardly longer than one. Two limits keep a
+    large held-out text affordable: a document longer than `MAX_PIECE` is cut into pieces that each
+    begin anew with the `WARM_UP` characters before them, which are not measured again; and where
+    there are more than `MAX_STREAMS` a stream reads several, one after another, its state going on.
 
-    Streams end at different times, so positions are weighted: 1 for a target, 0 for padding, scaled
-    to a mean of 1 so that the mean loss over batches is the mean over targets.
+    Streams end at different times, so positions are weighted: 1 for a target, 0 for padding, what
+    was measured before and a document's first character, scaled to a mean of 1 so that the mean
+    loss over batches is the mean over targets.
 
     Args:
         documents: list of (n,) integer arrays.
@@ -103,21 +106,27 @@ class HeldOutWindows:
     """
 
     def __init__(self, documents, window=VALIDATION_WINDOW):
-        pieces = [d[k : k + MAX_PIECE] for d in documents for k in range(0, len(d), MAX_PIECE)]
-        pieces = [p for p in pieces if len(p) > 1]
+        pieces = [  # ids, and before how many of them there are no targets
+            (d[max(0, k - WARM_UP) : k + MAX_PIECE + 1], min(k, WARM_UP) + 1)
+            for d in documents
+            for k in range(0, len(d) - 1, MAX_PIECE)
+        ]
         if not pieces:
             raise InputError("expected held-out text of two characters or more, found none")
-        streams = [
-            np.concatenate(pieces[k::MAX_STREAMS]) for k in range(min(len(pieces), MAX_STREAMS))
-        ]
-        self.targets = sum(len(s) - 1 for s in streams)
-        self.window = min(window, max(len(s) for s in streams) - 1)
-        steps = -(-max(len(s) - 1 for s in streams) // self.window)
-        self.ids = np.zeros((len(streams), steps * self.window + 1), np.int32)
-        self.weights = np.zeros((len(streams), steps * self.window), np.float32)
-        for row, stream in enumerate(streams):
-            self.ids[row, : len(stream)] = stream
-            self.weights[row, : len(stream) - 1] = self.weights.size / self.targets
+        self.targets = sum(len(ids) - before for ids, before in pieces)
+        shares = [pieces[k::MAX_STREAMS] for k in range(min(len(pieces), MAX_STREAMS))]
+        longest = max(sum(len(ids) for ids, _ in share) for share in shares)
+        self.window = min(window, longest - 1)
+        steps = -(-(longest - 1) // self.window)
+        self.ids = np.zeros((len(shares), steps * self.window + 1), np.int32)
+        counted = np.zeros(self.ids.shape, bool)
+        for row, share in enumerate(shares):
+            end = 0
+            for ids, before in share:
+                begin, end = end, end + len(ids)
+                self.ids[row, begin:end] = ids
+                counted[row, begin + before : end] = True
+        self.weights = counted[:, 1:] * np.float32(counted[:, 1:].size / self.targets)
 
     def __len__(self):
         return self.weights.shape[1] // self.window

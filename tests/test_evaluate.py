@@ -119,7 +119,7 @@ def trained(tmp_path_factory):
     """A finished run named a, made once."""
     folder = tmp_path_factory.mktemp("trained")
     (folder / "small.txt").write_text(SMALL_TEXT)
-    argv = ["--corpus", "small.txt", "--name", "a", "--epochs", "2", "--learning-rate", "0.02"]
+    argv = ["--corpus", "small.txt", "--name", "a", "--epochs", "4", "--learning-rate", "0.02"]
     with contextlib.chdir(folder):
         assert train.main([*argv, *TRAIN]) == 0
     return folder / "saved_models"

@@ -113,10 +113,32 @@ def test_held_out_documents_are_read_whole_each_in_its_stream():
     assert np.mean([p.mean() for p in parts]) == pytest.approx(loss[weights > 0].mean())
 
 
-def test_more_documents_than_streams_share_them():
-    windows = HeldOutWindows([np.arange(5)] * 100)
-    assert len(windows.ids) == 64
-    assert windows.targets == 36 * 9 + 28 * 4  # two documents in a row have a target between them
+def test_more_documents_than_streams_share_them(monkeypatch):
+    monkeypatch.setattr("charlm.windows.MAX_STREAMS", 2)
+    windows = HeldOutWindows([np.arange(10, 13), np.arange(20, 22), np.arange(30, 34)], window=7)
+    (ids, _), targets, weights = windows[0]
+    np.testing.assert_array_equal(ids, [[10, 11, 12, 30, 31, 32], [20, 21, 0, 0, 0, 0]])
+    assert [t[w > 0].tolist() for t, w in zip(targets, weights, strict=True)] == [
+        [11, 12, 31, 32, 33],  # 30 is a document's first character
+        [21],
+    ]
+    assert windows.targets == 6
+
+
+@pytest.mark.parametrize("n", [2, 10, 11, 12, 20, 21, 25])
+def test_pieces_of_a_long_document_are_measured_once_after_those_before_were_read(monkeypatch, n):
+    monkeypatch.setattr("charlm.windows.MAX_PIECE", 10)
+    monkeypatch.setattr("charlm.windows.WARM_UP", 4)
+    windows = HeldOutWindows([np.arange(n)], window=3)
+    batches = [windows[k] for k in range(len(windows))]
+    ids, targets, weights = (
+        np.concatenate(x, axis=1)
+        for x in zip(*((x, y, w) for (x, _), y, w in batches), strict=True)
+    )
+    assert targets[weights > 0].tolist() == list(range(1, n))
+    assert windows.targets == n - 1
+    assert ids[:, 0].tolist() == [max(0, k - 4) for k in range(0, n - 1, 10)]
+    np.testing.assert_array_equal(targets[weights > 0], ids[weights > 0] + 1)
 
 
 @pytest.mark.parametrize("documents", [[], [np.arange(1)]])
