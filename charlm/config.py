@@ -44,7 +44,7 @@ class ModelConfig:
     steps of a window (Gal and Ghahramani 2016)."""
     weight_drop: float = 0.0
     """Share of each layer's recurrent weights dropped in training, others in each window; 0 to
-    below 1. Against learning a small text by heart."""
+    below 1, in 256ths. Against learning a small text by heart."""
     activation: Literal["tanh", "relu", "linear"] = "tanh"
     """Of the candidate (and of the LSTM's cell as it shows)."""
     recurrent_activation: Literal["sigmoid", "hard_sigmoid"] = "sigmoid"

@@ -19,7 +19,7 @@ MOVABLE = ("corpus", "encoding")  # but for where its text lies: the text's fing
 
 @dataclass(frozen=True)
 class RunConfig:
-    """The run's folder."""
+    """The run: what it begins with, and its folder."""
 
     preset: Literal[tuple(presets.PRESETS)] = presets.DEFAULT
     """Settings to begin with, by how long a run may take on two cores: a minute, ten, half an hour.
@@ -30,7 +30,8 @@ class RunConfig:
     """Go on with a run: its folder, one of its .weights.h5 files, or "latest"."""
     init_from: str | None = None
     """Begin with the weights of a trained run, its folder, a .weights.h5 file of one, or "latest",
-    on another text; the vocabulary grows by what that needs. The model is the run's."""
+    on another text; the vocabulary grows by what that needs. The model is the run's, with its
+    dropouts, unless they are given; all else is the preset's."""
     overwrite: bool = False
     """Replace a run of the same name."""
     runs_dir: Path = Path("saved_models")

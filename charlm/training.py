@@ -22,8 +22,8 @@ def _resolved(config: Config) -> Config:
     if config.fit.precision != "auto":
         return config
     half = host.machine_code("half")
-    in_half = half is not None and half.PAYS and model.backward_pass(config.model, "bf16")
-    pays = in_half == "compiled"
+    pays = half is not None and half.PAYS
+    pays = pays and model.backward_pass(config.model, "bf16") == "compiled"
     return replace(config, fit=replace(config.fit, precision="bf16" if pays else "fp32"))
 
 

@@ -20,6 +20,7 @@ VALIDATION_WINDOW = 512  # characters a step: long, as no gradient is kept
 MAX_STREAMS = 64  # held-out streams side by side
 MAX_PIECE = 2**14  # characters of a held-out text measured in one go; longer ones are cut
 WARM_UP = 512  # characters read before a piece that begins within a document
+MAX_POSITIONS = 2**13  # of a step of all streams: each has a row of logits
 MAX_MAPPED = 2**26  # bytes of a mapped text kept in memory by having been read
 
 
@@ -87,12 +88,13 @@ class TrainingWindows:
 
 
 class HeldOutWindows:
-    """Every held-out document from its first character to its last, state carried through it.
+    """Every character of held-out documents but their first, with what stands before it read.
 
-    Documents are streams side by side: a dozen take hardly longer than one. Two limits keep a
-    large held-out text affordable: a document longer than `MAX_PIECE` is cut into pieces that each
-    begin anew with the `WARM_UP` characters before them, which are not measured again; and where
-    there are more than `MAX_STREAMS` a stream reads several, one after another, its state going on.
+    Documents are read from their beginning, the state carried, as streams side by side. Two limits
+    keep a large held-out text affordable: a document longer than `MAX_PIECE` is cut into pieces,
+    of which each reads the `WARM_UP` characters before it first, which are not measured again; and
+    where there are more than `MAX_STREAMS` a stream reads several, one after another, its state
+    going on.
 
     Streams end at different times, so positions are weighted: 1 for a target, 0 for padding, what
     was measured before and a document's first character, scaled to a mean of 1 so that the mean
@@ -116,7 +118,7 @@ class HeldOutWindows:
         self.targets = sum(len(ids) - before for ids, before in pieces)
         shares = [pieces[k::MAX_STREAMS] for k in range(min(len(pieces), MAX_STREAMS))]
         longest = max(sum(len(ids) for ids, _ in share) for share in shares)
-        self.window = min(window, longest - 1)
+        self.window = min(window, longest - 1, MAX_POSITIONS // len(shares))
         steps = -(-(longest - 1) // self.window)
         self.ids = np.zeros((len(shares), steps * self.window + 1), np.int32)
         counted = np.zeros(self.ids.shape, bool)

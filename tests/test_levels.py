@@ -23,7 +23,8 @@ LEVELS = [
     ("callbacks", "charlm.benchmarks"),
     ("charlm.cli", "charlm.train", "charlm.sample", "charlm.gradients", "charlm.import_weights",
      "charlm.export", "charlm.evaluate", "charlm.score", "charlm.bench",
-     "charlm.reference.__main__", "charlm.benchmarks.changes", "charlm.__main__"),
+     "charlm.reference.__main__", "charlm.benchmarks.changes", "charlm.benchmarks.recipe",
+     "charlm.benchmarks.gpt", "charlm.__main__"),
 ]  # fmt: skip
 THIRD_PARTY = [
     {"numpy", "nltk", "numba", "llvmlite", "tqdm"},

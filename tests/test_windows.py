@@ -125,6 +125,13 @@ def test_more_documents_than_streams_share_them(monkeypatch):
     assert windows.targets == 6
 
 
+def test_many_streams_are_read_in_shorter_windows():
+    assert HeldOutWindows([np.arange(1000)]).window == 512
+    windows = HeldOutWindows([np.arange(1000)] * 40)
+    assert windows.window == 2**13 // 40
+    assert (windows[len(windows) - 1][2] > 0).any()
+
+
 @pytest.mark.parametrize("n", [2, 10, 11, 12, 20, 21, 25])
 def test_pieces_of_a_long_document_are_measured_once_after_those_before_were_read(monkeypatch, n):
     monkeypatch.setattr("charlm.windows.MAX_PIECE", 10)

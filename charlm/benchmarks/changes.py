@@ -16,7 +16,7 @@ import keras
 import numpy as np
 from keras import ops
 
-from callbacks import TrackProgress
+from callbacks import NonFiniteLossError, StopOnNaN, TrackProgress
 from charlm import cli, model, presets
 from charlm.config import Config
 from charlm.layers.bptt import gather_rows
@@ -43,7 +43,11 @@ def _main(argv):
     CHANGES[args.change]()
     training = Training(config, cli.text(cli.corpus(config.data)))
     characters = config.data.batch_size * config.data.window
-    training.fit([TrackProgress(training.progress, characters, training.windows().steps)])
+    track = TrackProgress(training.progress, characters, training.windows().steps)
+    try:
+        training.fit([StopOnNaN(training.progress), track])
+    except NonFiniteLossError as error:
+        cli.note(f"stopped: {error}")
     print(json.dumps(training.progress.history))
 
 

@@ -8,6 +8,7 @@ README of github.com/karpathy/nanoGPT ("I only have a macbook") and its
 
 import argparse
 import math
+import sys
 import time
 from pathlib import Path
 
@@ -16,6 +17,8 @@ import torch
 from torch import nn
 from torch.nn import functional
 
+from charlm import cli
+from charlm.errors import InputError
 from charlm.text import read
 from corpora import load
 
@@ -103,17 +106,26 @@ def trained(ids: np.ndarray, V: int, seed: int) -> GPT:
     return model
 
 
-def main() -> None:
+def main() -> int:
     """Trains, and prints seconds and the loss on windows of held-out text that begin cold."""
+    return cli.run(_main, None)
+
+
+def _main(argv):
     parser = argparse.ArgumentParser(prog="python -m charlm.benchmarks.gpt", description=__doc__)
     parser.add_argument("file", type=Path)
     parser.add_argument("--seed", type=int, default=1)
-    args = parser.parse_args()
+    args = parser.parse_args(argv)
     text = read(load(str(args.file)))
+    n = (len(text.held_out) - 1) // CONTEXT  # windows side by side
+    if n < 1 or len(text.training) <= CONTEXT:
+        raise InputError(
+            f"expected more than {CONTEXT} characters to train on and to hold out, found "
+            f"{len(text.training):,} and {len(text.held_out):,}"
+        )
     begin = time.perf_counter()
     model = trained(text.training, len(text.vocab), args.seed)
     seconds = time.perf_counter() - begin
-    n = (len(text.held_out) - 1) // CONTEXT  # windows side by side
     windows = text.held_out[np.arange(n)[:, None] * CONTEXT + np.arange(CONTEXT + 1)]
     with torch.no_grad():
         sums = [float(loss(model, part, reduction="sum")) for part in np.array_split(windows, 16)]
@@ -125,4 +137,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())

@@ -7,6 +7,7 @@ in a file as they come, so that a run of hours goes on where it was stopped.
 
 import argparse
 import json
+import math
 import shlex
 import statistics
 import subprocess
@@ -17,12 +18,13 @@ from typing import NamedTuple
 
 import numpy as np
 
-from charlm import checkpoint, presets, run_folder, scoring
+from charlm import checkpoint, cli, presets, run_folder, scoring
 from charlm.text import read
 from corpora import load
 
 NATS = np.log(2)
 MAX_WINDOWS = 4096
+DIVERGED = {"bpc": math.inf, "val_bpc": math.inf, "epoch": 0}  # within the first epoch
 
 
 class Row(NamedTuple):
@@ -34,7 +36,7 @@ class Row(NamedTuple):
 
     @property
     def asked(self):
-        """All that the run depends on, as a preset's flags may change."""
+        """What the run depends on, but for the code and the text."""
         words = shlex.split(self.flags)
         preset = words[words.index("--preset") + 1] if "--preset" in words else presets.DEFAULT
         return f"{presets.flags(presets.PRESETS[preset])}; {self.flags}; {self.change}"
@@ -82,16 +84,27 @@ TRIALS = dict([*_trials("short", SHORT, TRIED_SHORT), *_trials("long", LONG, TRI
 ROWS = MAIN | TRIALS
 
 
-def main() -> None:
+def main() -> int:
     """Runs what is asked for and prints the tables of all that is kept."""
+    return cli.run(_main, None)
+
+
+def _main(argv):
     parser = argparse.ArgumentParser(prog="python -m charlm.benchmarks.recipe", description=__doc__)
     ours = [name for name, row in MAIN.items() if row.corpus != "shakespeare"]
-    parser.add_argument("--only", nargs="+", choices=ROWS, default=ours, metavar="ROW")
-    parser.add_argument("--trials", choices=("short", "long"), help="all rows of these instead")
+    which = parser.add_mutually_exclusive_group()
+    which.add_argument("--only", nargs="+", choices=ROWS, default=ours, metavar="ROW")
+    which.add_argument("--trials", choices=("short", "long"), help="all rows of these instead")
     parser.add_argument("--seeds", nargs="+", type=int, default=[1, 2, 3])
     parser.add_argument("--shakespeare", type=Path, help="tinyshakespeare's text")
-    parser.add_argument("--out", type=Path, default=Path("recipe"), help="folder for runs and rows")
-    args = parser.parse_args()
+    parser.add_argument(
+        "--out",
+        type=Path,
+        default=Path("recipe"),
+        help="folder for runs and rows; those in it are not made again, so after a change of the "
+        "code or the text name another",
+    )
+    args = parser.parse_args(argv)
     names = args.only
     if args.trials:
         names = [name for name in TRIALS if name.startswith(args.trials)]
@@ -117,8 +130,9 @@ def main() -> None:
             with open(kept, "a") as file:
                 file.write(json.dumps(figures) + "\n")
             print(json.dumps(figures), flush=True)
-    print(table([x for x in found if x["name"] in MAIN]))
-    print(table([x for x in found if x["name"] in TRIALS]))
+    for kind in (MAIN, TRIALS):
+        if rows := [x for x in found if x["name"] in kind]:
+            print(table(rows))
 
 
 def measured(row: Row, corpus: str, seed: int, out: Path, name: str) -> dict:
@@ -153,7 +167,7 @@ def tried(row: Row, corpus: str, seed: int) -> dict:
     program = ["charlm.benchmarks.changes", row.change or "nothing"]
     seconds, printed = _run(program, row, corpus, seed)
     history = json.loads(printed[-1])
-    best = min(history, key=lambda epoch: epoch["val_bpc"])
+    best = min(history, key=lambda epoch: epoch["val_bpc"], default=DIVERGED)
     figures = {"training": best["bpc"], "held out, carried": best["val_bpc"]}
     return {"seconds": seconds} | figures | {"epoch": best["epoch"]}
 
@@ -174,8 +188,6 @@ def table(rows: list[dict]) -> str:
 
     In bits a character; rows that compare with figures of others in nats, as those are given.
     """
-    if not rows:
-        return ""
     columns = [key for key in rows[0] if key not in ("name", "seed", "asked", "flags", "seconds")]
     lines = [f"| | seeds | seconds | {' | '.join(columns)} |", "|---" * (3 + len(columns)) + "|"]
     for name in dict.fromkeys(row["name"] for row in rows):
@@ -196,4 +208,4 @@ def _cell(values, unit):
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())

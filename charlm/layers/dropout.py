@@ -18,11 +18,11 @@ def dropped(x, rate, seed):
 
     Args:
         x: a tensor.
-        rate: share of the elements that become 0, from 0 to below 1, to the nearest 256th; the
-            others are divided by the share that is kept.
+        rate: share of the elements that become 0, between 0 and 1, to the nearest of 1 to 255
+            256ths; the others are divided by the share that is kept.
         seed: a `keras.random.SeedGenerator`.
     """
-    bound = min(255, round(256 * rate))
+    bound = min(255, max(1, round(256 * rate)))
     size, whole = math.prod(x.shape), 2**31
     words = keras.random.randint((-(-size // 4),), -whole, whole - 1, "int32", seed)
     drawn = ops.reshape(ops.view(words, "uint8")[:size], x.shape)

@@ -27,7 +27,8 @@ def usable(tensor=None):
         import jax
 
         return jax.default_backend() == "cpu"
-    return backend == "torch" and (tensor is None or tensor.device.type == "cpu")
+    place = keras.ops.zeros(()) if tensor is None else tensor
+    return backend == "torch" and place.device.type == "cpu"
 
 
 def pays(tensor):
