@@ -81,6 +81,8 @@ class Checkpoint:
     carried: list[np.ndarray]
     versions: dict[str, str]
     metrics: list[np.ndarray] = field(default_factory=list)
+    learned_before: list[str] = field(default_factory=list)
+    """SHA-256 of the corpora that the weights which the run began with had learned from."""
 
     def arrays(self) -> dict[str, np.ndarray]:
         """All of them, by their path in a file."""
@@ -104,6 +106,7 @@ class Checkpoint:
             "config": self.config.to_dict(),
             "vocabulary": self.vocab.characters,
             "corpus_sha256": self.corpus_sha256,
+            "learned_before": self.learned_before,
             "progress": self.progress.__dict__,
             "versions": self.versions,
         }
@@ -269,8 +272,9 @@ def _checkpoint(meta, datasets, data):
         loss_sum, B = stored.pop("loss_sum", 0.0), config.data.batch_size
         if stored["step"]:  # Keras's sum, and its count of sequences
             groups["metrics"] = [np.float32(loss_sum * B), np.float32(stored["step"] * B)]
-    texts = [meta["corpus_sha256"], *meta["versions"], *meta["versions"].values()]
-    if not all(isinstance(x, str) for x in texts):
+    before = meta.get("learned_before", [])  # files of before it have none
+    texts = [meta["corpus_sha256"], *before, *meta["versions"], *meta["versions"].values()]
+    if not (isinstance(before, list) and all(isinstance(x, str) for x in texts)):
         raise InputError("expected texts for the corpus and versions, found something else")
     found = Checkpoint(
         config=config,
@@ -279,6 +283,7 @@ def _checkpoint(meta, datasets, data):
         progress=_progress(stored),
         weights=weights,
         versions=meta["versions"],
+        learned_before=before,
         **groups,
     )
     if not found.finite():

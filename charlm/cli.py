@@ -192,7 +192,8 @@ def documents(
     if skipped:
         total = sum(len(text) for _, text in texts)
         note(f"NOTE: left out {skipped:,} of {total:,} characters, which the model does not know")
-    if fingerprint(text for _, text in texts) == saved.corpus_sha256:
+    learned_from = saved.corpus_sha256, *saved.learned_before
+    if fingerprint(text for _, text in texts) in learned_from:
         note(
             f"NOTE: the run was trained on most of {corpus.name}, so these figures say how well it "
             "remembers; charlm evaluate without --corpus measures on what was held out"

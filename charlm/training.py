@@ -51,6 +51,7 @@ class Training:
         self.config, self.text = config, text
         self.vocab, self.corpus_sha256 = text.vocab, text.sha256
         self.progress = saved.progress if saved else Progress()
+        self.learned_before = saved.learned_before if saved else []
         self.held_out = HeldOutWindows(text.to_measure(config.data.max_held_out))
         windows = self.windows()
         checkpoint.require_room(config, self.vocab)
@@ -120,6 +121,7 @@ class Training:
             optimizer=[ops.convert_to_numpy(v) for v in self.streams.optimizer.variables],
             carried=[ops.convert_to_numpy(v) for v in self.streams.carried["training"]],
             metrics=self._running_means(),
+            learned_before=self.learned_before,
             versions={
                 "keras": keras.__version__,
                 "backend": keras.backend.backend(),

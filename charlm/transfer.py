@@ -31,7 +31,10 @@ def begun(saved: Checkpoint, text: Text, seed: int) -> Checkpoint:
     for path in (first, bias):
         weights[path][kept] = old[path]
     weights[kernel][:, kept] = old[kernel]
-    return Checkpoint(saved.config, vocab, text.sha256, Progress(), weights, [], [], {})
+    before = [*saved.learned_before, saved.corpus_sha256]
+    return Checkpoint(
+        saved.config, vocab, text.sha256, Progress(), weights, [], [], {}, learned_before=before
+    )
 
 
 def describe(saved: Checkpoint, text: Text) -> str:

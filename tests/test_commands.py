@@ -15,7 +15,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from charlm import checkpoint, run_folder, sample, train
+from charlm import checkpoint, run_folder, sample, score, train
 from tests.conftest import SMALL_TEXT
 
 TRAIN = ["--units", "8", "--batch-size", "4", "--window", "16", "--sample-length", "10"]
@@ -561,3 +561,7 @@ def test_a_run_begins_with_another_s_weights(run, here, capsys):
     rows = then.weights["layers/lstm/cell/vars/0"][kept]
     np.testing.assert_allclose(rows, first.weights["layers/lstm/cell/vars/0"], atol=1e-6)
     assert train.main(["--resume", "b", "--epochs", "2"]) == 0
+    capsys.readouterr()
+    for text in ("small.txt", "other.txt"):  # both of which it has learned from
+        assert score.main([text, "--run", "b", "--unknown", "skip"]) == 0
+        assert "how well it remembers" in capsys.readouterr()[1]

@@ -34,6 +34,8 @@ def test_what_it_knew_is_as_it_was(rng, settings):
     begun = transfer.begun(first, text(NEW), seed=1)
     assert begun.vocab.characters == "abcdfh"
     assert (begun.corpus_sha256, begun.progress, begun.optimizer) == ("new", Progress(), [])
+    assert begun.learned_before == ["old"]
+    assert transfer.begun(begun, text(NEW), seed=1).learned_before == ["old", "new"]
     before = Network(first.weights, len(OLD), first.config.model)
     after = Network(begun.weights, len(begun.vocab), begun.config.model)
     kept = begun.vocab.encode(OLD.characters)
