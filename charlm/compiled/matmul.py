@@ -54,7 +54,7 @@ def panels(matrix):
 def lay_out_transposed(matrix, found):
     """Fills the `panels` of the transpose of matrix (N, K).
 
-    Column by column of it, as NumPy would, each number read comes from another line of the cache.
+    NumPy would go column by column of it, and read each number from another line of the cache.
     """
     (N, K), Q = matrix.shape, len(found)
     for q in range(Q):
