@@ -82,7 +82,8 @@ class TestGPT:
 
         rates = [gpt.rate(k) for k in (0, 50, 100, 1050, 2000)]
         assert rates == pytest.approx([0, 5e-4, 1e-3, 5.5e-4, 1e-4])
-        monkeypatch.setattr(gpt, "STEPS", 120)
+        for name, n in (("STEPS", 40), ("WARM_UP", 5), ("BATCH", 2), ("BLOCKS", 1)):
+            monkeypatch.setattr(gpt, name, n)
         ids = np.tile(np.arange(5), 40)
         windows = ids[np.arange(9)[:, None] + np.arange(gpt.CONTEXT + 1)]
         assert float(gpt.loss(gpt.trained(ids, 5, 1), windows).detach()) < 0.1 < np.log(5)
