@@ -269,6 +269,7 @@ TREES = {
     "a size of text": (meta("progress.samples_size", ""), PROGRESS),
     "a hash of numbers": (meta("corpus_sha256", 0), "expected texts"),
     "a hash of what was before": (meta("learned_before", "0"), "expected texts"),
+    "a number of what was before": (meta("learned_before", 0), DAMAGED),
     "numbers of what was before": (meta("learned_before", [0]), "expected texts"),
     "versions of versions": (meta("versions", {"keras": {"a": "b"}}), "expected texts"),
 }  # fmt: skip
