@@ -17,6 +17,7 @@ from charlm.errors import InputError
 from charlm.layers import LAYERS, Recurrent
 from charlm.layers.dense import Dense
 from charlm.loss import CrossEntropy
+from charlm.optimizer import Adam
 from charlm.reference.network import RANDOM_STATE
 
 POLICIES = {"fp32": "float32", "bf16": "mixed_bfloat16", "fp16": "mixed_float16"}
@@ -174,7 +175,7 @@ def compile_for(streams: Streams, config: FitConfig, steps_per_epoch: int) -> No
         warmup_target=config.learning_rate if warmup else None,
         warmup_steps=warmup,
     )
-    optimizer = keras.optimizers.Adam(
+    optimizer = Adam(
         schedule,
         global_clipnorm=config.clip_norm or None,
         clipvalue=config.clip_value or None,

@@ -278,13 +278,13 @@ def _optimizer(kind, rate=1.0, **options):
         schedule.warmup_target = schedule.warmup_target and schedule.warmup_target * rate
         return kind(schedule, **given, **options)
 
-    keras.optimizers.Adam = made
+    model.Adam = made
 
 
 @_change
 def averaged_weights(momentum=0.995):
     """Held-out text is measured with a running mean of the weights, as long as 200 steps."""
-    _optimizer(keras.optimizers.Adam, use_ema=True, ema_momentum=momentum)
+    _optimizer(model.Adam, use_ema=True, ema_momentum=momentum)
     evaluate = model.Streams.evaluate
 
     def averaged(self, *args, **kwargs):
@@ -301,7 +301,7 @@ def averaged_weights(momentum=0.995):
 
 
 OPTIMIZERS = {  # rate: times Adam's learning rate; a guess for each, not searched for
-    "adam-beta-2-99": (keras.optimizers.Adam, {"beta_2": 0.99}),
+    "adam-beta-2-99": (model.Adam, {"beta_2": 0.99}),
     "adamw": (keras.optimizers.AdamW, {"weight_decay": 0.01}),
     "nadam": (keras.optimizers.Nadam, {}),
     "rmsprop": (keras.optimizers.RMSprop, {"rate": 0.25}),

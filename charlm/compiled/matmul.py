@@ -18,7 +18,7 @@ from charlm.compiled.memory import empty
 
 # numbers in a vector register, and what of the result fits into all of them beside the factors
 WIDE = bool(llvmlite.binding.get_host_cpu_features().get("avx512f"))
-LANES, VECTORS, ROWS = (16, 2, 8) if WIDE else (8, 2, 4)
+LANES, VECTORS, ROWS = (16, 2, 8) if WIDE else (8, 3, 4)
 COLUMNS = LANES * VECTORS
 ALONE = 4  # fewer rows than this are quicker one by one than as a tile
 LINE = 16  # numbers in a line of the cache

@@ -1,0 +1,58 @@
+import keras
+import numpy as np
+import pytest
+from keras import ops
+
+from charlm.optimizer import Adam
+
+SHAPES = (5, 3), (4,)
+
+
+def after(kind, gradients, **options):
+    """Variables after updates by all of the gradients, and the optimizer's."""
+    variables = [keras.Variable(np.full(shape, 0.5, np.float32)) for shape in SHAPES]
+    schedule = keras.optimizers.schedules.CosineDecay(0.0, 5, warmup_target=0.1, warmup_steps=2)
+    optimizer = kind(schedule, **options)
+    optimizer.build(variables)
+    for each in gradients:
+        optimizer.apply(each)
+    return [ops.convert_to_numpy(v) for v in (*variables, *optimizer.variables)]
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {},
+        {"global_clipnorm": 1.0},
+        {"beta_1": 0.5, "beta_2": 0.9, "epsilon": 0.1},
+        {"amsgrad": True},
+        {"weight_decay": 0.1},
+        {"use_ema": True},
+    ],
+    ids=str,
+)
+def test_updates_are_keras_s(options, rng):
+    gradients = [
+        [ops.convert_to_tensor(rng.normal(size=s), "float32") for s in SHAPES] for _ in range(6)
+    ]
+    for mine, theirs in zip(
+        after(Adam, gradients, **options),
+        after(keras.optimizers.Adam, gradients, **options),
+        strict=True,
+    ):
+        np.testing.assert_allclose(mine, theirs, rtol=1e-5, atol=1e-6)
+
+
+def test_gradient_of_a_gather():
+    """Which TensorFlow gives as slices; an id that is there twice has two."""
+    if keras.backend.backend() != "tensorflow":
+        pytest.skip("others give a tensor")
+    import tensorflow as tf
+
+    def slices(*ids):
+        return [tf.IndexedSlices(tf.ones((len(ids), 3)), ids, SHAPES[0]), tf.zeros(SHAPES[1])]
+
+    given = [slices(1, 1), slices(3, 0)]
+    dense = [[tf.convert_to_tensor(g) for g in each] for each in given]
+    for mine, theirs in zip(after(Adam, given), after(Adam, dense), strict=True):
+        np.testing.assert_array_equal(mine, theirs)
