@@ -10,6 +10,10 @@ import keras
 import pytest
 
 HERE = Path(__file__).parent
+RERUN = [
+    *("layers", "test_model.py", "test_exact.py"),
+    "reference/test_cells.py::test_model_computes_what_the_numpy_network_computes",
+]
 
 
 @pytest.mark.parametrize("backend", ["jax", "torch", "tensorflow"])
@@ -18,7 +22,7 @@ def test_passes_on_backend(backend):
         pytest.skip("this very run")
     if importlib.util.find_spec(backend) is None:
         pytest.skip(f"{backend} is not installed")
-    rerun = [HERE / name for name in ("layers", "reference", "test_model.py", "test_exact.py")]
+    rerun = [HERE / name for name in RERUN]
     done = subprocess.run(
         [sys.executable, "-m", "pytest", *rerun, "--no-header", "-n", "0"],
         cwd=HERE.parent,

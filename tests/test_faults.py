@@ -21,7 +21,7 @@ from tests.test_checkpoint import made
 
 FILES = run_folder.LAST, run_folder.BEST, run_folder.SUMMARY, run_folder.HISTORY
 CALLS = "open", "write", "fsync", "close", "replace", "unlink"
-ERRORS = [errno.ENOSPC, errno.EIO, errno.EDQUOT, errno.EINTR, errno.EROFS]
+ERRORS = [errno.ENOSPC, errno.EIO, errno.EINTR]
 KILLED = "killed"
 
 

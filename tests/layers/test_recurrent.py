@@ -53,6 +53,7 @@ if BACKEND == "jax":  # compiles each anew, and has no float64 unless told so at
         del MODES[name]
     del POLICIES["mixed_float16"], POLICIES["float64"]
     IDS = IDS[:1]
+    CASES = [case for case in CASES if str(case) in ("lstm", "gru", "coupled")]
     NAMESAKES = [case for case in NAMESAKES if not case.options]
 elif BACKEND == "torch":
     POLICIES["float64"] = 1e-6  # keras.ops.matmul multiplies float64 in float32 there
@@ -107,7 +108,7 @@ def close(found, expected, what="", rtol=1e-4, atol=1e-5):
 
 
 def test_every_cell_has_its_row():
-    assert {case.name for case in CASES} == set(reference.CELLS)
+    assert {case.name for case in KINDS} == set(reference.CELLS)
 
 
 @pytest.mark.parametrize(("mode", "way"), WAYS)
