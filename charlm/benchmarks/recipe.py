@@ -35,11 +35,16 @@ class Row(NamedTuple):
     change: str | None = None  # of `changes`
 
     @property
+    def preset(self):
+        """The configuration that its flags are beside."""
+        words = shlex.split(self.flags)
+        name = words[words.index("--preset") + 1] if "--preset" in words else presets.DEFAULT
+        return presets.PRESETS[name]
+
+    @property
     def asked(self):
         """What the run depends on, but for the code and the text."""
-        words = shlex.split(self.flags)
-        preset = words[words.index("--preset") + 1] if "--preset" in words else presets.DEFAULT
-        return f"{presets.flags(presets.PRESETS[preset])}; {self.flags}; {self.change}"
+        return f"{presets.flags(self.preset)}; {self.flags}; {self.change}"
 
 
 MAIN = {
