@@ -8,6 +8,7 @@ of the result, stays in vector registers until it is done. After Goto and van de
 """
 
 import llvmlite.binding
+import numpy as np
 from llvmlite import ir
 from numba import types
 from numba.core.cgutils import get_or_insert_function
@@ -206,7 +207,11 @@ def multiply_transposed(a, b, K, c):
     Args:
         a: (., R or more). b: (., C or more). c: (R, C), multiples of ROWS and of COLUMNS.
     """
-    (R, C), A, B = c.shape, a.shape[1], b.shape[1]
+    (R, C), A = c.shape, a.shape[1]
+    panel = np.empty((K, COLUMNS), b.dtype)  # or each of its rows would lie on a page of its own
     for q in range(0, C, COLUMNS):
+        for k in range(K):
+            for j in range(COLUMNS):
+                panel[k, j] = b[k, q + j]
         for r in range(0, R, ROWS):
-            tile(a, r, 1, A, b, q, B, c, r * C + q, C, K)
+            tile(a, r, 1, A, panel, 0, COLUMNS, c, r * C + q, C, K)
