@@ -1,35 +1,37 @@
-"""Adam in one pass over the weights, where the backend has that as one operation."""
+"""Adam in one pass over the weights, where that is to be had."""
 
 import keras
 
+Adam = keras.optimizers.Adam  # on JAX, which fuses it, and torch, where Keras has such a pass
+if keras.backend.backend() == "tensorflow":
+    import tensorflow as tf
 
-class Adam(keras.optimizers.Adam):
-    """`keras.optimizers.Adam`: its arguments, equations, variables and files.
+    class Adam(keras.optimizers.Adam):
+        """`keras.optimizers.Adam`: its arguments, equations and variables.
 
-    On TensorFlow an update of a variable is one operation, where Keras has fourteen that each read
-    and write arrays as large as the weights. Source: Kingma and Ba 2015, "Adam: A Method for
-    Stochastic Optimization", in the order of computation that ends section 2.
-    """
+        An update of a variable is one operation, where Keras has fourteen that each read and write
+        arrays as large as the weights. It has 1 - beta in float32, Keras in double precision, so
+        numbers differ in their sixth digit. Source: Kingma and Ba 2015, "Adam: A Method for
+        Stochastic Optimization", in the order of computation that ends section 2.
+        """
 
-    def update_step(self, gradient, variable, learning_rate):
-        """As Keras calls it, once for each variable."""
-        if keras.backend.backend() != "tensorflow" or self.amsgrad:
-            super().update_step(gradient, variable, learning_rate)
-            return
-        import tensorflow as tf
-
-        k, kind = self._get_variable_index(variable), variable.dtype
-        step = tf.cast(self.iterations + 1, kind)
-        beta_1, beta_2 = tf.constant(self.beta_1, kind), tf.constant(self.beta_2, kind)
-        tf.raw_ops.ResourceApplyAdam(
-            var=variable.handle,
-            m=self._momentums[k].value.handle,
-            v=self._velocities[k].value.handle,
-            beta1_power=tf.pow(beta_1, step),
-            beta2_power=tf.pow(beta_2, step),
-            lr=tf.cast(learning_rate, kind),
-            beta1=beta_1,
-            beta2=beta_2,
-            epsilon=tf.constant(self.epsilon, kind),
-            grad=tf.convert_to_tensor(gradient),
-        )
+        def update_step(self, gradient, variable, learning_rate):
+            """As Keras calls it, once for each variable."""
+            if self.amsgrad:
+                super().update_step(gradient, variable, learning_rate)
+                return
+            k, kind = self._get_variable_index(variable), variable.dtype
+            step = tf.cast(self.iterations + 1, kind)
+            beta_1, beta_2 = tf.constant(self.beta_1, kind), tf.constant(self.beta_2, kind)
+            tf.raw_ops.ResourceApplyAdam(
+                var=variable.handle,
+                m=self._momentums[k].value.handle,
+                v=self._velocities[k].value.handle,
+                beta1_power=tf.pow(beta_1, step),
+                beta2_power=tf.pow(beta_2, step),
+                lr=tf.cast(learning_rate, kind),
+                beta1=beta_1,
+                beta2=beta_2,
+                epsilon=tf.constant(self.epsilon, kind),
+                grad=tf.cast(tf.convert_to_tensor(gradient), kind),  # a gather's come as slices
+            )

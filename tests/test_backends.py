@@ -10,9 +10,14 @@ import keras
 import pytest
 
 HERE = Path(__file__).parent
-RERUN = [
-    *("layers", "test_model.py", "test_exact.py"),
-    "reference/test_cells.py::test_model_computes_what_the_numpy_network_computes",
+RERUN = ["layers", "test_model.py", "test_exact.py", "test_optimizer.py"]
+RERUN += [  # the others of this file are of NumPy alone, or stand in `layers`, too
+    f"reference/test_cells.py::{name}"
+    for name in (
+        "test_model_computes_what_the_numpy_network_computes",
+        "test_activations_are_keras_own_and_slopes_the_numeric_ones",
+        "test_first_weights_have_the_paths_and_shapes_of_the_model",
+    )
 ]
 
 

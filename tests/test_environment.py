@@ -207,3 +207,15 @@ def test_two_hundred_epochs_leak_nothing(here):
     print(f"{slope / 1024:.1f} KB an epoch; open files {files[50]} to {files[-1]}")
     assert slope < 32 * 1024
     assert files[-1] <= files[50]
+
+
+def test_tensorflow_s_own_allocator_is_asked_for():
+    """Which alone keeps count."""
+    ask = "import tensorflow as tf; tf.zeros(9); tf.config.experimental.get_memory_info('CPU:0')"
+    program = f"from charlm import cli; print(cli.run(lambda argv: exec({ask!r}), []))"
+    for given, code in ((None, "0"), ("false", "1")):
+        env = environment(TF_CPU_ALLOCATOR_USE_BFC=given)
+        done = subprocess.run(
+            [sys.executable, "-c", program], env=env, capture_output=True, text=True
+        )
+        assert done.stdout.split() == [code], done.stderr

@@ -36,7 +36,7 @@ def straight(folder, epochs):
     assert process.returncode == 0, out
 
 
-def killed(folder, epochs, kills, rng):
+def killed(folder, epochs, kills, signals, rng):
     """The same run, killed so often; how often it was in the middle of an epoch when it went on."""
     within = done = 0
     while True:
@@ -47,7 +47,7 @@ def killed(folder, epochs, kills, rng):
                 within += line.startswith("resuming") and "window" in line
                 if line.startswith("ready in") and done < kills:
                     time.sleep(rng.uniform(0, LONGEST))
-                    number = int(rng.choice(SIGNALS))
+                    number = int(rng.choice(signals))
                     process.send_signal(number)
                     lines.append(process.communicate(timeout=60)[0])
                     break
@@ -82,20 +82,20 @@ def assert_the_same(one, other):
     assert tables[0] == tables[1]
 
 
-def compare(tmp_path, epochs, kills):
+def compare(tmp_path, epochs, kills, signals=SIGNALS):
     rng = np.random.default_rng(kills)
     folders = [tmp_path / name for name in ("straight", "killed")]
     for folder in folders:
         folder.mkdir()
         Path(folder, "small.txt").write_text(SMALL_TEXT)
     straight(folders[0], epochs)
-    within = killed(folders[1], epochs, kills, rng)
+    within = killed(folders[1], epochs, kills, signals, rng)
     assert_the_same(*(folder / "saved_models/a" for folder in folders))
     return within
 
 
 def test_killed_once(tmp_path):
-    compare(tmp_path, epochs=12, kills=1)
+    compare(tmp_path, epochs=20, kills=1, signals=[signal.SIGKILL])
 
 
 @pytest.mark.soak

@@ -12,6 +12,7 @@ from charlm.benchmarks.case import CLIP_NORM, EPSILON, LEARNING_RATE, Case
 from charlm.errors import InputError
 from charlm.layers.recurrent import Recurrent
 from charlm.loss import CrossEntropy
+from charlm.optimizer import Adam
 
 
 def make(case: Case, gpu: bool, own: bool, xla: bool = False, precision: str = "fp32") -> dict:
@@ -44,8 +45,9 @@ def require_device(gpu: bool) -> None:
 def _compiled(network, xla):
     own = any(isinstance(layer, Recurrent) for layer in network.layers)
     keras_loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
+    adam = Adam if own else keras.optimizers.Adam
     network.compile(
-        keras.optimizers.Adam(LEARNING_RATE, epsilon=EPSILON, global_clipnorm=CLIP_NORM),
+        adam(LEARNING_RATE, epsilon=EPSILON, global_clipnorm=CLIP_NORM),
         CrossEntropy() if own else keras_loss,
         jit_compile=xla,
     )

@@ -32,6 +32,7 @@ def environment(threads: int, gpu: bool, backend: str = "tensorflow") -> dict[st
     )  # fmt: skip
     found = dict(os.environ) | dict.fromkeys(names, n)  # NPROC: XLA's
     found |= {"KERAS_BACKEND": backend, "TF_CPP_MIN_LOG_LEVEL": "3"}
+    found.setdefault("TF_CPU_ALLOCATOR_USE_BFC", "true")  # Keras's peers have it as ours do
     if gpu:  # several processes share it, so none may take all its memory
         found |= {"TF_FORCE_GPU_ALLOW_GROWTH": "true", "XLA_PYTHON_CLIENT_PREALLOCATE": "false"}
     else:

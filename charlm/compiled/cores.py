@@ -4,16 +4,20 @@ from concurrent.futures import ThreadPoolExecutor
 from functools import cache
 
 import numba
+import numpy as np
 
 from charlm.compiled.matmul import ROWS
+from charlm.compiled.memory import empty
 
 
 def total(arrays):
-    """The sum of what each core found, in the first one's place."""
+    """The sum of what each core found; not in place, for it may be a part of something wider."""
     first, *rest = arrays
-    for x in rest:
-        first += x
-    return first
+    found = empty(*first.shape)
+    np.add(first, rest[0] if rest else 0, out=found)
+    for x in rest[1:]:
+        found += x
+    return found
 
 
 def each(part, B):

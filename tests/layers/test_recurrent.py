@@ -53,7 +53,7 @@ if BACKEND == "jax":  # compiles each anew, and has no float64 unless told so at
         del MODES[name]
     del POLICIES["mixed_float16"], POLICIES["float64"]
     IDS = IDS[:1]
-    CASES = [case for case in CASES if str(case) in ("lstm", "gru", "coupled")]
+    CASES = KINDS
     NAMESAKES = [case for case in NAMESAKES if not case.options]
 elif BACKEND == "torch":
     POLICIES["float64"] = 1e-6  # keras.ops.matmul multiplies float64 in float32 there
