@@ -10,15 +10,16 @@ SHAPES = (5, 3), (4,)
 
 def after(kind, gradients, **options):
     """Variables after updates by all of the gradients, and the optimizer's."""
-    variables = [keras.Variable(np.full(shape, 0.5, np.float32)) for shape in SHAPES]
+    variables = [
+        keras.Variable(np.full(shape, 0.5, np.float32), name=f"weight_{k}")
+        for k, shape in enumerate(SHAPES)
+    ]
     schedule = keras.optimizers.schedules.CosineDecay(0.0, 5, warmup_target=0.1, warmup_steps=2)
     optimizer = kind(schedule, **options)
     optimizer.build(variables)
     for each in gradients:
         optimizer.apply(each)
-    found = {f"variable_{k}": v for k, v in enumerate(variables)}
-    found |= {v.path.partition("/")[2]: v for v in optimizer.variables}
-    return {name: ops.convert_to_numpy(v) for name, v in found.items()}
+    return {v.name: ops.convert_to_numpy(v) for v in (*variables, *optimizer.variables)}
 
 
 @pytest.mark.parametrize(
