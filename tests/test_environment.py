@@ -57,12 +57,16 @@ def drawing(folder, characters):
     ("name", "python", "changes"),
     [
         ("train", (), {"HOME": None, "XDG_CACHE_HOME": None, "CHARLM_CACHE": None}),
-        ("train", (), {"HOME": "/proc", "XDG_CACHE_HOME": None, "CHARLM_CACHE": None}),
-        ("train", (), {"LC_ALL": "tr_TR.ISO-8859-9", "LANG": "nonsense", "PYTHONUTF8": "0"}),
+        (
+            "train",
+            (),
+            {"HOME": "/proc", "XDG_CACHE_HOME": None, "CHARLM_CACHE": None}
+            | {"LC_ALL": "tr_TR.ISO-8859-9", "LANG": "nonsense", "PYTHONUTF8": "0"},
+        ),
         # what Python makes of TensorFlow without assertions takes ten seconds to be made
         ("reference", ("-O",), {"PYTHONIOENCODING": "ascii"}),
     ],
-    ids=["no home", "a home not to write in", "an odd locale", "-O and ascii"],
+    ids=["no home", "a home not to write in, an odd locale", "-O and ascii"],
 )
 def test_trains_and_samples(here, name, python, changes):
     done = command(name, *ON, python=python, **changes)
