@@ -10,17 +10,17 @@ from charlm.config import Config, DataConfig, FitConfig, ModelConfig
 DEFAULT = "default"
 PRESETS = {
     "quick": Config(
-        ModelConfig(units=224),
+        ModelConfig(units=224, output_bias="unigram"),
         DataConfig(window=24),
         FitConfig(epochs=2, learning_rate=0.02, precision="auto"),
     ),
     DEFAULT: Config(
-        ModelConfig(units=512, dropout=0.1),
+        ModelConfig(units=512, dropout=0.1, output_bias="unigram"),
         DataConfig(window=32),
         FitConfig(epochs=4, learning_rate=0.012, precision="auto"),
     ),
     "best": Config(
-        ModelConfig(units=512, dropout=0.3, weight_drop=0.2),
+        ModelConfig(units=512, dropout=0.3, weight_drop=0.2, output_bias="unigram"),
         DataConfig(window=32),
         FitConfig(epochs=20, learning_rate=0.01, precision="auto"),
     ),

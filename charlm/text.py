@@ -21,6 +21,7 @@ from corpora import Corpus, CorpusError
 from corpora.document import cuts
 
 IN_MEMORY = 2**26  # bytes of text: encoded in a second, less than it takes to load a backend
+MAX_COUNTED = 2**24  # characters, of those that a text's shares are of
 WORTH_A_THREAD = 2**15  # characters: they take as long as telling another thread of them
 
 
@@ -53,6 +54,14 @@ class Text:
         size = limit // count
         starts = np.linspace(0, m - size, count).astype(int)
         return [self.held_out[k : k + size] for k in starts]
+
+    def log_shares(self) -> np.ndarray:
+        """(V,) float32, the log of each character's share of the training text.
+
+        One more is counted of each, and of a long text its beginning, `MAX_COUNTED` characters.
+        """
+        counts = np.bincount(self.training[:MAX_COUNTED], minlength=len(self.vocab)) + 1
+        return np.log(counts / counts.sum()).astype(np.float32)
 
     def translated(self, vocab: Vocab) -> "Text":
         """The same text in ids of another vocabulary, in memory.

@@ -70,6 +70,8 @@ class Training:
         self.means = []  # that the next epoch begins with
         if saved:
             self._restore(saved)
+        elif config.model.output_bias == "unigram":
+            self.network.get_layer("dense").bias.assign(text.log_shares())
 
     def windows(self, epoch: int = 0, first: int = 0) -> TrainingWindows:
         """The windows from window `first` of `epoch` on."""

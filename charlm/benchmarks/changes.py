@@ -13,7 +13,6 @@ import sys
 from collections.abc import Callable
 
 import keras
-import numpy as np
 from keras import ops
 
 from callbacks import NonFiniteLossError, StopOnNaN, TrackProgress
@@ -62,19 +61,6 @@ def nothing():
 
 
 # The output layer and the loss
-
-
-@_change
-def unigram_bias():
-    """The output's bias begins at the log of each character's share of the training text."""
-    begin = Training.__init__
-
-    def begun(self, *args, **kwargs):
-        begin(self, *args, **kwargs)
-        counts = np.bincount(self.text.training, minlength=len(self.vocab)) + 1
-        self.network.get_layer("dense").bias.assign(np.log(counts / counts.sum()))
-
-    Training.__init__ = begun
 
 
 @_change

@@ -68,7 +68,7 @@ TRIED_SHORT = (
     *("", "--window 16", "--window 32", "--window 64", "--batch-size 16", "--batch-size 64"),
     *("--learning-rate 0.005", "--learning-rate 0.01", "--learning-rate 0.03", "--dropout 0.1"),
     *("--units 160 --layers 2", "--units 160 --layers 2 --skip add", "--precision fp32"),
-    *("--cell gru", "--cell coupled", "unigram-bias", "label-smoothing", "embedding"),
+    *("--cell gru", "--cell coupled", "--output-bias zeros", "label-smoothing", "embedding"),
     *("tied-output", "averaged-weights", "linear-schedule", "late-schedule", "constant-rate"),
     *("adam-beta-2-99", "adamw", "nadam", "rmsprop", "lion", "sgd"),
     *("layer-normalisation", "multiplicative"),
