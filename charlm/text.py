@@ -21,7 +21,7 @@ from corpora import Corpus, CorpusError
 from corpora.document import cuts
 
 IN_MEMORY = 2**26  # bytes of text: encoded in a second, less than it takes to load a backend
-MAX_COUNTED = 2**24  # characters, of those that a text's shares are of
+MAX_COUNTED = 2**22  # characters, of those that a text's shares are of
 WORTH_A_THREAD = 2**15  # characters: they take as long as telling another thread of them
 
 

@@ -1,3 +1,5 @@
+"""Law: our Adam updates as Keras's does."""
+
 import keras
 import numpy as np
 import pytest

@@ -52,7 +52,6 @@ MAIN = {
     "default": Row("state_union", "--preset default"),
     "best": Row("state_union", "--preset best"),
     "original": Row("state_union_original", "--units 128 --dropout 0 --epochs 10"),
-    # on two machines nanoGPT's recipe for a CPU takes longer than this
     "shakespeare, nanoGPT's time": Row(
         "shakespeare", "--units 320 --dropout 0 --window 24 --learning-rate 0.015 --epochs 4"
     ),
