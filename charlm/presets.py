@@ -10,9 +10,9 @@ from charlm.config import Config, DataConfig, FitConfig, ModelConfig
 DEFAULT = "default"
 PRESETS = {
     "quick": Config(
-        ModelConfig(units=224, output_bias="unigram"),
+        ModelConfig(units=192, output_bias="unigram"),
         DataConfig(window=24),
-        FitConfig(epochs=2, learning_rate=0.02, precision="auto"),
+        FitConfig(epochs=1, learning_rate=0.02, precision="auto"),
     ),
     DEFAULT: Config(
         ModelConfig(units=512, dropout=0.1, output_bias="unigram"),

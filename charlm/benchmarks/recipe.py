@@ -53,7 +53,7 @@ MAIN = {
     "best": Row("state_union", "--preset best"),
     "original": Row("state_union_original", "--units 128 --dropout 0 --epochs 10"),
     "shakespeare, nanoGPT's time": Row(
-        "shakespeare", "--units 320 --dropout 0 --window 24 --learning-rate 0.015 --epochs 4"
+        "shakespeare", "--units 320 --dropout 0 --window 24 --learning-rate 0.015 --epochs 3"
     ),
     "shakespeare, 2 minutes": Row("shakespeare", "--epochs 3"),
     "shakespeare, 15 minutes": Row(
@@ -65,8 +65,9 @@ SHORT = Row("state_union", "--preset quick")
 LONG = Row("shakespeare", "--units 256 --dropout 0.2 --weight-drop 0.2 --epochs 10")
 TRIED_SHORT = (
     *("", "--window 16", "--window 32", "--window 64", "--batch-size 16", "--batch-size 64"),
-    *("--learning-rate 0.005", "--learning-rate 0.01", "--learning-rate 0.03", "--dropout 0.1"),
-    *("--units 160 --layers 2", "--units 160 --layers 2 --skip add", "--precision fp32"),
+    *("--learning-rate 0.005", "--learning-rate 0.01", "--learning-rate 0.015"),
+    *("--learning-rate 0.03", "--warmup-steps 50", "--dropout 0.1"),
+    *("--units 136 --layers 2", "--units 136 --layers 2 --skip add", "--precision fp32"),
     *("--cell gru", "--cell coupled", "--output-bias zeros", "label-smoothing", "embedding"),
     *("tied-output", "averaged-weights", "linear-schedule", "late-schedule", "constant-rate"),
     *("adam-beta-2-99", "adamw", "nadam", "rmsprop", "lion", "sgd"),
