@@ -68,8 +68,9 @@ TRIED_SHORT = (
     *("--learning-rate 0.005", "--learning-rate 0.01", "--learning-rate 0.015"),
     *("--learning-rate 0.03", "--warmup-steps 50", "--dropout 0.1"),
     *("--units 136 --layers 2", "--units 136 --layers 2 --skip add", "--precision fp32"),
-    *("--cell gru", "--cell coupled", "--output-bias zeros", "label-smoothing", "embedding"),
-    *("tied-output", "averaged-weights", "linear-schedule", "late-schedule", "constant-rate"),
+    *("--cell gru", "--cell gru --learning-rate 0.005", "--cell coupled", "--output-bias zeros"),
+    *("label-smoothing", "embedding", "tied-output"),
+    *("averaged-weights", "linear-schedule", "late-schedule", "constant-rate"),
     *("adam-beta-2-99", "adamw", "nadam", "rmsprop", "lion", "sgd"),
     *("layer-normalisation", "multiplicative"),
 )
