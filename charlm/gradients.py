@@ -199,14 +199,15 @@ def _of_runs(args):
         name = found.name if found.is_dir() else f"{found.parent.name}/{found.name}"
         label = name if name == config.cell else f"{name} ({config.cell})"
         network = Network(saved.weights, len(vocab), config, np.float64)
-        first = _initial(config, vocab, args.seed)
+        first = _initial(config, vocab, args.seed, shares=text.log_shares(vocab))
         series.append(Series(f"{label}, trained", label, False, network, vocab, text))
         series.append(Series(f"{label}, untrained", label, True, first, vocab, text))
     return series
 
 
-def _initial(config, vocab, seed, gain=1.0):
-    weights = initial_weights(config, len(vocab), np.random.default_rng(seed), np.float64)
+def _initial(config, vocab, seed, gain=1.0, shares=None):
+    rng = np.random.default_rng(seed)
+    weights = initial_weights(config, len(vocab), rng, np.float64, shares)
     for path, value in weights.items():
         if path.endswith("cell/vars/1"):
             value *= gain

@@ -21,7 +21,7 @@ from corpora import Corpus, CorpusError
 from corpora.document import cuts
 
 IN_MEMORY = 2**26  # bytes of text: encoded in a second, less than it takes to load a backend
-MAX_COUNTED = 2**22  # characters, of those that a text's shares are of
+MAX_COUNTED = 2**22  # characters that `log_shares` counts
 WORTH_A_THREAD = 2**15  # characters: they take as long as telling another thread of them
 
 
@@ -50,17 +50,22 @@ class Text:
         m = len(self.held_out)
         if not limit or m <= limit:
             return np.split(self.held_out, np.cumsum(self.held_out_lengths[:-1], dtype=int))
-        count = min(MAX_STREAMS, -(-limit // VALIDATION_WINDOW))
-        size = limit // count
-        starts = np.linspace(0, m - size, count).astype(int)
-        return [self.held_out[k : k + size] for k in starts]
+        return _stretches(self.held_out, limit)
 
-    def log_shares(self) -> np.ndarray:
+    def log_shares(self, vocab: Vocab) -> np.ndarray:
         """(V,) float32, the log of each character's share of the training text.
 
-        One more is counted of each, and of a long text its beginning, `MAX_COUNTED` characters.
+        One more is counted of each. Of a long text `MAX_COUNTED` characters are counted, spread
+        evenly over it.
+
+        Args:
+            vocab: the V characters; those that are not in the text are counted once.
         """
-        counts = np.bincount(self.training[:MAX_COUNTED], minlength=len(self.vocab)) + 1
+        ids = self.training
+        parts = [ids] if len(ids) <= MAX_COUNTED else _stretches(ids, MAX_COUNTED)
+        counts = sum(np.bincount(part, minlength=len(self.vocab)) for part in parts)
+        of = dict(zip(self.vocab.characters, counts, strict=True))
+        counts = np.array([of.get(character, 0) + 1 for character in vocab.characters])
         return np.log(counts / counts.sum()).astype(np.float32)
 
     def translated(self, vocab: Vocab) -> "Text":
@@ -73,6 +78,14 @@ class Text:
             return self
         ids = vocab.encode(self.vocab.characters, vocab.dtype)
         return replace(self, vocab=vocab, training=ids[self.training], held_out=ids[self.held_out])
+
+
+def _stretches(ids, limit):
+    """`limit` of more ids, at most, in stretches of equal length, spread evenly."""
+    count = min(MAX_STREAMS, -(-limit // VALIDATION_WINDOW))
+    size = limit // count
+    starts = np.linspace(0, len(ids) - size, count).astype(int)
+    return [ids[k : k + size] for k in starts]
 
 
 def fingerprint(texts: Iterable[str]) -> str:

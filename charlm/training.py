@@ -71,7 +71,7 @@ class Training:
         if saved:
             self._restore(saved)
         elif config.model.output_bias == "unigram":
-            self.network.get_layer("dense").bias.assign(text.log_shares())
+            self.network.get_layer("dense").bias.assign(text.log_shares(self.vocab))
 
     def windows(self, epoch: int = 0, first: int = 0) -> TrainingWindows:
         """The windows from window `first` of `epoch` on."""

@@ -14,7 +14,9 @@ from charlm.config import ModelConfig
 from charlm.reference import CELLS, gradient_check, trainer
 from charlm.reference.__main__ import main
 from charlm.reference.network import Network, initial_weights
+from charlm.text import read
 from charlm.windows import HeldOutWindows, TrainingWindows
+from corpora import load
 
 ARGV = ["--corpus", "small.txt", "--units", "12", "--batch-size", "4", "--window", "16",
         "--sample-length", "20", "--learning-rate", "0.01"]  # fmt: skip
@@ -92,6 +94,15 @@ def test_trains_and_keras_goes_on_with_it(here, capsys, cell):
     again = checkpoint.read(LAST)
     for path, w in saved.weights.items():
         np.testing.assert_allclose(again.weights[path], w, atol=1e-4)
+
+
+def test_output_bias_begins_at_the_log_of_shares(here):
+    argv = [*ARGV, "--epochs", "1", "--learning-rate", "1e-9"]
+    assert main([*argv, "--name", "a", "--output-bias", "unigram"]) == 0
+    saved = checkpoint.read(LAST)
+    text = read(load("small.txt"))
+    bias = saved.weights["layers/dense/vars/1"]
+    np.testing.assert_allclose(bias, text.log_shares(saved.vocab), atol=1e-5)
 
 
 def test_goes_on_with_what_keras_trained(here, capsys):

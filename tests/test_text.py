@@ -280,3 +280,23 @@ def test_translated_is_the_same_text_in_other_ids(either, tmp_path):
     assert equals == LINES
     with pytest.raises(UnknownCharacterError):
         found.translated(Vocab("abc"))
+
+
+@pytest.mark.parametrize("limit", [text.MAX_COUNTED, 512 * 4], ids=["all", "stretches"])
+def test_log_shares_are_of_the_whole_text(monkeypatch, limit):
+    monkeypatch.setattr(text, "MAX_COUNTED", limit)
+    found = text.read(Corpus("t", (Document("t", "ab" * 9000 + "c" * 9000 + "d" * 4000),)))
+    assert found.vocab.decode(found.held_out[:1]) == "d"
+    n = min(limit, len(found.training))
+    shares = np.exp(found.log_shares(Vocab("abcx")))
+    assert shares.dtype == np.float32
+    tolerance = 1e-5 if limit > n else 0.03
+    np.testing.assert_allclose(shares, [1 / 3, 1 / 3, 1 / 3, 0], atol=1 / n + tolerance)
+    assert 0 < shares[3] < 2 / n  # it may come
+
+
+def test_log_shares_of_each_character_as_often_as_it_is_there_and_once_more():
+    found = text.read(Corpus("t", (Document("t", "aab" * 300 + "z" * 90),)))
+    counts, n = np.bincount(found.training, minlength=3) + 1, len(found.training)
+    expected = np.insert(counts, 2, 1) / (n + 4)
+    np.testing.assert_allclose(np.exp(found.log_shares(Vocab("abxz"))), expected, rtol=1e-6)

@@ -117,11 +117,11 @@ def tied_output():
 
         def build(self, shape):
             super().build(shape)
-            self.added = self.add_weight(name="bias", shape=(self.V,), initializer="zeros")
+            self.bias = self.add_weight(name="bias", shape=(self.V,), initializer="zeros")
 
         def call(self, inputs, training=None):
-            rows = tensor(cells[0].embedding)
-            return ops.matmul(super().call(inputs), ops.transpose(rows)) + self.added
+            rows = ops.matmul(tensor(self.kernel), ops.transpose(tensor(cells[0].embedding)))
+            return ops.matmul(inputs, rows) + self.bias
 
         def compute_output_shape(self, shape):
             return (*shape[:-1], self.V)

@@ -53,7 +53,7 @@ MAIN = {
     "best": Row("state_union", "--preset best"),
     "original": Row("state_union_original", "--units 128 --dropout 0 --epochs 10"),
     "shakespeare, nanoGPT's time": Row(
-        "shakespeare", "--units 320 --dropout 0 --window 24 --learning-rate 0.015 --epochs 3"
+        "shakespeare", "--units 288 --dropout 0 --window 24 --learning-rate 0.015 --epochs 3"
     ),
     "shakespeare, 2 minutes": Row("shakespeare", "--epochs 3"),
     "shakespeare, 15 minutes": Row(

@@ -15,7 +15,7 @@ from charlm.config import DROPOUTS, Config, DataConfig, ModelConfig, check, chec
 from charlm.errors import InputError
 from charlm.reference import gradient_check, trainer
 from charlm.reference.loss import softmax_cross_entropy
-from charlm.reference.network import DENSE, Network, initial_weights
+from charlm.reference.network import Network, initial_weights
 from charlm.windows import HeldOutWindows, TrainingWindows
 
 TOLERANCE = 1e-6  # of --check: relative, in float64
@@ -108,9 +108,8 @@ def _main(argv):
     vocab = text.vocab
     data = replace(args.data, corpus=corpus.name)
     if saved is None:
-        weights = initial_weights(args.model, len(vocab), np.random.default_rng(data.seed))
-        if args.model.output_bias == "unigram":
-            weights[f"{DENSE}/1"][:] = text.log_shares()
+        rng, shares = np.random.default_rng(data.seed), text.log_shares(vocab)
+        weights = initial_weights(args.model, len(vocab), rng, shares=shares)
     else:
         weights = saved.weights
     network = Network(weights, len(vocab), args.model)

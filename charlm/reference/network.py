@@ -146,12 +146,20 @@ def options(config: ModelConfig) -> dict:
 
 
 def initial_weights(
-    config: ModelConfig, vocab_size: int, rng: np.random.Generator, dtype=np.float32
+    config: ModelConfig,
+    vocab_size: int,
+    rng: np.random.Generator,
+    dtype=np.float32,
+    shares: np.ndarray | None = None,
 ) -> dict[str, np.ndarray]:
     """First weights, drawn as Keras draws them: {path: array}.
 
     Kernels are uniform (Glorot and Bengio 2010, equation 16), recurrent kernels as the settings
-    say, biases 0 but for the forget gate's.
+    say, biases 0 but for the forget gate's and, if `output_bias` is unigram, the output layer's.
+
+    Args:
+        shares: (V,), what the output layer's then is, the log of each character's share of the
+            text; without them it is 0.
     """
     found = {}
     gates = reference.cell(config.family).GATES
@@ -165,6 +173,8 @@ def initial_weights(
             value = _INITIALIZERS[config.recurrent_initializer](shape, rng)
         elif len(shape) == 2:
             value = _glorot_uniform(shape, rng)
+        elif path == f"{DENSE}/1" and config.output_bias == "unigram" and shares is not None:
+            value[:] = shares
         found[path] = value.astype(dtype)
     return found
 

@@ -5,6 +5,7 @@ import numpy as np
 import pytest
 
 from charlm import model
+from charlm.config import ModelConfig
 from charlm.reference import lstm, through_time
 from charlm.reference.activations import ACTIVATIONS
 from charlm.reference.coupled import as_lstm
@@ -276,6 +277,13 @@ def test_first_weights_are_drawn_as_keras_draws_them(rng, case):
             assert abs(w.mean()) < 0.3 * limit
     kernels = [w for path, w in found.items() if path.endswith("cell/vars/1")]
     assert np.abs(kernels[0] - kernels[1]).max() > 0.1  # each is drawn anew
+
+
+@pytest.mark.parametrize("how", ["zeros", "unigram"])
+def test_first_bias_of_the_logits(rng, how):
+    config, shares = ModelConfig(units=H, output_bias=how), rng.normal(size=V)
+    bias = initial_weights(config, V, rng, np.float64, shares)["layers/dense/vars/1"]
+    np.testing.assert_array_equal(bias, shares if how == "unigram" else np.zeros(V))
 
 
 def test_identity_and_glorot_recurrent_weights(rng):
