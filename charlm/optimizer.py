@@ -9,14 +9,20 @@ if keras.backend.backend() == "tensorflow":
     class Adam(keras.optimizers.Adam):
         """`keras.optimizers.Adam`: its arguments, equations and variables.
 
-        An update of a variable is one operation, where Keras has fourteen that each read and write
-        arrays as large as the weights. It has 1 - beta in float32, Keras in double precision, so
-        numbers differ in their sixth digit. Source: Kingma and Ba 2015, "Adam: A Method for
-        Stochastic Optimization", in the order of computation that ends section 2.
+        An update of a variable is one operation, where Keras has twelve that each read and write
+        arrays as large as the weights. At step t, for a gradient g and a learning rate r:
+
+            m = beta_1 m + (1 - beta_1) g
+            v = beta_2 v + (1 - beta_2) g^2
+            w = w - r sqrt(1 - beta_2^t) / (1 - beta_1^t) m / (sqrt(v) + epsilon)
+
+        It has 1 - beta in float32, Keras in double precision, so numbers differ in their fifth or
+        sixth digit. Source: Kingma and Ba 2015, "Adam: A Method for Stochastic Optimization", in
+        the order of computation that ends section 2.
         """
 
         def update_step(self, gradient, variable, learning_rate):
-            """As Keras calls it, once for each variable."""
+            """One variable's update, as Keras calls it: gradient (or slices of it) of its shape."""
             if self.amsgrad:
                 super().update_step(gradient, variable, learning_rate)
                 return

@@ -4,18 +4,17 @@ from concurrent.futures import ThreadPoolExecutor
 from functools import cache
 
 import numba
-import numpy as np
 
 from charlm.compiled.matmul import ROWS
 from charlm.compiled.memory import empty
 
 
 def total(arrays):
-    """The sum of what each core found; not in place, for it may be a part of something wider."""
+    """The sum of what each core found, contiguous: a part of something wider would be copied."""
     first, *rest = arrays
     found = empty(*first.shape)
-    np.add(first, rest[0] if rest else 0, out=found)
-    for x in rest[1:]:
+    found[:] = first
+    for x in rest:
         found += x
     return found
 
