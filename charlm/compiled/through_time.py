@@ -1,7 +1,8 @@
 """A cell over time for one part of a batch, forward and backward.
 
 What products read is copied into arrays padded to whole tiles, so that they never meet an edge.
-Those arrays are given: to ask the system for memory can take longer than all the arithmetic.
+Those arrays are given, all but a product's small panel: to ask the system for memory can take
+longer than all the arithmetic.
 """
 
 from charlm.compiled.matmul import COLUMNS, ROWS, multiply, multiply_transposed, padded, rounded
