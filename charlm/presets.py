@@ -17,12 +17,12 @@ PRESETS = {
     DEFAULT: Config(
         ModelConfig(units=512, dropout=0.1, output_bias="unigram"),
         DataConfig(window=32),
-        FitConfig(epochs=4, learning_rate=0.012, precision="auto"),
+        FitConfig(epochs=3, learning_rate=0.012, precision="auto"),
     ),
     "best": Config(
-        ModelConfig(units=512, dropout=0.3, weight_drop=0.2, output_bias="unigram"),
+        ModelConfig(units=512, dropout=0.2, weight_drop=0.1, output_bias="unigram"),
         DataConfig(window=32),
-        FitConfig(epochs=20, learning_rate=0.01, precision="auto"),
+        FitConfig(epochs=10, learning_rate=0.01, precision="auto"),
     ),
 }
 
