@@ -199,7 +199,8 @@ def _of_runs(args):
         name = found.name if found.is_dir() else f"{found.parent.name}/{found.name}"
         label = name if name == config.cell else f"{name} ({config.cell})"
         network = Network(saved.weights, len(vocab), config, np.float64)
-        first = _initial(config, vocab, args.seed, shares=text.log_shares(vocab))
+        shares = text.log_shares(vocab)  # of the text that is measured on
+        first = _initial(config, vocab, args.seed, shares=shares)
         series.append(Series(f"{label}, trained", label, False, network, vocab, text))
         series.append(Series(f"{label}, untrained", label, True, first, vocab, text))
     return series

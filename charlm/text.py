@@ -81,7 +81,7 @@ class Text:
 
 
 def _stretches(ids, limit):
-    """`limit` of more ids, at most, in stretches of equal length, spread evenly."""
+    """At most `limit` of the ids, in stretches of equal length spread evenly over them."""
     count = min(MAX_STREAMS, -(-limit // VALIDATION_WINDOW))
     size = limit // count
     starts = np.linspace(0, len(ids) - size, count).astype(int)

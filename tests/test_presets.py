@@ -1,11 +1,13 @@
 """Law: a preset is a set of flags, and what is given beside it counts before it."""
 
 import json
+import re
 import shlex
+from pathlib import Path
 
 import pytest
 
-from charlm import presets, train
+from charlm import cli, presets, train
 from charlm.config import Config
 from tests.test_commands import TRAIN, here, one_line_and_nothing_made, snapshot  # noqa: F401
 
@@ -58,3 +60,13 @@ def test_a_preset_that_is_none_is_refused(here, capsys):  # noqa: F811
     before = snapshot(here)
     code = train.main([*BEGIN, "--preset", "fast"])
     one_line_and_nothing_made(capsys, before, code, "'fast'.*--preset", here)
+
+
+def test_the_pages_have_the_presets_as_they_are():
+    root = Path(presets.__file__).parent.parent
+    page = (root / "docs/recipe.md").read_text()
+    for name, preset in presets.PRESETS.items():
+        argv = shlex.split(re.search(rf"^\| {name} \| `(.*)` \|$", page, re.MULTILINE)[1])
+        assert cli.parse(Config, "charlm train", argv, Config()) == preset
+    told = f"preset {presets.DEFAULT}: {presets.flags(presets.PRESETS[presets.DEFAULT])}\n"
+    assert told in (root / "README.md").read_text()

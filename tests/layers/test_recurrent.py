@@ -354,7 +354,7 @@ def test_in_half_precision_states_and_gradients_add_up_over_long_sequences(
 ):
     """Kept in half they lose the small steps, and err by four to fifty times what is allowed."""
     if case.name != "lstm" and (BACKEND == "jax" or policy == "mixed_float16"):
-        pytest.skip("the LSTM stands for all, on JAX, which compiles each anew, and in float16")
+        pytest.skip("the LSTM stands for all, on JAX, and in float16: it takes long")
     if way == "hand-derived":
         monkeypatch.setattr(host, "usable", lambda tensor=None: False)
     long = 300
