@@ -53,7 +53,7 @@ class ModelConfig:
     """First recurrent weights; identity, for a plain RNN with relu (Le et al. 2015)."""
     forget_bias: float = 1.0
     """First bias of a forget gate: above 0, a new cell remembers."""
-    output_bias: Literal["zeros", "unigram"] = "zeros"  # so were all before
+    output_bias: Literal["zeros", "unigram"] = "zeros"  # as in runs stored without it
     """First bias of the output layer; unigram: the log of each character's share of the text,
     which then need not be learned (the presets have it)."""
     reset: Literal["after", "before"] = "after"

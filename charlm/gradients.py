@@ -199,16 +199,16 @@ def _of_runs(args):
         name = found.name if found.is_dir() else f"{found.parent.name}/{found.name}"
         label = name if name == config.cell else f"{name} ({config.cell})"
         network = Network(saved.weights, len(vocab), config, np.float64)
-        shares = text.log_shares(vocab)  # of the text that is measured on
-        first = _initial(config, vocab, args.seed, shares=shares)
+        log_shares = text.log_shares(vocab)  # of the text that is measured on
+        first = _initial(config, vocab, args.seed, log_shares=log_shares)
         series.append(Series(f"{label}, trained", label, False, network, vocab, text))
         series.append(Series(f"{label}, untrained", label, True, first, vocab, text))
     return series
 
 
-def _initial(config, vocab, seed, gain=1.0, shares=None):
+def _initial(config, vocab, seed, gain=1.0, log_shares=None):
     rng = np.random.default_rng(seed)
-    weights = initial_weights(config, len(vocab), rng, np.float64, shares)
+    weights = initial_weights(config, len(vocab), rng, np.float64, log_shares)
     for path, value in weights.items():
         if path.endswith("cell/vars/1"):
             value *= gain

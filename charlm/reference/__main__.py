@@ -108,8 +108,8 @@ def _main(argv):
     vocab = text.vocab
     data = replace(args.data, corpus=corpus.name)
     if saved is None:
-        rng, shares = np.random.default_rng(data.seed), text.log_shares(vocab)
-        weights = initial_weights(args.model, len(vocab), rng, shares=shares)
+        rng, log_shares = np.random.default_rng(data.seed), text.log_shares(vocab)
+        weights = initial_weights(args.model, len(vocab), rng, log_shares=log_shares)
     else:
         weights = saved.weights
     network = Network(weights, len(vocab), args.model)

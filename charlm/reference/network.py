@@ -150,7 +150,7 @@ def initial_weights(
     vocab_size: int,
     rng: np.random.Generator,
     dtype=np.float32,
-    shares: np.ndarray | None = None,
+    log_shares: np.ndarray | None = None,
 ) -> dict[str, np.ndarray]:
     """First weights, drawn as Keras draws them: {path: array}.
 
@@ -158,7 +158,7 @@ def initial_weights(
     say, biases 0 but for the forget gate's and, if `output_bias` is unigram, the output layer's.
 
     Args:
-        shares: (V,), what the output layer's then is, the log of each character's share of the
+        log_shares: (V,), what the output layer's then is, the log of each character's share of the
             text; without them it is 0.
     """
     found = {}
@@ -173,8 +173,8 @@ def initial_weights(
             value = _INITIALIZERS[config.recurrent_initializer](shape, rng)
         elif len(shape) == 2:
             value = _glorot_uniform(shape, rng)
-        elif path == f"{DENSE}/1" and config.output_bias == "unigram" and shares is not None:
-            value[:] = shares
+        elif path == f"{DENSE}/1" and config.output_bias == "unigram" and log_shares is not None:
+            value[:] = log_shares
         found[path] = value.astype(dtype)
     return found
 
