@@ -24,6 +24,21 @@ PRESETS = {
         DataConfig(window=32),
         FitConfig(epochs=10, learning_rate=0.01, precision="auto"),
     ),
+    "quick-gpu": Config(
+        ModelConfig(units=1024, dropout=0.1, output_bias="unigram"),
+        DataConfig(window=32),
+        FitConfig(epochs=4, learning_rate=0.008, precision="auto"),
+    ),
+    "default-gpu": Config(
+        ModelConfig(units=2048, dropout=0.3, weight_drop=0.2, output_bias="unigram"),
+        DataConfig(window=32),
+        FitConfig(epochs=10, learning_rate=0.005, precision="bf16"),
+    ),
+    "best-gpu": Config(
+        ModelConfig(units=2048, dropout=0.4, weight_drop=0.3, output_bias="unigram"),
+        DataConfig(window=32),
+        FitConfig(epochs=20, learning_rate=0.004, precision="bf16"),
+    ),
 }
 
 

@@ -66,13 +66,13 @@ def _tensorflow(layer, variables, x, inputs, call):
 def _torch(layer, variables, x, inputs, call):
     import torch
 
-    inputs = [torch.tensor(s, requires_grad=True) for s in inputs]
+    place = variables[0].value.device
+    inputs = [torch.tensor(s, requires_grad=True, device=place) for s in inputs]
     layer.zero_grad()
     results = layer(x, **_states(inputs), **call)
     _loss(results).backward()
-    return results, [v.value.grad.float().numpy() for v in variables] + [
-        s.grad.numpy() for s in inputs
-    ]
+    found = [v.value.grad for v in variables] + [s.grad for s in inputs]
+    return results, [ops.convert_to_numpy(g) for g in found]
 
 
 def _jax(layer, variables, x, inputs, call):
