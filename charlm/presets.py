@@ -8,6 +8,7 @@ from dataclasses import fields
 from charlm.config import Config, DataConfig, FitConfig, ModelConfig
 
 DEFAULT = "default"
+GPU = "-gpu"  # ends the name of one that was chosen for a GPU
 PRESETS = {
     "quick": Config(
         ModelConfig(units=192, output_bias="unigram"),

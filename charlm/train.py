@@ -22,8 +22,8 @@ class RunConfig:
     """The run: what it begins with, and its folder."""
 
     preset: Literal[tuple(presets.PRESETS)] = presets.DEFAULT
-    """Settings to begin with, by how long a run may take on two cores: a minute, ten, half an hour.
-    Flags beside it take precedence. Chosen for the LSTM on a CPU."""
+    """Settings to begin with, by how long a run may take on two cores: a minute, ten, half an hour;
+    those with -gpu likewise on a GPU. Flags beside it take precedence. Chosen for the LSTM."""
     name: str | None = None
     """Folder in --runs-dir; by default the corpus and the time."""
     resume: str | None = None
@@ -215,7 +215,7 @@ def _load(config, text, run, timeline, saved=None):
         return training
 
 
-def _headline(training, folder):
+def _headline(training, folder, preset):
     from charlm import device
 
     sizes = training.config.model
@@ -232,7 +232,7 @@ def _headline(training, folder):
         f"{len(training.text.training):,} characters to train on, {held_out} held out; "
         f"vocabulary {len(training.vocab)}; {folder}"
     ]
-    if hint := device.hint():
+    if hint := device.hint(preset):
         lines.append(f"hint: {hint}")
     return "\n".join(lines)
 
@@ -240,7 +240,7 @@ def _headline(training, folder):
 def _train(training, folder, run, timeline):
     from callbacks import NonFiniteLossError, Stopped
 
-    cli.say(_headline(training, folder))
+    cli.say(_headline(training, folder, run.preset if run.resume is None else None))
     stop, save, callbacks = _callbacks(training, folder, run, timeline)
     try:
         training.fit(callbacks)

@@ -7,6 +7,8 @@ import pytest
 from callbacks import TrackProgress
 from charlm import checkpoint
 from charlm.config import Config, DataConfig, FitConfig, ModelConfig
+from charlm.layers import host
+from charlm.model import STEPS
 from charlm.text import read
 from charlm.training import Training
 from corpora import Corpus, Document
@@ -71,3 +73,19 @@ def test_gone_on_from_anywhere(cell):
         assert again.progress == last.progress
         for name, array in last.arrays().items():
             np.testing.assert_array_equal(again.arrays()[name], array, err_msg=f"{name}, save {k}")
+
+
+@pytest.mark.skipif(keras.backend.backend() != "jax", reason="the others do so on a CPU already")
+def test_gone_on_with_several_windows_to_a_call_as_on_a_gpu(monkeypatch):
+    one_by_one = all_but_speed(run(begun("lstm"))[-1])
+    monkeypatch.setattr(host, "usable", lambda tensor=None: False)
+    training = begun("lstm")
+    assert training.streams.steps_per_execution == STEPS
+    saves = run(training)
+    last = all_but_speed(saves[-1])
+    for name, array in one_by_one.arrays().items():
+        np.testing.assert_allclose(last.arrays()[name], array, atol=1e-5, err_msg=name)
+    again = all_but_speed(run(begun("lstm", checkpoint.from_bytes(saves[1])))[-1])
+    assert again.progress == last.progress
+    for name, array in last.arrays().items():
+        np.testing.assert_array_equal(again.arrays()[name], array, err_msg=name)

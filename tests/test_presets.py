@@ -62,6 +62,27 @@ def test_a_preset_that_is_none_is_refused(here, capsys):  # noqa: F811
     one_line_and_nothing_made(capsys, before, code, "'fast'.*--preset", here)
 
 
+@pytest.mark.parametrize(
+    ("gpus", "preset", "told"),
+    [
+        ([], "quick-gpu", "--preset quick-gpu was chosen for a GPU, and here is none"),
+        ([], "quick", None),
+        (["gpu:0"], "quick", "--preset quick-gpu was chosen for a GPU"),
+        (["gpu:0"], "quick-gpu", None),
+    ],
+)
+def test_a_preset_for_another_device_is_hinted_at(here, capsys, monkeypatch, gpus, preset, told):  # noqa: F811
+    monkeypatch.setattr("charlm.device._gpus", lambda: gpus)
+    monkeypatch.setattr("shutil.which", lambda name: None)
+    flags = ["--preset", preset, "--precision", "fp32"]
+    assert train.main([*BEGIN, *flags, "--name", "a"]) == 0
+    hints = [line for line in capsys.readouterr()[0].splitlines() if line.startswith("hint: ")]
+    assert [told in hint for hint in hints] == ([True] if told else [])
+    if preset == "quick-gpu":
+        assert train.main(["--resume", "a", "--epochs", "2"]) == 0
+        assert "hint: " not in capsys.readouterr()[0]
+
+
 def test_the_pages_have_the_presets_as_they_are():
     root = Path(presets.__file__).parent.parent
     page = (root / "docs/recipe.md").read_text()

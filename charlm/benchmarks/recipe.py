@@ -51,6 +51,11 @@ MAIN = {
     "quick": Row("state_union", "--preset quick"),
     "default": Row("state_union", "--preset default"),
     "best": Row("state_union", "--preset best"),
+    **{
+        name: Row("state_union", f"--preset {name}")
+        for name in presets.PRESETS
+        if name.endswith(presets.GPU)
+    },
     "original": Row(
         "state_union_original", "--units 128 --dropout 0 --output-bias zeros --epochs 10"
     ),
@@ -106,7 +111,10 @@ def main() -> int:
 
 def _main(argv):
     parser = argparse.ArgumentParser(prog="python -m charlm.benchmarks.recipe", description=__doc__)
-    ours = [name for name, row in MAIN.items() if row.corpus != "shakespeare"]
+    ours = [
+        name for name, row in MAIN.items()
+        if row.corpus != "shakespeare" and not name.endswith(presets.GPU)
+    ]  # fmt: skip
     which = parser.add_mutually_exclusive_group()
     which.add_argument("--only", nargs="+", choices=ROWS, default=ours, metavar="ROW")
     which.add_argument("--trials", choices=("short", "long"), help="all rows of these instead")
