@@ -7,6 +7,12 @@ import keras
 
 from charlm import presets
 
+BRINGS = {
+    "tensorflow": "pip install -e '.[gpu]' in charlm's folder brings its GPU support",
+    "jax": "pip install 'jax[cuda13]' (or cuda12) brings its GPU support",
+    "torch": "PyTorch's page on installing has builds with CUDA",
+}
+
 
 def describe() -> str:
     """For example "tensorflow on cpu (2 cores)" or "jax on gpu:0"."""
@@ -19,21 +25,23 @@ def hint(preset: str | None = None) -> str | None:
     Args:
         preset: what the run begins with, where that was chosen.
     """
-    found = _gpus()
-    signs = os.path.exists("/dev/nvidia0") or shutil.which("nvidia-smi")
-    if keras.backend.backend() == "tensorflow" and signs and not found:
-        return (
-            "this machine seems to have an NVIDIA GPU that TensorFlow cannot use; "
-            "pip install -e '.[gpu]' in charlm's folder brings GPU support"
-        )
-    if preset and found and not preset.endswith(presets.GPU):
-        return f"--preset {preset}{presets.GPU} was chosen for a GPU, under KERAS_BACKEND=jax"
-    if preset and not found and preset.endswith(presets.GPU):
-        return (
-            f"--preset {preset} was chosen for a GPU, and here is none; for a CPU there is "
-            f"--preset {preset.removesuffix(presets.GPU)}"
-        )
-    return None
+    found, wide = _gpus(), bool(preset) and preset.endswith(presets.GPU)
+    if found:
+        if preset and not wide:
+            return f"--preset {preset}{presets.GPU} was chosen for a GPU, under KERAS_BACKEND=jax"
+        return None
+    said = []
+    if _seems_to_have_nvidia():
+        backend = keras.backend.backend()
+        said.append(f"an NVIDIA GPU seems to be here that {backend} cannot use; {BRINGS[backend]}")
+    if wide:
+        narrow = preset.removesuffix(presets.GPU)
+        said.append(f"--preset {preset} was chosen for a GPU; --preset {narrow} is for a CPU")
+    return "; ".join(said) or None
+
+
+def _seems_to_have_nvidia():
+    return os.path.exists("/dev/nvidia0") or shutil.which("nvidia-smi") is not None
 
 
 def _gpus():

@@ -21,8 +21,8 @@ from charlm.optimizer import Adam
 from charlm.reference.network import RANDOM_STATE
 
 POLICIES = {"fp32": "float32", "bf16": "mixed_bfloat16", "fp16": "mixed_float16"}
-# Windows between two calls from Python: TensorFlow takes 0.8 ms to begin each, and a GPU under JAX
-# stands still for 0.6 while callbacks look at the loss.
+# Windows between two calls from Python: TensorFlow takes 0.8 ms to begin each, and under JAX a GPU
+# stands still for as long while callbacks look at the loss.
 STEPS = 4
 
 

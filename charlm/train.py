@@ -23,7 +23,8 @@ class RunConfig:
 
     preset: Literal[tuple(presets.PRESETS)] = presets.DEFAULT
     """Settings to begin with, by how long a run may take on two cores: a minute, ten, half an hour;
-    those with -gpu likewise on a GPU. Flags beside it take precedence. Chosen for the LSTM."""
+    with -gpu, no longer on a GPU (JAX, an NVIDIA H200). Flags beside it take precedence. Chosen for
+    the LSTM."""
     name: str | None = None
     """Folder in --runs-dir; by default the corpus and the time."""
     resume: str | None = None
@@ -240,7 +241,8 @@ def _headline(training, folder, preset):
 def _train(training, folder, run, timeline):
     from callbacks import NonFiniteLossError, Stopped
 
-    cli.say(_headline(training, folder, run.preset if run.resume is None else None))
+    begins = run.resume is None and run.init_from is None  # else the sizes are another run's
+    cli.say(_headline(training, folder, run.preset if begins else None))
     stop, save, callbacks = _callbacks(training, folder, run, timeline)
     try:
         training.fit(callbacks)

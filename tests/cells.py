@@ -20,11 +20,6 @@ if keras.backend.backend() == "jax":  # small programs, run once: the time goes 
         quickly = "--xla_cpu_use_fusion_emitters=false --xla_llvm_disable_expensive_passes=true"
         os.environ.setdefault("XLA_FLAGS", quickly)  # read when JAX first computes
 
-elif keras.backend.backend() == "torch":
-    import torch
-
-    torch.backends.cudnn.allow_tf32 = False  # on a GPU, where Keras's layers are cuDNN's
-
 # A cell's name and options of its own. A new cell is one more row.
 PRODUCT = [
     ("lstm", {}),

@@ -7,6 +7,11 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 import numpy as np
 import pytest
 
+if os.environ.get("KERAS_BACKEND") == "torch":
+    import torch
+
+    torch.backends.cudnn.allow_tf32 = False  # on a GPU, where Keras's layers are cuDNN's
+
 
 @pytest.fixture
 def rng():

@@ -5,6 +5,7 @@ import re
 import shlex
 from pathlib import Path
 
+import keras
 import pytest
 
 from charlm import cli, presets, train
@@ -62,25 +63,44 @@ def test_a_preset_that_is_none_is_refused(here, capsys):  # noqa: F811
     one_line_and_nothing_made(capsys, before, code, "'fast'.*--preset", here)
 
 
+SIZE = "--preset quick-gpu was chosen for a GPU"
+IDLE = f"an NVIDIA GPU seems to be here that {keras.backend.backend()} cannot use; "
+
+
 @pytest.mark.parametrize(
-    ("gpus", "preset", "told"),
+    ("gpus", "nvidia", "preset", "told"),
     [
-        ([], "quick-gpu", "--preset quick-gpu was chosen for a GPU, and here is none"),
-        ([], "quick", None),
-        (["gpu:0"], "quick", "--preset quick-gpu was chosen for a GPU"),
-        (["gpu:0"], "quick-gpu", None),
+        ([], False, "quick-gpu", [f"{SIZE}; --preset quick is for a CPU"]),
+        ([], False, "quick", []),
+        ([], True, "quick-gpu", [IDLE, f"{SIZE}; --preset quick is for a CPU"]),
+        ([], True, "quick", [IDLE]),
+        (["gpu:0"], True, "quick", [f"{SIZE}, under KERAS_BACKEND=jax"]),
+        (["gpu:0"], True, "quick-gpu", []),
     ],
 )
-def test_a_preset_for_another_device_is_hinted_at(here, capsys, monkeypatch, gpus, preset, told):  # noqa: F811
+def test_an_idle_gpu_or_a_preset_for_another_device_is_hinted_at(
+    here,  # noqa: F811
+    capsys,
+    monkeypatch,
+    gpus,
+    nvidia,
+    preset,
+    told,
+):
     monkeypatch.setattr("charlm.device._gpus", lambda: gpus)
-    monkeypatch.setattr("shutil.which", lambda name: None)
-    flags = ["--preset", preset, "--precision", "fp32"]
-    assert train.main([*BEGIN, *flags, "--name", "a"]) == 0
-    hints = [line for line in capsys.readouterr()[0].splitlines() if line.startswith("hint: ")]
-    assert [told in hint for hint in hints] == ([True] if told else [])
-    if preset == "quick-gpu":
-        assert train.main(["--resume", "a", "--epochs", "2"]) == 0
-        assert "hint: " not in capsys.readouterr()[0]
+    monkeypatch.setattr("charlm.device._seems_to_have_nvidia", lambda: nvidia)
+    begin = [*BEGIN, "--preset", preset, "--precision", "fp32"]
+
+    def hints(*argv):
+        assert train.main([*argv]) == 0
+        return [line for line in capsys.readouterr()[0].splitlines() if line.startswith("hint: ")]
+
+    found = hints(*begin, "--name", "a")
+    assert len(found) == bool(told)
+    assert all(part in found[0] for part in told)
+    assert not any(SIZE in hint for hint in hints("--resume", "a", "--epochs", "2"))
+    begun = hints("--init-from", "a", "--corpus", "small.txt", "--epochs", "1", "--name", "b")
+    assert not any(SIZE in hint for hint in begun)
 
 
 def test_the_pages_have_the_presets_as_they_are():
