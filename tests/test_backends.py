@@ -10,7 +10,7 @@ import keras
 import pytest
 
 HERE = Path(__file__).parent
-RERUN = ["layers", "test_model.py", "test_exact.py", "test_optimizer.py"]
+RERUN = ["layers", "test_model.py", "test_exact.py"]
 RERUN += [  # the others of this file are of NumPy alone, or stand in `layers`, too
     f"reference/test_cells.py::{name}"
     for name in (

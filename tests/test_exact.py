@@ -15,8 +15,8 @@ from corpora import Corpus, Document
 from tests.cells import CASES
 
 B, T, EPOCHS = 2, 8, 2
-CELLS = sorted({case.name for case in CASES})
-if keras.backend.backend() != "tensorflow":  # others compile anew for each place
+CELLS, FEWER = sorted({case.name for case in CASES}), keras.backend.backend() != "tensorflow"
+if FEWER:  # others compile anew for each place
     CELLS = ["lstm"]
 TEXT = "It was the best of times, it was the worst of times.\n" * 6
 
@@ -68,7 +68,7 @@ def test_gone_on_from_anywhere(cell):
     last = all_but_speed(saves[-1])
     n = len(saves)
     places = [0, n // 2 - 1, n - 3]  # within the first epoch, after it, within the second
-    for k in places:
+    for k in places[-1:] if FEWER else places:
         again = all_but_speed(run(begun(cell, checkpoint.from_bytes(saves[k])))[-1])
         assert again.progress == last.progress
         for name, array in last.arrays().items():

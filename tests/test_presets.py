@@ -98,9 +98,9 @@ def test_an_idle_gpu_or_a_preset_for_another_device_is_hinted_at(
     found = hints(*begin, "--name", "a")
     assert len(found) == bool(told)
     assert all(part in found[0] for part in told)
-    assert not any(SIZE in hint for hint in hints("--resume", "a", "--epochs", "2"))
-    begun = hints("--init-from", "a", "--corpus", "small.txt", "--epochs", "1", "--name", "b")
-    assert not any(SIZE in hint for hint in begun)
+    begun = "--init-from", "a", "--corpus", "small.txt", "--epochs", "1", "--name", "b"
+    for sizes_of_another in (begun, ("--resume", "a", "--epochs", "2")):
+        assert not any("chosen for a GPU" in hint for hint in hints(*sizes_of_another))
 
 
 def test_the_pages_have_the_presets_as_they_are():
