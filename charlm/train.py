@@ -22,9 +22,9 @@ class RunConfig:
     """The run: what it begins with, and its folder."""
 
     preset: Literal[tuple(presets.PRESETS)] = presets.DEFAULT
-    """Settings to begin with, by how long a run may take on two cores: a minute, ten, half an hour;
-    with -gpu, no longer on a GPU (JAX, an NVIDIA H200). Flags beside it take precedence. Chosen for
-    the LSTM."""
+    """Settings to begin with, by how long a run may take on two cores: a minute, ten, half an hour.
+    Those with -gpu keep to that on a GPU (JAX, an NVIDIA H200). Flags beside it take precedence.
+    Chosen for the LSTM."""
     name: str | None = None
     """Folder in --runs-dir; by default the corpus and the time."""
     resume: str | None = None
