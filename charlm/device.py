@@ -7,7 +7,7 @@ import keras
 
 from charlm import presets
 
-BRINGS = {
+GPU_SUPPORT = {  # how to get it
     "tensorflow": "pip install -e '.[gpu]' in charlm's folder brings its GPU support",
     "jax": "pip install 'jax[cuda13]' (or cuda12) brings its GPU support",
     "torch": "PyTorch's page on installing has builds with CUDA",
@@ -25,18 +25,20 @@ def hint(preset: str | None = None) -> str | None:
     Args:
         preset: what the run begins with, where that was chosen.
     """
-    found, wide = _gpus(), bool(preset) and preset.endswith(presets.GPU)
-    if found:
-        if preset and not wide:
+    for_gpu = preset is not None and preset.endswith(presets.GPU)
+    if _gpus():
+        if preset and not for_gpu:
             return f"--preset {preset}{presets.GPU} was chosen for a GPU, under KERAS_BACKEND=jax"
         return None
     said = []
     if _seems_to_have_nvidia():
         backend = keras.backend.backend()
-        said.append(f"an NVIDIA GPU seems to be here that {backend} cannot use; {BRINGS[backend]}")
-    if wide:
-        narrow = preset.removesuffix(presets.GPU)
-        said.append(f"--preset {preset} was chosen for a GPU; --preset {narrow} is for a CPU")
+        said.append(
+            f"an NVIDIA GPU seems to be here that {backend} cannot use; {GPU_SUPPORT[backend]}"
+        )
+    if for_gpu:
+        sibling = preset.removesuffix(presets.GPU)
+        said.append(f"--preset {preset} was chosen for a GPU; --preset {sibling} is for a CPU")
     return "; ".join(said) or None
 
 

@@ -62,6 +62,13 @@ def all_but_speed(data):
     return found
 
 
+def assert_same_end(saves, last, what=""):
+    again = all_but_speed(saves[-1])
+    assert again.progress == last.progress
+    for name, array in last.arrays().items():
+        np.testing.assert_array_equal(again.arrays()[name], array, err_msg=f"{name} {what}")
+
+
 @pytest.mark.parametrize("cell", CELLS)
 def test_gone_on_from_anywhere(cell):
     saves = run(begun(cell))
@@ -69,10 +76,7 @@ def test_gone_on_from_anywhere(cell):
     n = len(saves)
     places = [0, n // 2 - 1, n - 3]  # within the first epoch, after it, within the second
     for k in places[-1:] if FEWER else places:
-        again = all_but_speed(run(begun(cell, checkpoint.from_bytes(saves[k])))[-1])
-        assert again.progress == last.progress
-        for name, array in last.arrays().items():
-            np.testing.assert_array_equal(again.arrays()[name], array, err_msg=f"{name}, save {k}")
+        assert_same_end(run(begun(cell, checkpoint.from_bytes(saves[k]))), last, f"save {k}")
 
 
 @pytest.mark.skipif(keras.backend.backend() != "jax", reason="on a GPU JAX alone differs in this")
@@ -86,8 +90,5 @@ def test_gone_on_with_several_windows_to_a_call_as_on_a_gpu(monkeypatch):
     for name, array in one_by_one.arrays().items():
         np.testing.assert_allclose(last.arrays()[name], array, atol=1e-5, err_msg=name)
     within = checkpoint.from_bytes(saves[1])
-    assert 0 < within.progress.step == 2 * STEPS
-    again = all_but_speed(run(begun("lstm", within))[-1])
-    assert again.progress == last.progress
-    for name, array in last.arrays().items():
-        np.testing.assert_array_equal(again.arrays()[name], array, err_msg=name)
+    assert within.progress.step == 2 * STEPS
+    assert_same_end(run(begun("lstm", within)), last)

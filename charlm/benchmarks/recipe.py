@@ -60,7 +60,7 @@ MAIN = {
         "--preset best --dropout 0.4 --weight-drop 0.4 --output-bias zeros --epochs 23",
     ),
 }
-OURS = ["quick", "default", "best", "original"]  # need neither another text nor a GPU
+UNLESS_TOLD = ["quick", "default", "best", "original"]  # need neither another text nor a GPU
 # What was tried: runs of a minute, and longer ones where a text is learned by heart
 SHORT = Row("state_union", "--preset quick")
 LONG = Row(
@@ -106,7 +106,7 @@ def main() -> int:
 def _main(argv):
     parser = argparse.ArgumentParser(prog="python -m charlm.benchmarks.recipe", description=__doc__)
     which = parser.add_mutually_exclusive_group()
-    which.add_argument("--only", nargs="+", choices=ROWS, default=OURS, metavar="ROW")
+    which.add_argument("--only", nargs="+", choices=ROWS, default=UNLESS_TOLD, metavar="ROW")
     which.add_argument("--trials", choices=("short", "long"), help="all rows of these instead")
     parser.add_argument("--seeds", nargs="+", type=int, default=[1, 2, 3])
     parser.add_argument("--shakespeare", type=Path, help="tinyshakespeare's text")
