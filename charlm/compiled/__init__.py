@@ -20,6 +20,6 @@ its own part of the batch from the first step to the last.
     compiler.py      Numba's settings
 
 NumPy arrays in float32 go in and come out; there is no Keras here. A cell is what has a file of its
-name. Its `step` and `step_backward` share a cache of CACHE blocks of H numbers; SPLIT says whether
-the gradients by x W + b and by h' U differ.
+name. Its weights have GATES blocks of H columns, its `step` and `step_backward` share a cache of
+CACHE blocks of H numbers; SPLIT says whether the gradients by x W + b and by h' U differ.
 """

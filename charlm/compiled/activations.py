@@ -1,4 +1,7 @@
-"""tanh, sigmoid and exp of one float32, in operations that a compiler can do for many at once."""
+"""Activations, their slopes and exp of one float32, in operations that vectorize.
+
+A slope is a function of the activation's value y, as in `charlm.reference.activations`.
+"""
 
 import numpy as np
 
@@ -30,7 +33,7 @@ Q = tuple(
 )
 P0, P1, P2, P3, P4, P5, P6 = P
 Q0, Q1, Q2, Q3 = Q
-HALF = f4(0.5)
+ZERO, SIXTH, HALF, ONE = f4(0), f4(1 / 6), f4(0.5), f4(1)
 
 
 @compiled
@@ -45,9 +48,68 @@ def tanh(x):
 
 
 @compiled
+def tanh_slope(y):
+    """1 - y^2."""
+    return ONE - y * y
+
+
+@compiled
 def sigmoid(x):
     """1 / (1 + exp(-x))."""
     return HALF * tanh(HALF * x) + HALF
+
+
+@compiled
+def sigmoid_slope(y):
+    """y (1 - y)."""
+    return y * (ONE - y)
+
+
+@compiled
+def relu(x):
+    """max(x, 0); NaN of NaN."""
+    return ZERO if x <= ZERO else x
+
+
+@compiled
+def relu_slope(y):
+    """1 above 0."""
+    return ONE if y > ZERO else ZERO
+
+
+@compiled
+def linear(x):
+    """x."""
+    return x
+
+
+@compiled
+def linear_slope(_y):
+    """1."""
+    return ONE
+
+
+@compiled
+def hard_sigmoid(x):
+    """x / 6 + 1/2, cut to 0..1, as in Keras 3; NaN of NaN."""
+    y = x * SIXTH + HALF
+    y = ZERO if y < ZERO else y
+    return ONE if y > ONE else y
+
+
+@compiled
+def hard_sigmoid_slope(y):
+    """1/6 between 0 and 1."""
+    return SIXTH if ZERO < y < ONE else ZERO
+
+
+ACTIVATIONS = {  # by their names in `keras.activations`: the function, its slope
+    "tanh": (tanh, tanh_slope),
+    "sigmoid": (sigmoid, sigmoid_slope),
+    "relu": (relu, relu_slope),
+    "linear": (linear, linear_slope),
+    "hard_sigmoid": (hard_sigmoid, hard_sigmoid_slope),
+}
 
 
 # exp(r) for r from -ln 2 / 2 to ln 2 / 2: 1 + r + r^2 q(r), a minimax approximation used in Cephes
@@ -64,7 +126,7 @@ C0, C1, C2, C3, C4, C5 = (
         5.0000001201e-1,
     )
 )
-ONE, BIAS, MANTISSA = f4(1), np.int32(127), np.int32(23)  # of float32's exponent
+BIAS, MANTISSA = np.int32(127), np.int32(23)  # of float32's exponent
 
 
 @compiled

@@ -2,6 +2,7 @@
 
 import functools
 import hashlib
+import importlib
 import os
 import threading
 import types
@@ -9,12 +10,17 @@ from pathlib import Path
 
 import numba
 import numpy as np
+from numba.core.compiler_lock import global_compiler_lock
 
 from charlm import cache
 
 HERE = Path(__file__).parent
 f4 = np.float32
 _lock = threading.Lock()
+for lock in (_lock, global_compiler_lock):  # or a child could begin with one held for ever
+    os.register_at_fork(
+        before=lock.acquire, after_in_parent=lock.release, after_in_child=lock.release
+    )
 OPTIONS = {
     "nogil": True,  # lets go of Python's lock, so that threads run side by side
     "fastmath": {"contract"},  # the fused multiply-add, and no more: a NaN must come out as one
@@ -25,6 +31,29 @@ OPTIONS = {
 def compiled(function):
     """`numba.njit` for a function that is called from other compiled ones."""
     return numba.njit(function, **OPTIONS)
+
+
+@functools.cache
+def cell(name, activation="tanh", recurrent_activation="sigmoid"):
+    """A cell's module with its steps compiled for these activations, as `made_for` takes it.
+
+    Raises:
+        KeyError: an activation that `activations.ACTIVATIONS` does not have.
+        ImportError: a cell that has no file here.
+    """
+    from charlm.compiled.activations import ACTIVATIONS
+
+    source = importlib.import_module(f"charlm.compiled.{name}")
+    made = types.ModuleType(f"{name}_{activation}_{recurrent_activation}")
+    for constant in ("GATES", "CACHE", "SPLIT"):
+        setattr(made, constant, getattr(source, constant))
+    names = dict(vars(source))
+    names["activation"], names["activation_slope"] = ACTIVATIONS[activation]
+    names["gate"], names["gate_slope"] = ACTIVATIONS[recurrent_activation]
+    for step in (source.step, source.step_backward):
+        function = types.FunctionType(step.__code__, names, step.__name__)
+        setattr(made, step.__name__, compiled(function))
+    return made
 
 
 @functools.cache

@@ -1,5 +1,6 @@
 """Work on the machine's cores, each with its own part of a batch."""
 
+import os
 from concurrent.futures import ThreadPoolExecutor
 from functools import cache
 
@@ -31,3 +32,6 @@ def each(part, B):
 @cache
 def _pool():
     return ThreadPoolExecutor(numba.config.NUMBA_NUM_THREADS)
+
+
+os.register_at_fork(after_in_child=_pool.cache_clear)  # a child has none of its parent's threads

@@ -3,6 +3,7 @@
 Blocks of rows are copied into arrays padded to whole tiles, so that products never meet an edge.
 """
 
+from charlm.compiled.arrays import require
 from charlm.compiled.compiler import kept
 from charlm.compiled.cores import each, total
 from charlm.compiled.matmul import COLUMNS, ROWS, multiply, multiply_transposed, panels, rounded
@@ -12,8 +13,15 @@ BLOCK = 256  # rows; their share of all arrays stays in a core's cache
 
 
 def forward(x, kernel, bias):
-    """x (..., H), kernel (H, V), bias (V,) -> (..., V)."""
-    H, V = kernel.shape
+    """x (..., H), kernel (H, V), bias (V,) -> (..., V).
+
+    Raises:
+        ValueError: arrays that do not fit together.
+    """
+    H, V = kernel.shape[0], kernel.shape[-1]
+    require("kernel", kernel, (H, V))
+    require("x", x, (*x.shape[:-1], H))
+    require("bias", bias, (V,))
     y = empty(*x.shape[:-1], V)
     flat = x.reshape(-1, H), panels(kernel), bias, y.reshape(-1, V)
     loop = kept(forward_rows)
@@ -26,8 +34,15 @@ def forward(x, kernel, bias):
 
 
 def backward(x, kernel, d_y):
-    """dLoss/d(x), dLoss/d(kernel), dLoss/d(bias) from dLoss/d(y), (..., V)."""
-    H, V = kernel.shape
+    """dLoss/d(x), dLoss/d(kernel), dLoss/d(bias) from dLoss/d(y), (..., V).
+
+    Raises:
+        ValueError: arrays that do not fit together.
+    """
+    H, V = kernel.shape[0], kernel.shape[-1]
+    require("kernel", kernel, (H, V))
+    require("x", x, (*x.shape[:-1], H))
+    require("d_y", d_y, (*x.shape[:-1], V))
     d_x = empty(*x.shape)
     flat = x.reshape(-1, H), panels(kernel.T), d_y.reshape(-1, V), d_x.reshape(-1, H)
     loop = kept(backward_rows)

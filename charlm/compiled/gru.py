@@ -1,21 +1,26 @@
-"""GRU, reset after the product (equations: `charlm/layers/gru.py`), a row of a batch at a time."""
+"""GRU, reset after the product (equations: `charlm/layers/gru.py`), a row of a batch at a time.
 
-from charlm.compiled.activations import sigmoid, tanh
-from charlm.compiled.compiler import compiled, f4
+`compiler.cell` puts other activations in the place of the names imported here.
+"""
 
-CACHE, SPLIT = 4, True
+from charlm.compiled.activations import sigmoid as gate
+from charlm.compiled.activations import sigmoid_slope as gate_slope
+from charlm.compiled.activations import tanh as activation
+from charlm.compiled.activations import tanh_slope as activation_slope
+from charlm.compiled.compiler import f4
+
+GATES, CACHE, SPLIT = 3, 4, True
 ONE = f4(1)
 
 
-@compiled
 def step(x, u, h_prev, _c_prev, h, _c, cache):
     """x = W x + b and u = h' U + d (3H,) -> h (H,) and z, r, g, u_g (4H,)."""
     H = len(h)
     for j in range(H):
-        z = sigmoid(x[j] + u[j])
-        r = sigmoid(x[H + j] + u[H + j])
+        z = gate(x[j] + u[j])
+        r = gate(x[H + j] + u[H + j])
         u_g = u[2 * H + j]
-        g = tanh(x[2 * H + j] + r * u_g)
+        g = activation(x[2 * H + j] + r * u_g)
         h[j] = z * h_prev[j] + (ONE - z) * g
         cache[j] = z
         cache[H + j] = r
@@ -23,7 +28,6 @@ def step(x, u, h_prev, _c_prev, h, _c, cache):
         cache[3 * H + j] = u_g
 
 
-@compiled
 def step_backward(dh, _dc, cache, h_prev, _c_prev, _h, _c, dx, du):
     """dh (H,) after the step -> dx, du (3H,); dh, in place, is what of dh' does not go by du."""
     H = len(h_prev)
@@ -31,9 +35,9 @@ def step_backward(dh, _dc, cache, h_prev, _c_prev, _h, _c, dx, du):
         z, r = cache[j], cache[H + j]
         g, u_g = cache[2 * H + j], cache[3 * H + j]
         d = dh[j]
-        d_z = d * (h_prev[j] - g) * z * (ONE - z)
-        d_g = d * (ONE - z) * (ONE - g * g)
-        d_r = d_g * u_g * r * (ONE - r)
+        d_z = d * (h_prev[j] - g) * gate_slope(z)
+        d_g = d * (ONE - z) * activation_slope(g)
+        d_r = d_g * u_g * gate_slope(r)
         dx[j] = d_z
         dx[H + j] = d_r
         dx[2 * H + j] = d_g

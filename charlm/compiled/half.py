@@ -9,7 +9,7 @@ import numpy as np
 
 from charlm.compiled import matmul
 from charlm.compiled.compiler import compiled, kept
-from charlm.compiled.matmul import COLUMNS, ROWS, rounded
+from charlm.compiled.matmul import ROWS, rounded
 from charlm.compiled.memory import empty
 
 IN_WORD = 2  # numbers in an element of a factor
@@ -42,11 +42,15 @@ def rows(R, K):
     return words(R, (K + 1) // 2)
 
 
-def gradients(n, R, H, GH):
-    """As `single.gradients`; the factors are copies of du here, of which R rows are enough."""
+def summed(n, rows, N):
+    """As `single.summed`, a word for two rows."""
     # not a power of two, or a column's numbers would all compete for one place in the cache
-    below = (words(n // 2, rounded(N, unit) + 16) for N, unit in ((GH, COLUMNS), (H, ROWS)))
-    return empty(R, GH), rows(R, GH), *below
+    return words(n, (rows + 1) // 2, rounded(N, ROWS) + 16)
+
+
+def gradients(rows, N):
+    """As `single.gradients`, but both factors are copies, so that one row in float32 is enough."""
+    return empty(1, N), words(rows, (N + 1) // 2), words((rows + 1) // 2, N + 16)
 
 
 @compiled
@@ -87,7 +91,7 @@ def put(to, row, values):
 
 
 @compiled
-def put_below(to, row, values):
+def put_summed(to, row, values):
     """Writes values (N,) into a row of a factor whose rows are summed over, from an even one on."""
     if row % 2:
         for j in range(len(values)):
@@ -98,7 +102,7 @@ def put_below(to, row, values):
 
 
 @compiled
-def put_gradient(first, row, below, row_below, du):
-    """Writes du (GH,) into both factors."""
+def put_gradient(first, summed, row, du):
+    """Writes du (GH,) into a row of both factors."""
     put(first, row, du)
-    put_below(below, row_below, du)
+    put_summed(summed, row, du)

@@ -6,6 +6,7 @@ import numba
 import numpy as np
 
 from charlm.compiled.activations import exp
+from charlm.compiled.arrays import indices, require
 from charlm.compiled.compiler import OPTIONS, f4, kept
 from charlm.compiled.cores import each
 from charlm.compiled.memory import empty
@@ -17,7 +18,7 @@ def forward(targets, logits):
     """-log softmax(logits)[target], in nats, and its gradient by the logits.
 
     Args:
-        targets: (...) integers. logits: (..., V) float32.
+        targets: (...) whole numbers of any type. logits: (..., V) float32.
 
     Returns:
         (...) and (..., V).
@@ -25,14 +26,9 @@ def forward(targets, logits):
     Raises:
         ValueError: a target that is no column's, or targets of another shape.
     """
-    if targets.shape != logits.shape[:-1]:
-        raise ValueError(
-            f"Expected targets of shape {logits.shape[:-1]}. Received: {targets.shape}"
-        )
     V = logits.shape[-1]
-    low, high = targets.min(initial=0), targets.max(initial=0)
-    if low < 0 or high >= V:
-        raise ValueError(f"Expected targets from 0 to {V - 1}. Received: from {low} to {high}")
+    require("logits", logits, (*targets.shape, V))
+    targets = indices(targets, V, "targets")
     losses, slopes = empty(*targets.shape), empty(*logits.shape)
     flat = targets.ravel(), logits.reshape(-1, V), losses.reshape(-1), slopes.reshape(-1, V)
     loop = kept(rows)
@@ -41,7 +37,13 @@ def forward(targets, logits):
 
 
 def backward(slopes, d_losses):
-    """dLoss/d(logits), (..., V), from the slopes and dLoss/d(losses), (...)."""
+    """dLoss/d(logits), (..., V), from the slopes and dLoss/d(losses), (...).
+
+    Raises:
+        ValueError: arrays that do not fit together.
+    """
+    require("slopes", slopes, (*d_losses.shape, slopes.shape[-1]))
+    require("d_losses", d_losses, d_losses.shape)
     return np.multiply(slopes, d_losses[..., None], out=empty(*slopes.shape))
 
 

@@ -1,23 +1,26 @@
-"""LSTM (equations: `charlm/layers/lstm.py`), a row of a batch at a time."""
+"""LSTM (equations: `charlm/layers/lstm.py`), a row of a batch at a time.
 
-from charlm.compiled.activations import sigmoid, tanh
-from charlm.compiled.compiler import compiled, f4
+`compiler.cell` puts other activations in the place of the names imported here.
+"""
 
-CACHE, SPLIT = 4, False
-ONE = f4(1)
+from charlm.compiled.activations import sigmoid as gate
+from charlm.compiled.activations import sigmoid_slope as gate_slope
+from charlm.compiled.activations import tanh as activation
+from charlm.compiled.activations import tanh_slope as activation_slope
+
+GATES, CACHE, SPLIT = 4, 4, False
 
 
-@compiled
 def step(x, u, _h_prev, c_prev, h, c, gates):
     """x = W x + b and u = h' U (4H,) -> h, c (H,) and the gates (4H,)."""
     H = len(h)
     for j in range(H):
-        i = sigmoid(x[j] + u[j])
-        f = sigmoid(x[H + j] + u[H + j])
-        g = tanh(x[2 * H + j] + u[2 * H + j])
-        o = sigmoid(x[3 * H + j] + u[3 * H + j])
+        i = gate(x[j] + u[j])
+        f = gate(x[H + j] + u[H + j])
+        g = activation(x[2 * H + j] + u[2 * H + j])
+        o = gate(x[3 * H + j] + u[3 * H + j])
         new = f * c_prev[j] + i * g
-        h[j] = o * tanh(new)
+        h[j] = o * activation(new)
         c[j] = new
         gates[j] = i
         gates[H + j] = f
@@ -25,18 +28,17 @@ def step(x, u, _h_prev, c_prev, h, c, gates):
         gates[3 * H + j] = o
 
 
-@compiled
 def step_backward(dh, dc, gates, _h_prev, c_prev, _h, c, _dx, du):
     """dh, dc (H,) after the step -> du (4H,), which is dx, and dc before the step, in place."""
     H = len(c)
     for j in range(H):
         i, f = gates[j], gates[H + j]
         g, o = gates[2 * H + j], gates[3 * H + j]
-        tanh_c = tanh(c[j])
-        d = dc[j] + dh[j] * o * (ONE - tanh_c * tanh_c)
-        du[j] = d * g * i * (ONE - i)
-        du[H + j] = d * c_prev[j] * f * (ONE - f)
-        du[2 * H + j] = d * i * (ONE - g * g)
-        du[3 * H + j] = dh[j] * tanh_c * o * (ONE - o)
+        shown = activation(c[j])
+        d = dc[j] + dh[j] * o * activation_slope(shown)
+        du[j] = d * g * gate_slope(i)
+        du[H + j] = d * c_prev[j] * gate_slope(f)
+        du[2 * H + j] = d * i * activation_slope(g)
+        du[3 * H + j] = dh[j] * shown * gate_slope(o)
         dc[j] = d * f
         dh[j] = 0  # all of dh' goes by du

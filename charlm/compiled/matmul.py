@@ -12,7 +12,7 @@ import numpy as np
 from llvmlite import ir
 from numba import types
 from numba.core.cgutils import get_or_insert_function
-from numba.extending import intrinsic
+from numba.extending import intrinsic, register_jitable
 
 from charlm.compiled.compiler import compiled, kept
 from charlm.compiled.memory import empty
@@ -26,11 +26,13 @@ LINE = 16  # numbers in a line of the cache
 DEPTH = 512  # rows of a panel read in one go, so that they stay in the nearest cache
 
 
+@register_jitable
 def rounded(n, unit):
     """n, up to a whole number of units."""
     return -(-n // unit) * unit
 
 
+@register_jitable
 def padded(n):
     """The rows that `multiply` is given for n of them: up to whole tiles, unless they are few."""
     return n if n < ALONE else rounded(n, ROWS)
@@ -180,38 +182,39 @@ tile, row_tile = _tile(ROWS), _tile(1)
 
 
 @compiled
-def multiply(a, first, R, b, c):
-    """c[:R] += a[first : first + R, :K] b, K being what b has.
+def multiply(a, first, R, b, c, left=0, to=0):
+    """c[:R, to : to + N] += a[first : first + R, left : left + K] b.
 
     Args:
         R: rows; what is left after the last whole tile goes row by row, which is slow.
-        b: `panels` of (K, N). c: (R or more, N up to COLUMNS).
+        b: `panels` of (K, N). c: (R or more, to + N up to COLUMNS or more).
+        left: the first column of a, `to`: of c.
     """
     A, K, C, whole = a.shape[1], b.shape[1], c.shape[1], R // ROWS * ROWS
     for k in range(0, K, DEPTH):
         depth = min(DEPTH, K - k)
         for q in range(b.shape[0]):
-            panel = (q * K + k) * COLUMNS
+            panel, column = (q * K + k) * COLUMNS, to + q * COLUMNS
             for r in range(0, whole, ROWS):
-                at = r * C + q * COLUMNS
-                tile(a, (first + r) * A + k, A, 1, b, panel, COLUMNS, c, at, C, depth)
+                row, at = (first + r) * A + left + k, r * C + column
+                tile(a, row, A, 1, b, panel, COLUMNS, c, at, C, depth)
             for r in range(whole, R):
-                at = r * C + q * COLUMNS
-                row_tile(a, (first + r) * A + k, A, 1, b, panel, COLUMNS, c, at, C, depth)
+                row, at = (first + r) * A + left + k, r * C + column
+                row_tile(a, row, A, 1, b, panel, COLUMNS, c, at, C, depth)
 
 
 @compiled
-def multiply_transposed(a, b, K, c):
-    """c += a^T b over the first K rows of both.
+def multiply_transposed(a, b, K, c, left=0):
+    """c += a^T b[:, left:] over the first K rows of both.
 
     Args:
-        a: (., R or more). b: (., C or more). c: (R, C), multiples of ROWS and of COLUMNS.
+        a: (., R or more). b: (., left + C or more). c: (R, C), multiples of ROWS and of COLUMNS.
     """
     (R, C), A = c.shape, a.shape[1]
     panel = np.empty((K, COLUMNS), b.dtype)  # or each of its rows would lie on a page of its own
     for q in range(0, C, COLUMNS):
         for k in range(K):
             for j in range(COLUMNS):
-                panel[k, j] = b[k, q + j]
+                panel[k, j] = b[k, left + q + j]
         for r in range(0, R, ROWS):
             tile(a, r, 1, A, panel, 0, COLUMNS, c, r * C + q, C, K)

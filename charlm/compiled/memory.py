@@ -3,6 +3,7 @@
 import contextlib
 import math
 import mmap
+import os
 import threading
 import weakref
 
@@ -11,6 +12,10 @@ import numpy as np
 MOST = 2**30  # bytes that may wait to be used again
 _free = []  # blocks, the longest unused first
 _lock = threading.RLock()
+# or a child could begin with the lock held by a thread that it does not have
+os.register_at_fork(
+    before=_lock.acquire, after_in_parent=_lock.release, after_in_child=_lock.release
+)
 
 
 def zeros(*shape):
@@ -45,7 +50,8 @@ def _block(size):
             block = min(fits, key=len)
             _free.remove(block)
             return block
-    return mmap.mmap(-1, size)
+    # by default it would be shared: a forked child would write into its parent's arrays
+    return mmap.mmap(-1, size, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
 
 
 def _release(block):

@@ -1,18 +1,18 @@
 """Drawing text: steps of a whole network and draws between them, many characters to a call."""
 
-import importlib
 import math
 
 import numpy as np
 
+from charlm.compiled import compiler
+from charlm.compiled.arrays import indices, require
 from charlm.compiled.compiler import compiled, f4, made_for
 from charlm.compiled.cores import each
 from charlm.compiled.matmul import COLUMNS, multiply, padded, panels
-from charlm.reference.activations import SIGMOID, TANH
+from charlm.reference.activations import ACTIVATIONS
 
 cell = None  # the module whose equations `draw` runs, put here by `compiler.made_for`
 ZERO = f4(0)
-DEFAULTS = {"activation": TANH, "recurrent_activation": SIGMOID, "reset_after": True}
 
 
 class Drawing:
@@ -26,14 +26,16 @@ class Drawing:
     """
 
     def __init__(self, network):
-        if any(network.options.get(name, value) is not value for name, value in DEFAULTS.items()):
+        options = dict(network.options)
+        if not options.pop("reset_after", True):
             raise ImportError(f"no machine code for {network.config}")
+        names = {value: name for name, value in ACTIVATIONS.items()}
         name = network.cell.__name__.split(".")[-1]
-        self.cell = importlib.import_module(f"charlm.compiled.{name}")
+        self.cell = compiler.cell(name, **{key: names[value] for key, value in options.items()})
         self.loop = made_for(draw, cell=self.cell)
         self.skip = network.config.skip == "add"
         (rows, _, _), *upper = network.steps
-        H, GH = network.steps[0][2][0].shape
+        self.units, GH = H, GH = network.steps[0][2][0].shape
         none = np.zeros(GH, np.float32)
         kernel, bias = network.dense
         self.weights = (
@@ -59,10 +61,18 @@ class Drawing:
 
         Returns:
             Ids (K, N), and the states before the last of them is read.
+
+        Raises:
+            ValueError: arrays that do not fit together, or an id that is not of the vocabulary.
         """
-        K, N = uniform.shape
-        drawn, ids = np.empty((K, N), np.int64), np.asarray(ids, np.int64)
+        (K, N), L, H = uniform.shape, len(self.weights[3]), self.units
+        ids = indices(np.asarray(ids), len(self.weights[0])).astype(np.int64)
         first = [np.stack([s[k] for s in states]) for k in (0, -1)]  # h and c; twice h without c
+        require("ids", ids, (N,), None)
+        require("temperatures", temperatures, (N,), None)
+        for state in first:
+            require("states", state, (L, N, H))
+        drawn = np.empty((K, N), np.int64)
         after = [np.empty_like(x) for x in first]
 
         def part(begin, end):

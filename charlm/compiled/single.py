@@ -2,7 +2,7 @@
 
 from charlm.compiled import matmul
 from charlm.compiled.compiler import compiled
-from charlm.compiled.matmul import COLUMNS, ROWS, rounded
+from charlm.compiled.matmul import ROWS, rounded
 from charlm.compiled.memory import empty
 
 AVAILABLE = True
@@ -16,16 +16,21 @@ def rows(R, K):
     return empty(R, K)
 
 
-def gradients(n, R, H, GH):
-    """Space for n rows of dLoss/du, R of them a time step, and of the h that they go with.
+def summed(n, rows, N):
+    """Space for n factors whose rows, N numbers each, are summed over."""
+    # not a power of two, or a column's numbers would all compete for one place in the cache
+    return empty(n, rows, rounded(N, ROWS) + 16)
+
+
+def gradients(rows, N):
+    """Space for rows of N gradients, of which `rows` are kept; N a multiple of COLUMNS.
 
     Returns:
-        du, one row of it after the other; the same as a first factor of R rows; the same, and h,
-        as factors whose rows are summed over.
+        The rows themselves; the same as a first factor; the same as a factor whose rows are summed
+        over.
     """
-    # not a power of two, or a column's numbers would all compete for one place in the cache
-    du = empty(n, rounded(GH, COLUMNS) + 16)
-    return du, du, du, empty(n, rounded(H, ROWS) + 16)
+    du = empty(rows, N + 16)  # see `summed`
+    return du, du, du
 
 
 @compiled
@@ -35,9 +40,9 @@ def put(to, row, values):
         to[row, k] = values[k]
 
 
-put_below = put
+put_summed = put
 
 
 @compiled
-def put_gradient(_first, _row, _below, _row_below, _du):
+def put_gradient(_first, _summed, _row, _du):
     """Nothing: du is both factors itself."""

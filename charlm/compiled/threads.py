@@ -1,94 +1,198 @@
 """A cell over time for a whole batch: each core takes a part of the sequences."""
 
+from typing import NamedTuple
+
 import numpy as np
 
 from charlm.compiled import through_time
+from charlm.compiled.arrays import indices, require
 from charlm.compiled.compiler import made_for
 from charlm.compiled.cores import each, total
 from charlm.compiled.matmul import COLUMNS, ROWS, rounded
 from charlm.compiled.memory import empty, zeros
 
 
-def forward(cell, factors, rows, ids, weights, first, keep=True):
+class Batch(NamedTuple):
+    """What both loops are given, arrays in float32 if not said otherwise.
+
+    The inputs' share of the pre-activations is x W + b; or rows[ids]; or, without ids, rows.
+    """
+
+    U: np.ndarray
+    """(H, G*H)"""
+    h: np.ndarray
+    """(B, H), before the first step."""
+    c: np.ndarray | None = None
+    """(B, H), likewise, of a cell that has it."""
+    d: np.ndarray | None = None
+    """(G*H,), a bias of h' U."""
+    x: np.ndarray | None = None
+    """(B, T, D)"""
+    W: np.ndarray | None = None
+    """(D, G*H)"""
+    b: np.ndarray | None = None
+    """(G*H,)"""
+    rows: np.ndarray | None = None
+    """(N, G*H), or (B, T, G*H) without ids."""
+    ids: np.ndarray | None = None
+    """(B, T), whole numbers of any type from 0 to N - 1."""
+    live: np.ndarray | None = None
+    """(B, T) booleans, whether a sequence takes a step; None: each takes all."""
+    drop: np.ndarray | None = None
+    """(G, B, H), recurrent dropout: what h is multiplied by for each gate."""
+
+    @property
+    def states(self) -> list[np.ndarray]:
+        """h, and c if there is one."""
+        return [self.h] if self.c is None else [self.h, self.c]
+
+    def laid_out(self, B: int, T: int):
+        """The loops' `rows`, `index`, `x`, `live`, `start` and `drop`; empty what was not given."""
+        GH = self.U.shape[1]
+        if self.x is not None:
+            rows, index = np.zeros((0, GH), np.float32), np.zeros((0, 0), np.int32)
+        else:
+            rows = self.rows.reshape(-1, GH)
+            index = np.arange(B * T, dtype=np.int32).reshape(B, T)
+            index = index if self.ids is None else indices(self.ids, len(rows))
+        x = np.zeros((1, 1, 0), np.float32) if self.x is None else self.x
+        if self.live is None:
+            live, start = np.zeros((0, 0), bool), np.zeros(B, np.int32)
+        else:
+            live = self.live
+            start = np.where(live.any(axis=1), live.argmax(axis=1), T) if T else np.zeros(B)
+        drop = np.zeros((0, 0, 0), np.float32) if self.drop is None else self.drop
+        return rows, index, x, live, start.astype(np.int32), drop
+
+    def sizes(self, gates: int) -> tuple[int, int, int, int]:
+        """B, T, H and G*H.
+
+        Raises:
+            ValueError: arrays that do not fit together, or not of their type.
+        """
+        inputs = next(a for a in (self.x, self.ids, self.rows) if a is not None)
+        B, T = (*inputs.shape, 0, 0)[:2]
+        H = self.h.shape[-1]
+        GH, D = gates * H, None if self.W is None else self.W.shape[0]
+        shapes = Batch(
+            U=(H, GH), h=(B, H), c=(B, H), d=(GH,), x=(B, T, D), W=(D, GH), b=(GH,),
+            rows=(B, T, GH) if self.ids is None else (None, GH),
+            ids=(B, T), live=(B, T), drop=(gates, B, H),
+        )  # fmt: skip
+        for name, array, shape in zip(self._fields, self, shapes, strict=True):
+            if array is not None:
+                require(name, array, shape, {"ids": None, "live": "bool"}.get(name, "float32"))
+        return B, T, H, GH
+
+
+def forward(cell, factors, batch, keep=True, show_first=False):
     """Every step of a batch.
 
     Args:
-        cell: a module of `charlm.compiled`.
-        factors: the module `single` or `half`, of the recurrent products' precision.
-        rows: (N, G*H), the inputs' share of the pre-activations.
-        ids: (B, T) int32, which of the rows is that of a sequence and step; or None, then they are
-            (B * T) in order.
-        weights: U (H, G*H), and d (G*H,) if h' U has a bias.
-        first: the states before the first step, S of (B, H).
+        cell: from `compiler.cell`.
+        factors: the module `single` or `half`, of the products' precision.
+        batch: a `Batch`.
         keep: what `backward` needs.
+        show_first: whether h before the first step that a sequence takes is its first state in
+            what is returned, or zeros.
 
     Returns:
-        The states after every step, S of (B, T, H), and (B, T, C) that `backward` needs, or
-        (B, 1, C) of no use.
+        The states after every step, S of (B, T, H); those after the last, S of (B, H); and
+        (B, T, C) that `backward` needs, or (B, 1, C) of no use.
 
     Raises:
-        ValueError: an id that is no row's.
+        ValueError: arrays that do not fit together; an id that is no row's.
     """
-    (B, H), (U, *d) = first[0].shape, weights
-    index = _index(ids, len(rows), B)
-    T = index.shape[1]
+    B, T, H, GH = batch.sizes(cell.GATES)
+    first = batch.states
     states = [empty(B, T, H) for _ in first]
     kept = empty(B, T if keep else 1, cell.CACHE * H)
-    bias = d[0] if d else np.zeros(U.shape[1], np.float32)
+    rows, index, x, live, start, drop = batch.laid_out(B, T)
     arrays = (
-        rows,
-        index,
-        factors.panels(U),
-        bias,
-        first[0],
-        first[-1],
-        states[0],
-        states[-1],
-        kept,
+        *(rows, index, x, factors.panels(_or_zeros(batch.W, 1, GH)), _or_zeros(batch.b, GH)),
+        *(_panels(factors, batch.U, drop), _or_zeros(batch.d, GH), live, start, drop),
+        *(first[0], first[-1], states[0], states[-1], kept, show_first),
     )
     loop = made_for(through_time.forward, cell=cell, factors=factors)
 
     def part(begin, end):
-        loop(*arrays, begin, end, *through_time.forward_space(factors, end - begin, *U.shape))
+        n, sizes = end - begin, (H, GH, x.shape[2], len(drop))
+        loop(*arrays, begin, end, *through_time.forward_space(factors, n, *sizes))
 
-    each(part, B)
-    return *states, kept
+    if B * T:
+        each(part, B)
+    never = (start == T)[:, None]
+    last = [np.where(never, a, s[:, -1] if T else a) for a, s in zip(first, states, strict=True)]
+    return states, last, kept
 
 
-def backward(cell, factors, rows, ids, weights, first, states, kept, d_h, d_last):
+def backward(cell, factors, batch, states, kept, d_h, d_last):
     """Back-propagation through time of a batch.
 
     Args:
-        cell ... first: as given to `forward`. states, kept: as it returned them.
+        cell, factors, batch: as given to `forward`. states, kept: as it returned them.
         d_h: dLoss/dh of every step, (B, T, H).
         d_last: dLoss/d(states after the last step) beside that, S of (B, H).
 
     Returns:
-        dLoss/d(rows), of each of the weights, and of the first states, in a list.
+        A `Batch` of the gradients by the arrays that were given and can be differentiated.
+
+    Raises:
+        ValueError: arrays that do not fit together.
     """
-    (B, H), (U, *d) = first[0].shape, weights
-    index, GH = _index(ids, len(rows), B), U.shape[1]
-    d_first = [np.array(x) for x in d_last]  # changed in place
-    common = zeros(*rows.shape) if ids is None else None
+    B, T, H, GH = batch.sizes(cell.GATES)
+    for array in (*states, d_h):
+        require("states and d_h", array, (B, T, H))
+    for array in d_last:
+        require("d_last", array, (B, H))
+    require("kept", kept, (B, T, cell.CACHE * H))
+    first, d_first = batch.states, [np.array(x) for x in d_last]  # changed in place
+    rows, index, x, live, start, drop = batch.laid_out(B, T)
+    D, groups = x.shape[2], max(1, len(drop))
+    share = GH // groups
+    d_x, shared = zeros(*x.shape), zeros(*rows.shape) if batch.ids is None else None
+    arrays = (
+        *(index, x, factors.panels(_or_zeros(batch.W, 1, GH).T), _panels(factors, batch.U.T, drop)),
+        *(live, start, drop, first[0], first[-1], states[0], states[-1], kept, d_h, *d_first[:1]),
+        d_first[-1],
+    )
     loop = made_for(through_time.backward, cell=cell, factors=factors)
-    arrays = (index, factors.panels(U.T), first[0], first[-1], states[0], states[-1], kept, d_h)
 
     def part(begin, end):
-        d_rows = zeros(*rows.shape) if common is None else common
-        dU, dd = zeros(rounded(H, ROWS), rounded(GH, COLUMNS)), zeros(GH if d else 0)
-        space = through_time.backward_space(factors, end - begin, H, GH)
-        loop(*arrays, d_first[0], d_first[-1], d_rows, dU, dd, begin, end, *space)
-        return d_rows, dU[:H, :GH], dd
+        d_rows = zeros(*rows.shape) if shared is None else shared  # a row may be of several cores
+        dW, dU = (
+            zeros(rounded(D, ROWS), rounded(GH, COLUMNS)),
+            (zeros(groups, rounded(H, ROWS), rounded(share, COLUMNS))),
+        )
+        db, dd = zeros(0 if batch.b is None else GH), zeros(0 if batch.d is None else GH)
+        if (end - begin) * T:
+            sizes = H, GH, D, len(drop), cell.SPLIT
+            space = through_time.backward_space(factors, end - begin, *sizes)
+            loop(*arrays, d_rows, d_x, dW, db, dU, dd, begin, end, *space)
+        return d_rows, dW[:D, :GH], db, dU[:, :H, :share], dd
 
-    d_rows, dU, dd = zip(*each(part, B), strict=True)
-    d_rows = total(d_rows) if common is None else common
-    return [d_rows, total(dU), *([total(dd)] if d else []), *d_first]
+    d_rows, dW, db, dU, dd = zip(*each(part, B), strict=True)
+    dU = total(dU)
+    found = Batch(
+        U=dU[0] if groups == 1 else np.concatenate(dU, axis=1),
+        h=d_first[0],
+        c=d_first[-1],
+        d=total(dd),
+        x=d_x,
+        W=total(dW),
+        b=total(db),
+        rows=(total(d_rows) if shared is None else shared).reshape(_or_zeros(batch.rows, 0).shape),
+    )
+    return Batch(*(g if given is not None else None for g, given in zip(found, batch, strict=True)))
 
 
-def _index(ids, N, B):
-    if ids is None:
-        return np.arange(N, dtype=np.int32).reshape(B, -1)
-    low, high = ids.min(initial=0), ids.max(initial=0)
-    if low < 0 or high >= N:
-        raise ValueError(f"Expected ids from 0 to {N - 1}. Received: ids from {low} to {high}")
-    return ids
+def _panels(factors, U, drop):
+    """`factors.panels` of U or U^T, for each group of gates that has h to itself."""
+    if not len(drop):
+        return factors.panels(U)[None]
+    axis = int(U.shape[0] < U.shape[1])
+    return np.stack([factors.panels(u) for u in np.split(U, len(drop), axis)])
+
+
+def _or_zeros(array, *shape):
+    return np.zeros(shape, np.float32) if array is None else array

@@ -2,7 +2,6 @@
 
 import copy
 import gc
-import importlib
 import os
 import subprocess
 import sys
@@ -14,10 +13,12 @@ import pytest
 from ml_dtypes import bfloat16
 
 from charlm import compiled, reference
-from charlm.compiled import activations, cores, half, memory, single, threads
+from charlm.compiled import activations, compiler, cores, half, memory, single, threads
 from charlm.compiled import through_time as loops
 from charlm.compiled.matmul import COLUMNS, ROWS, multiply, multiply_transposed, panels, rounded
+from charlm.compiled.threads import Batch
 from charlm.reference import through_time
+from charlm.reference.activations import ACTIVATIONS
 
 FILES = {path.stem for path in Path(compiled.__file__).parent.glob("*.py")}
 CELLS = sorted(FILES & set(reference.CELLS))
@@ -112,20 +113,22 @@ def test_products_of_pairs(rng, K):
 
 
 @in_half
-@pytest.mark.parametrize("n", [2, 8, 514])
+@pytest.mark.parametrize("n", [1, 2, 8, 513])
 def test_products_of_pairs_over_rows(rng, n):
     H, GH = ROWS + 3, COLUMNS + 6
     du, h, c = normal(rng, n, GH), normal(rng, n, H), normal(rng, 2 * ROWS, 2 * COLUMNS)
-    _, first, below, h_below = half.gradients(n, n, H, GH)
+    _, first, below = half.gradients(n, 2 * COLUMNS)
+    (h_below,) = half.summed(1, n, H)
     below[:], h_below[:] = 0, 0
     for r in range(n):
-        half.put_gradient(first, r, below, r, du[r])
-        half.put_below(h_below, r, h[r])
+        half.put_gradient(first, below, r, du[r])
+        half.put_summed(h_below, r, h[r])
     expected = c.copy()
     expected[:H, :GH] += rounded_to_half(h).T @ rounded_to_half(du)
-    multiply_transposed(h_below, below, n // 2, c)
+    multiply_transposed(h_below, below, (n + 1) // 2, c)
     np.testing.assert_allclose(c, expected, rtol=1e-4, atol=1e-4)
-    np.testing.assert_array_equal(first.view(np.uint16), du.astype(bfloat16).view(np.uint16))
+    found = first.view(np.uint16)[:, :GH]
+    np.testing.assert_array_equal(found, du.astype(bfloat16).view(np.uint16))
 
 
 def test_numbers_are_rounded_to_the_nearest_half(rng):
@@ -142,63 +145,148 @@ def test_numbers_are_rounded_to_the_nearest_half(rng):
         assert np.isnan(np.uint32(half.bits(nan) << np.uint32(16)).view(np.float32))
 
 
-def test_activations():
-    x = np.concatenate([np.linspace(-12, 12, 4001), [0, 1e-30, 1e30, np.inf, -np.inf]])
+@pytest.mark.parametrize("name", ACTIVATIONS)
+def test_activations(name):
+    x = np.concatenate([np.linspace(-12, 12, 4001), [0, 1e-30, 1e30, np.inf, -np.inf, 3, -3]])
     x = x.astype(np.float32)
-    with np.errstate(over="ignore"):
-        expected = np.tanh(x), 1 / (1 + np.exp(-x.astype(np.float64)))
-    for ours, values in zip((activations.tanh, activations.sigmoid), expected, strict=True):
-        np.testing.assert_allclose([ours(one) for one in x], values, rtol=3e-7, atol=1e-7)
-        assert np.isnan(ours(np.float32("nan")))
+    f, slope = activations.ACTIVATIONS[name]
+    values = ACTIVATIONS[name].f(x.astype(np.float64)).astype(np.float32)
+    np.testing.assert_allclose([f(one) for one in x], values, rtol=3e-7, atol=1e-7)
+    assert np.isnan(f(np.float32("nan")))
+    slopes = ACTIVATIONS[name].slope(values)
+    np.testing.assert_allclose([slope(one) for one in values], slopes, rtol=1e-6, atol=1e-7)
 
 
-def problem(rng, name, T, B, H, in_order):
-    """What `threads` is given, and what NumPy makes of the same."""
+def problem(rng, name, T, B, H, inputs="ids", D=6):
+    """What `threads` is given, and what NumPy makes of the same: h, last states, gradients."""
     numpy_cell = reference.cell(name)
     GH, S = len(numpy_cell.GATES) * H, len(numpy_cell.STATES)
-    ids = None if in_order else rng.integers(V, size=(B, T)).astype(np.int32)
-    rows = normal(rng, B * T if in_order else V, GH)
-    weights = [normal(rng, H, GH) / np.float32(H**0.5)]
+    arrays = {"U": normal(rng, H, GH) / np.float32(H**0.5)}
+    arrays |= {state: normal(rng, B, H) for state in numpy_cell.STATES}
     if name == "gru":
-        weights.append(normal(rng, GH))
-    first, d_last = ([normal(rng, B, H) for _ in range(S)] for _ in range(2))
-    d_h = normal(rng, B, T, H)
-
-    x = np.arange(B * T).reshape(B, T) if in_order else ids
-    d = weights[1] if len(weights) > 1 else None
-    bias = None if d is None else np.stack([np.zeros(GH), d])
-    given = [np.float64(rows), np.float64(weights[0]), bias]
-    h, last, cache = through_time.forward(numpy_cell, x, first, given)
-    _, d_first, gradients, _ = through_time.backward(numpy_cell, d_h, d_last, cache, given)
-    dW, dU, db = gradients
-    expected = [h, last[-1], dW, dU, *([] if d is None else [db[1]]), *d_first]
-    return [rows, ids, weights, first], [d_h, d_last], expected
+        arrays["d"] = normal(rng, GH)
+    if inputs == "vectors":
+        arrays |= {"x": normal(rng, B, T, D), "W": normal(rng, D, GH), "b": normal(rng, GH)}
+    elif inputs == "rows":
+        arrays["rows"] = normal(rng, B, T, GH)
+    else:
+        arrays |= {"rows": normal(rng, V, GH), "ids": rng.integers(V, size=(B, T)).astype(np.int32)}
+    batch = Batch(**arrays)
+    upstream = normal(rng, B, T, H), [normal(rng, B, H) for _ in range(S)]
+    return batch, upstream, in_numpy(numpy_cell, batch, *upstream)
 
 
-def both(name, inputs, upstream, factors=single):
-    cell = importlib.import_module(f"charlm.compiled.{name}")
-    *states, kept = threads.forward(cell, factors, *inputs)
-    gradients = threads.backward(cell, factors, *inputs, states, kept, *upstream)
-    return states[0], states[-1][:, -1], *gradients
+def in_numpy(numpy_cell, batch, d_h, d_last):
+    B, T, _H, GH = batch.sizes(len(numpy_cell.GATES))
+    rows = (
+        batch.rows
+        if batch.ids is not None
+        else np.float64(batch.rows).reshape(-1, GH)
+        if (batch.x is None)
+        else (np.float64(batch.x) @ batch.W + batch.b).reshape(-1, GH)
+    )
+    index = np.arange(B * T).reshape(B, T) if batch.ids is None else batch.ids
+    bias = None if batch.d is None else np.stack([np.zeros(GH), batch.d])
+    given = [np.float64(rows), np.float64(batch.U), bias]
+    h, last, cache = through_time.forward(numpy_cell, index, batch.states, given)
+    _, d_first, (d_rows, dU, db), _ = through_time.backward(numpy_cell, d_h, d_last, cache, given)
+    found = Batch(dU, *d_first) if len(d_first) == 2 else Batch(dU, *d_first, None)
+    found = found._replace(d=None if db is None else db[1])
+    if batch.x is None:
+        return h, last, found._replace(rows=d_rows.reshape(batch.rows.shape))
+    da = d_rows.reshape(B, T, GH)
+    dW = np.einsum("btd,btg->dg", batch.x, da)
+    return h, last, found._replace(x=da @ batch.W.T, W=dW, b=da.sum((0, 1)))
 
 
-@pytest.mark.parametrize("in_order", [False, True])
+def both(name, batch, upstream, factors=single):
+    """h, the last states and all gradients, a flat list."""
+    cell = compiler.cell(name)
+    states, last, kept = threads.forward(cell, factors, batch)
+    gradients = threads.backward(cell, factors, batch, states, kept, *upstream)
+    return flat(states[0], last, gradients)
+
+
+def flat(h, last, gradients):
+    return [h, *last, *(g for g in gradients if g is not None)]
+
+
+@pytest.mark.parametrize("inputs", ["ids", "rows", "vectors"])
 @pytest.mark.parametrize("name", CELLS)
 @pytest.mark.parametrize("sizes", SIZES, ids=str)
 @pytest.mark.parametrize(("factors", "same"), PRECISIONS)
-def test_loops(rng, factors, same, name, sizes, in_order):
-    inputs, upstream, expected = problem(rng, name, *sizes, in_order)
-    copies = copy.deepcopy((inputs, upstream))
-    same(both(name, inputs, upstream, factors), expected)
-    np.testing.assert_equal((inputs, upstream), copies)  # what is given stays as it is
+def test_loops(rng, factors, same, name, sizes, inputs):
+    batch, upstream, expected = problem(rng, name, *sizes, inputs)
+    copies = copy.deepcopy((batch, upstream))
+    same(both(name, batch, upstream, factors), flat(*expected))
+    np.testing.assert_equal((batch, upstream), copies)  # what is given stays as it is
+
+
+@pytest.mark.parametrize("shown", [False, True])
+@pytest.mark.parametrize("inputs", ["ids", "vectors"])
+@pytest.mark.parametrize("name", CELLS)
+@pytest.mark.parametrize("sizes", [(5, 2, 4), (7, 2 * ROWS + 3, 34), (70, ROWS, 6)], ids=str)
+@pytest.mark.parametrize(("factors", "same"), PRECISIONS)
+def test_time_masks_and_recurrent_dropout(rng, factors, same, name, sizes, inputs, shown):
+    """A sequence is as if alone: of the steps it takes, with its own numbers of U dropped."""
+    batch, (d_h, d_last), _ = problem(rng, name, *sizes, inputs)
+    B, T, H, GH = batch.sizes(len(reference.cell(name).GATES))
+    live = rng.random((B, T)) < 0.6
+    live[0], live[1] = False, np.arange(T) < 3  # none; padded on the right
+    drop = (rng.random((GH // H, B, H)) < 0.7).astype(np.float32) / np.float32(0.7)
+    upstream = d_h, d_last
+    cell = compiler.cell(name)
+    masked = batch._replace(live=live, drop=drop)
+    states, last, kept = threads.forward(cell, factors, masked, show_first=shown)
+    found = threads.backward(cell, factors, masked, states, kept, *upstream)
+
+    h, ends = np.zeros((B, T, H)), [np.zeros((B, H)) for _ in last]
+    sums = Batch(*(None if g is None else np.zeros(g.shape) for g in found))
+    for b in range(B):
+        n, one = live[b].sum(), slice(b, b + 1)
+        scale = np.repeat(drop[:, b].T, H, axis=1)  # (H, G*H)
+        alone = batch._replace(
+            U=batch.U * scale,
+            **{
+                name: getattr(batch, name)[one]
+                for name in ("h", "c")
+                if getattr(batch, name) is not None
+            },
+            **{
+                name: getattr(batch, name)[one][:, live[b]]
+                for name in ("x", "ids")
+                if getattr(batch, name) is not None
+            },
+        )
+        # what h shows at a step that is left out: that of the last one taken, or of none
+        at = np.cumsum(live[b]) - 1
+        d_taken = np.zeros((1, n, H), np.float32)
+        np.add.at(d_taken[0], at[at >= 0], d_h[b, at >= 0])
+        s, e, k = threads.forward(cell, factors, alone)
+        g = threads.backward(cell, factors, alone, s, k, d_taken, [d[one] for d in d_last])
+        before = alone.h[0] if shown else np.zeros(H)
+        h[b] = np.where(at[:, None] >= 0, s[0][0][at] if n else 0, before)
+        for end, found_end in zip(ends, e, strict=True):
+            end[b] = found_end[0]
+        sums.U[:] += g.U * scale
+        for name in ("h", "c"):
+            if getattr(sums, name) is not None:
+                getattr(sums, name)[b] = getattr(g, name)[0]
+        sums.h[b] += d_h[b, at < 0].sum(0)  # see `show_first`: what is zero there has none
+        if g.x is not None:
+            sums.x[b, live[b]] = g.x[0]
+        for name in ("W", "b", "d", "rows"):
+            if getattr(sums, name) is not None:
+                getattr(sums, name)[:] += getattr(g, name)
+    same(flat(states[0], last, found), [x.astype(np.float32) for x in flat(h, ends, sums)])
 
 
 @pytest.mark.parametrize("name", CELLS)
 def test_states_without_what_the_way_back_needs(rng, name):
-    inputs, _, _ = problem(rng, name, 6, 5, 4, False)
-    cell = importlib.import_module(f"charlm.compiled.{name}")
-    *expected, _ = threads.forward(cell, single, *inputs)
-    *states, kept = threads.forward(cell, single, *inputs, keep=False)
+    batch, _, _ = problem(rng, name, 6, 5, 4)
+    cell = compiler.cell(name)
+    expected, _, _ = threads.forward(cell, single, batch)
+    states, _, kept = threads.forward(cell, single, batch, keep=False)
     close(states, expected)
     assert kept.shape == (5, 1, 4 * cell.CACHE)
 
@@ -211,26 +299,106 @@ def test_any_number_of_cores(rng, n, monkeypatch):
     shares.sort()
     assert len(shares) == min(n, 5)
     assert [0, *(end for _, end in shares)] == [*(begin for begin, _ in shares), 5 * ROWS - 3]
-    inputs, upstream, expected = problem(rng, "lstm", 4, 5 * ROWS - 3, 6, False)
-    close(both("lstm", inputs, upstream), expected)
+    batch, upstream, expected = problem(rng, "lstm", 4, 5 * ROWS - 3, 6)
+    close(both("lstm", batch, upstream), flat(*expected))
 
 
-@pytest.mark.parametrize("wrong", [-1, V])
+@pytest.mark.parametrize("wrong", [-1, V, 2**32 + 3, 2.5, float("nan")])
 def test_an_id_without_a_row_is_refused(rng, wrong):
-    inputs, upstream, _ = problem(rng, "lstm", 3, 2, 4, False)
-    inputs[1][1, 1] = wrong
-    with pytest.raises(ValueError, match=f"Expected ids from 0 to {V - 1}.*{wrong}"):
-        both("lstm", inputs, upstream)
+    batch, upstream, _ = problem(rng, "lstm", 3, 2, 4)
+    ids = batch.ids.astype(type(wrong))
+    ids[1, 1] = wrong
+    with pytest.raises(ValueError, match=f"whole numbers from 0 to {V - 1}. Received: {wrong}"):
+        both("lstm", batch._replace(ids=ids), upstream)
+
+
+@pytest.mark.parametrize("kind", ["uint8", "int64", "float32"])
+def test_ids_of_any_type(rng, kind):
+    batch, upstream, expected = problem(rng, "lstm", 3, 2, 4)
+    close(both("lstm", batch._replace(ids=batch.ids.astype(kind)), upstream), flat(*expected))
 
 
 @pytest.mark.parametrize("name", CELLS)
 @pytest.mark.parametrize(("factors", "_same"), PRECISIONS)
 def test_nan_comes_out_as_nan(rng, factors, _same, name):
-    inputs, upstream, _ = problem(rng, name, 3, 2, 4, False)
-    inputs[2][0][1, 2] = np.nan
-    h, _, _, dU, *_ = both(name, inputs, upstream, factors)
-    for found in (h[:, 1:], dU):
-        assert np.isnan(found).any()
+    batch, upstream, _ = problem(rng, name, 3, 2, 4)
+    batch.U[1, 2] = np.nan
+    h, *_ = found = both(name, batch, upstream, factors)
+    for values in (h[:, 1:], found[len(reference.cell(name).STATES) + 1]):
+        assert np.isnan(values).any()
+
+
+@pytest.mark.parametrize("inputs", ["ids", "rows", "vectors"])
+@pytest.mark.parametrize("name", CELLS)
+def test_an_array_of_another_shape_or_type_is_refused(rng, name, inputs):
+    """Whichever it is: machine code must never read beyond the end of one."""
+    batch, (d_h, d_last), _ = problem(rng, name, 4, 5, 6, inputs)
+    B, T, H, GH = batch.sizes(len(reference.cell(name).GATES))
+    drop = np.ones((GH // H, B, H), np.float32)
+    batch = batch._replace(live=np.ones((B, T), bool), drop=drop)
+    cell = compiler.cell(name)
+    states, _, kept = threads.forward(cell, single, batch)
+    for field, array in batch._asdict().items():
+        if array is None:
+            continue
+        for other in others(rng, array):
+            if field == "rows" and inputs == "ids" and other.shape[1:] == array.shape[1:]:
+                continue  # any number of rows, if no id is beyond them
+            wrong = batch._replace(**{field: other})
+            with pytest.raises(ValueError, match=r"^Expected .* Received: .*shape"):
+                threads.forward(cell, single, wrong)
+            with pytest.raises(ValueError, match=r"^Expected .* Received: .*shape"):
+                threads.backward(cell, single, wrong, states, kept, d_h, d_last)
+    given = [*states, kept, d_h, *d_last]
+    for k, array in enumerate(given):
+        if not array.size:
+            continue
+        for other in others(rng, array):
+            a = [*given[:k], other, *given[k + 1 :]]
+            S = len(states)
+            with pytest.raises(ValueError, match=r"^Expected .* Received: .*shape"):
+                threads.backward(cell, single, batch, a[:S], *a[S : S + 2], a[S + 2 :])
+
+
+def others(rng, array):
+    """Arrays of other shapes and another type."""
+    for axis, n in enumerate(array.shape):
+        for wrong in {0, 1, n - 1, n + 1, 3 * n} - {n}:
+            shape = list(array.shape)
+            shape[axis] = wrong
+            yield np.ones(shape, array.dtype)
+    yield array[None]
+    yield array[0]
+    if array.dtype == np.float32:
+        yield array.astype(np.float64)
+
+
+@pytest.mark.parametrize("inputs", ["ids", "rows", "vectors"])
+@pytest.mark.parametrize(("T", "B"), [(3, 0), (0, 3)])
+def test_no_sequences_or_no_steps(rng, T, B, inputs):
+    batch, (_d_h, d_last), _ = problem(rng, "lstm", 2, 2, 5, inputs)
+    batch = batch._replace(
+        **{
+            k: v[:B] if B < 2 else np.repeat(v, 2, 0)[:B]
+            for k, v in batch._asdict().items()
+            if k in "hc" and v is not None
+        }
+    )
+    kept = {k: getattr(batch, k) for k in ("x", "ids", "rows") if getattr(batch, k) is not None}
+    for k, v in kept.items():
+        if not (k == "rows" and inputs == "ids"):
+            kept[k] = np.zeros((B, T, *v.shape[2:]), v.dtype)
+    batch = batch._replace(**kept)
+    d_last = [np.ones((B, 5), np.float32)] * 2
+    cell = compiler.cell("lstm")
+    states, last, kept = threads.forward(cell, single, batch)
+    gradients = threads.backward(
+        cell, single, batch, states, kept, np.zeros((B, T, 5), np.float32), d_last
+    )
+    close(last, [batch.h, batch.c])
+    close([gradients.h, gradients.c], d_last)
+    assert not gradients.U.any()
+    assert gradients.U.shape == batch.U.shape
 
 
 def test_memory_is_used_again_but_not_while_it_is_looked_at(monkeypatch):
@@ -260,11 +428,12 @@ def test_not_all_memory_waits_to_be_used_again(monkeypatch):
 
 PROGRAM = """if True:
     import numpy as np
-    from charlm.compiled import lstm, single, threads, through_time
-    from charlm.compiled.compiler import made_for
-    rows, U, h = (np.ones(s, np.float32) for s in ((3, 8), (2, 8), (1, 2)))
-    threads.forward(lstm, single, rows, None, [U], [h, h])
-    print(sum(made_for(through_time.forward, cell=lstm, factors=single).stats.cache_hits.values()))
+    from charlm.compiled import compiler, single, threads, through_time
+    rows, U, h = (np.ones(s, np.float32) for s in ((1, 3, 8), (2, 8), (1, 2)))
+    cell = compiler.cell("lstm")
+    threads.forward(cell, single, threads.Batch(U, h, h, rows=rows))
+    loop = compiler.made_for(through_time.forward, cell=cell, factors=single)
+    print(sum(loop.stats.cache_hits.values()))
 """
 
 

@@ -58,16 +58,37 @@ def test_cross_entropy(rng, sizes, scale):
     close([loss.backward(slopes, weights)], [slope * n * weights[..., None]])
 
 
-@pytest.mark.parametrize("wrong", [-1, 7])
+@pytest.mark.parametrize("wrong", [-1, 7, 2**32 + 3, 2.5])
 def test_a_target_without_a_column_is_refused(rng, wrong):
-    with pytest.raises(ValueError, match=f"Expected targets from 0 to 6.*{wrong}"):
-        loss.forward(np.array([0, wrong], np.int32), normal(rng, 2, 7))
+    expected = f"Expected targets to be whole numbers from 0 to 6. Received: {wrong}"
+    with pytest.raises(ValueError, match=expected):
+        loss.forward(np.array([0, wrong]), normal(rng, 2, 7))
 
 
-def test_targets_of_another_shape_are_refused(rng):
-    for shape in ((3,), (2, 1)):
-        with pytest.raises(ValueError, match="Expected targets of shape"):
-            loss.forward(np.zeros(shape, np.int32), normal(rng, 2, 7))
+def test_an_array_of_another_shape_or_type_is_refused(rng):
+    B, T, H, V = 2, 5, 3, 7
+    x, kernel, bias, d_y = (normal(rng, *s) for s in ((B, T, H), (H, V), (V,), (B, T, V)))
+    targets, losses = rng.integers(V, size=(B, T)), normal(rng, B, T)
+    calls = [  # a function, what it is given, and axes of what may have any length
+        (dense.forward, [x, kernel, bias], {0: (0, 1)}),
+        (dense.backward, [x, kernel, d_y], {}),
+        (loss.forward, [targets, d_y], {1: (2,)}),
+        (loss.backward, [d_y, losses], {0: (2,)}),
+    ]
+    for function, given, free in calls:
+        function(*given)
+        for k, array in enumerate(given):
+            for axis, n in enumerate(array.shape):
+                for wrong in {0, 1, n - 1, n + 1, 3 * n} - {n}:
+                    shape = list(array.shape)
+                    shape[axis] = wrong
+                    other = [*given[:k], np.ones(shape, array.dtype), *given[k + 1 :]]
+                    if axis not in free.get(k, ()):
+                        with pytest.raises(ValueError, match=r"^Expected .* Received: "):
+                            function(*other)
+            if array is not targets:
+                with pytest.raises(ValueError, match=r"^Expected .* Received: .*float64"):
+                    function(*given[:k], np.float64(array), *given[k + 1 :])
 
 
 def test_nan_comes_out_as_nan(rng):

@@ -63,6 +63,32 @@ def test_picks_what_the_sampler_draws(rng, scale, temperature):
     assert found == expected.tolist()
 
 
+@pytest.mark.parametrize("cell", CELLS)
+def test_other_activations(rng, cell):
+    settings = {"activation": "relu", "recurrent_activation": "hard_sigmoid"}
+    net = network(rng, cell=cell, layers=2, **settings)
+    for weights in net.weights.values():
+        weights *= 0.3  # or states of relu would grow out of bounds
+    states, ids, uniform = net.initial_states(13), rng.integers(V, size=13), rng.random((9, 13))
+    found = sampling.Drawing(net)(ids, states, np.ones(13), uniform)[0]
+    expected = sampler.by_steps(net.step)(ids, states, np.ones(13), uniform)[0]
+    np.testing.assert_array_equal(found, expected)
+
+
+def test_an_array_of_another_shape_or_an_unknown_id_is_refused(rng):
+    net = network(rng, layers=2)
+    states, ids, uniform = random_states(rng, net, 3), np.array([0, 6, 2]), rng.random((4, 3))
+    block, ones = sampling.Drawing(net), np.ones(3)
+    for other in (ids[:2], ids - 1, ids + 1, ids[None]):
+        with pytest.raises(ValueError, match=r"^Expected "):
+            block(other, states, ones, uniform)
+    with pytest.raises(ValueError, match=r"^Expected temperatures"):
+        block(ids, states, ones[:2], uniform)
+    for other in ([tuple(s[:2] for s in layer) for layer in states], states[:1]):
+        with pytest.raises(ValueError, match=r"^Expected states"):
+            block(ids, other, ones, uniform)
+
+
 def test_sizes_beyond_a_panel(rng):
     net = network(rng, cell="gru", units=75, layers=2)
     states, ids, uniform = net.initial_states(13), rng.integers(V, size=13), rng.random((9, 13))
@@ -71,18 +97,9 @@ def test_sizes_beyond_a_panel(rng):
     np.testing.assert_array_equal(found, expected)
 
 
-@pytest.mark.parametrize(
-    "settings",
-    [
-        {"activation": "relu"},
-        {"recurrent_activation": "hard_sigmoid"},
-        {"cell": "gru", "reset": "before"},
-    ],
-    ids=str,
-)
-def test_what_there_is_no_machine_code_for_is_stepped_by_numpy(rng, settings, monkeypatch):
+def test_what_there_is_no_machine_code_for_is_stepped_by_numpy(rng, monkeypatch):
     monkeypatch.setattr(sampler, "STEPS", 5)
-    net = network(rng, **settings)
+    net = network(rng, cell="gru", reset="before")
     with pytest.raises(ImportError, match="no machine code"):
         sampling.Drawing(net)
     pieces = list(compose.texts(net, Vocab("abcdefg"), "", 40, [1.0, 0.5], 3))

@@ -1,0 +1,32 @@
+"""What machine code is given is checked once, before it is read: it checks nothing itself."""
+
+import numpy as np
+
+
+def require(name, array, shape, kind="float32"):
+    """Raises ValueError for an array of another shape (None: any) or type."""
+    fits = len(array.shape) == len(shape) and all(
+        wanted in (None, found) for found, wanted in zip(array.shape, shape, strict=True)
+    )
+    if not fits or kind not in (None, array.dtype.name):
+        wanted = ", ".join("any" if n is None else str(n) for n in shape)
+        raise ValueError(
+            f"Expected {name} of shape ({wanted}){(kind and f' in {kind}') or ''}. "
+            f"Received: shape {array.shape} in {array.dtype}"
+        )
+
+
+def indices(ids, N, name="ids"):
+    """Whole numbers of any type as int32.
+
+    Raises:
+        ValueError: one that is no whole number from 0 to N - 1.
+    """
+    fits = (ids >= 0) & (ids < N)
+    if ids.dtype.kind not in "iu":
+        fits &= ids == np.floor(ids)
+    if not fits.all():
+        raise ValueError(
+            f"Expected {name} to be whole numbers from 0 to {N - 1}. Received: {ids[~fits][0]}"
+        )
+    return ids.astype(np.int32, copy=False)
