@@ -126,11 +126,11 @@ def forward(cell, factors, batch, keep=True, show_first=False):
     return states, last, kept
 
 
-def backward(cell, factors, batch, states, kept, d_h, d_last):
+def backward(cell, factors, batch, states, kept, d_h, d_last, show_first=False):
     """Back-propagation through time of a batch.
 
     Args:
-        cell, factors, batch: as given to `forward`. states, kept: as it returned them.
+        cell, factors, batch, show_first: as given to `forward`. states, kept: as it returned them.
         d_h: dLoss/dh of every step, (B, T, H).
         d_last: dLoss/d(states after the last step) beside that, S of (B, H).
 
@@ -153,8 +153,8 @@ def backward(cell, factors, batch, states, kept, d_h, d_last):
     d_x, shared = zeros(*x.shape), zeros(*rows.shape) if batch.ids is None else None
     arrays = (
         *(index, x, factors.panels(_or_zeros(batch.W, 1, GH).T), _panels(factors, batch.U.T, drop)),
-        *(live, start, drop, first[0], first[-1], states[0], states[-1], kept, d_h, *d_first[:1]),
-        d_first[-1],
+        *(live, start, drop, first[0], first[-1], states[0], states[-1], kept, show_first),
+        *(d_h, d_first[0], d_first[-1]),
     )
     loop = made_for(through_time.backward, cell=cell, factors=factors)
 

@@ -147,7 +147,7 @@ def backward_space(factors, n, H, GH, D, drops, split):
 
 
 def backward(
-    index, x, W_t, U_t, live, start, drop, h0, c0, hs, cs, cache, d_hs, dh, dc,
+    index, x, W_t, U_t, live, start, drop, h0, c0, hs, cs, cache, show_first, d_hs, dh, dc,
     d_rows, d_x, dW, db, dU, dd, begin, end,
     du, du_first, du_below, dx, dx_first, dx_below, h_below, x_below, up, part, x_up, places,
     dropped,
@@ -155,7 +155,7 @@ def backward(
     """Adds the gradients of sequences begin..end to what is there, and leaves dh and dc.
 
     Args:
-        index ... cache: as of `forward`, but W_t: `panels` of W^T, U_t: for each group of U^T.
+        index ... show_first: as of `forward`, but W_t: `panels` of W^T, U_t: for each group of U^T.
         d_hs: (B, T, H), dLoss/dh of every step from above.
         dh, dc: (B, H), dLoss/d(states after the last step), then before the first.
         d_rows: (N, G*H), (0, G*H) where x is given. d_x: (B, T, D), zeros.
@@ -175,8 +175,9 @@ def backward(
         for s in range(begin, end):
             d_above = d_hs[s, t]
             if not takes(live, s, t):
-                for j in range(H):
-                    dh[s, j] += d_above[j]
+                if t > start[s] or show_first:
+                    for j in range(H):
+                        dh[s, j] += d_above[j]
                 continue
             h_prev, c_prev = (hs[s, t - 1], cs[s, t - 1]) if t > start[s] else (h0[s], c0[s])
             d_h, d_u = up[n, :H], du[gathered % len(du), :GH]

@@ -1,9 +1,12 @@
 """Back-propagation through time by hand: a cell's own backward step in the place of autodiff."""
 
+from functools import partial
+
 import keras
 from keras import ops
 
 from charlm.layers import host
+from charlm.layers.ids import checked_ids
 from charlm.layers.loops import scan
 
 
@@ -67,53 +70,114 @@ def run(cell, a_x, states, weights):
     return h, (h[-1], *(packed[T + k] for k in range(S - 1)))
 
 
-def run_compiled(cell, rows, ids, states, weights, keep=True):
-    """`run` in machine code: both loops, and all sums over time, as one operation each.
+def in_backend_ops(cell, xs, project, states, weights, drop=None, live=None, unroll=False):
+    """A cell over time by the backend's operations, for autodiff or without gradients.
 
-    Second derivatives there are none.
+    Args:
+        cell: a `RecurrentCell`.
+        xs: (B, T, ...). project: a step of it, (B, ...), -> that step's share of the inputs in the
+            pre-activations, (B, G*H).
+        states: tuple of S states (B, H) before the first step, h first.
+        weights: `cell.recurrent_weights()`.
+        drop: recurrent dropout: None, or a list of one mask (B, H) for each gate.
+        live: (B, T), True where a sequence takes a step, else it keeps its states; None: all do.
+        unroll: write the loop out; T must be known.
+
+    Returns:
+        h after every step (B, T, H), and the tuple of states after the last.
+    """
+    xs = [ops.swapaxes(xs, 0, 1)]
+    if live is not None:
+        xs.append(ops.swapaxes(live, 0, 1)[..., None])  # (T, B, 1)
+
+    def step(states, x):
+        after, _ = cell.step(project(x[0]), states, weights, drop)
+        for takes in x[1:]:
+            after = [ops.where(takes, a, s) for a, s in zip(after, states, strict=True)]
+        return tuple(after), (after[0],)
+
+    states, (h,) = scan(step, tuple(states), tuple(xs), unroll=unroll)
+    return ops.swapaxes(h, 0, 1), states
+
+
+GIVEN = "ids", "live", "drop"  # of what machine code is given, what is not differentiated
+
+
+def run_compiled(cell, length, arrays, keep=True, show_first=False):
+    """`run` in machine code: both loops, and all sums over time, as one operation each.
 
     Args:
         cell: a `RecurrentCell` with `compiled()`.
-        rows: (N, G*H). ids: (B, T), which of the rows is that step's share of the inputs in the
-            pre-activations; None where N = B * T and they lie in order.
-        states, weights: as of `run`.
+        length: T, or None where TensorFlow does not know it yet.
+        arrays: tensors by their names in `charlm.compiled.threads.Batch`.
         keep: what the way back needs, or it computes that again.
+        show_first: see `threads.forward`.
 
     Returns:
-        h at every step (B, T, H), and the tuple of states after the last.
+        h after every step (B, T, H), and the tuple of states after the last.
     """
     from charlm.compiled import threads
 
     module, factors = cell.compiled()
-    given = [] if ids is None else [ids]
-    S, W, ids_given = len(states), len(weights), len(given)
-    B, H = states[0].shape
-    T = None if ids is None else ids.shape[1]
-    if ids is None and None not in (rows.shape[0], B):
-        T = rows.shape[0] // B
+    given = [name for name in GIVEN if name in arrays]
+    inputs = [name for name in arrays if name not in GIVEN]
+    n, S = len(arrays), len(cell.STATES)
 
-    def arguments(arrays):
-        """rows, ids, weights, states."""
-        given, (rows, *rest) = arrays[:ids_given], arrays[ids_given:]
-        return rows, *(given or [None]), rest[:W], rest[W:]
+    def batch(values):
+        return threads.Batch(**dict(zip([*given, *inputs], values, strict=True)))
 
-    def forward(*arrays):
-        h, *rest = threads.forward(module, factors, *arguments(arrays), keep)
-        return h, *(x[:, -1] for x in (h, *rest[:-1])), *rest
+    def forward(*values):
+        states, last, kept = threads.forward(module, factors, batch(values), keep, show_first)
+        return states[0], *last, *states[1:], kept
 
-    def backward(*arrays):
-        n = ids_given + 1 + W + S
-        h, *rest = arrays[n:]
-        *states, kept = h, *rest[S : 2 * S]
-        d_h, *d_last = rest[2 * S :]
+    def backward(*values):
+        found, (h, *rest) = batch(values[:n]), values[n:]
+        states, kept, (d_h, *d_last) = [h, *rest[S : 2 * S - 1]], rest[2 * S - 1], rest[2 * S :]
         if not keep:
-            *states, kept = threads.forward(module, factors, *arguments(arrays[:n]))
-        return threads.backward(module, factors, *arguments(arrays[:n]), states, kept, d_h, d_last)
+            states, _, kept = threads.forward(module, factors, found, show_first=show_first)
+        d = threads.backward(module, factors, found, states, kept, d_h, d_last, show_first)
+        return [getattr(d, name) for name in inputs]
 
-    results = [(B, T, H), *[(B, H)] * S]
-    rest = [*[(B, T, H)] * (S - 1), (B, T if keep else 1, module.CACHE * H)]
-    h, *last = host.operation(forward, backward, (results, rest), given, [rows, *weights, *states])
+    def fallback(*values):
+        return _by_tensors(cell, dict(zip([*given, *inputs], values, strict=True)), show_first)
+
+    B, H = arrays["h"].shape
+    kept = (B, length if keep else 1, module.CACHE * H)
+    shapes = [(B, length, H), *[(B, H)] * S], [*[(B, length, H)] * (S - 1), kept]
+    tensors = ([arrays[name] for name in names] for names in (given, inputs))
+    h, *last = host.operation(forward, backward, fallback, shapes, *tensors)
     return h, tuple(last)
+
+
+def _by_tensors(cell, arrays, show_first):
+    """What `run_compiled` returns, flat, by `in_backend_ops`."""
+    states = [arrays[name] for name in cell.STATES]
+    weights = [arrays[name] for name in ("U", "d") if name in arrays]
+    live, drop = arrays.get("live"), arrays.get("drop")
+    if "x" in arrays:
+        xs, W, b = arrays["x"], arrays["W"], arrays.get("b")
+        project = partial(affine, cell, W, b)
+    else:
+        xs, project = arrays["rows"], lambda a_x: a_x
+        if "ids" in arrays:
+            xs = gather_rows(xs, arrays["ids"])
+    if drop is not None:
+        drop = list(ops.unstack(drop, len(cell.GATES)))
+    h, last = in_backend_ops(cell, xs, project, states, weights, drop, live)
+    if live is not None and not show_first:
+        h = ops.where(begun(live), h, ops.zeros_like(h))
+    return h, *last
+
+
+def affine(cell, W, b, x):
+    """x W + b."""
+    a_x = cell.product(x, W)
+    return a_x if b is None else a_x + b
+
+
+def begun(live):
+    """Whether a sequence has taken a step by then: (B, T) -> (B, T, 1)."""
+    return ops.cumsum(ops.cast(live, "int32"), axis=1)[..., None] > 0
 
 
 def _rows(x):
@@ -122,12 +186,17 @@ def _rows(x):
 
 
 def gather_rows(kernel, ids):
-    """Rows of `kernel` (D, N) by integer `ids` (...) -> (..., N): one_hot(ids) @ kernel.
+    """Rows of `kernel` (D, N) by ids (...) -> (..., N): one_hot(ids) @ kernel.
 
     Its gradient is dense, a sum by id. Autodiff's is a list of rows, whose norm (for clipping)
     and whose Adam moments would be those of the list, not of the kernel.
+
+    Raises:
+        ValueError: an id that is no whole number from 0 to D - 1, where that can be seen (see
+            `checked_ids`); elsewhere its row is NaN.
     """
     D, N = kernel.shape
+    kernel, ids = with_row_of_nan(kernel, ids)
 
     @ops.custom_gradient
     def gather(kernel):
@@ -137,9 +206,16 @@ def gather_rows(kernel, ids):
             # add a small number to a large one
             wide = keras.backend.result_type(upstream.dtype, "float32")
             rows = ops.cast(ops.reshape(upstream, (-1, N)), wide)
-            total = ops.segment_sum(rows, ops.reshape(ids, (-1,)), num_segments=D)
+            total = ops.segment_sum(rows, ops.reshape(ids, (-1,)), num_segments=D + 1)
             return ops.cast(total, upstream.dtype)
 
         return ops.take(kernel, ids, axis=0), gradient
 
     return gather(kernel)
+
+
+def with_row_of_nan(kernel, ids):
+    """A kernel with one more row, and int32 ids; that row is of those that `checked_ids` finds."""
+    D, N = kernel.shape
+    row = ops.full((1, N), float("nan"), kernel.dtype)
+    return ops.concatenate([kernel, row]), checked_ids(ids, D)

@@ -2,6 +2,7 @@
 
 import inspect
 import numbers
+from functools import partial
 
 import keras
 from keras import ops
@@ -188,13 +189,35 @@ class RecurrentCell(HalfProducts, keras.layers.Layer, DropoutRNNCell):
     # A cell that has it trains without autodiff through time.
     step_backward = None
 
-    def compiled(self):
-        """The modules of `charlm.compiled` with these equations and this precision, or None."""
+    def can_step_backward(self):
+        """Whether there is a `step_backward`, and it is of these activations."""
+        own = {
+            "activation": keras.activations.tanh,
+            "recurrent_activation": keras.activations.sigmoid,
+        }
+        found = {name: getattr(self, name) for name in own if name in self.OPTIONS}
+        return self.step_backward is not None and all(found[n] is own[n] for n in found)
+
+    def compiled(self, dropped=False):
+        """The cell in machine code and how its factors lie, or None where there is no such.
+
+        Args:
+            dropped: whether there is recurrent dropout.
+        """
         precision = {"float32": "single", "bfloat16": "half"}.get(self.product_dtype)
-        if None in (self.COMPILED, precision):
+        compiler = host.machine_code("compiler")
+        if None in (self.COMPILED, precision, compiler):
             return None
-        modules = [host.machine_code(name) for name in (self.COMPILED, precision)]
-        return modules if None not in modules and modules[1].AVAILABLE else None
+        factors = host.machine_code(precision)
+        names = [n for n in ("activation", "recurrent_activation") if n in self.OPTIONS]
+        activations = {n: _name_of_activation(getattr(self, n)) for n in names}
+        odd = dropped and factors.IN_WORD > 1 and self.units % factors.IN_WORD  # a gate's numbers
+        if not factors.AVAILABLE or odd or None in activations.values():
+            return None
+        try:
+            return compiler.cell(self.COMPILED, **activations), factors
+        except (ImportError, KeyError):
+            return None
 
     def recurrent_gradients(self, da, cache, before):
         """Gradients of `recurrent_weights`, summed over all steps at once: dU = sum h'^T da.
@@ -237,6 +260,18 @@ class RecurrentCell(HalfProducts, keras.layers.Layer, DropoutRNNCell):
         a_x = parts[0] if len(parts) == 1 else ops.concatenate(parts, axis=-1)
         return a_x if bias is None else a_x + bias
 
+    def projection(self, inputs):
+        """`project` a step at a time, without gradients by ids.
+
+        Returns:
+            The inputs (B, T, ...), and a function of a step of them, (B, ...) -> (B, G*H).
+        """
+        if self.vocab_size:
+            rows, ids = bptt.with_row_of_nan(self.rows(), inputs[..., 0])
+            return ids, lambda i: ops.take(rows, i, axis=0)
+        kernel, bias = self.operands([tensor(self.kernel)])[0], self.input_bias()
+        return inputs, partial(bptt.affine, self, kernel, bias)
+
     def rows(self):
         """x W + b for each id x: (D, G*H). To add b here is cheaper than to all B * T inputs."""
         kernel, bias = tensor(self.kernel), self.input_bias()
@@ -245,8 +280,10 @@ class RecurrentCell(HalfProducts, keras.layers.Layer, DropoutRNNCell):
     def _times(self, inputs, mask, kernel):
         if not self.vocab_size:
             return self.product(inputs if mask is None else inputs * mask, kernel)
+        rows = bptt.gather_rows(kernel, inputs[..., 0])
+        inputs = ops.clip(ops.cast(inputs, "int32"), 0, self.vocab_size - 1)
         kept = ops.take_along_axis(mask + ops.zeros_like(inputs, dtype=mask.dtype), inputs, axis=-1)
-        return bptt.gather_rows(kernel, inputs[..., 0]) * kept
+        return rows * kept
 
     def input_bias(self):
         """The bias that is added to x W, (G*H,), or None."""
@@ -306,6 +343,12 @@ class RecurrentCell(HalfProducts, keras.layers.Layer, DropoutRNNCell):
 def tensor(variable):
     """A variable's value in the compute dtype; TensorFlow's custom gradients refuse variables."""
     return ops.copy(ops.convert_to_tensor(variable))
+
+
+def _name_of_activation(function):
+    """As `keras.activations` has it, or None for a function of somebody's own."""
+    name = getattr(function, "__name__", None)
+    return name if getattr(keras.activations, name or "", None) is function else None
 
 
 def _depth(cls, name):

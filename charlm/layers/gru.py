@@ -62,8 +62,8 @@ class GRUCell(RecurrentCell):
             return U[:, : 2 * self.units], U[:, 2 * self.units :]
         return (U,) if self.bias is None else (U, tensor(self.bias)[1])
 
-    def compiled(self):
-        return super().compiled() if self.reset_after else None
+    def compiled(self, dropped=False):
+        return super().compiled(dropped) if self.reset_after else None
 
     def step(self, a_x, states, weights, masks=None):
         (h_prev,) = states

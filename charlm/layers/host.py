@@ -50,13 +50,17 @@ def machine_code(name):
         return None
 
 
-def operation(forward, backward, shapes, given, inputs):
+def operation(forward, backward, fallback, shapes, given, inputs):
     """An operation of NumPy functions, with its gradient.
+
+    What its gradient does not serve (second derivatives; on JAX also forward mode and `vmap`) is
+    derived by the backend from the fallback, slower.
 
     Args:
         forward: (*given, *inputs) -> list of arrays: results, and what only `backward` needs.
         backward: (*given, *inputs, *all that `forward` returned, *dLoss/d(results)) -> list of
             dLoss/d(inputs).
+        fallback: (*given, *inputs) -> the results, of tensors by the backend's own operations.
         shapes: a list of those of the results and a list of those of the rest; None in them where
             TensorFlow does not know a length yet.
         given: tensors that are not differentiated. inputs: tensors that are.
@@ -64,67 +68,87 @@ def operation(forward, backward, shapes, given, inputs):
     Returns:
         The results, a tuple of tensors. All are float32; functions must not change what they get.
     """
-    results, rest = shapes
-    n = len(results)
+    make = {"tensorflow": _tensorflow, "jax": _jax, "torch": _torch}[keras.backend.backend()]
+    return make(forward, backward, fallback, shapes, given, inputs)
 
-    def run(*inputs):
-        return _call(forward, [*results, *rest], *given, *inputs)
 
-    def run_backward(inputs, found, d_results):
-        kinds = [x.shape for x in inputs]
-        return tuple(_call(backward, kinds, *given, *inputs, *found, *d_results))
+def _tensorflow(forward, backward, fallback, shapes, given, inputs):
+    import tensorflow as tf
 
-    if keras.backend.backend() == "torch":
-        return _torch_operation(run, run_backward, n, inputs)
-    differentiable = keras.ops.custom_gradient  # on torch it takes one result only
+    (results, rest), k = shapes, len(inputs)
 
-    @differentiable
+    def second_derivative(arrays, d_gradients):
+        inputs, d_results = arrays[:k], arrays[k:]
+        with tf.GradientTape() as outer:
+            outer.watch(arrays)
+            with tf.GradientTape() as inner:
+                inner.watch(inputs)
+                found = fallback(*given, *inputs)
+            gradients = inner.gradient(found, inputs, d_results, "zero")
+        return outer.gradient(gradients, arrays, d_gradients, "zero")
+
+    @tf.custom_gradient
     def operation(*inputs):
-        found = run(*inputs)
+        found = _call(forward, [*results, *rest], [*given, *inputs])
 
         def gradient(*d_results):
-            if keras.backend.backend() == "jax":
-                (d_results,) = d_results
-            return run_backward(inputs, found, d_results)
+            @tf.custom_gradient  # or TensorFlow would take its derivative for zero
+            def back(*arrays):
+                shapes = [x.shape for x in inputs]
+                arrays = [*given, *arrays[:k], *found, *arrays[k:]]
+                gradients = _call(backward, shapes, arrays)
+                return gradients, lambda *d: second_derivative([*inputs, *d_results], d)
 
-        return tuple(found[:n]), gradient
+            return back(*inputs, *d_results)
+
+        return tuple(found[: len(results)]), gradient
 
     return operation(*inputs)
 
 
-def _torch_operation(run, run_backward, n, inputs):
+def _call(function, shapes, tensors):
+    import tensorflow as tf
+
+    results = tf.numpy_function(function, tensors, [tf.float32] * len(shapes), stateful=False)
+    results = results if isinstance(results, list) else [results]  # run eagerly, one is no list
+    return [tf.ensure_shape(x, shape) for x, shape in zip(results, shapes, strict=True)]
+
+
+def _jax(forward, backward, fallback, shapes, given, inputs):
+    import jax
+
+    from charlm.layers import jax_op
+
+    results, rest = shapes
+    kinds = [jax.ShapeDtypeStruct(shape, np.float32) for shape in (*results, *rest)]
+    functions = jax_op.Functions(forward, backward, fallback, len(inputs), kinds, len(results))
+    return jax_op.operation(functions, *given, *inputs)
+
+
+def _torch(forward, backward, fallback, shapes, given, inputs):
     import torch
+
+    k, n = len(inputs), len(shapes[0])
 
     class Operation(torch.autograd.Function):
         @staticmethod
         def forward(context, *inputs):
-            found = run(*inputs)
+            found = _on_host(forward, [*given, *inputs])
             context.save_for_backward(*inputs, *found)
             return tuple(found[:n])
 
         @staticmethod
         def backward(context, *d_results):
-            saved, k = context.saved_tensors, len(inputs)
-            return run_backward(saved[:k], saved[k:], d_results)
+            saved = context.saved_tensors
+            if not torch.is_grad_enabled():
+                return tuple(_on_host(backward, [*given, *saved, *d_results]))
+            found = fallback(*given, *saved[:k])  # the gradient is to be differentiated too
+            return torch.autograd.grad(found, saved[:k], d_results, create_graph=True)
 
     return Operation.apply(*inputs)
 
 
-def _call(function, shapes, *tensors):
-    """The float32 tensors that `function` of arrays makes."""
-    backend = keras.backend.backend()
-    if backend == "tensorflow":
-        import tensorflow as tf
-
-        types = [tf.float32] * len(shapes)
-        results = tf.numpy_function(function, tensors, types, stateful=False)
-        results = results if isinstance(results, list) else [results]  # run eagerly, one is no list
-        return [tf.ensure_shape(x, shape) for x, shape in zip(results, shapes, strict=True)]
-    if backend == "jax":
-        import jax
-
-        kinds = [jax.ShapeDtypeStruct(shape, np.float32) for shape in shapes]
-        return jax.pure_callback(lambda *xs: function(*map(np.asarray, xs)), kinds, *tensors)
+def _on_host(function, tensors):
     import torch
 
     arrays = [x.detach().contiguous().numpy() for x in tensors]

@@ -10,8 +10,7 @@ import keras
 from keras import ops
 
 from charlm.layers import bptt, host
-from charlm.layers.cell import HalfProducts, RecurrentCell, bind, set_signature
-from charlm.layers.loops import scan
+from charlm.layers.cell import HalfProducts, RecurrentCell, bind, set_signature, tensor
 
 
 class Recurrent(HalfProducts, keras.layers.RNN):
@@ -38,9 +37,12 @@ class Recurrent(HalfProducts, keras.layers.RNN):
     """
 
     CELL: type[RecurrentCell]
-    # Set it on a layer to have inference in machine code too, as `charlm.model.Streams` does. It is
-    # three times as fast for six sequences of speeches, but such a graph cannot be saved.
+    compiled_training = True
+    """Whether training may run in machine code. A TensorFlow graph with machine code in it cannot be
+    saved, or compiled by XLA afterwards: set this to False before such a graph is traced.
+    """
     compiled_inference = False
+    """Whether inference may, too, as in `charlm.model.Streams`; the same holds of such a graph."""
     OPTIONS = {  # noqa: RUF012 - never changed; beside those of the cell
         "activity_regularizer": None,
         "return_sequences": False,
@@ -83,7 +85,7 @@ class Recurrent(HalfProducts, keras.layers.RNN):
     def call(self, sequences, initial_state=None, mask=None, training=False):
         """(B, T, D) or ids (B, T) -> h: (B, T, H) or (B, H), and the states if asked for."""
         if self.vocab_size:
-            sequences = ops.expand_dims(ops.cast(sequences, "int32"), -1)
+            sequences = ops.expand_dims(sequences, -1)
         result = super().call(sequences, initial_state, mask, training)
         return self._shown(result, lambda h: ops.cast(h, self.product_dtype))
 
@@ -98,99 +100,123 @@ class Recurrent(HalfProducts, keras.layers.RNN):
     def inner_loop(self, sequences, initial_state, mask, training=False):
         """`keras.layers.RNN`'s hook for the loop: (last output, all outputs, states)."""
         cell = self.cell
-        states = tuple(initial_state)
+        states = self._checked_states(initial_state, sequences)
         if self.stateful:  # torch assigns in place to what autograd still needs
             states = tuple(ops.copy(s) for s in states)
-        mask = mask[0] if isinstance(mask, (list, tuple)) else mask
+        live = mask[0] if isinstance(mask, (list, tuple)) else mask
         if self.go_backwards:
             sequences = ops.flip(sequences, axis=1)
-            mask = None if mask is None else ops.flip(mask, axis=1)
+            live = None if live is None else ops.flip(live, axis=1)
+        live = None if live is None else ops.cast(live, "bool")
         masks = cell.input_masks(sequences[:, 0], training)
-        drop_h = cell.recurrent_masks(states[0], training)
+        drop = cell.recurrent_masks(states[0], training)
         weights = cell.recurrent_weights(training)
-        way = self.backward_pass(mask is not None, training, sequences)
+        way = self.backward_pass(live is not None, training, sequences)
         if way == "compiled":
-            outputs, states = self._compiled(sequences, states, weights, masks, training)
-            return states[0], outputs, list(states)
-        if not training:  # else each step rounds them, so that gradients add up in float32
-            weights = cell.operands(weights)
-        x = ops.swapaxes(sequences, 0, 1)  # (T, B, D); a mask (B, D) holds for every t
-        a_x = cell.project(x, masks)  # (T, B, G*H)
-        if way == "hand-derived":
-            outputs, states = bptt.run(cell, a_x, states, weights)
-        elif mask is None:
-            outputs, states = self._autodiff(a_x, states, weights, drop_h)
+            h, states = self._compiled(sequences, states, weights, masks, drop, live, training)
+        elif way == "hand-derived":
+            # (T, B, G*H); a mask (B, D) holds for every t
+            a_x = cell.project(ops.swapaxes(sequences, 0, 1), masks)
+            h, states = bptt.run(cell, a_x, states, weights)
+            h = ops.swapaxes(h, 0, 1)
         else:
-            outputs, states = self._masked(a_x, states, weights, drop_h, mask)
-        return outputs[-1], ops.swapaxes(outputs, 0, 1), list(states)
+            h, states = self._autodiff(sequences, states, weights, masks, drop, live, training)
+        if live is not None:
+            h = self._masked_outputs(h, live, way)
+        h = self._with_static_shape(h, sequences)
+        return h[:, -1], h, list(states)
+
+    def _checked_states(self, given, sequences):
+        """The initial states as a tuple of (B, H), broadcast where Keras does.
+
+        Raises:
+            ValueError: another number of states, or one that cannot be broadcast.
+        """
+        B, H, S = sequences.shape[0], self.units, len(self.cell.STATES)
+        shapes = [tuple(s.shape) for s in given]
+
+        def fits(shape):
+            rows = shape[0] if len(shape) == 2 else 1
+            return len(shape) in (1, 2) and shape[-1] == H and (None in (B, rows) or rows in (1, B))
+
+        if len(shapes) != S or not all(map(fits, shapes)):
+            rows = "batch" if B is None else B
+            raise ValueError(
+                f"Expected {S} initial state{'s' * (S > 1)} of shape ({rows}, {H}), or (1, {H}) or "
+                f"({H},) to be broadcast. Received: shapes {shapes}"
+            )
+        known = [s if B is not None and s.shape == (B, H) else None for s in given]
+        wanted = (ops.shape(sequences)[0], H)
+        pairs = zip(given, known, strict=True)
+        return tuple(ops.broadcast_to(s, wanted) if k is None else k for s, k in pairs)
+
+    def _with_static_shape(self, h, sequences):
+        """TensorFlow forgets lengths in its loops that layers above may need."""
+        if keras.backend.backend() == "tensorflow" and not hasattr(h, "numpy"):
+            h.set_shape((*sequences.shape[:2], self.units))
+        return h
 
     def backward_pass(self, masked=False, training=True, tensor=None):
         """How gradients are computed: "compiled", by "hand-derived" backward pass or "autodiff".
 
-        The hand-derived pass serves training, in machine code where there is some for the cell and
-        its options: on a CPU, in float32 or, where the processor multiplies it, in bfloat16, with
-        Numba installed and not under TensorFlow's XLA. Autodiff serves the rest: inference, which
-        machine code serves too with `compiled_inference`, and time masks, recurrent dropout, other
-        activations than the cell's own, unrolled loops.
+        Machine code serves training on a CPU in float32 or, where the processor multiplies it, in
+        bfloat16, with Numba installed and not under TensorFlow's XLA; with `compiled_inference` it
+        serves inference too. Without machine code, training is by the cell's `step_backward` if
+        there is neither a time mask nor recurrent dropout. Autodiff serves the rest: inference,
+        unrolled loops, activations that machine code has not.
 
         Args:
             masked: whether there is a time mask. training: as of the call. tensor: an input of it.
         """
         cell = self.cell
-        own = (keras.activations.tanh, keras.activations.sigmoid)
-        found = [
-            getattr(cell, n) for n in ("activation", "recurrent_activation") if n in cell.OPTIONS
-        ]
-        plain = all(a is b for a, b in zip(found, own, strict=False))
         dropped = training and 0 < cell.recurrent_dropout < 1
-        served = plain and not (dropped or masked or self.unroll)
-        in_code = served and (training or self.compiled_inference)
-        if in_code and cell.compiled() and host.usable(tensor):
+        wanted = self.compiled_training if training else self.compiled_inference
+        if wanted and not self.unroll and cell.compiled(dropped) and host.usable(tensor):
             return "compiled"
-        return "hand-derived" if served and training and cell.step_backward else "autodiff"
+        simple = training and not (masked or dropped or self.unroll)
+        return "hand-derived" if simple and cell.can_step_backward() else "autodiff"
 
-    def _compiled(self, sequences, states, weights, masks, training):
+    def _compiled(self, sequences, states, weights, masks, drop, live, training):
         cell = self.cell
+        arrays = dict(zip(("U", "d"), weights, strict=False))
+        arrays |= dict(zip(cell.STATES, states, strict=True))
         if cell.vocab_size and masks is None:
-            rows, ids = cell.rows(), sequences[..., 0]
-            return bptt.run_compiled(cell, rows, ids, states, weights, training)
-        if masks is not None:  # (B, D) for every t
+            arrays |= {"rows": cell.rows(), "ids": sequences[..., 0]}
+        elif cell.vocab_size or isinstance(masks, list):  # a mask for each gate
             masks = keras.tree.map_structure(lambda m: m[:, None], masks)
-        a_x = cell.project(sequences, masks)  # (B, T, G*H)
-        rows = ops.reshape(a_x, (-1, a_x.shape[-1]))
-        return bptt.run_compiled(cell, rows, None, states, weights, training)
+            arrays["rows"] = cell.project(sequences, masks)
+        else:
+            x = ops.cast(sequences, "float32")
+            arrays |= {"x": x if masks is None else x * masks[:, None]}
+            arrays |= {"W": tensor(cell.kernel), "b": cell.input_bias()}
+        arrays |= {"live": live, "drop": None if drop is None else ops.stack(drop)}
+        arrays = {name: array for name, array in arrays.items() if array is not None}
+        show_first = keras.backend.backend() == "jax"  # see `_masked_outputs`
+        return bptt.run_compiled(cell, sequences.shape[1], arrays, training, show_first)
 
-    def _autodiff(self, a_x, states, weights, drop_h):
-        def step(states, x):
-            states, _ = self.cell.step(x[0], states, weights, drop_h)
-            return states, (states[0],)
+    def _autodiff(self, sequences, states, weights, masks, drop, live, training):
+        cell, xs = self.cell, sequences
+        if training:  # each step rounds the weights, so that gradients add up in float32
+            if masks is not None:
+                masks = keras.tree.map_structure(lambda m: m[:, None], masks)
+            xs, project = cell.project(xs, masks), lambda a_x: a_x
+        else:  # x W a step at a time: all of it together is larger than the caches
+            weights = cell.operands(weights)
+            xs, project = cell.projection(xs)
+        given = xs, project, states, weights, drop, live
+        return bptt.in_backend_ops(cell, *given, unroll=self.unroll)
 
-        states, (outputs,) = scan(step, states, (a_x,), unroll=self.unroll)
-        return outputs, states
-
-    def _masked(self, a_x, states, weights, drop_h, mask):
-        """A masked step leaves the states alone; its output is the one before, or zeros.
+    def _masked_outputs(self, h, live, way):
+        """What is shown of h: where a step is left out, the output before it, or zeros.
 
         What stands before the first output differs between Keras's own loops: h in JAX's scan,
         zeros elsewhere. So it does here.
         """
-
-        def step(carry, x):
-            a_x, keep = x
-            (before, *states) = carry
-            after, _ = self.cell.step(a_x, tuple(states), weights, drop_h)
-            states = tuple(ops.where(keep, a, s) for a, s in zip(after, states, strict=True))
-            shown = ops.zeros_like(before) if self.zero_output_for_mask else before
-            output = ops.where(keep, after[0], shown)
-            return (output, *states), (output,)
-
-        keep = ops.cast(ops.swapaxes(mask, 0, 1), "bool")[..., None]  # (T, B, 1)
-        h = states[0]
-        jax_scan = keras.backend.backend() == "jax" and not self.unroll
-        first = h if jax_scan else ops.zeros_like(h)
-        carry = (first, *states)
-        (_, *states), (outputs,) = scan(step, carry, (a_x, keep), unroll=self.unroll)
-        return outputs, states
+        if self.zero_output_for_mask:
+            return ops.where(live[..., None], h, ops.zeros_like(h))
+        if way == "compiled" or (keras.backend.backend() == "jax" and not self.unroll):
+            return h  # machine code does the same by itself
+        return ops.where(bptt.begun(live), h, ops.zeros_like(h))
 
     def get_config(self):
         config = super().get_config()

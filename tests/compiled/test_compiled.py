@@ -238,7 +238,7 @@ def test_time_masks_and_recurrent_dropout(rng, factors, same, name, sizes, input
     cell = compiler.cell(name)
     masked = batch._replace(live=live, drop=drop)
     states, last, kept = threads.forward(cell, factors, masked, show_first=shown)
-    found = threads.backward(cell, factors, masked, states, kept, *upstream)
+    found = threads.backward(cell, factors, masked, states, kept, *upstream, show_first=shown)
 
     h, ends = np.zeros((B, T, H)), [np.zeros((B, H)) for _ in last]
     sums = Batch(*(None if g is None else np.zeros(g.shape) for g in found))
@@ -272,7 +272,7 @@ def test_time_masks_and_recurrent_dropout(rng, factors, same, name, sizes, input
         for name in ("h", "c"):
             if getattr(sums, name) is not None:
                 getattr(sums, name)[b] = getattr(g, name)[0]
-        sums.h[b] += d_h[b, at < 0].sum(0)  # see `show_first`: what is zero there has none
+        sums.h[b] += shown * d_h[b, at < 0].sum(0)
         if g.x is not None:
             sums.x[b, live[b]] = g.x[0]
         for name in ("W", "b", "d", "rows"):

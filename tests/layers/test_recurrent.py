@@ -73,8 +73,8 @@ def rows(mode, way):
 
 @pytest.fixture
 def not_compiled(monkeypatch):
-    monkeypatch.setattr(layers.RecurrentCell, "compiled", lambda self: None)
-    monkeypatch.setattr(layers.GRUCell, "compiled", lambda self: None)
+    monkeypatch.setattr(layers.RecurrentCell, "compiled", lambda self, dropped=False: None)
+    monkeypatch.setattr(layers.GRUCell, "compiled", lambda self, dropped=False: None)
 
 
 @pytest.fixture(params=CASES, ids=str)
@@ -147,17 +147,25 @@ def test_the_passes_are_the_ones_named(rng, case, monkeypatch):
     assert in_half == (ours.backward_pass() if half.AVAILABLE else "hand-derived")
     assert pair(rng, case, dtype="mixed_float16")[0].backward_pass() == "hand-derived"
     with monkeypatch.context() as patch:
-        patch.setitem(sys.modules, f"charlm.compiled.{case.name}", None)  # as without Numba
+        patch.setitem(sys.modules, "charlm.compiled.compiler", None)  # as without Numba
         assert ours.backward_pass() == "hand-derived"
+        assert ours.backward_pass(masked=True) == "autodiff"
     with monkeypatch.context() as patch:
         patch.setattr(host, "usable", lambda tensor=None: False)  # as on a GPU
         assert ours.backward_pass() == "hand-derived"
-    assert ours.backward_pass(training=False) == ours.backward_pass(masked=True) == "autodiff"
-    for mode in ({"recurrent_dropout": 0.4}, {"unroll": True}, {"activation": "relu"}):
+    with monkeypatch.context() as patch:
+        patch.setattr(ours, "compiled_training", False)
+        assert ours.backward_pass() == "hand-derived"
+    assert ours.backward_pass(training=False) == "autodiff"
+    for mode in ({"unroll": True}, {"activation": "elu"}, {"activation": lambda x: x}):
         assert pair(rng, case, **mode)[0].backward_pass() == "autodiff"
+    compiled = "autodiff" if by_hand else "compiled"
+    assert ours.backward_pass(masked=True) == compiled
+    served = [{"recurrent_dropout": 0.4}, {"activation": "relu"}]
     if "recurrent_activation" in ours.cell.OPTIONS:
-        other = pair(rng, case, recurrent_activation="hard_sigmoid")[0]
-        assert other.backward_pass() == "autodiff"
+        served.append({"recurrent_activation": "hard_sigmoid"})
+    for mode in served:
+        assert pair(rng, case, **mode)[0].backward_pass() == compiled
 
 
 @pytest.mark.parametrize("settings", IDS, ids=str)
