@@ -4,6 +4,7 @@ import keras
 from keras import ops
 
 from charlm.layers import host
+from charlm.layers.ids import checked_ids
 
 
 @keras.saving.register_keras_serializable(package="charlm")
@@ -18,14 +19,27 @@ class CrossEntropy(keras.losses.Loss):
     """
 
     def call(self, y_true, y_pred):
-        """Ids (B, T), logits (B, T, V) -> the loss at each position (B, T)."""
-        targets = ops.cast(y_true, "int32")
+        """Ids (B, T), logits (B, T, V) -> the loss at each position (B, T).
+
+        Raises:
+            ValueError: an id that is no whole number from 0 to V - 1; see `checked_ids`.
+        """
         if not host.pays(y_pred):
-            return ops.sparse_categorical_crossentropy(targets, y_pred, from_logits=True)
+            return _by_keras(y_true, y_pred)
         from charlm.compiled import loss
 
         def backward(_targets, _logits, _losses, slopes, d_losses):
             return [loss.backward(slopes, d_losses)]
 
-        shapes = [targets.shape], [y_pred.shape]
-        return host.operation(loss.forward, backward, shapes, [targets], [y_pred])[0]
+        def fallback(targets, logits):
+            return (_by_keras(targets, logits),)
+
+        shapes = [y_true.shape], [y_pred.shape]
+        return host.operation(loss.forward, backward, fallback, shapes, [y_true], [y_pred])[0]
+
+
+def _by_keras(targets, logits):
+    V = logits.shape[-1]
+    ids = checked_ids(targets, V, "targets")
+    losses = ops.sparse_categorical_crossentropy(ops.minimum(ids, V - 1), logits, from_logits=True)
+    return ops.where(ids < V, losses, float("nan"))

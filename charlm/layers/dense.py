@@ -1,6 +1,7 @@
 """The output layer: logits of every position."""
 
 import keras
+from keras import ops
 
 from charlm.layers import host
 from charlm.layers.cell import tensor
@@ -21,11 +22,16 @@ class Dense(keras.layers.Dense):
             return super().call(inputs, training=training)
         from charlm.compiled import dense
 
+        def forward(x, kernel, bias):
+            return [dense.forward(x, kernel, bias)]
+
         def backward(x, kernel, _bias, _y, d_y):
             return dense.backward(x, kernel, d_y)
 
+        def fallback(x, kernel, bias):
+            return (ops.matmul(x, kernel) + bias,)
+
         weights = [tensor(w) for w in (self.kernel, self.bias)]
         shape = (*inputs.shape[:-1], self.units)
-        return host.operation(
-            lambda *given: [dense.forward(*given)], backward, ([shape], []), [], [inputs, *weights]
-        )[0]
+        operands = [inputs, *weights]
+        return host.operation(forward, backward, fallback, ([shape], []), [], operands)[0]

@@ -8,7 +8,7 @@ So `grad` of `jit` runs machine code both ways, and whatever else is asked for (
 """
 
 from collections.abc import Callable
-from typing import NamedTuple
+from dataclasses import dataclass
 
 import jax
 import numpy as np
@@ -16,7 +16,8 @@ from jax.extend.core import Primitive
 from jax.interpreters import ad, batching, mlir
 
 
-class Functions(NamedTuple):
+@dataclass(frozen=True, eq=False)
+class Functions:
     """What an operation computes.
 
     Args:
@@ -33,9 +34,6 @@ class Functions(NamedTuple):
     inputs: int
     kinds: list[jax.ShapeDtypeStruct]
     results: int
-
-    def __hash__(self):
-        return id(self.forward)
 
     def call(self, *arrays):
         """k -> m, on the host."""
