@@ -111,8 +111,8 @@ def _walked(group, path, found, seen, most):
 def groups(file: h5py.File) -> list[str]:
     """The paths of all groups in a file that `hdf5` has walked: no links, a bounded number."""
     found = []
-    file.visititems(lambda path, item: isinstance(item, h5py.Group) and found.append(path))
-    return found
+    file.visititems(lambda path, item: found.append((path, isinstance(item, h5py.Group))))
+    return [path for path, is_group in found if is_group]
 
 
 def declared_bytes(dataset):

@@ -21,6 +21,7 @@ from charlm.foreign.layers import (
     CELL,
     DENSE,
     TABLE,
+    all_slashed,
     check_shape,
     keras_3_layers,
     legacy_layers,
@@ -96,7 +97,7 @@ def _version(version):
 
 def _hdf5(data, version=None, described=None):
     with untrusted.hdf5(data) as (file, datasets):
-        datasets = slashed(datasets)
+        datasets = all_slashed(datasets)
         if "charlm/meta" in datasets:
             raise InputError(
                 "expected weights that others wrote, found charlm's own; charlm sample and charlm "
@@ -111,7 +112,7 @@ def _hdf5(data, version=None, described=None):
                 described = describe(json.loads(text))
             layers = legacy_layers(root, datasets, described.kinds if described else {})
         else:
-            layers = keras_3_layers(datasets, untrusted.groups(file))
+            layers = keras_3_layers(datasets, map(slashed, untrusted.groups(file)))
         found = [dataset for layer in layers for dataset in layer.arrays.values()]
         untrusted.check_size(
             "arrays", sum(map(untrusted.declared_bytes, found)), len(data)

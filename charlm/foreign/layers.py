@@ -25,9 +25,14 @@ class Layer:
     arrays: dict  # by the names in CELL, DENSE or TABLE; of Keras 1 kernel_i ...
 
 
-def slashed(datasets):
-    """By paths with "/": Keras 2.12 to 2.15 wrote "\\" within names of groups on Windows."""
-    found = {path.replace("\\", "/"): dataset for path, dataset in datasets.items()}
+def slashed(path):
+    """With "/" for the "\\" that Keras 2.12 to 2.15 wrote within names of groups on Windows."""
+    return path.replace("\\", "/")
+
+
+def all_slashed(datasets):
+    """Those of a file, by `slashed` paths."""
+    found = {slashed(path): dataset for path, dataset in datasets.items()}
     if len(found) < len(datasets):
         raise InputError("expected arrays of different names, found two that differ in / and \\")
     return found
@@ -74,7 +79,7 @@ def legacy_layers(root, datasets, kinds):
             if old := re.search("_([WUb])(_[ifcozrh])?$", key):
                 key = {"W": "kernel", "U": "recurrent_kernel", "b": "bias"}[old[1]]
                 key = "embeddings" if layer.kind == "embedding" else key + (old[2] or "")
-            dataset = datasets.get(f"{base}/{name}/{weight}".strip("/").replace("\\", "/"))
+            dataset = datasets.get(slashed(f"{base}/{name}/{weight}".strip("/")))
             if dataset is None or key in layer.arrays:
                 found = "none" if dataset is None else "two"
                 raise InputError(f"expected one {key!r} in {name!r} ({weight!r}), found {found}")

@@ -29,7 +29,8 @@ def read(path: Path) -> tuple[dict[int, str], int]:
         data = untrusted.file_bytes(path, "a vocabulary", MAX_BYTES)
         if data.startswith(b"\x80"):
             raise InputError(
-                f"expected {FORMS}, found a pickle, which could run code; save it as JSON"
+                f"expected {FORMS}, found a file of Python's pickling, which could run code; save "
+                "it as JSON"
             )
         try:
             value = json.loads(data.decode("utf-8-sig"), object_pairs_hook=_Pairs)
