@@ -89,7 +89,7 @@ def _main(argv):
     V, text = found.dense[1].size, None
     if args.vocab_from is not None:
         data = DataConfig(corpus=args.vocab_from, encoding=args.encoding)
-        text = TextReadings(cli.corpus(data), V, cli.text)
+        text = TextReadings(cli.corpus(data), V, cli.text, cli.progress)
     choice = Choice(args.file, V, network, text, cli.progress)
     folder = run_folder.new(args.runs_dir, args.name, args.file.name, args.overwrite)
     order = None if args.vocab else args.vocab_order or CODEPOINT

@@ -275,6 +275,13 @@ def test_tokens_of_keras_s_layers_stand_for_no_character(here, rng, capsys, form
     assert_same_network(model, SMALL_TEXT[:50], characters, 2, ids=True)
 
 
+def test_a_mark_of_the_byte_order_is_no_part_of_a_vocabulary(here, rng):
+    random_model(rng, 3, ids=False).save("x.keras")
+    Path("vocab.json").write_text('["c", "a", "b"]', encoding="utf-8-sig")
+    assert import_weights.main(["x.keras", "--vocab", "vocab.json", "--name", "a"]) == 0
+    assert checkpoint.read(LAST).vocab.characters == "abc"
+
+
 def test_a_run_without_a_text_begins_another(here, rng, capsys):
     Path("vocab.json").write_text(json.dumps(by_code_point(SMALL_TEXT)))
     bigram_model(by_code_point(SMALL_TEXT), SMALL_TEXT).save("x.keras")

@@ -1,14 +1,13 @@
 """Finds what a model's ids stand for: reads them as asked, and measures whether that fits."""
 
 from collections.abc import Callable
-from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import NoReturn
 
 from charlm.errors import InputError
 from charlm.foreign import vocabulary
 from charlm.foreign.measure import Measured, held_out, measure
-from charlm.foreign.readings import ORDERS, Reading, TextReadings, of_characters
+from charlm.foreign.readings import ORDERS, Progress, Reading, TextReadings, of_characters
 from charlm.reference.network import Network
 
 
@@ -28,7 +27,7 @@ class Choice:
         V: int,
         network: Callable[[Reading], Network],
         text: TextReadings | None,
-        progress: Callable[[str, int, str], AbstractContextManager],
+        progress: Progress,
     ):
         self.file, self.V, self.network, self.text = file, V, network, text
         self.progress = progress

@@ -7,6 +7,7 @@ Many lower the text's case first, and Keras's layers and Tokenizer keep id 0 for
 
 from collections import Counter
 from collections.abc import Callable
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -17,6 +18,7 @@ from charlm.vocab import Vocab
 from corpora import Corpus
 from corpora.document import lower_case
 
+Progress = Callable[[str, int, str], AbstractContextManager]
 CODEPOINT, FREQUENCY = ORDERS = "codepoint", "frequency"
 
 
@@ -60,16 +62,18 @@ class TextReadings:
     Args:
         corpus: the text that a model was trained on. V: ids that the model has.
         read: makes ids of a corpus.
+        progress: (what, total, unit), shows how far counting is; see `charlm.cli.progress`.
     """
 
-    def __init__(self, corpus: Corpus, V: int, read: Callable[[Corpus], Text]):
+    def __init__(self, corpus: Corpus, V: int, read: Callable[[Corpus], Text], progress: Progress):
         self.corpus, self.V, self.read, self.text = corpus, V, read, read(corpus)
+        self.progress = progress
 
     def in_order(self, order: str) -> list[Reading]:
         """Those that have V ids, with the characters in this one of `ORDERS`."""
         found = []
         for corpus, text in self._variants(lambda characters: self.V - len(characters) in (0, 1)):
-            named = text.vocab.characters if order == CODEPOINT else by_frequency(corpus)
+            named = text.vocab.characters if order == CODEPOINT else self._by_frequency(corpus)
             characters = dict(enumerate(named, self.V - len(named)))
             found.append(of_characters(characters, text, corpus is not self.corpus))
         return found
@@ -78,6 +82,11 @@ class TextReadings:
         """That of a given {id: character}, None if the text has other characters."""
         for corpus, text in self._variants({*characters.values()}.issuperset):
             return of_characters(characters, text, corpus is not self.corpus)
+
+    def _by_frequency(self, corpus):
+        size = sum(document.size for document in corpus.documents)
+        with self.progress(f"counting the characters of {corpus.name}", size, "B") as tell:
+            return by_frequency(corpus, tell)
 
     def _variants(self, fits):
         """The text as it is and in lower case, if its characters then fit."""
@@ -94,13 +103,16 @@ class TextReadings:
         return corpus, self.read(corpus)
 
 
-def by_frequency(corpus: Corpus) -> str:
+def by_frequency(corpus: Corpus, tell: Callable[[int], object] | None = None) -> str:
     """The characters of a text, the most frequent first; of two as frequent that which came first.
 
     Keras's `Tokenizer(char_level=True)` numbers them in this order, from 1.
+
+    Args:
+        tell: see `Document.pieces`.
     """
     counts = Counter()
     for document in corpus.documents:
-        for piece in document.pieces():
+        for piece in document.pieces(tell):
             counts.update(piece)
     return "".join(character for character, _ in counts.most_common())

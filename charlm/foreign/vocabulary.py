@@ -55,8 +55,8 @@ def _by_id(value):
             return list(zip(values, keys, strict=True))
         if all(re.fullmatch("0|[1-9][0-9]{0,8}", key) for key in keys):
             return list(zip(map(int, keys), values, strict=True))
-    found = {_Pairs: "a mapping of something else"}.get(type(value), repr(value)[:60])
-    raise InputError(f"expected {FORMS}, found {found}")
+    what = "a mapping of something else" if isinstance(value, _Pairs) else repr(value)[:60]
+    raise InputError(f"expected {FORMS} and nothing around it, found {what}")
 
 
 def _checked(pairs):
