@@ -32,8 +32,7 @@ def run(cell, a_x, states, weights):
 
     # Keras's custom_gradient carries one output on every backend, so one tensor holds all:
     # h of every step, and under it the last step's other states, a row each.
-    @ops.custom_gradient
-    def loop(a_x, *weights_and_states):
+    def forward_loop(a_x, *weights_and_states):
         weights, states = cell.operands(weights_and_states[:W]), weights_and_states[W:]
 
         def forward(states, x):
@@ -43,9 +42,17 @@ def run(cell, a_x, states, weights):
         _, kept = scan(forward, states, (a_x,))
         after, cache = kept[:S], kept[S:]
         before = [ops.concatenate([s[None], a[:-1]]) for s, a in zip(states, after, strict=True)]
+        return weights, states, before, after, cache
+
+    @ops.custom_gradient
+    def loop(*inputs):
+        found = forward_loop(*inputs)
 
         def gradient(*args, upstream=None):
             upstream = args[-1] if upstream is None else upstream
+            # what torch computed in the forward pass it has no derivatives of
+            again = forward_loop(*args) if torch_differentiates_gradients() else found
+            weights, states, before, after, cache = again
             d_above, d_rest = upstream[:T], [upstream[T + k] for k in range(S - 1)]
             # once: a transposing product in every step is slow
             transposed = [ops.transpose(w) if len(w.shape) == 2 else w for w in weights]
@@ -63,11 +70,21 @@ def run(cell, a_x, states, weights):
             rows = [[_rows(x) for x in xs] for xs in ([da], cache, before)]
             return da, *cell.recurrent_gradients(rows[0][0], *rows[1:]), *d_states
 
+        after = found[3]
         return ops.concatenate([after[0], *(a[-1:] for a in after[1:])]), gradient
 
     packed = loop(a_x, *weights, *states)
     h = packed[:T]
     return h, (h[-1], *(packed[T + k] for k in range(S - 1)))
+
+
+def torch_differentiates_gradients():
+    """Whether this is a backward pass of torch with `create_graph=True`."""
+    if keras.backend.backend() != "torch":
+        return False
+    import torch
+
+    return torch.is_grad_enabled()
 
 
 def in_backend_ops(cell, xs, project, states, weights, drop=None, live=None, unroll=False):

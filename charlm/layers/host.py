@@ -1,6 +1,7 @@
 """Functions of NumPy arrays as operations of whichever backend runs, on the CPU."""
 
 import importlib
+from functools import partial
 
 import keras
 import numpy as np
@@ -77,15 +78,13 @@ def _tensorflow(forward, backward, fallback, shapes, given, inputs):
 
     (results, rest), k = shapes, len(inputs)
 
+    @partial(tf.function, autograph=False)  # a tape sees nothing of it in forward mode
     def second_derivative(arrays, d_gradients):
         inputs, d_results = arrays[:k], arrays[k:]
-        with tf.GradientTape() as outer:
-            outer.watch(arrays)
-            with tf.GradientTape() as inner:
-                inner.watch(inputs)
-                found = fallback(*given, *inputs)
-            gradients = inner.gradient(found, inputs, d_results, "zero")
-        return outer.gradient(gradients, arrays, d_gradients, "zero")
+        found = fallback(*given, *inputs)
+        zero = tf.UnconnectedGradients.ZERO
+        gradients = tf.gradients(found, inputs, d_results, unconnected_gradients=zero)
+        return tf.gradients(gradients, arrays, d_gradients, unconnected_gradients=zero)
 
     @tf.custom_gradient
     def operation(*inputs):
@@ -97,7 +96,7 @@ def _tensorflow(forward, backward, fallback, shapes, given, inputs):
                 shapes = [x.shape for x in inputs]
                 arrays = [*given, *arrays[:k], *found, *arrays[k:]]
                 gradients = _call(backward, shapes, arrays)
-                return gradients, lambda *d: second_derivative([*inputs, *d_results], d)
+                return gradients, lambda *d: second_derivative([*inputs, *d_results], list(d))
 
             return back(*inputs, *d_results)
 
@@ -143,7 +142,9 @@ def _torch(forward, backward, fallback, shapes, given, inputs):
             if not torch.is_grad_enabled():
                 return tuple(_on_host(backward, [*given, *saved, *d_results]))
             found = fallback(*given, *saved[:k])  # the gradient is to be differentiated too
-            return torch.autograd.grad(found, saved[:k], d_results, create_graph=True)
+            wanted = [x for x in saved[:k] if x.requires_grad]
+            made = iter(torch.autograd.grad(found, wanted, d_results, create_graph=True))
+            return tuple(next(made) if x.requires_grad else None for x in saved[:k])
 
     return Operation.apply(*inputs)
 

@@ -24,7 +24,7 @@ def checked_ids(ids, count, name="ids"):
     if not keras.backend.is_int_dtype(ids.dtype):
         fits = ops.logical_and(fits, ops.floor(ids) == ids)
     message = f"Expected {name} to be whole numbers from 0 to {count - 1}. Received: "
-    if _is_known(ids):
+    if _is_known(fits):
         found, right = (ops.convert_to_numpy(x) for x in (ids, fits))
         if not right.all():
             raise ValueError(f"{message}{np.asarray(found)[~right][0]}")
