@@ -63,6 +63,7 @@ class RecurrentCell(HalfProducts, keras.layers.Layer, DropoutRNNCell):
 
     GATES: str  # a letter for each of the G blocks of H columns in `kernel`, in their order
     STATES: str  # a letter for each of the S state tensors (B, H); the first is the output, h
+    SEEDS_ITSELF_FIRST = False  # before its initializers, as one of Keras's does: same weights
     COMPILED: str | None = None  # the module of `charlm.compiled` with the same equations
     OPTIONS = {  # noqa: RUF012 - never changed
         "units": inspect.Parameter.empty,
@@ -107,12 +108,15 @@ class RecurrentCell(HalfProducts, keras.layers.Layer, DropoutRNNCell):
         _require(ok, "weight_drop", "from 0 to below 1", options["weight_drop"])
         ok = vocab_size is None or (isinstance(vocab_size, numbers.Integral) and vocab_size > 0)
         _require(ok, "vocab_size", "None or a positive integer", vocab_size)
+        if self.SEEDS_ITSELF_FIRST:
+            self.seed_generator = keras.random.SeedGenerator(seed=options["seed"])
         for name, value in options.items():
             setattr(self, name, _parsed(name, value))
         self.units = units = int(units)
         if self.recurrent_dropout:
             self.dropout_mask_count = len(self.GATES)  # as in Keras: each gate has its own masks
-        self.seed_generator = keras.random.SeedGenerator(seed=self.seed)
+        if not self.SEEDS_ITSELF_FIRST:
+            self.seed_generator = keras.random.SeedGenerator(seed=self.seed)
         S = len(self.STATES)
         self.state_size = units if S == 1 else [units] * S
         self.output_size = units

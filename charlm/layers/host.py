@@ -1,7 +1,7 @@
 """Functions of NumPy arrays as operations of whichever backend runs, on the CPU."""
 
 import importlib
-from functools import partial
+from functools import cache, partial
 
 import keras
 import numpy as np
@@ -23,13 +23,27 @@ def usable(tensor=None):
         xla = not tf.executing_eagerly() and GraphOrParentsInXlaContext(
             tf.compat.v1.get_default_graph()
         )
-        return not (xla or tf.config.list_logical_devices("GPU"))
+        return not (xla or on_gpu())
     if backend == "jax":
         import jax
 
         return jax.default_backend() == "cpu"
     place = keras.ops.zeros(()) if tensor is None else tensor
     return backend == "torch" and place.device.type == "cpu"
+
+
+def on_gpu():
+    """Whether the backend puts new tensors on a GPU."""
+    backend = keras.backend.backend()
+    if backend == "tensorflow":
+        import tensorflow as tf
+
+        return bool(tf.config.list_logical_devices("GPU"))
+    if backend == "jax":
+        import jax
+
+        return jax.default_backend() == "gpu"
+    return backend == "torch" and keras.ops.zeros(()).device.type == "cuda"
 
 
 def pays(tensor):
@@ -108,9 +122,36 @@ def _tensorflow(forward, backward, fallback, shapes, given, inputs):
 def _call(function, shapes, tensors):
     import tensorflow as tf
 
-    results = tf.numpy_function(function, tensors, [tf.float32] * len(shapes), stateful=False)
+    if not tf.executing_eagerly():
+        tf.raw_ops.VarIsInitializedOp(resource=_not_to_be_saved())
+    kinds = [tf.float32] * len(shapes)
+    results = tf.numpy_function(function, tensors, kinds, stateful=False, name=NOT_FOR_XLA)
     results = results if isinstance(results, list) else [results]  # run eagerly, one is no list
     return [tf.ensure_shape(x, shape) for x, shape in zip(results, shapes, strict=True)]
+
+
+# Names that TensorFlow has in its own messages where it refuses such a graph. They are what these
+# layers can say there, so they say what to do.
+NOT_FOR_XLA = (
+    "charlm_machine_code.XLA_cannot_compile_it."
+    "Give_jit_compile_to_the_inner_function_too_or_set_layer.compiled_training_to_False"
+)
+NOT_TO_BE_SAVED = (
+    "charlm: a graph with machine code runs in no other process. Call the layer with "
+    "training=False in what is to be saved, or set layer.compiled_training = False before."
+)
+
+
+@cache
+def _not_to_be_saved():
+    """A resource that no object owns: TensorFlow refuses to save a graph that reads it.
+
+    Without it such a graph would be saved without a word, and fail wherever it is loaded.
+    """
+    import tensorflow as tf
+
+    with tf.init_scope():
+        return tf.raw_ops.VarHandleOp(dtype=tf.float32, shape=(), shared_name=NOT_TO_BE_SAVED)
 
 
 def _jax(forward, backward, fallback, shapes, given, inputs):

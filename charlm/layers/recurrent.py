@@ -27,7 +27,8 @@ class Recurrent(HalfProducts, keras.layers.RNN):
         go_backwards: read the sequence from its end.
         stateful: begin each call with the states after the last; `reset_state` makes them zero.
         unroll: write the loop over time out; T must be known.
-        use_cudnn: accepted for the contract; these layers never run cuDNN.
+        use_cudnn: accepted for the contract; these layers never run cuDNN, and on a GPU True is
+            refused when the layer is built.
         vocab_size: None for vectors (B, T, D) as input; D for integer ids (B, T), which read
             rows of `kernel` instead of multiplying one-hot vectors by it.
         weight_drop: share of the recurrent weights that is dropped in training, anew in each call.
@@ -63,10 +64,9 @@ class Recurrent(HalfProducts, keras.layers.RNN):
     def __init__(self, *args, **kwargs):
         options, kwargs = bind(self, args, kwargs)
         use_cudnn = options.pop("use_cudnn", "auto")
-        if use_cudnn not in ("auto", False):
+        if use_cudnn not in ("auto", True, False):
             raise ValueError(
-                "Expected use_cudnn='auto' or False: this layer is written by hand and never runs "
-                f"cuDNN; keras.layers has one that does. Received: use_cudnn={use_cudnn!r}"
+                f"Expected use_cudnn to be 'auto', True or False. Received: use_cudnn={use_cudnn!r}"
             )
         kwargs.pop("implementation", None)  # Keras 2's, accepted and ignored as there
         own = {name: options.pop(name) for name in self.CELL.OPTIONS}
@@ -78,6 +78,11 @@ class Recurrent(HalfProducts, keras.layers.RNN):
         self.input_spec = keras.layers.InputSpec(ndim=2 if self.vocab_size else 3)
 
     def build(self, sequences_shape, initial_state_shape=None):
+        if self.use_cudnn is True and host.on_gpu():
+            raise ValueError(
+                "Expected use_cudnn='auto' or False on a GPU: this layer is written by hand and "
+                "never runs cuDNN; keras.layers has one that does. Received: use_cudnn=True"
+            )
         if self.vocab_size:
             sequences_shape = (*sequences_shape, 1)
         super().build(sequences_shape, initial_state_shape)
@@ -110,6 +115,8 @@ class Recurrent(HalfProducts, keras.layers.RNN):
         live = None if live is None else ops.cast(live, "bool")
         masks = cell.input_masks(sequences[:, 0], training)
         drop = cell.recurrent_masks(states[0], training)
+        if drop is not None:  # made for the states as they were given
+            drop = [ops.broadcast_to(m, ops.shape(states[0])) for m in drop]
         weights = cell.recurrent_weights(training)
         way = self.backward_pass(live is not None, training, sequences)
         if way == "compiled":
@@ -140,10 +147,10 @@ class Recurrent(HalfProducts, keras.layers.RNN):
             return len(shape) in (1, 2) and shape[-1] == H and (None in (B, rows) or rows in (1, B))
 
         if len(shapes) != S or not all(map(fits, shapes)):
-            rows = "batch" if B is None else B
             raise ValueError(
-                f"Expected {S} initial state{'s' * (S > 1)} of shape ({rows}, {H}), or (1, {H}) or "
-                f"({H},) to be broadcast. Received: shapes {shapes}"
+                f"Expected {S} initial state{'s' * (S > 1)} of shape (batch, {H}), where batch is "
+                f"{'that of the input' if B is None else B}, or (1, {H}) or ({H},). "
+                f"Received: shapes {shapes}"
             )
         known = [s if B is not None and s.shape == (B, H) else None for s in given]
         wanted = (ops.shape(sequences)[0], H)

@@ -35,7 +35,7 @@ class SimpleRNNCell(RecurrentCell):
     """
 
     GATES = STATES = "h"
-    COMPILED = "rnn"
+    COMPILED, SEEDS_ITSELF_FIRST = "rnn", True
     OPTIONS = without(RecurrentCell.OPTIONS, "recurrent_activation")
 
     def step(self, a_x, states, weights, masks=None):

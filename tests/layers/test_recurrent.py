@@ -280,6 +280,16 @@ def test_registered_under_names_that_saved_files_hold(name):
         assert keras.saving.get_registered_name(getattr(layers, full)) == f"charlm>{full}"
 
 
+def test_the_same_seed_draws_the_same_weights_as_keras(named):
+    found = []
+    for kind in (named.kind, named.keras_kind):
+        keras.utils.set_random_seed(1)
+        model = keras.Sequential([keras.Input((T, D)), named.make(H, kind=kind)])
+        found.append(model.get_weights())
+    for ours, theirs in zip(*found, strict=True):
+        np.testing.assert_array_equal(ours, theirs)
+
+
 def test_weights_start_as_keras_own(named):
     made = [named.make(H, kind=k) for k in (named.kind, named.keras_kind)]
     for layer in made:
@@ -359,7 +369,7 @@ def test_trains_in_fit_with_unknown_batch_and_time(rng, kind):
         ({"units": 4, "recurrent_dropout": -0.1}, "recurrent_dropout"),
         ({"units": 4, "vocab_size": 0}, "vocab_size"),
         ({"units": 4, "weight_drop": 1}, "weight_drop"),
-        ({"units": 4, "use_cudnn": True}, "use_cudnn"),
+        ({"units": 4, "use_cudnn": "yes"}, "use_cudnn"),
     ],
 )
 def test_refuses_options_out_of_range_when_made(kind, options, about):
@@ -367,6 +377,22 @@ def test_refuses_options_out_of_range_when_made(kind, options, about):
     expected = rf"Expected .*{about}.*Received: {about}=" if about in known else about
     with pytest.raises(ValueError, match=expected):
         kind.kind(**options)
+
+
+def test_cudnn_may_be_asked_for_where_there_is_no_gpu(rng, named, monkeypatch):
+    if named.name == "rnn":
+        pytest.skip("it has no such option")
+    x, options = normal(rng, B, T, D), {"use_cudnn": True}
+    monkeypatch.setattr(host, "on_gpu", lambda: False)
+    ours, _ = pair(rng, named)
+    asked = named.make(H, **options)
+    asked.build(x.shape)
+    asked.set_weights(ours.get_weights())
+    close(outputs(asked, x), outputs(ours, x))
+    assert asked.get_config()["use_cudnn"] is True
+    monkeypatch.setattr(host, "on_gpu", lambda: True)
+    with pytest.raises(ValueError, match="'auto' or False on a GPU.*never runs cuDNN"):
+        named.make(H, **options).build(x.shape)
 
 
 def test_refuses_to_be_made_without_units_or_with_an_unknown_option(kind):
