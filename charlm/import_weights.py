@@ -26,17 +26,19 @@ OLD_SLOPE = 1.2  # hard_sigmoid(a) of Keras 1 and 2, clip(0.2 a + 0.5, 0, 1), is
 
 @dataclass(frozen=True)
 class Import:
-    """Makes a run of weights that Keras 1, 2 or 3 wrote: sample from it, or go on training it.
+    """Makes a run of weights that Keras or PyTorch wrote: sample from it, or go on training it.
 
     Reads .weights.h5 and .keras of Keras 3 and .h5/.hdf5 of Keras 1 and 2, of models made of stock
-    recurrent layers and one Dense. Nothing in a file is run. Shapes say how large the model is.
+    recurrent layers and one Dense; and .safetensors with the state dict of an nn.LSTM, nn.GRU or
+    nn.RNN and an nn.Linear. Nothing in a file is run. Shapes say how large the model is.
     """
 
     file: tyro.conf.Positional[Path]
     """The weights."""
-    vocab_from: str
+    vocab_from: str | None = None
     """The text whose characters, in code point order, are the file's ids: state_union,
-    state_union_original, pydoc, stdlib, a file, folder or glob."""
+    state_union_original, pydoc, stdlib, a file, folder or glob. May be left out for a file that
+    charlm export --format safetensors wrote, which has its characters."""
     encoding: str = "utf-8"
     """Encoding of a file or a folder's files."""
     cell: Literal["lstm", "gru", "rnn"] | None = None
@@ -67,6 +69,11 @@ def _main(argv):
     args = cli.parse(Import, "charlm import", argv)
     found = foreign.read(args.file)
     if args.keras_version is not None:
+        if found.program != "Keras":
+            raise InputError(
+                f"expected no --keras-version, for {args.file} is of {found.program}, found "
+                f"{args.keras_version}; leave it out"
+            )
         if found.keras_version is not None:
             raise InputError(
                 f"expected no --keras-version, for {args.file} says {found.keras_version}, found "
@@ -79,45 +86,73 @@ def _main(argv):
         found = replace(found, keras_version=args.keras_version, kind=kind)
     if args.cell not in (None, found.cell):
         raise InputError(f"expected the cell {args.cell} in {args.file}, found {found.cell}")
-    corpus = cli.corpus(DataConfig(corpus=args.vocab_from, encoding=args.encoding))
-    text = cli.text(corpus)
-    vocab = text.vocab
-    V = found.dense[1].size
-    if len(vocab) != V:
-        raise InputError(
-            f"expected a vocabulary of {V} characters, as {args.file} has, found {len(vocab)} in "
-            f"{args.vocab_from}; --vocab-from names the text that the model was trained on"
-        )
+    vocab, text, data = _vocabulary(args, found)
     config, scale, notes = _settings(args, found)
     weights = _weights(found, config, scale)
-    network = Network(weights, V, config)
+    network = Network(weights, len(vocab), config)
     folder = run_folder.new(args.runs_dir, args.name, args.file.name, args.overwrite)
     saved = Checkpoint(
-        config=Config(model=config, data=DataConfig(corpus=corpus.name, encoding=args.encoding)),
+        config=Config(model=config, data=data),
         vocab=vocab,
-        corpus_sha256=text.sha256,
+        corpus_sha256=text.sha256 if text else found.corpus_sha256,
         progress=Progress(),
         weights=network.weights,
         optimizer=[],
         carried=[],
-        versions={"backend": "keras", "keras": found.keras_version or "unknown"},
+        versions=_versions(found),
     )
-    measured = _measured(network, corpus.name, text)
+    measured = _measured(network, data.corpus, text)
     with run_folder.locked(folder):
         run_folder.clear(folder, args.overwrite)
         run_folder.save_last(folder, saved)
+    where = folder if text else f"{folder} --corpus TEXT"
     print(
-        f"{folder}: {found.kind}; {config.cell} {config.layers} x {config.units}, vocabulary {V}; "
-        f"{'; '.join([*notes, measured])}; write text with: python -m charlm.sample {folder}; "
-        f"train on with: python -m charlm.train --resume {folder}"
+        f"{folder}: {found.kind}; {config.cell} {config.layers} x {config.units}, vocabulary "
+        f"{len(vocab)}; {'; '.join([*notes, measured])}; write text with: python -m charlm.sample "
+        f"{folder}; train on with: python -m charlm.train --resume {where}"
     )
+
+
+def _vocabulary(args, found):
+    """The characters in the order of their ids, the text if there is one, and where it is."""
+    data = DataConfig(corpus=args.vocab_from, encoding=args.encoding)
+    if args.vocab_from is None:
+        if found.vocab is None:
+            raise InputError(
+                f"expected --vocab-from, for {args.file} does not say which characters its ids "
+                "are; give the text that the model was trained on"
+            )
+        return found.vocab, None, data
+    corpus = cli.corpus(data)
+    text, V = cli.text(corpus), found.dense[1].size
+    if found.vocab is not None:
+        other = set(text.vocab.characters) - set(found.vocab.characters)
+        if other:
+            raise InputError(
+                f"expected a text of the {V} characters that {args.file} names, found others in "
+                f"{args.vocab_from}: {''.join(sorted(other))!r:.60}; leave --vocab-from out"
+            )
+        text = text.translated(found.vocab)
+    elif len(text.vocab) != V:
+        raise InputError(
+            f"expected a vocabulary of {V} characters, as {args.file} has, found {len(text.vocab)} "
+            f"in {args.vocab_from}; --vocab-from names the text that the model was trained on"
+        )
+    return text.vocab, text, replace(data, corpus=corpus.name)
+
+
+def _versions(found):
+    """The programs that made the weights."""
+    if found.program != "Keras":
+        return {"backend": found.program.lower()}
+    return {"backend": "keras", "keras": found.keras_version or "unknown"}
 
 
 def _settings(args, found):
     """The model's settings, the factor on its gates' weights, and what was taken for granted."""
     _, recurrent_kernel, bias = found.layers[0]
     activation, gates = _said(args, found, "activation"), "sigmoid"
-    assumed, notes, scale = [], [], 1.0
+    assumed, notes, scale = [], [*found.notes], 1.0
     if activation is None:
         activation = "tanh"
         assumed.append(activation)
@@ -141,8 +176,9 @@ def _settings(args, found):
                 f"times {scale}, for the slope 1/6"
             )
     if assumed:
+        whose = "its Keras's" if found.program == "Keras" else f"{found.program}'s"
         notes.insert(
-            0, f"the file names no activations, {' and '.join(assumed)} taken, its Keras's default"
+            0, f"the file names no activations, {' and '.join(assumed)} taken, {whose} default"
         )
     config = ModelConfig(
         cell=found.cell,
@@ -187,6 +223,8 @@ def _weights(found, config, scale):
 
 def _measured(network, name, text):
     """Bits per character on some of the text, which tells a fitting vocabulary from another."""
+    if text is None:
+        return "not measured, for no --vocab-from names a text"
     held_out = sorted(text.to_measure(), key=len, reverse=True)[:DOCUMENTS]
     if sum(map(len, held_out)) < LEAST:
         return f"not measured, for {name} has fewer than {LEAST} held-out characters"
