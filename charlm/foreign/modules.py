@@ -17,7 +17,7 @@ RECURRENT = re.compile(
 PLAIN = "weight", "bias"
 LAYERS = {"weight_ih", "weight_hh"}, {"weight_ih", "weight_hh", "bias_ih", "bias_hh"}
 MAX_NAME = 300  # characters
-EMBEDDING = re.compile("emb|enc|lookup|table|wte", re.I)
+EMBEDDING = re.compile(r"emb|(^|[._])(enc|lookup|table|wte)", re.I)
 
 
 def shown(names, tensors=None):

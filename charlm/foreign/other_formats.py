@@ -4,6 +4,7 @@ import contextlib
 import itertools
 import os
 import re
+import shlex
 from pathlib import Path
 
 from charlm.errors import InputError
@@ -136,7 +137,7 @@ def _refuse(what, path, size=None):
         if path.name == "checkpoint"
         else repr(prefix),
         folder=repr(str(path.parent)),
-        json=path if path.suffix == ".json" else path.parent / "model.json",
+        json=shlex.quote(str(path if path.suffix == ".json" else path.parent / "model.json")),
         size=size,
     )
     raise InputError(f"expected {READ}, found {found}")

@@ -104,7 +104,7 @@ def _from_torch(cell, layer, tensors):
     none = np.zeros(kernel.shape[1], np.float32)
     biases = [tensors[layer[part]] if part in layer else none for part in PARAMETERS[2:]]
     with np.errstate(over="ignore"):
-        bias = np.stack(biases) if cell == "gru" else sum(biases)
+        bias = np.stack(biases) if cell == "gru" else biases[0] + biases[1]
     untrusted.check_finite(bias, layer.get("bias_ih"))
     ours = reference.cell(cell).GATES
     return tuple(_reordered(w, ORDER[cell], ours) for w in (kernel, recurrent_kernel, bias))
