@@ -102,6 +102,15 @@ OTHERS = {
     "encoder and decoder": (
         {"decoder.weight_ih_l0": ones(16, 3), "decoder.weight_hh_l0": ones(16, 4)},
         "order of the recurrent modules, found 'decoder', 'rnn'; rename them to rnn.0, rnn.1"),
+    "encoder 1 and decoder 2": (
+        lost(IH, HH, B_IH, B_HH)
+        | {f"{a}.weight_{b}": ones(16, n) for a in ("encoder1", "decoder2")
+           for b, n in (("ih", 3), ("hh", 4))},
+        "order of the recurrent modules, found 'decoder2', 'encoder1'"),
+    "a number twice": (
+        lost(IH, HH, B_IH, B_HH)
+        | {f"{a}.weight_{b}": ones(16, n) for a in ("r1", "r.1") for b, n in (("ih", 3), ("hh", 4))},
+        "order of the recurrent modules, found 'r.1', 'r1'"),
     "three with names": (
         {f"{a}.weight_{b}": ones(16, 4) for a in "xy" for b in ("ih", "hh")},
         "found 'rnn', 'x', 'y'"),
@@ -116,7 +125,6 @@ OTHERS = {
     "integers": (
         {HEAD: np.ones((7, 4), "i8")}, "F16, BF16, F32 or F64 in 'linear.weight', found I64"),
     "truth values": ({HEAD: np.ones((7, 4), bool)}, "in 'linear.weight', found BOOL"),
-    "complex numbers": ({HEAD: np.ones((7, 4), "c8")}, "in 'linear.weight', found C64"),
     "a single character": (
         {TABLE: ones(1, 3), HEAD: ones(1, 4), "linear.bias": ones(1)}, "2 characters or more"),
 }  # fmt: skip
