@@ -7,7 +7,9 @@ import re
 import signal
 import sys
 import tempfile
+import time
 import traceback
+from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Literal
 
 import numpy as np
@@ -23,6 +25,7 @@ if TYPE_CHECKING:  # h5py takes a tenth of a second, and not every command reads
     from charlm.checkpoint import Checkpoint
 
 MOST = 1000  # characters of an error's line
+SILENCE = 2.0  # seconds after which a person should see that something is being done
 BAD_INPUT, FAILED, INTERRUPTED = 2, 1, 128 + signal.SIGINT
 
 
@@ -201,6 +204,28 @@ def documents(
             "remembers; charlm evaluate without --corpus measures on what was held out"
         )
     return found
+
+
+@contextlib.contextmanager
+def progress(what: str, total: int, unit: str) -> Iterator[Callable[[int], None]]:
+    """Shows how far something is: a bar on a terminal, elsewhere one line after two seconds.
+
+    Yields:
+        A function to be called with the number of units that were done since it was last called.
+    """
+    from tqdm import tqdm
+
+    with tqdm(desc=what, total=total, unit=unit, unit_scale=True, disable=None, leave=False) as bar:
+        began, noted = time.monotonic(), False
+
+        def tell(n):
+            nonlocal noted
+            bar.update(n)
+            if bar.disable and not noted and time.monotonic() - began > SILENCE:
+                note(what)
+                noted = True
+
+        yield tell
 
 
 def note(line: str) -> None:

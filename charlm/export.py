@@ -16,7 +16,8 @@ from charlm import checkpoint, cli, foreign, run_folder
 from charlm.config import check
 from charlm.errors import InputError
 from charlm.foreign import pytorch
-from charlm.reference.network import DENSE, Network, layer_path
+from charlm.foreign.convert import network_weights
+from charlm.reference.network import Network
 from charlm.stock import stock
 
 SUFFIX = {
@@ -182,9 +183,7 @@ def _safetensors(saved, network, path):
     if found.vocab != saved.vocab:
         raise OSError("expected to read back the vocabulary that was written, found another")
     config = replace(config, cell=found.cell, activation=found.activation)
-    again = {f"{layer_path(config, k)}/{n}": w for k, layer in enumerate(found.layers)
-             for n, w in enumerate(layer)}  # fmt: skip
-    again |= {f"{DENSE}/{n}": w for n, w in enumerate(found.dense)}
+    again = network_weights(found, config, np.arange(len(found.vocab)))
     return _compare(network, _by_name(Network(again, len(found.vocab), config)))
 
 

@@ -3,23 +3,21 @@
 import re
 import sys
 from dataclasses import dataclass, fields, replace
-from math import log
 from pathlib import Path
 from typing import Literal, get_args
 
-import numpy as np
 import tyro
 
-from charlm import cli, foreign, reference, run_folder
+from charlm import cli, foreign, run_folder
 from charlm.checkpoint import Checkpoint, Progress
 from charlm.config import Config, DataConfig, ModelConfig, check
 from charlm.errors import InputError
-from charlm.reference import trainer
-from charlm.reference.network import DENSE, Network, layer_path
-from charlm.windows import HeldOutWindows
+from charlm.foreign.choice import Choice
+from charlm.foreign.convert import network_weights
+from charlm.foreign.readings import CODEPOINT, TextReadings
+from charlm.reference.network import Network
+from charlm.text import fingerprint
 
-MEASURED, DOCUMENTS = 20_000, 10  # characters an import is measured on, and of how many texts
-LEAST = 100  # held-out characters below which a measurement would mean nothing
 SIGMOID_SINCE = (2, 3)  # Keras's default for gates; before, hard_sigmoid
 OLD_SLOPE = 1.2  # hard_sigmoid(a) of Keras 1 and 2, clip(0.2 a + 0.5, 0, 1), is Keras 3's of 1.2 a
 
@@ -31,14 +29,27 @@ class Import:
     Reads .weights.h5 and .keras of Keras 3 and .h5/.hdf5 of Keras 1 and 2, of models made of stock
     recurrent layers and one Dense; and .safetensors with the state dict of an nn.LSTM, nn.GRU or
     nn.RNN and an nn.Linear. Nothing in a file is run. Shapes say how large the model is.
+
+    A file of weights does not say which characters its ids stand for: --vocab-from or --vocab does.
+    The model is measured on the end of the text, and an import that does worse than a unigram model
+    is refused: its ids are in another order, or the text is another.
     """
 
     file: tyro.conf.Positional[Path]
     """The weights."""
     vocab_from: str | None = None
-    """The text whose characters, in code point order, are the file's ids: state_union,
-    state_union_original, pydoc, stdlib, a file, folder or glob. May be left out for a file that
-    charlm export --format safetensors wrote, which has its characters."""
+    """The text that the model was trained on, whose characters are its ids: state_union,
+    state_union_original, pydoc, stdlib, a file, folder or glob. May be left out for a file of
+    charlm export --format safetensors, which has its characters."""
+    vocab_order: Literal["codepoint", "frequency"] | None = None
+    """Order of the text's characters as ids. codepoint (default): Python's sorted(); frequency:
+    from the most frequent to the rarest, as Keras's Tokenizer(char_level=True) has them."""
+    vocab: Path | None = None
+    """JSON file of the characters instead: a list or text of them in the order of their ids, or a
+    mapping from characters to ids or from ids to characters. --vocab-from is then the text to
+    measure on, and may be left out."""
+    allow_worse_than_unigram: bool = False
+    """Import a model that does worse than a unigram model of the text."""
     encoding: str = "utf-8"
     """Encoding of a file or a folder's files."""
     cell: Literal["lstm", "gru", "rnn"] | None = None
@@ -67,78 +78,88 @@ def main(argv: list[str] | None = None) -> int:
 
 def _main(argv):
     args = cli.parse(Import, "charlm import", argv)
-    found = foreign.read(args.file)
-    if args.keras_version is not None:
-        if found.program != "Keras":
-            raise InputError(
-                f"expected no --keras-version, for {args.file} is of {found.program}, found "
-                f"{args.keras_version}; leave it out"
-            )
-        if found.keras_version is not None:
-            raise InputError(
-                f"expected no --keras-version, for {args.file} says {found.keras_version}, found "
-                f"{args.keras_version}; leave it out"
-            )
-        ok = re.fullmatch(r"\d{1,3}\.\d{1,3}(\.\w{1,20})*", args.keras_version)
-        check(ok, "keras_version", "like 2.15", args.keras_version)
-        what = found.kind.split()[-1]  # weights or a model
-        kind = f"Keras {args.keras_version} {what}"
-        found = replace(found, keras_version=args.keras_version, kind=kind)
+    found = _told_version(args, foreign.read(args.file))
+    _check_flags(args, found)
     if args.cell not in (None, found.cell):
         raise InputError(f"expected the cell {args.cell} in {args.file}, found {found.cell}")
-    vocab, text, data = _vocabulary(args, found)
     config, scale, notes = _settings(args, found)
-    weights = _weights(found, config, scale)
-    network = Network(weights, len(vocab), config)
+
+    def network(reading):
+        weights = network_weights(found, config, reading.ids, scale)
+        return Network(weights, len(reading.vocab), config)
+
+    V, text = found.dense[1].size, None
+    if args.vocab_from is not None:
+        data = DataConfig(corpus=args.vocab_from, encoding=args.encoding)
+        text = TextReadings(cli.corpus(data), V, cli.text, cli.progress)
+    choice = Choice(args.file, V, network, text, cli.progress)
     folder = run_folder.new(args.runs_dir, args.name, args.file.name, args.overwrite)
+    order = None if args.vocab else args.vocab_order or CODEPOINT
+    if found.vocab is not None:
+        best = choice.given(dict(enumerate(found.vocab.characters)), args.file)
+    else:
+        best = choice.in_order(order) if order else choice.in_file(args.vocab)
+        if not (best.useful or args.allow_worse_than_unigram):
+            choice.refuse(best, order)
+    reading, name = best.reading, text.corpus.name if text else args.vocab and str(args.vocab)
     saved = Checkpoint(
-        config=Config(model=config, data=data),
-        vocab=vocab,
-        corpus_sha256=text.sha256 if text else found.corpus_sha256,
+        config=Config(model=config, data=DataConfig(corpus=name, encoding=args.encoding)),
+        vocab=reading.vocab,
+        corpus_sha256=reading.text.sha256 if text else found.corpus_sha256 or fingerprint([]),
         progress=Progress(),
-        weights=network.weights,
+        weights=network(reading).weights,
         optimizer=[],
         carried=[],
         versions=_versions(found),
     )
-    measured = _measured(network, data.corpus, text)
     with run_folder.locked(folder):
         run_folder.clear(folder, args.overwrite)
         run_folder.save_last(folder, saved)
-    where = folder if text else f"{folder} --corpus TEXT"
+    notes = [*notes, *reading.notes(V), best.describe(name)]
     print(
         f"{folder}: {found.kind}; {config.cell} {config.layers} x {config.units}, vocabulary "
-        f"{len(vocab)}; {'; '.join([*notes, measured])}; write text with: python -m charlm.sample "
-        f"{folder}; train on with: python -m charlm.train --resume {where}"
+        f"{len(reading.vocab)}; {'; '.join(notes)}; write text with: python -m charlm.sample "
+        f"{folder}; train on with: python -m charlm.train {_train_flags(folder, reading)}"
     )
 
 
-def _vocabulary(args, found):
-    """The characters in the order of their ids, the text if there is one, and where it is."""
-    data = DataConfig(corpus=args.vocab_from, encoding=args.encoding)
-    if args.vocab_from is None:
-        if found.vocab is None:
-            raise InputError(
-                f"expected --vocab-from, for {args.file} does not say which characters its ids "
-                "are; give the text that the model was trained on"
-            )
-        return found.vocab, None, data
-    corpus = cli.corpus(data)
-    text, V = cli.text(corpus), found.dense[1].size
-    if found.vocab is not None:
-        other = set(text.vocab.characters) - set(found.vocab.characters)
-        if other:
-            raise InputError(
-                f"expected a text of the {V} characters that {args.file} names, found others in "
-                f"{args.vocab_from}: {''.join(sorted(other))!r:.60}; leave --vocab-from out"
-            )
-        text = text.translated(found.vocab)
-    elif len(text.vocab) != V:
+def _check_flags(args, found):
+    if found.vocab is not None and (args.vocab or args.vocab_order):
         raise InputError(
-            f"expected a vocabulary of {V} characters, as {args.file} has, found {len(text.vocab)} "
-            f"in {args.vocab_from}; --vocab-from names the text that the model was trained on"
+            f"expected neither --vocab nor --vocab-order, for {args.file} names its characters, "
+            "found one of them; leave it out"
         )
-    return text.vocab, text, replace(data, corpus=corpus.name)
+    if args.vocab is None and args.vocab_from is None and found.vocab is None:
+        raise InputError(
+            "expected --vocab-from, the text that the model was trained on, or --vocab, a JSON "
+            "file of its characters, found neither"
+        )
+    if args.vocab and args.vocab_order:
+        raise InputError(
+            "expected --vocab-order without --vocab, which has an order of its own, found both; "
+            "leave one out"
+        )
+
+
+def _told_version(args, found):
+    """What was found, of the Keras that --keras-version names."""
+    if args.keras_version is None:
+        return found
+    if found.program != "Keras":
+        raise InputError(
+            f"expected no --keras-version, for {args.file} is of {found.program}, found "
+            f"{args.keras_version}; leave it out"
+        )
+    if found.keras_version is not None:
+        raise InputError(
+            f"expected no --keras-version, for {args.file} says {found.keras_version}, found "
+            f"{args.keras_version}; leave it out"
+        )
+    ok = re.fullmatch(r"\d{1,3}\.\d{1,3}(\.\w{1,20})*", args.keras_version)
+    check(ok, "keras_version", "like 2.15", args.keras_version)
+    what = found.kind.split()[-1]  # weights or a model
+    kind = f"Keras {args.keras_version} {what}"
+    return replace(found, keras_version=args.keras_version, kind=kind)
 
 
 def _versions(found):
@@ -146,6 +167,13 @@ def _versions(found):
     if found.program != "Keras":
         return {"backend": found.program.lower()}
     return {"backend": "keras", "keras": found.keras_version or "unknown"}
+
+
+def _train_flags(folder, reading):
+    """What goes on training with the run."""
+    if reading.text is None:
+        return f"--init-from {folder} --corpus FILE"
+    return f"--resume {folder}{' --corpus FILE, the text in lower case' if reading.lower else ''}"
 
 
 def _settings(args, found):
@@ -206,31 +234,6 @@ def _said(args, found, name):
             "models do not have"
         )
     return said or flag
-
-
-def _weights(found, config, scale):
-    """{path: array} of our network; the gates of every layer scaled, an embedding multiplied in."""
-    gates = reference.cell(config.cell).GATES
-    weights = {f"{DENSE}/0": found.dense[0], f"{DENSE}/1": found.dense[1]}
-    factors = np.repeat([1.0 if x in "gh" else scale for x in gates], config.units)
-    for k, (kernel, recurrent_kernel, bias) in enumerate(found.layers):
-        if k == 0 and found.embedding is not None:
-            kernel = found.embedding @ kernel  # a row of it is what an id becomes in the end
-        for n, w in enumerate((kernel, recurrent_kernel, bias)):
-            weights[f"{layer_path(config, k)}/{n}"] = (w * factors).astype(np.float32)
-    return weights
-
-
-def _measured(network, name, text):
-    """Bits per character on some of the text, which tells a fitting vocabulary from another."""
-    if text is None:
-        return "not measured, for no --vocab-from names a text"
-    held_out = sorted(text.to_measure(), key=len, reverse=True)[:DOCUMENTS]
-    if sum(map(len, held_out)) < LEAST:
-        return f"not measured, for {name} has fewer than {LEAST} held-out characters"
-    windows = HeldOutWindows([d[: MEASURED // len(held_out)] for d in held_out])
-    bits = trainer.evaluate(network, windows) / log(2)
-    return f"{bits:.2f} bits/char on {windows.targets:,} characters of {name}"
 
 
 if __name__ == "__main__":

@@ -40,8 +40,12 @@ def refusals(path: Path, whole: str) -> Iterator[None]:
         raise InputError(" ".join(f"{path}: {message}".split())) from error
 
 
-def file_bytes(path: Path) -> bytes:
+def file_bytes(path: Path, what: str = "a file of weights", most: int | None = None) -> bytes:
     """All of a regular file, read once.
+
+    Args:
+        what: it should be, for messages.
+        most: bytes, `MAX_BYTES` by default.
 
     Raises:
         InputError: there is none, or too large a one.
@@ -49,13 +53,13 @@ def file_bytes(path: Path) -> bytes:
     try:  # not to wait: a named pipe without a writer would hold `open` for ever
         descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK)
     except OSError as error:
-        raise InputError(f"expected a file of weights, found: {error.strerror}") from error
+        raise InputError(f"expected {what}, found: {error.strerror}") from error
     try:
         status = os.fstat(descriptor)
         if not stat.S_ISREG(status.st_mode):
             found = "a folder" if stat.S_ISDIR(status.st_mode) else "a pipe or device"
-            raise InputError(f"expected a file of weights, found {found}")
-        check_size("a file", status.st_size, MAX_BYTES)
+            raise InputError(f"expected {what}, found {found}")
+        check_size("a file", status.st_size, most or MAX_BYTES)
         with open(descriptor, "rb", closefd=False) as file:
             return file.read(status.st_size)
     finally:
@@ -114,6 +118,13 @@ def _walked(group, path, found, seen, most):
         elif isinstance(item, h5py.Group):
             _walked(item, f"{place}/", found, seen, most)
     return found
+
+
+def groups(file: h5py.File) -> list[str]:
+    """The paths of all groups in a file that `hdf5` has walked: no links, a bounded number."""
+    found = []
+    file.visititems(lambda path, item: found.append((path, isinstance(item, h5py.Group))))
+    return [path for path, is_group in found if is_group]
 
 
 def declared_bytes(dataset):

@@ -91,7 +91,7 @@ class HeldOutWindows:
     """Every character of held-out documents but their first, with what stands before it read.
 
     Documents are read from their beginning, the state carried, as streams side by side. Two limits
-    keep a large held-out text affordable: a document longer than `MAX_PIECE` is cut into pieces,
+    keep a large held-out text affordable: a document longer than `piece` is cut into pieces,
     of which each reads the `WARM_UP` characters before it first, which are not measured again; and
     where there are more than `MAX_STREAMS` a stream reads several, one after another, its state
     going on.
@@ -102,16 +102,18 @@ class HeldOutWindows:
 
     Args:
         documents: list of (n,) integer arrays.
+        window: T, at most. piece: characters of a document measured in one go, default `MAX_PIECE`.
 
     Each item: ((ids (B, T), fresh (B,)), next ids (B, T), weights (B, T)). An array of K steps
     gives K windows, all with K in front.
     """
 
-    def __init__(self, documents, window=VALIDATION_WINDOW):
+    def __init__(self, documents, window=VALIDATION_WINDOW, piece=None):
+        piece = piece or MAX_PIECE
         pieces = [  # ids, and before how many of them there are no targets
-            (d[max(0, k - WARM_UP) : k + MAX_PIECE + 1], min(k, WARM_UP) + 1)
+            (d[max(0, k - WARM_UP) : k + piece + 1], min(k, WARM_UP) + 1)
             for d in documents
-            for k in range(0, len(d) - 1, MAX_PIECE)
+            for k in range(0, len(d) - 1, piece)
         ]
         if not pieces:
             raise InputError("expected held-out text of two characters or more, found none")

@@ -1,7 +1,7 @@
 """What a corpus is: documents in order, and which of their text is held out from training."""
 
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 HELD_OUT_EVERY, HELD_OUT_AT = 10, 5  # position modulo 10 is 5: spread over the whole corpus
 FAIR_SHARE = 0.03, 0.3
@@ -56,6 +56,34 @@ class Corpus:
 
     name: str
     documents: tuple[Document, ...]
+
+
+@dataclass(frozen=True)
+class LowerCase:
+    """A `Document` in lower case."""
+
+    document: Document
+
+    identity = None  # its text is not what the file holds
+
+    @property
+    def name(self) -> str:
+        """The document's."""
+        return self.document.name
+
+    @property
+    def size(self) -> int:
+        """See `Document.size`."""
+        return self.document.size
+
+    def pieces(self, tell: Callable[[int], object] | None = None) -> Iterator[str]:
+        """See `Document.pieces`."""
+        return (piece.lower() for piece in self.document.pieces(tell))
+
+
+def lower_case(corpus: Corpus) -> Corpus:
+    """The same documents in lower case."""
+    return replace(corpus, documents=tuple(map(LowerCase, corpus.documents)))
 
 
 def cuts(lengths: Sequence[int]) -> list[int]:

@@ -170,7 +170,7 @@ def test_a_model_with_names_of_its_own_is_ordered_by_widths_or_refused(rng, tmp_
     [
         (lambda: [L.Bidirectional(L.LSTM(2, return_sequences=True))], "found Bidirectional"),
         (lambda: [L.Conv1D(V, 1), *several(L.LSTM, 1)], "'Conv1D'|'layers/conv1d'"),
-        (lambda: [L.LayerNormalization(), *several(L.LSTM, 1)], "LayerNorm|2 Dense"),
+        (lambda: [L.LayerNormalization(), *several(L.LSTM, 1)], "LayerNorm|found normalization"),
         (lambda: [*several(L.LSTM, 1), L.Dense(H)], "2 Dense"),
         (lambda: [*several(L.LSTM, 1), *several(L.GRU, 1)], "one kind|one activation"),
         (

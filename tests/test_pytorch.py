@@ -33,7 +33,8 @@ def here(tmp_path, text_file, monkeypatch):
 
 def brought_in(*more, text=True):
     """The network that `charlm import` makes of x.safetensors."""
-    argv = ["x.safetensors", "--name", "a", "--overwrite", *more]
+    anyway = "--allow-worse-than-unigram"  # with random weights
+    argv = ["x.safetensors", "--name", "a", "--overwrite", anyway, *more]
     assert import_weights.main([*argv, *(["--vocab-from", "small.txt"] if text else [])]) == 0
     return checkpoint.read(LAST).to_network()
 
@@ -364,7 +365,7 @@ def test_an_imported_export_is_sampled_and_trained_on_its_text(here, capsys):
     assert train.main([*argv, *more, "1", "--name", "first"]) == 0
     assert export.main(["first", "--format", "safetensors"]) == 0
     assert import_weights.main(["first.safetensors", "--name", "a"]) == 0
-    assert "--resume saved_models/a --corpus TEXT" in capsys.readouterr().out
+    assert "--init-from saved_models/a --corpus FILE" in capsys.readouterr().out
     assert sample.main(["a", "--length", "9", "--seed", "1"]) == 0
     Path("other.txt").write_text(SMALL_TEXT[:-1])
     argv = [*argv[4:], *more, "1", "--resume", "a"]
@@ -385,13 +386,18 @@ def test_the_text_given_with_an_export_has_its_characters_or_fewer(here, rng, ca
     assert said == pytest.approx(expected, abs=0.006)
     Path("small.txt").write_text(SMALL_TEXT + "?")
     assert import_weights.main(["x.safetensors", "--vocab-from", "small.txt", "--name", "b"]) == 2
-    assert "that x.safetensors names, found others in small.txt: '?'" in capsys.readouterr().err
+    err = capsys.readouterr().err
+    assert "the characters of x.safetensors in small.txt, found others: '?'" in err
+    Path("v.json").write_text("[]")
+    for flags in (["--vocab", "v.json"], ["--vocab-order", "frequency"]):
+        assert import_weights.main(["x.safetensors", *flags, "--name", "b"]) == 2
+        assert "for x.safetensors names its characters, found one" in capsys.readouterr().err
 
 
 def test_a_file_without_characters_needs_a_text(here, rng, capsys):
     save(state_dict(rng, "lstm", V, H))
     assert import_weights.main(["x.safetensors"]) == 2
-    assert "expected --vocab-from, for x.safetensors does not say" in capsys.readouterr().err
+    assert "expected --vocab-from, the text that the model" in capsys.readouterr().err
     assert not Path("saved_models").exists()
 
 

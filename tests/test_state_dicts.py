@@ -109,7 +109,8 @@ OTHERS = {
         "order of the recurrent modules, found 'decoder2', 'encoder1'"),
     "a number twice": (
         lost(IH, HH, B_IH, B_HH)
-        | {f"{a}.weight_{b}": ones(16, n) for a in ("r1", "r.1") for b, n in (("ih", 3), ("hh", 4))},
+        | {f"{a}.weight_{b}": ones(16, n) for a in ("r1", "r.1")
+           for b, n in (("ih", 3), ("hh", 4))},
         "order of the recurrent modules, found 'r.1', 'r1'"),
     "three with names": (
         {f"{a}.weight_{b}": ones(16, 4) for a in "xy" for b in ("ih", "hh")},

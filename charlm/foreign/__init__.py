@@ -18,20 +18,24 @@ from charlm import untrusted
 from charlm.errors import InputError
 from charlm.foreign import other_formats, pytorch
 from charlm.foreign.description import describe
-from charlm.foreign.kinds import GATES
+from charlm.foreign.kinds import GATES, check_order
 from charlm.foreign.layers import (
     CELL,
     DENSE,
     TABLE,
+    all_slashed,
     check_shape,
     keras_3_layers,
     legacy_layers,
     pack,
+    slashed,
 )
+from charlm.foreign.widths import check_widths
 from charlm.vocab import Vocab
 
 MAX_JSON = 2**24  # bytes; a model's description has thousands
 BY_GATES = {4: "lstm", 3: "gru", 1: "rnn"}
+ROLES = {CELL: "recurrent", DENSE: "dense", TABLE: "embedding"}
 
 
 @dataclass(frozen=True)
@@ -108,6 +112,7 @@ def _version(version):
 
 def _hdf5(data, version=None, described=None):
     with untrusted.hdf5(data) as (file, datasets):
+        datasets = all_slashed(datasets)
         if "charlm/meta" in datasets:
             raise InputError(
                 "expected weights that others wrote, found charlm's own; charlm sample and charlm "
@@ -122,7 +127,7 @@ def _hdf5(data, version=None, described=None):
                 described = describe(json.loads(text))
             layers = legacy_layers(root, datasets, described.kinds if described else {})
         else:
-            layers = keras_3_layers(datasets)
+            layers = keras_3_layers(datasets, map(slashed, untrusted.groups(file)))
         found = [dataset for layer in layers for dataset in layer.arrays.values()]
         untrusted.check_size(
             "arrays", sum(map(untrusted.declared_bytes, found)), len(data)
@@ -158,9 +163,11 @@ def _assembled(layers, described, ordered):
         raise InputError(
             "expected recurrent layers, one Dense and at most one Embedding, found "
             f"{len(cells)} recurrent, {len(dense)} Dense, {len(tables)} Embedding: "
-            + ", ".join(repr(layer.name) for layer in layers)
+            + ", ".join(f"{layer.name!r} ({layer.kind or 'unknown'})" for layer in layers)
         )
     (head,) = dense
+    if ordered:
+        check_order({layer.name: layer.kind or ROLES[_role(layer)] for layer in layers})
     for layer in cells:
         _check_gates(layer, described)
     if len({layer.kind for layer in cells}) > 1:
@@ -177,6 +184,7 @@ def _assembled(layers, described, ordered):
     head.arrays.setdefault("bias", np.zeros(V, np.float32))
     check_shape(head, "kernel", (H, V))
     check_shape(head, "bias", (V,))
+    check_widths(cells, head, tables)
     D = tables[0].arrays["embeddings"].shape[-1] if tables else V
     for table in tables:
         check_shape(table, "embeddings", (V, D))

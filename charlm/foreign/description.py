@@ -4,7 +4,8 @@ import re
 from dataclasses import dataclass
 
 from charlm.errors import InputError
-from charlm.foreign.kinds import GATES, forbid, kind_of
+from charlm.foreign.kinds import GATES, check_order, forbid, kind_of
+from charlm.foreign.wiring import chain
 
 STOCK = {
     "InputLayer", "Embedding", "LSTM", "GRU", "SimpleRNN", "Dense", "TimeDistributed",
@@ -23,14 +24,16 @@ class Described:
 
 
 def describe(config):
-    """What a model's JSON says; layers and options that charlm has not are refused by name."""
+    """What a model's JSON says.
+
+    Raises:
+        InputError: layers, options or wiring that charlm's models do not have; names them.
+    """
     kinds, activations, resets = {}, set(), set()
     if config["class_name"] not in ("Sequential", "Functional", "Model"):
         raise InputError(f"expected a Sequential or Functional model, found {_class(config)}")
-    layers = config["config"]
-    for layer in layers if isinstance(layers, list) else layers["layers"]:  # a list until 2.2.2
+    for layer in _layers(config):
         name = layer["config"].get("name") or str(len(kinds))
-        layer = _stock(layer)
         if layer["class_name"] == "TimeDistributed":
             layer = _stock(layer["config"]["layer"])
             if kind_of(layer["class_name"]) not in (None, "dense"):
@@ -59,7 +62,17 @@ def describe(config):
             "expected one activation, recurrent_activation and reset_after in all recurrent layers,"
             f" found {sorted(activations)} and {sorted(resets)}"
         )
+    check_order(kinds)
     return Described(kinds, *(activations or {(None, None)}).pop(), reset_after=True in resets)
+
+
+def _layers(config):
+    """From input to output; a Sequential model is a chain by construction."""
+    inner = config["config"]
+    layers = inner if isinstance(inner, list) else inner["layers"]  # a list until Keras 2.2.2
+    for layer in layers:
+        _stock(layer)
+    return layers if config["class_name"] == "Sequential" else chain(inner)
 
 
 def _stock(layer):

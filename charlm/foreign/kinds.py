@@ -1,6 +1,7 @@
 """Kinds of layers, known by their class or by their name in a file."""
 
 import re
+from collections.abc import Iterable
 
 from charlm import reference
 from charlm.errors import InputError
@@ -10,6 +11,14 @@ KINDS = {  # by a layer's class, or its name without number, in small letters wi
     **{reference.cell(name).LAYER.replace("_", ""): name for name in reference.CELLS},
     "embedding": "embedding", "dense": "dense", "timedistributed": "dense",
 }  # fmt: skip
+OTHERS = {  # that a name gives away, in a file without a description
+    "attention": "attention",
+    r"(^|/)(add|subtract|multiply|average|maximum|minimum|dot|merge|concatenate)(_\d+)?(/|$)|concat":
+        "layers side by side that are merged",
+    "(layer|batch|group|unit|spectral|rms)_normalization": "normalization",
+    r"(^|/)(separable_|depthwise_)?conv(olution)?_?[123]d": "a convolution",
+}  # fmt: skip
+PLACES = {"embedding": 0, "dense": 2}  # in a chain; recurrent layers are between them
 
 
 def kind_of(name):
@@ -25,4 +34,33 @@ def forbid(name):
         raise InputError(
             f"expected an LSTM, GRU or SimpleRNN, found {name!r} in CuDNN's layout; load it in "
             "Keras 2 into a plain layer and save that"
+        )
+    for pattern, what in OTHERS.items():
+        if re.search(pattern, low):
+            raise InputError(
+                "expected a chain of an Embedding or none, recurrent layers and a Dense, found "
+                f"{what}: {name!r}"
+            )
+
+
+def forbid_inputs(names: Iterable[str]) -> None:
+    """Refuses several inputs among the names of layers that have no arrays."""
+    found = sorted(name for name in names if "input" in name.lower())
+    if len(found) > 1:
+        listed = ", ".join(map(repr, found))
+        raise InputError(f"expected a model with one input, found {len(found)}: {listed}")
+
+
+def check_order(kinds: dict[str, str]) -> None:
+    """Refuses layers in another order than an Embedding, recurrent layers, a Dense.
+
+    Args:
+        kinds: by the layers' names, from the model's input to its output.
+    """
+    places = [PLACES.get(kind, 1) for kind in kinds.values()]
+    if places != sorted(places):
+        found = ", ".join(f"{kind} {name!r}" for name, kind in kinds.items())
+        raise InputError(
+            f"expected an Embedding or none, recurrent layers and a Dense in this order, found "
+            f"{found}"
         )

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from charlm.errors import InputError
-from charlm.foreign.kinds import forbid, kind_of
+from charlm.foreign.kinds import forbid, forbid_inputs, kind_of
 from charlm.untrusted import names
 
 ORDER = {"lstm": "ifco", "gru": "zrh"}  # Keras 1 lists i, c, f, o in its files
@@ -25,9 +25,30 @@ class Layer:
     arrays: dict  # by the names in CELL, DENSE or TABLE; of Keras 1 kernel_i ...
 
 
-def keras_3_layers(datasets):
-    """Layers of paths `[container/]name/[cell/ or layer/]vars/k`, by their numbers."""
+def slashed(path):
+    """With "/" for the "\\" that Keras 2.12 to 2.15 wrote within names of groups on Windows."""
+    return path.replace("\\", "/")
+
+
+def all_slashed(datasets):
+    """Those of a file, by `slashed` paths."""
+    found = {slashed(path): dataset for path, dataset in datasets.items()}
+    if len(found) < len(datasets):
+        raise InputError("expected arrays of different names, found two that differ in / and \\")
+    return found
+
+
+def keras_3_layers(datasets, groups):
+    """Layers of paths `[container/]name/[cell/ or layer/]vars/k`, by their numbers.
+
+    Args:
+        groups: their paths; layers without arrays have some, too.
+    """
     layers = {}
+    idle = [group for group in groups if re.fullmatch("(layers|_layer_[a-z_]+)/[^/]+", group)]
+    for group in idle:
+        forbid(group)
+    forbid_inputs(group for group in idle if kind_of(group.split("/")[-1]) is None)
     for path, dataset in datasets.items():
         if re.match("(optimizer|metrics|charlm)/", path) or "/seed_generator/" in path:
             continue
@@ -48,8 +69,9 @@ def keras_3_layers(datasets):
 
 def legacy_layers(root, datasets, kinds):
     """Layers in the order of `layer_names`, with the arrays that `weight_names` lists."""
-    layers, base = [], root.name.strip("/")
+    layers, idle, base = [], [], root.name.strip("/")
     for name in names(root, "layer_names"):
+        forbid(name)
         layer = Layer(name, kinds.get(name) or kind_of(name), {})
         for weight in names(root[name], "weight_names"):
             forbid(f"{name}/{weight}")
@@ -57,13 +79,13 @@ def legacy_layers(root, datasets, kinds):
             if old := re.search("_([WUb])(_[ifcozrh])?$", key):
                 key = {"W": "kernel", "U": "recurrent_kernel", "b": "bias"}[old[1]]
                 key = "embeddings" if layer.kind == "embedding" else key + (old[2] or "")
-            dataset = datasets.get(f"{base}/{name}/{weight}".strip("/"))
+            dataset = datasets.get(slashed(f"{base}/{name}/{weight}".strip("/")))
             if dataset is None or key in layer.arrays:
                 found = "none" if dataset is None else "two"
                 raise InputError(f"expected one {key!r} in {name!r} ({weight!r}), found {found}")
             layer.arrays[key] = dataset
-        if layer.arrays:
-            layers.append(layer)
+        (layers if layer.arrays else idle).append(layer)
+    forbid_inputs(layer.name for layer in idle)
     return layers
 
 

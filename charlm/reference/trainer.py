@@ -1,6 +1,6 @@
 """Training in plain NumPy: windows of streams, RMSprop, clipping. All of it is in sight here."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import numpy as np
 
@@ -62,12 +62,20 @@ def train_epoch(
         yield loss
 
 
-def evaluate(network: Network, held_out: HeldOutWindows) -> float:
-    """The mean loss of a held-out text in nats a character, state carried through documents."""
+def evaluate(
+    network: Network, held_out: HeldOutWindows, tell: Callable[[int], object] | None = None
+) -> float:
+    """The mean loss of a held-out text in nats a character, state carried through documents.
+
+    Args:
+        tell: called after each window with the number of characters that were measured in it.
+    """
     total, states = 0.0, network.initial_states(len(held_out.ids))
     for k in range(len(held_out)):
         (ids, _), targets, weights = held_out[k]
         logits, states, _ = network.forward(ids, states)
         log_p = np.take_along_axis(log_softmax(logits), targets[..., None], axis=-1)[..., 0]
         total -= (log_p * (weights > 0)).sum(dtype=np.float64)
+        if tell:
+            tell(int((weights > 0).sum()))
     return float(total / held_out.targets)

@@ -1,0 +1,39 @@
+"""What the widths of a model's ends tell of what it reads and what it answers."""
+
+from charlm.errors import InputError
+
+
+def check_widths(cells, head, tables):
+    """Refuses by name a model that does not read characters and answer with the next one's odds.
+
+    Args:
+        cells, head, tables: recurrent layers in any order, the Dense, the Embedding if there is
+            one; of shapes that may still contradict each other.
+    """
+    outputs = head.arrays["kernel"].shape[-1]
+    first, key = (tables[0], "embeddings") if tables else (_first(cells), "kernel")
+    inputs, *rest = shape = first.arrays[key].shape
+    if inputs == outputs:
+        return
+    if key == "kernel" and inputs == 1:
+        raise InputError(
+            f"expected one-hot characters or an Embedding as input, found a kernel of one row in "
+            f"{first.name!r}: the model reads one number a step (an id divided by the size of the "
+            "vocabulary, as a well-known recipe has it); train it again with one-hot input"
+        )
+    if outputs == 1:
+        raise InputError(
+            f"expected a softmax over the {inputs} characters that {first.name!r} reads, found one "
+            f"number in {head.name!r} (a regression, or yes or no)"
+        )
+    raise InputError(
+        f"expected {key} {(outputs, *rest)} in {first.name!r}, found {shape}: for {inputs} "
+        f"characters to read there are {outputs} outputs in {head.name!r}, which are not a softmax "
+        "over these characters"
+    )
+
+
+def _first(cells):
+    """The recurrent layer that reads the input: the one whose kernel has not H rows, if any."""
+    units = len(cells[0].arrays["recurrent_kernel"])
+    return next((x for x in cells if len(x.arrays["kernel"]) != units), cells[0])
