@@ -221,6 +221,12 @@ def test_a_guess_that_cannot_be_measured_is_not_taken(here, capsys):
         )
 
 
+def test_a_model_of_words_is_named(here, rng, capsys):
+    random_model(rng, 300, ids=True).save("x.keras")
+    assert import_weights.main(["x.keras", "--vocab-from", "small.txt", "--name", "a"]) == 2
+    assert "300 characters, as x.keras has (is it a model of words?), f" in capsys.readouterr().err
+
+
 # --vocab
 
 

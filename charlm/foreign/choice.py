@@ -10,6 +10,8 @@ from charlm.foreign.measure import Measured, held_out, measure
 from charlm.foreign.readings import ORDERS, Progress, Reading, TextReadings, of_characters
 from charlm.reference.network import Network
 
+MANY = 10  # times as many ids as characters: those of words
+
 
 class Choice:
     """The readings of one model's ids.
@@ -40,10 +42,12 @@ class Choice:
         """
         wanted = self._in_order(order)
         if not wanted:
+            n = len(self.text.text.vocab)
+            words = " (is it a model of words?)" if self.V // n >= MANY else ""
             raise InputError(
-                f"expected a vocabulary of {self.V} characters, as {self.file} has, found "
-                f"{len(self.text.text.vocab)} in {self.text.corpus.name}; --vocab-from names the "
-                "text that the model was trained on, --vocab a JSON file of its characters"
+                f"expected a vocabulary of {self.V} characters, as {self.file} has{words}, found "
+                f"{n} in {self.text.corpus.name}; --vocab-from names the text that the model was "
+                "trained on, --vocab a JSON file of its characters"
             )
         return self._best(wanted)
 
