@@ -4,6 +4,7 @@ import functools
 import re
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -354,6 +355,19 @@ def test_an_export_that_differs_from_the_sampler_is_not_written(here, rng, capsy
     Path("x.safetensors.vocab.json").unlink()
     to_torch = pytorch._to_torch
     monkeypatch.setattr(pytorch, "_to_torch", lambda *a: [w + 0.01 for w in to_torch(*a)])
+    assert export.main(["x", "--format", "safetensors"]) == 1
+    assert "differ from the sampler's by" in capsys.readouterr().err
+    assert sorted(here.iterdir()) == before
+
+
+def test_an_export_that_names_another_activation_is_not_written(here, rng, capsys, monkeypatch):
+    from charlm.foreign import pytorch
+
+    make_run(rng, "x", cell="rnn", activation="relu")
+    before, to_bytes = sorted(here.iterdir()), pytorch.to_bytes
+    monkeypatch.setattr(
+        pytorch, "to_bytes", lambda c, *more: to_bytes(replace(c, activation="tanh"), *more)
+    )
     assert export.main(["x", "--format", "safetensors"]) == 1
     assert "differ from the sampler's by" in capsys.readouterr().err
     assert sorted(here.iterdir()) == before

@@ -153,7 +153,7 @@ def _single(table, alone, tensors, D, H):
     weight = table["weight"]
     V, width = tensors[weight].shape
     tied = D == H != V
-    biases = [table["bias"]] if "bias" in table else alone
+    biases = [*alone, *([table["bias"]] if "bias" in table else [])]
     if width != H or not (D == V or tied) or (alone and not tied) or len(biases) > 1:
         return None
     return weight if tied else None, weight, *(biases or [None])
