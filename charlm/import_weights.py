@@ -100,7 +100,7 @@ def _main(argv):
     else:
         best = choice.in_order(order) if order else choice.in_file(args.vocab)
         if not (best.useful or args.allow_worse_than_unigram):
-            choice.refuse(best, order)
+            choice.refuse(best, order, notes)
     reading, name = best.reading, text.corpus.name if text else args.vocab and str(args.vocab)
     saved = Checkpoint(
         config=Config(model=config, data=DataConfig(corpus=name, encoding=args.encoding)),

@@ -80,6 +80,19 @@ def test_the_nonlinearity_of_an_rnn_is_a_flag(here, rng, capsys, oracle, activat
     assert "names no activations, tanh taken, PyTorch's default" in capsys.readouterr().out
 
 
+def test_a_refusal_says_what_was_assumed(here, rng, capsys):
+    argv = ["x.safetensors", "--vocab-from", "small.txt"]
+    doubt = "is wrong: the file names no activations, tanh taken, PyTorch's default)"
+    for cell, more in (("rnn", []), ("rnn", ["--activation", "relu"]), ("lstm", [])):
+        state = state_dict(rng, cell, V, H)
+        state["linear.bias"] *= 9  # worse than any guess
+        save(state)
+        assert import_weights.main([*argv, *more]) == 2
+        err = capsys.readouterr().err
+        assert "which a unigram model reaches" in err
+        assert (doubt in err) == (cell == "rnn" and not more)
+
+
 def test_what_pytorch_always_computes_is_not_assumed(here, rng, capsys):
     save(state_dict(rng, "gru", V, H))
     brought_in()
