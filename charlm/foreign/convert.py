@@ -20,12 +20,13 @@ def network_weights(
     """
     gates = reference.cell(config.family).GATES
     kernel, bias = found.dense
-    weights = {f"{DENSE}/0": kernel[:, ids], f"{DENSE}/1": bias[ids]}
+    weights = {f"{DENSE}/0": np.ascontiguousarray(kernel[:, ids]), f"{DENSE}/1": bias[ids]}
     factors = np.repeat([1.0 if x in "gh" else scale for x in gates], config.units)
     for k, (kernel, recurrent_kernel, bias) in enumerate(found.layers):
         if k == 0:  # a row of it is what an id becomes in the end
             table = found.embedding
             kernel = kernel[ids] if table is None else table[ids] @ kernel
         for n, w in enumerate((kernel, recurrent_kernel, bias)):
-            weights[f"{layer_path(config, k)}/{n}"] = (w * factors).astype(np.float32)
+            scaled = (w * factors).astype(np.float32, order="C")  # as a run's file has them
+            weights[f"{layer_path(config, k)}/{n}"] = scaled
     return weights
