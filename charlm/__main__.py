@@ -14,8 +14,8 @@ COMMANDS = {  # name: (module, what it does)
     "gradients": ("charlm.gradients", "how far back in time a gradient reaches, by cell"),
     "reference": ("charlm.reference.__main__", "train in plain NumPy, gradients by hand"),
     "bench": ("charlm.bench", "speed, memory and time to quality beside Keras, JAX and torch"),
-    "import": ("charlm.import_weights", "make a run of weights that Keras 1, 2 or 3 wrote"),
-    "export": ("charlm.export", "a run as a Keras model, SavedModel or ONNX"),
+    "import": ("charlm.import_weights", "make a run of weights that Keras or PyTorch wrote"),
+    "export": ("charlm.export", "a run as a Keras model, SavedModel, ONNX or PyTorch weights"),
 }
 
 

@@ -39,7 +39,6 @@ MARK = b"\x89charlm-sha256\r\n"  # not text, and sixteen bytes that no array is 
 DIGEST = hashlib.sha256().digest_size
 MAX_NAMES = 5000  # of groups and arrays; a run of 64 layers has a thousand
 MAX_META = 6 * 2**20  # bytes of the description: 20,000 epochs, and some 200,000 characters
-MAX_PARTS = 300_000  # of it; eight for each epoch that was
 EPOCH_META = 220  # bytes of it for each epoch
 ROW = {"epoch", "bpc", "val_bpc"}  # what is asked of each row of history
 GROUPS = "optimizer", "carried", "metrics"
@@ -237,9 +236,7 @@ def _meta(dataset, data):
     text = _array(dataset, data, "u1").tobytes()
     if not text.isascii():  # a single character beyond makes each of a string take four bytes
         raise InputError("expected a description in ASCII, found other bytes")
-    parts = sum(text.count(c) for c in b",[{")
-    if parts > MAX_PARTS:  # a byte of text may make a hundred of objects
-        raise InputError(f"expected a description of {MAX_PARTS} parts at most, found {parts}")
+    untrusted.check_parts("a description", text)
     return json.loads(text)
 
 

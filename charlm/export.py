@@ -5,18 +5,27 @@ import os
 import sys
 import tempfile
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
 
 import numpy as np
 import tyro
 
-from charlm import checkpoint, cli, run_folder
+from charlm import checkpoint, cli, foreign, run_folder
 from charlm.config import check
 from charlm.errors import InputError
+from charlm.foreign import pytorch
+from charlm.foreign.convert import network_weights
+from charlm.reference.network import Network
+from charlm.stock import stock
 
-SUFFIX = {"keras": ".keras", "saved_model": "-step", "onnx": "-step.onnx"}
+SUFFIX = {
+    "keras": ".keras",
+    "saved_model": "-step",
+    "onnx": "-step.onnx",
+    "safetensors": ".safetensors",
+}
 TOLERANCE = 1e-4  # of logits in float32, against the sampler's, which sums in another order
 STREAMS, STEPS = 3, 20  # of that comparison
 SAVED_MODEL = {"assets", "fingerprint.pb", "saved_model.pb", "variables"}
@@ -28,12 +37,14 @@ class Export:
 
     keras: a .keras file of stock Keras layers, ids (B, T) -> logits (B, T, V) from zero states.
     saved_model, onnx: a single step, ids (B,) and states -> logits (B, V) and next states.
+    safetensors: the state dict of a PyTorch module with an nn.LSTM, nn.GRU or nn.RNN "rnn", which
+    reads one-hot vectors (B, T, V), and an nn.Linear "linear"; the README has the module.
     Beside it goes a .vocab.json, the characters in the order of their ids.
     """
 
     run: tyro.conf.Positional[str] = run_folder.LATEST
     """A run folder, a .weights.h5 file of one, or "latest"."""
-    format: Literal["keras", "saved_model", "onnx"] = "keras"
+    format: Literal["keras", "saved_model", "onnx", "safetensors"] = "keras"
     """onnx needs the extra "onnx"."""
     output: Path | None = None
     """File (saved_model: folder) to write; by default the run's name in the current folder."""
@@ -60,7 +71,7 @@ def _main(argv):
     _check_output(args, output, vocab)
     network = saved.to_network()
     with cli.quiet_stderr():
-        kind = _use_tensorflow(args.format)
+        kind = _writer(args.format)
         with tempfile.TemporaryDirectory(dir=output.parent, prefix=".charlm-export-") as folder:
             made = Path(folder, output.name)
             difference = kind(saved, network, made)
@@ -87,8 +98,7 @@ def _main(argv):
 
 
 def _check_output(args, output, vocab):
-    endings = {"keras": ".keras", "onnx": ".onnx", "saved_model": ""}
-    ending = endings[args.format]
+    ending = Path(f"x{SUFFIX[args.format]}").suffix  # none of a folder
     if ending and output.suffix != ending:
         raise InputError(f"expected --output to end in {ending}, found {output}")
     if not output.parent.is_dir():
@@ -109,8 +119,10 @@ def _is_saved_model(folder):
     return "saved_model.pb" in names and names <= SAVED_MODEL
 
 
-def _use_tensorflow(format_) -> Callable:
-    """The function that exports and compares; only TensorFlow's backend writes every format."""
+def _writer(format_) -> Callable:
+    """The function that exports and compares."""
+    if format_ == "safetensors":
+        return _safetensors  # which needs no backend
     if format_ == "onnx":
         try:
             import onnxruntime  # noqa: F401
@@ -120,7 +132,7 @@ def _use_tensorflow(format_) -> Callable:
                 f"expected the packages of the extra onnx, found {error.name} missing; "
                 "pip install -e '.[onnx]' in charlm's folder brings them"
             ) from None
-    os.environ["KERAS_BACKEND"] = "tensorflow"
+    os.environ["KERAS_BACKEND"] = "tensorflow"  # the only one that writes the others
     return {"keras": _keras, "saved_model": _saved_model, "onnx": _onnx}[format_]
 
 
@@ -162,6 +174,30 @@ def _onnx(saved, network, path):
     session = onnxruntime.InferenceSession(path, providers=["CPUExecutionProvider"])
     names = [o.name for o in session.get_outputs()]
     return _compare(network, lambda feed: dict(zip(names, session.run(None, feed), strict=True)))
+
+
+def _safetensors(saved, network, path):
+    config, weights = stock(saved.config.model, saved.weights)
+    path.write_bytes(pytorch.to_bytes(config, weights, saved.vocab, saved.corpus_sha256))
+    found = foreign.read(path)
+    if found.vocab != saved.vocab:
+        raise OSError("expected to read back the vocabulary that was written, found another")
+    config = replace(config, cell=found.cell, activation=found.activation)
+    again = network_weights(found, config, np.arange(len(found.vocab)))
+    return _compare(network, _by_name(Network(again, len(found.vocab), config)))
+
+
+def _by_name(network):
+    """Its step from dictionary to dictionary, as exported models have it."""
+
+    def step(feed):
+        states = [tuple(feed[f"{letter}_{k}"] for letter in network.cell.STATES)
+                  for k in range(network.config.layers)]  # fmt: skip
+        logits, after = network.step(feed["ids"], states)
+        named = _named(network, after).items()
+        return {"logits": logits} | {f"next_{name}": state for name, state in named}
+
+    return step
 
 
 def _compare(network, step):

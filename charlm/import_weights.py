@@ -6,16 +6,16 @@ from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Literal, get_args
 
-import numpy as np
 import tyro
 
-from charlm import cli, foreign, reference, run_folder
+from charlm import cli, foreign, run_folder
 from charlm.checkpoint import Checkpoint, Progress
 from charlm.config import Config, DataConfig, ModelConfig, check
 from charlm.errors import InputError
 from charlm.foreign.choice import Choice
+from charlm.foreign.convert import network_weights
 from charlm.foreign.readings import CODEPOINT, TextReadings
-from charlm.reference.network import DENSE, Network, layer_path
+from charlm.reference.network import Network
 from charlm.text import fingerprint
 
 SIGMOID_SINCE = (2, 3)  # Keras's default for gates; before, hard_sigmoid
@@ -24,10 +24,11 @@ OLD_SLOPE = 1.2  # hard_sigmoid(a) of Keras 1 and 2, clip(0.2 a + 0.5, 0, 1), is
 
 @dataclass(frozen=True)
 class Import:
-    """Makes a run of weights that Keras 1, 2 or 3 wrote: sample from it, or go on training it.
+    """Makes a run of weights that Keras or PyTorch wrote: sample from it, or go on training it.
 
     Reads .weights.h5 and .keras of Keras 3 and .h5/.hdf5 of Keras 1 and 2, of models made of stock
-    recurrent layers and one Dense. Nothing in a file is run. Shapes say how large the model is.
+    recurrent layers and one Dense; and .safetensors with the state dict of an nn.LSTM, nn.GRU or
+    nn.RNN and an nn.Linear. Nothing in a file is run. Shapes say how large the model is.
 
     A file of weights does not say which characters its ids stand for: --vocab-from or --vocab does.
     The model is measured on the end of the text, and an import that does worse than a unigram model
@@ -38,7 +39,8 @@ class Import:
     """The weights."""
     vocab_from: str | None = None
     """The text that the model was trained on, whose characters are its ids: state_union,
-    state_union_original, pydoc, stdlib, a file, folder or glob."""
+    state_union_original, pydoc, stdlib, a file, folder or glob. May be left out for a file of
+    charlm export --format safetensors, which has its characters."""
     vocab_order: Literal["codepoint", "frequency"] | None = None
     """Order of the text's characters as ids. codepoint (default): Python's sorted(); frequency:
     from the most frequent to the rarest, as Keras's Tokenizer(char_level=True) has them."""
@@ -76,14 +78,14 @@ def main(argv: list[str] | None = None) -> int:
 
 def _main(argv):
     args = cli.parse(Import, "charlm import", argv)
-    _check_flags(args)
     found = _told_version(args, foreign.read(args.file))
+    _check_flags(args, found)
     if args.cell not in (None, found.cell):
         raise InputError(f"expected the cell {args.cell} in {args.file}, found {found.cell}")
     config, scale, notes = _settings(args, found)
 
     def network(reading):
-        weights = _weights(found, config, scale, reading.ids)
+        weights = network_weights(found, config, reading.ids, scale)
         return Network(weights, len(reading.vocab), config)
 
     V, text = found.dense[1].size, None
@@ -93,19 +95,22 @@ def _main(argv):
     choice = Choice(args.file, V, network, text, cli.progress)
     folder = run_folder.new(args.runs_dir, args.name, args.file.name, args.overwrite)
     order = None if args.vocab else args.vocab_order or CODEPOINT
-    best = choice.in_order(order) if order else choice.in_file(args.vocab)
-    if not (best.useful or args.allow_worse_than_unigram):
-        choice.refuse(best, order)
-    reading, name = best.reading, text.corpus.name if text else str(args.vocab)
+    if found.vocab is not None:
+        best = choice.given(dict(enumerate(found.vocab.characters)), args.file)
+    else:
+        best = choice.in_order(order) if order else choice.in_file(args.vocab)
+        if not (best.useful or args.allow_worse_than_unigram):
+            choice.refuse(best, order, notes)
+    reading, name = best.reading, text.corpus.name if text else args.vocab and str(args.vocab)
     saved = Checkpoint(
         config=Config(model=config, data=DataConfig(corpus=name, encoding=args.encoding)),
         vocab=reading.vocab,
-        corpus_sha256=reading.text.sha256 if text else fingerprint([]),
+        corpus_sha256=reading.text.sha256 if text else found.corpus_sha256 or fingerprint([]),
         progress=Progress(),
         weights=network(reading).weights,
         optimizer=[],
         carried=[],
-        versions={"backend": "keras", "keras": found.keras_version or "unknown"},
+        versions=_versions(found),
     )
     with run_folder.locked(folder):
         run_folder.clear(folder, args.overwrite)
@@ -118,8 +123,13 @@ def _main(argv):
     )
 
 
-def _check_flags(args):
-    if args.vocab is None and args.vocab_from is None:
+def _check_flags(args, found):
+    if found.vocab is not None and (args.vocab or args.vocab_order):
+        raise InputError(
+            f"expected neither --vocab nor --vocab-order, for {args.file} names its characters, "
+            "found one of them; leave it out"
+        )
+    if args.vocab is None and args.vocab_from is None and found.vocab is None:
         raise InputError(
             "expected --vocab-from, the text that the model was trained on, or --vocab, a JSON "
             "file of its characters, found neither"
@@ -135,6 +145,11 @@ def _told_version(args, found):
     """What was found, of the Keras that --keras-version names."""
     if args.keras_version is None:
         return found
+    if found.program != "Keras":
+        raise InputError(
+            f"expected no --keras-version, for {args.file} is of {found.program}, found "
+            f"{args.keras_version}; leave it out"
+        )
     if found.keras_version is not None:
         raise InputError(
             f"expected no --keras-version, for {args.file} says {found.keras_version}, found "
@@ -145,6 +160,13 @@ def _told_version(args, found):
     what = found.kind.split()[-1]  # weights or a model
     kind = f"Keras {args.keras_version} {what}"
     return replace(found, keras_version=args.keras_version, kind=kind)
+
+
+def _versions(found):
+    """The programs that made the weights."""
+    if found.program != "Keras":
+        return {"backend": found.program.lower()}
+    return {"backend": "keras", "keras": found.keras_version or "unknown"}
 
 
 def _train_flags(folder, reading):
@@ -158,7 +180,7 @@ def _settings(args, found):
     """The model's settings, the factor on its gates' weights, and what was taken for granted."""
     _, recurrent_kernel, bias = found.layers[0]
     activation, gates = _said(args, found, "activation"), "sigmoid"
-    assumed, notes, scale = [], [], 1.0
+    assumed, notes, scale = [], [*found.notes], 1.0
     if activation is None:
         activation = "tanh"
         assumed.append(activation)
@@ -182,8 +204,9 @@ def _settings(args, found):
                 f"times {scale}, for the slope 1/6"
             )
     if assumed:
+        whose = "its Keras's" if found.program == "Keras" else f"{found.program}'s"
         notes.insert(
-            0, f"the file names no activations, {' and '.join(assumed)} taken, its Keras's default"
+            0, f"the file names no activations, {' and '.join(assumed)} taken, {whose} default"
         )
     config = ModelConfig(
         cell=found.cell,
@@ -211,25 +234,6 @@ def _said(args, found, name):
             "models do not have"
         )
     return said or flag
-
-
-def _weights(found, config, scale, ids):
-    """{path: array} of our network; the gates of every layer scaled, an embedding multiplied in.
-
-    Args:
-        ids: (n,), the model's id of each of our network's characters.
-    """
-    gates = reference.cell(config.cell).GATES
-    kernel, bias = found.dense
-    weights = {f"{DENSE}/0": kernel[:, ids], f"{DENSE}/1": bias[ids]}
-    factors = np.repeat([1.0 if x in "gh" else scale for x in gates], config.units)
-    for k, (kernel, recurrent_kernel, bias) in enumerate(found.layers):
-        if k == 0:  # a row of it is what an id becomes in the end
-            table = found.embedding
-            kernel = kernel[ids] if table is None else table[ids] @ kernel
-        for n, w in enumerate((kernel, recurrent_kernel, bias)):
-            weights[f"{layer_path(config, k)}/{n}"] = (w * factors).astype(np.float32)
-    return weights
 
 
 if __name__ == "__main__":

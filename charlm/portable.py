@@ -1,37 +1,13 @@
 """A trained network as models that need no charlm: of stock Keras layers, or of a single step."""
 
-from dataclasses import replace
-
 import keras
 import numpy as np
 
-from charlm import model, reference
+from charlm import model
 from charlm.config import ModelConfig
-from charlm.errors import InputError
 from charlm.layers import LAYERS
 from charlm.reference.network import DENSE, layer_path
-
-
-def stock(
-    config: ModelConfig, weights: dict[str, np.ndarray]
-) -> tuple[ModelConfig, dict[str, np.ndarray]]:
-    """The same network of layers that Keras has: a cell it lacks is written as one it has.
-
-    Raises:
-        InputError: a cell that cannot be.
-    """
-    cell, config = reference.cell(config.family), config.plain()
-    if cell.KERAS:
-        return replace(config, cell=f"keras-{config.family}"), weights
-    if not hasattr(cell, "as_lstm"):
-        raise InputError(f"expected a cell that Keras has, found {config.cell}")
-    as_lstm = replace(config, cell="keras-lstm")
-    found = {path: w for path, w in weights.items() if path.startswith(DENSE)}
-    for k in range(config.layers):
-        old, new = layer_path(config, k), layer_path(as_lstm, k)
-        converted = cell.as_lstm([weights[f"{old}/{n}"] for n in range(3)])
-        found |= {f"{new}/{n}": w for n, w in enumerate(converted)}
-    return as_lstm, found
+from charlm.stock import stock
 
 
 def text_model(config: ModelConfig, weights: dict[str, np.ndarray], vocab_size: int) -> keras.Model:

@@ -2,6 +2,7 @@
 
 import contextlib
 import io
+import json
 import math
 import os
 import stat
@@ -10,12 +11,16 @@ from pathlib import Path
 
 import h5py
 import numpy as np
+from safetensors import SafetensorError, deserialize
 
 from charlm.errors import InputError
 
 MAX_BYTES = 2 * 2**30  # of a file, and of what a zip unpacks to
 MAX_NAMES = 10_000  # in one file
 MAX_DEPTH = 20  # of groups within groups
+MAX_HEADER = 2**23  # bytes of a .safetensors file's; a vocabulary of 100,000 characters takes 2 MB
+MAX_PARTS = 300_000  # of JSON text, where a byte may make a hundred of objects
+FLOATS = {"F16": "<f2", "F32": "<f4", "F64": "<f8"}  # and BF16, which NumPy lacks
 
 
 @contextlib.contextmanager
@@ -80,6 +85,13 @@ def hdf5(
 def check_size(what, size, cap):
     if size > cap:
         raise InputError(f"expected {what} of {cap} bytes at most, found {size}")
+
+
+def check_parts(what, text):
+    """Refuses JSON that would take far more memory than its text."""
+    parts = sum(text.count(c) for c in b",[{")
+    if parts > MAX_PARTS:
+        raise InputError(f"expected {what} of {MAX_PARTS} parts at most, found {parts}")
 
 
 def member(archive, name, cap):
@@ -178,3 +190,38 @@ def names(group, attribute):
     if attribute not in group.attrs:
         keys = [f"{attribute}{k}" for k in range(len(group.attrs))]
     return [text for key in keys for text in texts(group, key)]
+
+
+def tensors(data: bytes) -> tuple[dict[str, np.ndarray], dict[str, str]]:
+    """A .safetensors file's arrays, finite and float32, and the texts in its header.
+
+    Raises:
+        InputError: damaged, too large a header, other types of numbers, NaN.
+    """
+    size = int.from_bytes(data[:8], "little")
+    check_size("a header", size, MAX_HEADER)
+    header = data[8 : 8 + size]
+    check_parts("a header", header)
+    if (count := header.count(b"{")) > MAX_NAMES:
+        raise InputError(f"expected {MAX_NAMES} names at most, found {count}")
+    try:  # which checks that the arrays fill the rest of the file, each in a place of its own
+        found = deserialize(data)
+    except SafetensorError as error:
+        raise InputError(
+            f"expected a whole .safetensors file, found it damaged ({error!s:.200})"
+        ) from error
+    metadata = json.loads(header).get("__metadata__") or {}
+    return {name: _floats(name[:100], tensor) for name, tensor in found}, metadata
+
+
+def _floats(name, tensor):
+    kind, data = tensor["dtype"], tensor["data"]
+    if kind == "BF16":  # the upper half of a float32
+        array = (np.frombuffer(data, "<u2").astype(np.uint32) << 16).view(np.float32)
+    elif kind in FLOATS:
+        with np.errstate(over="ignore"):  # a float64 too large becomes infinite and is refused
+            array = np.frombuffer(data, FLOATS[kind]).astype(np.float32, copy=False)
+    else:
+        raise InputError(f"expected F16, BF16, F32 or F64 in {name!r}, found {kind}")
+    check_finite(array, name)
+    return array.reshape(tensor["shape"])

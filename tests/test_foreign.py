@@ -539,12 +539,12 @@ def test_what_is_no_file_of_weights(tmp_path):
     assert_refused(tmp_path, "found a folder")
     path = tmp_path / "x.h5"
     path.write_bytes(b"text\nand more")
-    assert_refused(path, r"found neither: 13 bytes that begin with b'text\\nand'")
+    assert_refused(path, r"found none of them: 13 bytes that begin with b'text\\nand'")
     (tmp_path / "x\n.h5").mkdir()
     with pytest.raises(InputError, match=r"x \.h5: expected a file of weights, found a folder$"):
         foreign.read(tmp_path / "x\n.h5")
     path.write_bytes(b"")
-    assert_refused(path, "found neither: 0 bytes")
+    assert_refused(path, "found none of them: 0 bytes")
     os.mkfifo(tmp_path / "pipe.h5")
     assert_refused(tmp_path / "pipe.h5", "a pipe or device")
 

@@ -469,4 +469,8 @@ def test_nothing_that_was_read_is_ever_run():
             assert word not in text.replace("literal_eval(", ""), f"{word} in {path}"
 
 
-ALLOWED = {("export.py", "load_model")}  # of the file that it has just written itself
+ALLOWED = {
+    ("export.py", "load_model"),  # of the file that it has just written itself
+    ("other_formats.py", "pickle"),  # in messages
+    ("other_formats.py", "load_model"),
+}

@@ -210,7 +210,7 @@ BAD = {
             Path("x.keras").write_bytes(Path("x.keras").read_bytes()[:5000]),
         ),
         [],
-        r"expected a whole file of Keras, found it damaged",
+        r"expected a whole file of weights, found it damaged",
     ),
     "a conflict": (
         lambda rng: stock(rng, *lstms(1), L.Dense(V)).save("x.keras"),

@@ -19,7 +19,7 @@ LEVELS = [
     ("charlm.checkpoint", "charlm.run_folder", "charlm.sampler", "charlm.compose",
      "charlm.device", "charlm.training", "charlm.views", "charlm.foreign",
      "charlm.portable", "charlm.untrusted", "charlm.scoring", "charlm.ngram",
-     "charlm.novelty", "charlm.transfer"),
+     "charlm.novelty", "charlm.transfer", "charlm.stock"),
     ("callbacks", "charlm.benchmarks"),
     ("charlm.cli", "charlm.train", "charlm.sample", "charlm.gradients", "charlm.import_weights",
      "charlm.export", "charlm.evaluate", "charlm.score", "charlm.bench",

@@ -1,7 +1,8 @@
-"""Weights that others wrote: Keras 3 (`.weights.h5`, `.keras`) and the HDF5 files of Keras 1 and 2.
+"""Weights that others wrote: Keras 3 (`.weights.h5`, `.keras`), the HDF5 files of Keras 1 and 2,
+and PyTorch's state dicts (`.safetensors`).
 
 Arrays and JSON text only: nothing in a file is ever run and no link in it is followed.
-NumPy and h5py, no Keras.
+NumPy, h5py and safetensors, neither Keras nor torch.
 """
 
 import io
@@ -15,6 +16,7 @@ import numpy as np
 
 from charlm import untrusted
 from charlm.errors import InputError
+from charlm.foreign import other_formats, pytorch
 from charlm.foreign.description import describe
 from charlm.foreign.kinds import GATES, check_order
 from charlm.foreign.layers import (
@@ -29,6 +31,7 @@ from charlm.foreign.layers import (
     slashed,
 )
 from charlm.foreign.widths import check_widths
+from charlm.vocab import Vocab
 
 MAX_JSON = 2**24  # bytes; a model's description has thousands
 BY_GATES = {4: "lstm", 3: "gru", 1: "rnn"}
@@ -53,7 +56,15 @@ class Foreign:
     """Keras's names, None where the file does not say."""
     keras_version: str | None
     kind: str
-    """For messages: "Keras 3 weights", "Keras 2.1.3 model" ..."""
+    """For messages: "Keras 3 weights", "Keras 2.1.3 model", "PyTorch weights" ..."""
+    program: str = "Keras"
+    """Which wrote it: Keras or PyTorch."""
+    vocab: Vocab | None = None
+    corpus_sha256: str | None = None
+    """The characters in the order of their ids, and the fingerprint of the text that was learned
+    from, where `charlm export` wrote them."""
+    notes: tuple[str, ...] = ()
+    """What was taken for granted."""
 
     @property
     def version(self) -> tuple[int, int]:
@@ -63,31 +74,35 @@ class Foreign:
 
 
 def read(path: Path) -> Foreign:
-    """A model of [Embedding], LSTMs or GRUs or SimpleRNNs, and Dense, from a file of Keras.
+    """A model of [Embedding], LSTMs or GRUs or SimpleRNNs, and Dense, from a file.
 
     Args:
-        path: `.weights.h5`, `.keras`, `.h5` or `.hdf5`; known by its bytes, not by its name.
+        path: `.weights.h5`, `.keras`, `.h5`, `.hdf5` or `.safetensors`; known by its bytes, not by
+            its name.
 
     Raises:
-        InputError: no such file, damaged, or another kind of model; one line.
+        InputError: no such file, damaged, another format or another kind of model; one line.
     """
-    with untrusted.refusals(path, "a whole file of Keras"):
-        return _parsed(untrusted.file_bytes(path))
+    with untrusted.refusals(path, "a whole file of weights"):
+        other_formats.refuse_path(path)
+        return _parsed(path, untrusted.file_bytes(path))
 
 
-def _parsed(data):
+def _parsed(path, data):
     if data.startswith(b"PK\x03\x04"):
         with zipfile.ZipFile(io.BytesIO(data)) as archive:
+            other_formats.refuse_zip(path, archive.namelist())
             about = json.loads(untrusted.member(archive, "metadata.json", MAX_JSON))
             described = describe(json.loads(untrusted.member(archive, "config.json", MAX_JSON)))
             weights = untrusted.member(archive, "model.weights.h5", untrusted.MAX_BYTES)
         return _hdf5(weights, _version(about["keras_version"]), described)
     if data.startswith(b"\x89HDF\r\n\x1a\n"):
         return _hdf5(data)
-    raise InputError(
-        "expected HDF5 (.weights.h5, .h5, .hdf5) or a .keras file, found neither: "
-        f"{len(data)} bytes that begin with {data[:8]!r}"
-    )
+    if data[4:9] == b"\0\0\0\0{":  # the header, after its length of 8 bytes
+        tensors, metadata = untrusted.tensors(data)
+        found = pytorch.read(tensors, metadata)
+        return Foreign(**found, keras_version=None, kind="PyTorch weights", program="PyTorch")
+    other_formats.refuse(path, data)
 
 
 def _version(version):

@@ -1,6 +1,6 @@
 """Finds what a model's ids stand for: reads them as asked, and measures whether that fits."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import NoReturn
 
@@ -65,22 +65,34 @@ class Choice:
                 f"expected a vocabulary of {self.V} characters, as {self.file} has, found {count} "
                 f"in {path}"
             )
+        return self.given(characters, path)
+
+    def given(self, characters: dict[int, str], source: Path) -> Measured:
+        """The reading that {id: character} is.
+
+        Args:
+            source: the file that says so.
+
+        Raises:
+            InputError: it lacks a character of the text.
+        """
         if self.text is None:
             return Measured(of_characters(characters))
         reading = self.text.of(characters)
         if reading is None:
             others = sorted({*self.text.text.vocab.characters} - {*characters.values()})
             raise InputError(
-                f"expected the characters of {path} in {self.text.corpus.name}, found others: "
+                f"expected the characters of {source} in {self.text.corpus.name}, found others: "
                 f"{''.join(others[:20])!r}; leave --vocab-from out to import without measuring"
             )
         return self._best([reading])
 
-    def refuse(self, found: Measured, order: str | None) -> NoReturn:
+    def refuse(self, found: Measured, order: str | None, assumed: Sequence[str] = ()) -> NoReturn:
         """Raises InputError for a reading that is worse than the unigram model.
 
         Args:
             order: that of the reading, None for a file's; the others are tried.
+            assumed: of the model, because its file does not say it.
         """
         without = "" if order else " without --vocab"
         tried = [
@@ -96,10 +108,11 @@ class Choice:
                 "give the text that the model was trained on as --vocab-from, or its characters as "
                 "--vocab; --allow-worse-than-unigram imports it as it is"
             )
+        doubt = f" (or what was assumed is wrong: {'; '.join(assumed)})" if assumed else ""
         raise InputError(
             f"expected {found.unigram:.2f} bits/char or less on {self.text.corpus.name}, which a "
             f"unigram model reaches, found {found.bits:.2f}: the ids of {self.file} seem to stand "
-            f"for other characters; {'; '.join(told)}"
+            f"for other characters{doubt}; {'; '.join(told)}"
         )
 
     def _in_order(self, order):

@@ -4,6 +4,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from math import log
 
+import numpy as np
+
 from charlm.foreign.readings import Reading
 from charlm.reference import trainer
 from charlm.reference.network import Network
@@ -69,7 +71,8 @@ def measure(
 
     # Products of a few rows are too small to be shared: waiting for a core that is busy took 30
     # times as long as the products themselves.
-    with threadpool_limits(1, "blas"):
+    # A relu may overflow, above all one that should be a tanh; the figure then is no number.
+    with threadpool_limits(1, "blas"), np.errstate(over="ignore", invalid="ignore"):
         nats = trainer.evaluate(network, windows, tell)
     return Measured(reading, windows.targets, nats / log(2), unigram_bits(reading.text, windows))
 

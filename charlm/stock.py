@@ -1,0 +1,32 @@
+"""A network written with the cells that other programs have."""
+
+from dataclasses import replace
+
+import numpy as np
+
+from charlm import reference
+from charlm.config import ModelConfig
+from charlm.errors import InputError
+from charlm.reference.network import DENSE, layer_path
+
+
+def stock(
+    config: ModelConfig, weights: dict[str, np.ndarray]
+) -> tuple[ModelConfig, dict[str, np.ndarray]]:
+    """The same network of layers that Keras has: a cell it lacks is written as one it has.
+
+    Raises:
+        InputError: a cell that cannot be.
+    """
+    cell, config = reference.cell(config.family), config.plain()
+    if cell.KERAS:
+        return replace(config, cell=f"keras-{config.family}"), weights
+    if not hasattr(cell, "as_lstm"):
+        raise InputError(f"expected a cell that Keras has, found {config.cell}")
+    as_lstm = replace(config, cell="keras-lstm")
+    found = {path: w for path, w in weights.items() if path.startswith(DENSE)}
+    for k in range(config.layers):
+        old, new = layer_path(config, k), layer_path(as_lstm, k)
+        converted = cell.as_lstm([weights[f"{old}/{n}"] for n in range(3)])
+        found |= {f"{new}/{n}": w for n, w in enumerate(converted)}
+    return as_lstm, found
