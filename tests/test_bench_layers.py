@@ -10,10 +10,9 @@ import numpy as np
 import pytest
 
 from charlm import bench, layers
-from charlm.benchmarks import drop_in, layer_models, measure, peers
+from charlm.benchmarks import drop_in, layer_models, measure, peers, sections
 from charlm.benchmarks.layer_case import NAMES, LayerCase
 from charlm.benchmarks.peers import LAYERS, Peer
-from charlm.benchmarks.workers import environment
 from charlm.views import benchmarks as view
 from tests.test_bench import SETUP, TENSORFLOW
 
@@ -160,10 +159,10 @@ def test_peers_are_made_at_once_and_one_that_cannot_be_made_is_a_failure(
 
 def test_processes_have_the_allocator_of_an_ordinary_program(monkeypatch):
     monkeypatch.setenv("TF_CPU_ALLOCATOR_USE_BFC", "true")  # as the command has set it
-    found = environment(1, False, ordinary=True)
-    assert "TF_CPU_ALLOCATOR_USE_BFC" not in found
-    assert environment(1, False)["TF_CPU_ALLOCATOR_USE_BFC"] == "true"
-    assert all(p.ordinary for pair in LAYERS.values() for p in pair)
+    monkeypatch.setattr(sections, "Worker", lambda environment, cpus: environment)
+    lineup = [p for pair in LAYERS.values() for p in pair]
+    assert not any("TF_CPU_ALLOCATOR_USE_BFC" in SETUP.worker(p) for p in lineup)
+    assert SETUP.worker(peers.STEP[0])["TF_CPU_ALLOCATOR_USE_BFC"] == "true"
 
 
 # --- the table ---
@@ -244,7 +243,8 @@ def test_a_word_chooses_all_models_whose_names_have_it():
 
 
 @pytest.mark.parametrize(
-    ("options", "rounds"), [({}, 11), ({"quick": True}, 3), ({"quick": True, "rounds": 5}, 5)]
+    ("options", "rounds"),
+    [({}, 11), ({"rounds": 5}, 5), ({"quick": True}, 3), ({"quick": True, "rounds": 5}, 5)],
 )
 def test_rounds_are_many_unless_it_is_to_be_quick(monkeypatch, options, rounds):
     args = bench.Bench(only=("layers",), engines=("jax",), **options)

@@ -20,7 +20,8 @@ LEARNING_RATE = 1e-4  # so small that a peer which takes more steps still has mu
 def make(case: LayerCase, gpu: bool, own: bool, jit: bool) -> dict:
     """Jobs of `LayerCase.sequences`: "training" returns its loss, "inference N" the logits.
 
-    Training has a model of its own, so that inference has the first weights whatever runs before.
+    All models begin with the weights that Keras draws. Training has a model of its own, so that
+    inference has these weights whatever runs before.
     Each job has run once, for compiling takes long and peers are made at once.
 
     Args:
