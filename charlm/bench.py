@@ -5,28 +5,29 @@ import os
 import shlex
 import sys
 import time
-from contextlib import ExitStack
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Literal, get_args
 
 from charlm import cli
-from charlm.benchmarks import figures, machine, report, sections
+from charlm.benchmarks import drop_in, estimates, layer_case, machine, report
 from charlm.benchmarks.case import Case
-from charlm.benchmarks.peers import FIT, SAMPLING, STEP, Peer
+from charlm.benchmarks.layer_case import LayerCase
+from charlm.benchmarks.measure import MEASURE
+from charlm.benchmarks.peers import STEP, Peer
 from charlm.benchmarks.sections import Setup
-from charlm.benchmarks.workers import PeerFailed, cpus
+from charlm.benchmarks.workers import cpus
 from charlm.checkpoint import write_atomically
 from charlm.config import MAX_UNITS, DataConfig, check
 from charlm.errors import InputError
 from corpora import Corpus, CorpusError
 
-SECTIONS = "step", "sampling", "fit", "memory", "quality"
+Section = Literal["step", "sampling", "fit", "memory", "quality", "layers"]
+SECTIONS = get_args(Section)
+DEFAULT = SECTIONS[:-1]
 QUICK = "step", "sampling", "memory"
-STREAMS, PROMPT = (1, 64), 40  # of sampling; the window is the original program's
+WINDOW = 100
 ORIGINAL = "state_union_original"
-# Of a process with its libraries loaded, bytes: measured, without what processes share.
-LIBRARY = {"numpy": 1e8, "numba": 2e8, "tensorflow": 6e8, "jax": 5e8, "torch": 4e8}
 
 
 @dataclass(frozen=True)
@@ -40,18 +41,25 @@ class Bench:
 
     quick: bool = False
     """Whole steps of an LSTM and a GRU of 128 units, sampling and memory; few rounds."""
-    only: tuple[Literal["step", "sampling", "fit", "memory", "quality"], ...] | None = None
-    """What to measure: training steps, sampling, what fit adds to one, memory, time to quality."""
+    only: tuple[Section, ...] | None = None
+    """What to measure: training steps, sampling, what fit adds to a step, memory, time to quality;
+    or layers: charlm.layers in place of keras.layers. Default: all but layers, which takes 20
+    minutes more."""
+    layers: tuple[str, ...] | None = None
+    """For --only layers: only models whose names contain one of these words, such as gru, relu or
+    lstm-masked."""
+    engines: tuple[Literal["tf", "tf-xla", "jax"], ...] | None = None
+    """For --only layers: TensorFlow's graph, TensorFlow's XLA, JAX. Default: all three."""
     peers: tuple[str, ...] | None = None
     """Of training steps, these alone."""
     units: tuple[int, ...] | None = None
     """Widths of the layers. Default: 128 256 512; sampling takes the least and the largest."""
     batch_size: int = 64
     """B of training steps."""
-    window: int = 100
-    """T of training steps."""
+    window: int | None = None
+    """T of training steps. Default: 100, of layers 200."""
     rounds: int | None = None
-    """Rounds in which all peers take their turn. Default: 7, with --quick 3."""
+    """Rounds in which all peers take their turn. Default: 7, of layers 11, with --quick 3."""
     threads: int | None = None
     """Of every process, each on a core of its own. Default: all cores that are allowed."""
     device: Literal["cpu", "gpu"] = "cpu"
@@ -68,11 +76,12 @@ class Bench:
         names = [p.name for p in STEP if self.device in p.devices]
         given = names if self.peers is None else self.peers
         check(given and set(given) <= set(names), "peers", f"of {', '.join(names)}", given)
+        self._check_layers()
         for units in self.sizes:
             check(1 <= units <= MAX_UNITS, "units", f"from 1 to {MAX_UNITS}", units)
         check(self.sizes, "units", "one or more", "none")
         check(self.batch_size >= 1, "batch_size", "1 or more", self.batch_size)
-        check(self.window >= 1, "window", "1 or more", self.window)
+        check(self.window is None or self.window >= 1, "window", "1 or more", self.window)
         check(self.rounds is None or self.rounds >= 1, "rounds", "1 or more", self.rounds)
         cores = len(cpus())
         ok = self.threads is None or 1 <= self.threads <= cores
@@ -84,13 +93,29 @@ class Bench:
         if self.device == "gpu" and not machine.seems_to_have_gpu():
             raise InputError("expected a GPU for --device gpu, found none; leave --device out")
 
+    def _check_layers(self):
+        """The options of the section `layers`."""
+        for option in ("layers", "engines"):
+            given, there = getattr(self, option), "layers" in self.sections
+            found = f"the sections {', '.join(self.sections)}"
+            check(given is None or there, option, "given together with --only layers", found)
+            check(given is None or given, option, "one or more", "none")
+        for word in self.layers or ():
+            known = any(word in name for name in layer_case.NAMES)
+            check(known, "layers", f"words in the names {', '.join(layer_case.NAMES)}", word)
+
     @property
     def sizes(self) -> tuple[int, ...]:
         return self.units if self.units is not None else (128,) if self.quick else (128, 256, 512)
 
     @property
     def sections(self) -> tuple[str, ...]:
-        return tuple(s for s in SECTIONS if s in (self.only or (QUICK if self.quick else SECTIONS)))
+        return tuple(s for s in SECTIONS if s in (self.only or (QUICK if self.quick else DEFAULT)))
+
+    @property
+    def steps(self) -> int:
+        """T of training steps."""
+        return self.window or WINDOW
 
     @property
     def jobs(self) -> tuple[str, ...]:
@@ -107,12 +132,18 @@ class Bench:
 
     def cases(self) -> list[Case]:
         """Of training steps, small ones first; where only memory is asked for, LSTMs alone."""
-        B, T = self.batch_size, self.window
+        B, T = self.batch_size, self.steps
         found = [Case("lstm", H, 1, B, T) for H in self.sizes]
         if "step" in self.sections:
             found += [Case("gru", H, 1, B, T) for H in self.sizes]
             found += [] if self.quick else [Case("lstm", self.sizes[len(self.sizes) // 2], 2, B, T)]
         return found
+
+    def layer_cases(self) -> list[LayerCase]:
+        """Models of the section `layers`."""
+        H, B, T = min(self.sizes), self.batch_size, self.window or drop_in.WINDOW
+        names = [n for n in layer_case.NAMES if any(part in n for part in self.layers or ("",))]
+        return [LayerCase(name, H, B, T) for name in names]
 
     def setup(self) -> Setup:
         rounds, seconds = (3, 0.2) if self.quick else (7, 0.4)
@@ -159,8 +190,8 @@ def _main(argv):
     write_atomically(args.out / "bench.json", json.dumps(results, indent=1).encode())
     from charlm.views import benchmarks as view
 
-    view.draw(results["measured"], args.out / "bench.png")
-    print(f"{args.out}: bench.md, bench.json, bench.png")
+    drawn = view.draw(results["measured"], args.out / "bench.png")
+    print(f"{args.out}: bench.md, bench.json{', bench.png' * drawn}")
 
 
 def _text(args):
@@ -175,19 +206,8 @@ def _text(args):
 
 def _check_memory(args, text):
     """Raises InputError, with the estimate, where a section would not fit."""
-    largest = max(case.bytes() for case in args.cases())
-    lineup = [LIBRARY[p.needs] + largest for p in args.lineup() if not p.missing()]
-    needed = {
-        "step": sum(lineup) + LIBRARY["tensorflow"],  # and the large products
-        "sampling": sum(LIBRARY[p.needs] for p in SAMPLING if not p.missing()),
-        "fit": 2 * (LIBRARY["tensorflow"] + largest),
-        "memory": sum(lineup),
-    }
-    if isinstance(text, Corpus):
-        # one byte for each character of the vocabulary in windows of 40 every 3, and a copy
-        ids = cli.text(text)
-        windows = len(ids.training) / 3
-        needed["quality"] = LIBRARY["tensorflow"] + 2 * windows * 40 * len(ids.vocab)
+    ids = cli.text(text) if isinstance(text, Corpus) else None
+    needed = estimates.memory(args.lineup(), args.cases(), args.layer_cases(), ids)
     available = machine.available_memory()
     for section in args.sections:
         if needed.get(section, 0) > available:
@@ -196,69 +216,6 @@ def _check_memory(args, text):
                 f"found {section} of about {needed[section] / 1e9:.1f} GB; give smaller --units, "
                 "--batch-size or --window, fewer --peers, or leave it out with --only"
             )
-
-
-def _keep(measured, results, tell):
-    figures.add_figures(measured)
-    results["measured"].append(measured)
-    tell(report.measurement(measured))
-
-
-def _step(args, setup, text, results, tell):
-    with ExitStack() as stack:
-        peak, results["peaks"] = sections.find_peak(setup, stack)
-        found = sections.compare("step", args.lineup(), args.cases(), args.jobs, setup, peak)
-        for measured in found:
-            _keep(measured, results, tell)
-
-
-def _sampling(args, setup, text, results, tell):
-    cases = [
-        Case("lstm", H, 1, B, PROMPT)
-        for H in sorted({min(args.sizes), max(args.sizes)})
-        for B in STREAMS
-    ]
-    for measured in sections.compare("sampling", SAMPLING, cases, ("characters",), setup):
-        _keep(measured, results, tell)
-
-
-def _fit(args, setup, text, results, tell):
-    own = DataConfig()
-    sizes = (own.batch_size, own.window), (args.batch_size, args.window)
-    cases = [Case("lstm", min(args.sizes), 1, B, T) for B, T in sizes]
-    for measured in sections.compare("fit", FIT, cases, ("windows",), setup):
-        _keep(measured, results, tell)
-
-
-def _memory(args, setup, text, results, tell):
-    if "step" not in args.sections:
-        once = replace(setup, rounds=0)
-        lineup, cases = args.lineup(), args.cases()
-        results["measured"] += sections.compare("step", lineup, cases, ("step",), once)
-    case = args.cases()[0]
-    try:
-        found = sections.memory_of_training(case, setup)
-    except PeerFailed as error:
-        found = {"section": "memory", "case": asdict(case), "failed": str(error)}
-    results["measured"].append(found)
-    tell(report.memory(results["measured"]))
-
-
-def _quality(args, setup, text, results, tell):
-    try:
-        if not isinstance(text, Corpus):
-            raise PeerFailed(text)
-        case = Case("lstm", min(args.sizes), 1, args.batch_size, args.window)
-        found = sections.time_to_quality(case, text, args.quality_epochs, setup)
-    except PeerFailed as error:
-        found = {"section": "quality", "failed": str(error)}
-    results["measured"].append(found)
-    tell(report.quality(found))
-
-
-MEASURE = {
-    "step": _step, "sampling": _sampling, "fit": _fit, "memory": _memory, "quality": _quality,
-}  # fmt: skip
 
 
 if __name__ == "__main__":

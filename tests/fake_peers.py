@@ -64,3 +64,19 @@ def ballast(case, gpu):
 
 def sleeper(case, gpu):
     return {"step": lambda n: time.sleep(600)}
+
+
+def clock(case, gpu, seconds):
+    """Jobs of the section `layers`, each of so many seconds by its own account."""
+    return dict.fromkeys(case.sequences, lambda n: Timed(seconds, 1.0))
+
+
+def meeting(case, gpu, name, folder):
+    """Is made when another of its kind is being made, and never before."""
+    (Path(folder) / name).touch()
+    end = time.monotonic() + 20
+    while len(list(Path(folder).iterdir())) < 2:
+        if time.monotonic() > end:
+            raise RuntimeError("nobody came")
+        time.sleep(0.01)
+    return clock(case, gpu, 1.0)

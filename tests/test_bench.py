@@ -31,6 +31,9 @@ from tests.conftest import SMALL_TEXT
 CASE = Case("lstm", 4, 1, 2, 3, 7)
 CPUS = sorted(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else [0]
 JOBS = "layer", "step"
+TENSORFLOW = pytest.mark.skipif(
+    keras.backend.backend() != "tensorflow", reason="TensorFlow's own graphs"
+)
 SETUP = sections.Setup(False, CPUS[:1], rounds=2, seconds=0.002, say=lambda text: None)
 
 
@@ -435,6 +438,12 @@ def test_the_command_measures_tells_and_draws(tmp_path, monkeypatch, capsys):
         (["--peers", "nobody"], "--peers to be of ours-tf, .*torch"),
         (["--peers", "ours-tf-xla"], "--peers"),  # of a GPU
         (["--only", "all"], "only"),
+        (["--only", "layers", "--layers", "gru", "lsmt"], "--layers to be .*gru-last.*found lsmt"),
+        (["--only", "layers", "--layers"], "--layers to be one or more, found none"),
+        (["--layers", "gru"], "--layers to be given together with --only layers, found .*step"),
+        (["--only", "step", "--engines", "jax"], "--engines to be given together with --only"),
+        (["--only", "layers", "--engines", "torch"], "--engines"),
+        (["--only", "layers", "--window", "10000000"], "found layers of about [0-9.]+ GB; give"),
         (["--out", "small.txt"], "--out"),
         (["--out", "a/b"], "--out"),
         (["--device", "gpu"], "found none"),

@@ -37,6 +37,10 @@ class Case:
         """G."""
         return len(reference.cell(self.cell).GATES)
 
+    def characters(self, job: str) -> int:
+        """Characters in a step of a job: one of each stream when sampling, else whole windows."""
+        return self.batch * (1 if job == "characters" else self.window)
+
     def flops(self, whole: bool) -> int:
         """Floating-point operations of a forward and backward pass, products only.
 

@@ -15,8 +15,13 @@ def ratio(values: list[float], reference: list[float]) -> float | None:
 
     Two measurements of one round stand close in time, so a drift of the machine leaves it alone.
     """
-    pairs = list(zip(values, reference, strict=False))  # a peer that failed midway has fewer
-    return float(np.median([a / b for a, b in pairs])) if pairs else None
+    found = ratios(values, reference)
+    return float(np.median(found)) if found else None
+
+
+def ratios(values: list[float], reference: list[float]) -> list[float]:
+    """Each round's value by the reference's; a peer that failed midway has fewer rounds."""
+    return [a / b for a, b in zip(values, reference, strict=False)]
 
 
 def relative_difference(values, reference) -> float:

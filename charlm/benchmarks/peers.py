@@ -18,6 +18,8 @@ class Peer:
         devices: where it is a peer.
         exact: whether it computes in float32, and must agree with the others.
         quick: whether --quick has it.
+        ordinary: whether its process is an ordinary program's: TensorFlow has its default
+            allocator, not the one that charlm's commands ask for.
     """
 
     name: str
@@ -28,6 +30,7 @@ class Peer:
     devices: tuple[str, ...] = ("cpu", "gpu")
     exact: bool = True
     quick: bool = True
+    ordinary: bool = False
 
     def missing(self) -> str | None:
         """Why it cannot be measured here, or None."""
@@ -75,3 +78,14 @@ FIT = (
     Peer("bare-step", "fit:bare"),
     Peer("fit", "fit:whole"),
 )
+LAYERS = {  # by engine: models of Keras's layers, and of ours in their place
+    engine: tuple(
+        Peer(f"{who}-{engine}", "layer_models:make", needs, needs, own | jit, ordinary=True)
+        for who, own in (("keras", KERAS), ("ours", OURS))
+    )
+    for engine, needs, jit in (
+        ("tf", "tensorflow", {"jit": False}),
+        ("tf-xla", "tensorflow", {"jit": True}),
+        ("jax", "jax", {"jit": True}),
+    )
+}

@@ -42,9 +42,9 @@ def heading(results: dict) -> str:
             f"{m['memory'] / 1e9:.1f} GB; {m['system']}; Python {m['python']}",
             f"`{results['command']}` on {results['device']}, {results['began']}",
             "",
-            f"Peers take turns: {results['rounds']} rounds, {results['seconds']:g} s each. Times:",
-            'medians over rounds, and quartiles; "x NAME" is the time by that of NAME in the same',
-            "round, median: above 1 is slower.",
+            f"Peers take turns: {results['rounds']} rounds, {results['seconds']:g} s each unless a",
+            'table says otherwise. Times: medians over rounds, and quartiles; "x NAME" is the time',
+            "by that of NAME in the same round, median: above 1 is slower.",
             *busy,
         ]
     )

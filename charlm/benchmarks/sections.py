@@ -7,12 +7,11 @@ from dataclasses import asdict, dataclass
 
 from charlm.benchmarks import figures, matmul, peers
 from charlm.benchmarks.case import Case
+from charlm.benchmarks.layer_case import LayerCase
 from charlm.benchmarks.peers import Peer
-from charlm.benchmarks.workers import LOAD, PeerFailed, Worker, environment
-from corpora import Corpus
+from charlm.benchmarks.workers import LOAD, RUN, PeerFailed, Worker, environment
 
 CHECKED = 4  # first runs of a job: to warm up, and to compare what peers compute
-HOURS = 3 * 3600.0  # to wait for the original recipe
 
 
 @dataclass(frozen=True)
@@ -37,7 +36,8 @@ class Setup:
 
     def worker(self, peer: Peer) -> Worker:
         """A new process for a peer."""
-        return Worker(environment(len(self.cpus), self.gpu, peer.backend), self.cpus)
+        found = environment(len(self.cpus), self.gpu, peer.backend, peer.ordinary)
+        return Worker(found, self.cpus)
 
 
 @dataclass
@@ -92,7 +92,7 @@ def start(
 def compare(
     section: str,
     lineup: tuple[Peer, ...],
-    cases: list[Case],
+    cases: list[Case] | list[LayerCase],
     jobs: tuple[str, ...],
     setup: Setup,
     peak: tuple[str, Worker] | None = None,
@@ -111,15 +111,8 @@ def compare(
         setup.say(f"{section}: starting {', '.join(p.name for p in lineup)}")
         workers, missing, versions = start(lineup, setup, stack)
         for case in cases:
-            failed = dict(missing)
-            for p in lineup:
-                if p.name in workers:
-                    setup.say(f"{section}, {case}: making {p.name}")
-                    options = {"case": case, "gpu": setup.gpu} | p.options
-                    try:
-                        workers[p.name].ask("make", f"{peers.HERE}.{p.make}", options)
-                    except PeerFailed as error:
-                        failed[p.name] = str(error)
+            setup.say(f"{section}, {case}: making {', '.join(workers)}")
+            failed = missing | _make(lineup, workers, case, setup)
             found = []
             for job in jobs:
                 rows = [_row(p, failed.get(p.name)) for p in lineup]
@@ -142,6 +135,21 @@ def compare(
             yield from found
 
 
+def _make(lineup, workers, case, setup):
+    """Peers make their jobs, all at once, for it is not measured; returns who failed and why."""
+    crew = [p for p in lineup if p.name in workers]
+    for p in crew:
+        options = {"case": case, "gpu": setup.gpu} | p.options
+        workers[p.name].send("make", f"{peers.HERE}.{p.make}", options)
+    failed = {}
+    for p in crew:
+        try:
+            workers[p.name].receive(RUN)
+        except PeerFailed as error:
+            failed[p.name] = str(error)
+    return failed
+
+
 def _row(peer, failed):
     return {
         "peer": peer.name, "failed": failed, "first": None, "seconds": [], "difference": None,
@@ -150,10 +158,9 @@ def _row(peer, failed):
 
 
 def _measurement(section, job, case, rows, versions):
-    characters = case.batch * (1 if section == "sampling" else case.window)
     flops = case.flops(job == "step") if section == "step" else None
     return {
-        "section": section, "job": job, "case": asdict(case), "characters": characters,
+        "section": section, "job": job, "case": asdict(case), "characters": case.characters(job),
         "flops": flops, "versions": versions, "peak": None, "rows": rows,
     }  # fmt: skip
 
@@ -214,45 +221,3 @@ def find_peak(setup: Setup, stack: ExitStack) -> tuple[tuple[str, Worker], dict[
         if name != best:
             worker.close()
     return (best, workers[best]), rates
-
-
-def time_to_quality(case: Case, corpus: Corpus, epochs: int, setup: Setup) -> dict:
-    """The original recipe for so many epochs, then ours until both its losses are reached.
-
-    Returns:
-        section, case, corpus, epochs, original and ours: curve of (seconds, training loss, held-out
-        loss), carried (held-out loss with the state carried), memory; ours also reached, seconds to
-        each of the original's last losses or None. Losses in nats a character.
-
-    Raises:
-        PeerFailed: one of the two.
-    """
-    shared = {"case": case, "gpu": setup.gpu, "corpus": corpus}
-    setup.say(f"quality: the original recipe, {epochs} epoch{'s' * (epochs > 1)}: minutes")
-    theirs = _run_alone("quality:original", shared, epochs, setup)
-    _, *target = theirs["curve"][-1]
-    setup.say("quality: ours")
-    ours = _run_alone("quality:ours", shared | {"target": target}, 1, setup)
-    return {
-        "section": "quality", "case": asdict(case), "corpus": corpus.name, "epochs": epochs,
-        "original": theirs, "ours": ours,
-    }  # fmt: skip
-
-
-def memory_of_training(case: Case, setup: Setup) -> dict:
-    """Peak bytes of a whole `charlm train` process.
-
-    Raises:
-        PeerFailed: it failed.
-    """
-    setup.say("memory: charlm train")
-    found = _run_alone("train_memory:make", {"case": case, "gpu": setup.gpu}, 1, setup)
-    return {"section": "memory", "case": asdict(case), "memory": found["train"]}
-
-
-def _run_alone(make, options, n, setup):
-    """The value of the job "train" of a worker by itself, with the worker's own memory."""
-    with setup.worker(Peer("train", make)) as worker:
-        worker.ask("make", f"{peers.HERE}.{make}", options)
-        _, value = worker.ask("run", "train", n, timeout=HOURS)
-        return value | {"memory": worker.ask("state")["memory"]}

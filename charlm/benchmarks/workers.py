@@ -23,8 +23,14 @@ def cpus() -> list[int]:
         return list(range(os.cpu_count() or 1))
 
 
-def environment(threads: int, gpu: bool, backend: str = "tensorflow") -> dict[str, str]:
-    """That of a worker: every library's threads and devices, and Keras's backend."""
+def environment(
+    threads: int, gpu: bool, backend: str = "tensorflow", ordinary: bool = False
+) -> dict[str, str]:
+    """That of a worker: every library's threads and devices, and Keras's backend.
+
+    Args:
+        ordinary: without the allocator that charlm's commands ask TensorFlow for.
+    """
     n = str(threads)
     names = (
         "OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "VECLIB_MAXIMUM_THREADS",
@@ -32,7 +38,10 @@ def environment(threads: int, gpu: bool, backend: str = "tensorflow") -> dict[st
     )  # fmt: skip
     found = dict(os.environ) | dict.fromkeys(names, n)  # NPROC: XLA's
     found |= {"KERAS_BACKEND": backend, "TF_CPP_MIN_LOG_LEVEL": "3"}
-    found.setdefault("TF_CPU_ALLOCATOR_USE_BFC", "true")  # Keras's peers have it as ours do
+    if ordinary:
+        found.pop("TF_CPU_ALLOCATOR_USE_BFC", None)
+    else:
+        found.setdefault("TF_CPU_ALLOCATOR_USE_BFC", "true")  # Keras's peers have it as ours do
     if gpu:  # several processes share it, so none may take all its memory
         found |= {"TF_FORCE_GPU_ALLOW_GROWTH": "true", "XLA_PYTHON_CLIENT_PREALLOCATE": "false"}
     else:

@@ -6,29 +6,34 @@ from pathlib import Path
 from charlm.benchmarks.case import Case
 
 COLUMNS = 4
+BARS = "step", "sampling", "fit"  # sections
 OURS, OTHERS = "tab:blue", "tab:gray"
 
 
-def draw(measured: list[dict], path: Path) -> None:
+def draw(measured: list[dict], path: Path) -> bool:
     """Characters a second of each peer as bars, and the losses against time, as a PNG.
 
     Args:
         measured: those with rows, with figures, and those of quality.
+
+    Returns:
+        Whether there was anything to draw; the section `layers` is a table only.
     """
     from matplotlib.figure import Figure  # a second to load; no display is opened this way
 
-    panels = [m for m in measured if "rows" in m and any(r["seconds"] for r in m["rows"])]
+    panels = [m for m in measured if m["section"] in BARS and any(r["seconds"] for r in m["rows"])]
     panels += [m for m in measured if m["section"] == "quality" and "failed" not in m]
     if not panels:
-        return
+        return False
     columns = min(COLUMNS, len(panels))
     rows = ceil(len(panels) / columns)
     figure = Figure(figsize=(4.2 * columns, 2.9 * rows), layout="constrained")
     for axes, m in zip(figure.subplots(rows, columns, squeeze=False).flat, panels, strict=False):
-        (_bars if "rows" in m else _curves)(axes, m)
+        (_bars if m["section"] in BARS else _curves)(axes, m)
     for axes in figure.axes[len(panels) :]:
         axes.set_axis_off()
     figure.savefig(path, dpi=110)
+    return True
 
 
 def _bars(axes, m):

@@ -1,0 +1,33 @@
+"""What the sections of a benchmark need, before anything is started."""
+
+from charlm.benchmarks.case import Case
+from charlm.benchmarks.layer_case import LayerCase
+from charlm.benchmarks.peers import SAMPLING, Peer
+from charlm.text import Text
+
+# Of a process with its libraries loaded, bytes: measured, without what processes share.
+LIBRARY = {"numpy": 1e8, "numba": 2e8, "tensorflow": 6e8, "jax": 5e8, "torch": 4e8}
+
+
+def memory(
+    lineup: tuple[Peer, ...], cases: list[Case], layer_cases: list[LayerCase], text: Text | None
+) -> dict[str, float]:
+    """Bytes that all processes of a section take, by section.
+
+    Args:
+        lineup, cases: of training steps. layer_cases: of `layers`. text: of quality, if any.
+    """
+    largest = max(case.bytes() for case in cases)
+    lineup = [LIBRARY[p.needs] + largest for p in lineup if not p.missing()]
+    found = {
+        "step": sum(lineup) + LIBRARY["tensorflow"],  # and the large products
+        "sampling": sum(LIBRARY[p.needs] for p in SAMPLING if not p.missing()),
+        "fit": 2 * (LIBRARY["tensorflow"] + largest),
+        "memory": sum(lineup),
+        "layers": 2 * (LIBRARY["tensorflow"] + max(case.bytes() for case in layer_cases)),
+    }
+    if text:
+        # one byte for each character of the vocabulary in windows of 40 every 3, and a copy
+        windows = len(text.training) / 3
+        found["quality"] = LIBRARY["tensorflow"] + 2 * windows * 40 * len(text.vocab)
+    return found
