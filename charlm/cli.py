@@ -16,6 +16,7 @@ import numpy as np
 import tyro
 
 import corpora
+from charlm import allocator
 from charlm.config import DataConfig
 from charlm.errors import InputError
 from charlm.text import Text, fingerprint, read
@@ -90,8 +91,7 @@ def run(command, argv: list[str] | None) -> int:
     """
     argv = sys.argv[1:] if argv is None else argv
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")  # what goes wrong comes as an exception
-    # TensorFlow then uses memory again; the system's allocator gives and takes fresh pages anew
-    os.environ.setdefault("TF_CPU_ALLOCATOR_USE_BFC", "true")
+    allocator.ask_for_reuse(os.environ)
     for name in ("stdout", "stderr"):
         if getattr(sys, name) is None:  # it was closed before we began
             setattr(sys, name, open(os.devnull, "w"))  # noqa: SIM115 - until the process ends

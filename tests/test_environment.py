@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from charlm import checkpoint, train
+from charlm import allocator, checkpoint, train
 from charlm.checkpoint import Checkpoint, Progress
 from charlm.config import Config, ModelConfig
 from charlm.reference.network import initial_weights
@@ -217,13 +217,42 @@ def test_two_hundred_epochs_leak_nothing(here):
     assert files[-1] <= files[50]
 
 
-def test_tensorflow_s_own_allocator_is_asked_for():
-    """Which alone keeps count."""
+def count_of_memory(given):
+    """The exit code of a command that asks TensorFlow for what only an allocator of its own has."""
     ask = "import tensorflow as tf; tf.zeros(9); tf.config.experimental.get_memory_info('CPU:0')"
     program = f"from charlm import cli; print(cli.run(lambda argv: exec({ask!r}), []))"
-    for given, code in ((None, "0"), ("false", "1")):
-        env = environment(TF_CPU_ALLOCATOR_USE_BFC=given)
-        done = subprocess.run(
-            [sys.executable, "-c", program], env=env, capture_output=True, text=True
-        )
-        assert done.stdout.split() == [code], done.stderr
+    env = environment(TF_CPU_ALLOCATOR_USE_BFC=given)
+    done = subprocess.run([sys.executable, "-c", program], env=env, capture_output=True, text=True)
+    return done.stdout.split(), done.stderr
+
+
+def test_tensorflow_reuses_memory_on_every_processor():
+    """By the allocator that is asked for, or by oneDNN's."""
+    code, err = count_of_memory(None)
+    assert code == ["0"], err
+
+
+@pytest.mark.skipif(
+    allocator.uses_onednn(allocator._flags()), reason="oneDNN's allocator counts memory anyway"
+)
+def test_without_onednn_it_has_to_be_asked():
+    code, err = count_of_memory("false")
+    assert code == ["1"], err
+
+
+@pytest.mark.parametrize(
+    ("flags", "asked"),
+    [
+        ({"avx2", "fma"}, "true"),
+        ({"avx512f", "avx512bw"}, "true"),
+        ({"avx2", "avx512f", "avx512_bf16"}, None),
+        ({"avx2", "avx_vnni"}, None),
+        (set(), "true"),
+    ],
+)
+def test_the_allocator_is_asked_for_where_there_is_no_onednn(monkeypatch, flags, asked):
+    monkeypatch.setattr(allocator, "_flags", lambda: flags)
+    for given in (None, "false"):
+        found = {} if given is None else {allocator.VARIABLE: given}
+        allocator.ask_for_reuse(found)
+        assert found.get(allocator.VARIABLE) == (given or asked)

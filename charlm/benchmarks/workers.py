@@ -8,6 +8,8 @@ import sys
 import tempfile
 from multiprocessing import Pipe
 
+from charlm import allocator
+
 LOAD, RUN = 180, 600  # seconds to wait for an answer
 
 
@@ -39,9 +41,9 @@ def environment(
     found = dict(os.environ) | dict.fromkeys(names, n)  # NPROC: XLA's
     found |= {"KERAS_BACKEND": backend, "TF_CPP_MIN_LOG_LEVEL": "3"}
     if ordinary:
-        found.pop("TF_CPU_ALLOCATOR_USE_BFC", None)
+        found.pop(allocator.VARIABLE, None)
     else:
-        found.setdefault("TF_CPU_ALLOCATOR_USE_BFC", "true")  # Keras's peers have it as ours do
+        allocator.ask_for_reuse(found)  # Keras's peers have it as ours do
     if gpu:  # several processes share it, so none may take all its memory
         found |= {"TF_FORCE_GPU_ALLOW_GROWTH": "true", "XLA_PYTHON_CLIENT_PREALLOCATE": "false"}
     else:

@@ -8,6 +8,7 @@ from charlm.compiled import through_time
 from charlm.compiled.arrays import indices, require
 from charlm.compiled.compiler import made_for
 from charlm.compiled.cores import each, total
+from charlm.compiled.denormals import flushed
 from charlm.compiled.matmul import COLUMNS, ROWS, rounded
 from charlm.compiled.memory import empty, zeros
 
@@ -117,7 +118,9 @@ def forward(cell, factors, batch, keep=True, show_first=False):
 
     def part(begin, end):
         n, sizes = end - begin, (H, GH, x.shape[2], len(drop))
-        loop(*arrays, begin, end, *through_time.forward_space(factors, n, *sizes))
+        space = through_time.forward_space(factors, n, *sizes)
+        with flushed():
+            loop(*arrays, begin, end, *space)
 
     if B * T:
         each(part, B)
@@ -168,7 +171,8 @@ def backward(cell, factors, batch, states, kept, d_h, d_last, show_first=False):
         if (end - begin) * T:
             sizes = H, GH, D, len(drop), cell.SPLIT
             space = through_time.backward_space(factors, end - begin, *sizes)
-            loop(*arrays, d_rows, d_x, dW, db, dU, dd, begin, end, *space)
+            with flushed():
+                loop(*arrays, d_rows, d_x, dW, db, dU, dd, begin, end, *space)
         return d_rows, dW[:D, :GH], db, dU[:, :H, :share], dd
 
     d_rows, dW, db, dU, dd = zip(*each(part, B), strict=True)

@@ -18,6 +18,7 @@ from charlm.compiled.memory import empty
 # factors of its products lie (`single` or `half`)
 cell = factors = None
 GATHER = 256  # rows of several time steps that one product takes, or it would be all edges
+BLOCK = 128  # rows of inputs that are multiplied ahead: what they become stays in the cache
 
 
 def width(GH, drops):
@@ -33,7 +34,7 @@ def forward_space(factors, n, H, GH, D, drops):
         D: of the inputs, 0 where they are rows to be read. drops: len(drop) of `forward`.
     """
     R = padded(n)
-    block = max(1, GATHER // R) * R if D else 0
+    block = max(1, BLOCK // R) * R if D else 0
     return (
         factors.rows(R, H),
         empty(R, width(GH, drops)),

@@ -39,11 +39,11 @@ class Recurrent(HalfProducts, keras.layers.RNN):
 
     CELL: type[RecurrentCell]
     compiled_training = True
-    """Whether training may run in machine code. A TensorFlow graph with machine code in it cannot be
-    saved, or compiled by XLA afterwards: set this to False before such a graph is traced.
+    """Whether training may run in machine code. A TensorFlow graph that contains machine code can
+    neither be saved nor be compiled by XLA later: set this to False before tracing such a graph.
     """
     compiled_inference = False
-    """Whether inference may, too, as in `charlm.model.Streams`; the same holds of such a graph."""
+    """Whether inference may too, as in `charlm.model.Streams`. It has the same restriction."""
     OPTIONS = {  # noqa: RUF012 - never changed; beside those of the cell
         "activity_regularizer": None,
         "return_sequences": False,

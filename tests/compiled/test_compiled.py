@@ -13,7 +13,7 @@ import pytest
 from ml_dtypes import bfloat16
 
 from charlm import compiled, reference
-from charlm.compiled import activations, compiler, cores, half, memory, single, threads
+from charlm.compiled import activations, compiler, cores, denormals, half, memory, single, threads
 from charlm.compiled import through_time as loops
 from charlm.compiled.matmul import COLUMNS, ROWS, multiply, multiply_transposed, panels, rounded
 from charlm.compiled.threads import Batch
@@ -424,6 +424,32 @@ def test_not_all_memory_waits_to_be_used_again(monkeypatch):
     del held
     gc.collect()
     assert 50_000 < sum(map(len, memory._free)) <= 100_000
+
+
+@pytest.mark.skipif(not denormals.HAS_REGISTER, reason="not an x86 processor")
+def test_vanishing_gradients_do_not_slow_a_pass_down(rng):
+    tiny = np.float32(1e-40)
+    ones = np.ones(1, np.float32)
+
+    def halved():
+        return compiler.kept(halve)(ones * tiny)[0]
+
+    assert halved() > 0
+    with denormals.flushed():
+        assert halved() == 0
+    assert halved() > 0
+    batch, (d_h, d_last), _ = problem(rng, "rnn", 60, 2, 4, "vectors")
+    batch = batch._replace(U=batch.U * np.float32(0.03))
+    d_h[:, :-1] = 0
+    states, _, kept = threads.forward(compiler.cell("rnn"), single, batch)
+    found = threads.backward(compiler.cell("rnn"), single, batch, states, kept, d_h, d_last)
+    size = np.abs(found.x[found.x != 0])
+    assert size.min() < 1e-36  # it vanished on the way,
+    assert size.min() > np.finfo(np.float32).tiny  # and never through what is slow
+
+
+def halve(x):
+    return x * np.float32(0.5)
 
 
 PROGRAM = """if True:

@@ -121,7 +121,7 @@ def test_an_initial_state_is_broadcast_or_refused(rng, case, training, compiled)
     for shape in WRONG:
         for k in range(S):
             states = [normal(rng, *(shape if k == j else (B, H))) for j in range(S)]
-            with pytest.raises(ValueError, match="Expected . initial state.*Received: shapes"):
+            with pytest.raises(ValueError, match=r"Expected . initial state.*Received: shapes"):
                 call(ours, states)
     with pytest.raises(ValueError, match=r"Expected . initial state|length|states"):
         call(ours, [normal(rng, B, H)] * (S + 1))
@@ -283,7 +283,9 @@ def test_xla_around_a_graph_with_machine_code_says_what_to_do(rng):
         expected = inner(x)
         outer = tf.function(lambda x, inner=inner: inner(x), **options)
         if compiled:
-            with pytest.raises(tf.errors.InvalidArgumentError, match="set_layer.compiled_training"):
+            with pytest.raises(
+                tf.errors.InvalidArgumentError, match=r"set_layer.compiled_training"
+            ):
                 outer(x)
         else:
             np.testing.assert_allclose(outer(x), expected, atol=1e-5)

@@ -391,7 +391,7 @@ def test_cudnn_may_be_asked_for_where_there_is_no_gpu(rng, named, monkeypatch):
     close(outputs(asked, x), outputs(ours, x))
     assert asked.get_config()["use_cudnn"] is True
     monkeypatch.setattr(host, "on_gpu", lambda: True)
-    with pytest.raises(ValueError, match="'auto' or False on a GPU.*never runs cuDNN"):
+    with pytest.raises(ValueError, match=r"'auto' or False on a GPU.*never runs cuDNN"):
         named.make(H, **options).build(x.shape)
 
 
