@@ -1,5 +1,8 @@
 """Law: in a model built for keras.layers, our layer takes the other's place and nothing changes."""
 
+import re
+from pathlib import Path
+
 import keras
 import numpy as np
 import pytest
@@ -58,6 +61,19 @@ def fit_alike(models, x, y, loss, epochs=3):
         histories.append(history.history["loss"])
     assert histories[0] == pytest.approx(histories[1], rel=1e-4)
     assert histories[0][-1] < histories[0][0]
+
+
+def test_the_snippet_of_the_readme_runs_when_pasted(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    text = (Path(__file__).parents[2] / "README.md").read_text()
+    (code,) = [
+        block for block in re.findall(r"```python\n(.*?)```", text, re.S) if "charlm.layers" in block
+    ]
+    names = {}
+    exec(code, names)
+    assert names["states"].shape == (40, 20, 32)
+    found, expected = (outputs(names[m], names["vectors"]) for m in ("again", "model"))
+    np.testing.assert_allclose(found, expected, atol=1e-6)
 
 
 def test_many_to_one_classifier_of_padded_sequences(rng, kind, padded):
