@@ -67,7 +67,9 @@ def test_the_snippet_of_the_readme_runs_when_pasted(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     text = (Path(__file__).parents[2] / "README.md").read_text()
     (code,) = [
-        block for block in re.findall(r"```python\n(.*?)```", text, re.S) if "charlm.layers" in block
+        block
+        for block in re.findall(r"```python\n(.*?)```", text, re.S)
+        if "charlm.layers" in block
     ]
     names = {}
     exec(code, names)
