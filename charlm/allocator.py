@@ -16,7 +16,8 @@ def ask_for_reuse(environment: MutableMapping[str, str]) -> None:
     step and pays for fresh pages in the next. With oneDNN TensorFlow has an allocator that reuses
     memory anyway, and the variable made no difference (docs/performance.md).
     """
-    if not uses_onednn(_flags()):
+    asked = environment.get("TF_ENABLE_ONEDNN_OPTS", "").lower()
+    if asked in ("0", "false") or (asked not in ("1", "true") and not uses_onednn(_flags())):
         environment.setdefault(VARIABLE, "true")
 
 

@@ -24,6 +24,8 @@ class CrossEntropy(keras.losses.Loss):
         Raises:
             ValueError: an id that is no whole number from 0 to V - 1; see `checked_ids`.
         """
+        if len(y_true.shape) == len(y_pred.shape) and y_true.shape[-1] == 1:
+            y_true = ops.squeeze(y_true, -1)  # as Keras does
         if not host.pays(y_pred):
             return _by_keras(y_true, y_pred)
         from charlm.compiled import loss

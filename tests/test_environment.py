@@ -221,7 +221,7 @@ def count_of_memory(given):
     """The exit code of a command that asks TensorFlow for what only an allocator of its own has."""
     ask = "import tensorflow as tf; tf.zeros(9); tf.config.experimental.get_memory_info('CPU:0')"
     program = f"from charlm import cli; print(cli.run(lambda argv: exec({ask!r}), []))"
-    env = environment(TF_CPU_ALLOCATOR_USE_BFC=given)
+    env = environment(TF_CPU_ALLOCATOR_USE_BFC=given, TF_ENABLE_ONEDNN_OPTS=None)
     done = subprocess.run([sys.executable, "-c", program], env=env, capture_output=True, text=True)
     return done.stdout.split(), done.stderr
 
@@ -256,3 +256,7 @@ def test_the_allocator_is_asked_for_where_there_is_no_onednn(monkeypatch, flags,
         found = {} if given is None else {allocator.VARIABLE: given}
         allocator.ask_for_reuse(found)
         assert found.get(allocator.VARIABLE) == (given or asked)
+    for value, expected in (("0", "true"), ("1", None)):
+        found = {"TF_ENABLE_ONEDNN_OPTS": value}
+        allocator.ask_for_reuse(found)
+        assert found.get(allocator.VARIABLE) == expected

@@ -17,9 +17,12 @@ its own part of the batch from the first step to the last.
     sampling.py      text of a whole network
     cores.py         parts of a batch on the machine's cores
     memory.py        large arrays, used again
+    arrays.py        checks of the arrays that come in
+    denormals.py     very small numbers taken for zero
     compiler.py      Numba's settings
 
 NumPy arrays in float32 go in and come out; there is no Keras here. A cell is what has a file of its
-name. Its weights have GATES blocks of H columns, its `step` and `step_backward` share a cache of
-CACHE blocks of H numbers; SPLIT says whether the gradients by x W + b and by h' U differ.
+name. It has STATES states and weights of GATES blocks of H columns. `step` and `step_backward`
+share a cache of CACHE blocks of H numbers. SPLIT says whether the gradients by x W + b and by h' U
+differ.
 """

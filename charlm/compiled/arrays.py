@@ -4,7 +4,7 @@ import numpy as np
 
 
 def require(name, array, shape, kind="float32"):
-    """Raises ValueError for an array of another shape (None: any) or type."""
+    """Raises ValueError for an array of another shape or type (None: any), or not contiguous."""
     fits = len(array.shape) == len(shape) and all(
         wanted in (None, found) for found, wanted in zip(array.shape, shape, strict=True)
     )
@@ -14,6 +14,8 @@ def require(name, array, shape, kind="float32"):
             f"Expected {name} of shape ({wanted}){(kind and f' in {kind}') or ''}. "
             f"Received: shape {array.shape} in {array.dtype}"
         )
+    if kind is not None and not array.flags.c_contiguous:
+        raise ValueError(f"Expected {name} to be contiguous. Received: strides {array.strides}")
 
 
 def indices(ids, N, name="ids"):
@@ -29,4 +31,4 @@ def indices(ids, N, name="ids"):
         raise ValueError(
             f"Expected {name} to be whole numbers from 0 to {N - 1}. Received: {ids[~fits][0]}"
         )
-    return ids.astype(np.int32, copy=False)
+    return np.ascontiguousarray(ids, np.int32)

@@ -45,7 +45,7 @@ def cell(name, activation="tanh", recurrent_activation="sigmoid"):
 
     source = importlib.import_module(f"charlm.compiled.{name}")
     made = types.ModuleType(f"{name}_{activation}_{recurrent_activation}")
-    for constant in ("GATES", "CACHE", "SPLIT"):
+    for constant in ("GATES", "STATES", "CACHE", "SPLIT"):
         setattr(made, constant, getattr(source, constant))
     names = dict(vars(source))
     names["activation"], names["activation_slope"] = ACTIVATIONS[activation]

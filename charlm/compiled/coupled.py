@@ -9,7 +9,7 @@ from charlm.compiled.activations import tanh as activation
 from charlm.compiled.activations import tanh_slope as activation_slope
 from charlm.compiled.compiler import f4
 
-GATES, CACHE, SPLIT = 3, 3, False
+GATES, STATES, CACHE, SPLIT = 3, 2, 3, False
 ONE = f4(1)
 
 

@@ -18,8 +18,8 @@ def forward(x, kernel, bias):
     Raises:
         ValueError: arrays that do not fit together.
     """
-    H, V = kernel.shape[0], kernel.shape[-1]
-    require("kernel", kernel, (H, V))
+    require("kernel", kernel, (None, None))
+    H, V = kernel.shape
     require("x", x, (*x.shape[:-1], H))
     require("bias", bias, (V,))
     y = empty(*x.shape[:-1], V)
@@ -39,8 +39,8 @@ def backward(x, kernel, d_y):
     Raises:
         ValueError: arrays that do not fit together.
     """
-    H, V = kernel.shape[0], kernel.shape[-1]
-    require("kernel", kernel, (H, V))
+    require("kernel", kernel, (None, None))
+    H, V = kernel.shape
     require("x", x, (*x.shape[:-1], H))
     require("d_y", d_y, (*x.shape[:-1], V))
     d_x = empty(*x.shape)

@@ -9,7 +9,7 @@ from charlm.compiled.activations import tanh as activation
 from charlm.compiled.activations import tanh_slope as activation_slope
 from charlm.compiled.compiler import f4
 
-GATES, CACHE, SPLIT = 3, 4, True
+GATES, STATES, CACHE, SPLIT = 3, 1, 4, True
 ONE = f4(1)
 
 

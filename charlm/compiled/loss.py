@@ -26,8 +26,8 @@ def forward(targets, logits):
     Raises:
         ValueError: a target that is no column's, or targets of another shape.
     """
+    require("logits", logits, (*targets.shape, None))
     V = logits.shape[-1]
-    require("logits", logits, (*targets.shape, V))
     targets = indices(targets, V, "targets")
     losses, slopes = empty(*targets.shape), empty(*logits.shape)
     flat = targets.ravel(), logits.reshape(-1, V), losses.reshape(-1), slopes.reshape(-1, V)
@@ -42,8 +42,8 @@ def backward(slopes, d_losses):
     Raises:
         ValueError: arrays that do not fit together.
     """
-    require("slopes", slopes, (*d_losses.shape, slopes.shape[-1]))
-    require("d_losses", d_losses, d_losses.shape)
+    require("slopes", slopes, (*d_losses.shape, None))
+    require("d_losses", d_losses, d_losses.shape)  # its type
     return np.multiply(slopes, d_losses[..., None], out=empty(*slopes.shape))
 
 

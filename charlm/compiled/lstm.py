@@ -8,7 +8,7 @@ from charlm.compiled.activations import sigmoid_slope as gate_slope
 from charlm.compiled.activations import tanh as activation
 from charlm.compiled.activations import tanh_slope as activation_slope
 
-GATES, CACHE, SPLIT = 4, 4, False
+GATES, STATES, CACHE, SPLIT = 4, 2, 4, False
 
 
 def step(x, u, _h_prev, c_prev, h, c, gates):

@@ -211,6 +211,8 @@ def multiply_transposed(a, b, K, c, left=0):
         a: (., R or more). b: (., left + C or more). c: (R, C), multiples of ROWS and of COLUMNS.
     """
     (R, C), A = c.shape, a.shape[1]
+    if K == 0:  # a tile takes one step at least
+        return
     panel = np.empty((K, COLUMNS), b.dtype)  # or each of its rows would lie on a page of its own
     for q in range(0, C, COLUMNS):
         for k in range(K):

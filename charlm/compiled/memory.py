@@ -44,9 +44,8 @@ def empty(*shape):
 def _block(size):
     with _lock:
         fits = [block for block in _free if size <= len(block) <= 2 * size]
-        with contextlib.suppress(
-            ValueError
-        ):  # none; or taken, for garbage is collected at any time
+        # none fits; or it was taken meanwhile, for garbage is collected at any time
+        with contextlib.suppress(ValueError):
             block = min(fits, key=len)
             _free.remove(block)
             return block

@@ -6,7 +6,7 @@
 from charlm.compiled.activations import tanh as activation
 from charlm.compiled.activations import tanh_slope as activation_slope
 
-GATES, CACHE, SPLIT = 1, 0, False
+GATES, STATES, CACHE, SPLIT = 1, 1, 0, False
 
 
 def step(x, u, _h_prev, _c_prev, h, _c, _cache):

@@ -61,19 +61,28 @@ class Batch(NamedTuple):
             live, start = np.zeros((0, 0), bool), np.zeros(B, np.int32)
         else:
             live = self.live
-            start = np.where(live.any(axis=1), live.argmax(axis=1), T) if T else np.zeros(B)
+            first = live.argmax(axis=1) if T else 0
+            start = np.where(live.any(axis=1), first, T).astype(np.int32)
         drop = np.zeros((0, 0, 0), np.float32) if self.drop is None else self.drop
-        return rows, index, x, live, start.astype(np.int32), drop
+        return rows, index, x, live, start, drop
 
-    def sizes(self, gates: int) -> tuple[int, int, int, int]:
-        """B, T, H and G*H.
+    def sizes(self, cell) -> tuple[int, int, int, int]:
+        """B, T, H and G*H, for a cell from `compiler.cell`.
 
         Raises:
             ValueError: arrays that do not fit together, or not of their type.
         """
+        if len(self.states) != cell.STATES or (self.x is None) != (self.W is None):
+            raise ValueError(
+                f"Expected {cell.STATES} states, and x and W or neither. "
+                f"Received: {[n for n, a in self._asdict().items() if a is not None]}"
+            )
         inputs = next(a for a in (self.x, self.ids, self.rows) if a is not None)
         B, T = (*inputs.shape, 0, 0)[:2]
-        H = self.h.shape[-1]
+        for name, matrix in (("h", self.h), ("W", self.W)):
+            if matrix is not None:
+                require(name, matrix, (None, None))
+        gates, H = cell.GATES, self.h.shape[1]
         GH, D = gates * H, None if self.W is None else self.W.shape[0]
         shapes = Batch(
             U=(H, GH), h=(B, H), c=(B, H), d=(GH,), x=(B, T, D), W=(D, GH), b=(GH,),
@@ -104,7 +113,7 @@ def forward(cell, factors, batch, keep=True, show_first=False):
     Raises:
         ValueError: arrays that do not fit together; an id that is no row's.
     """
-    B, T, H, GH = batch.sizes(cell.GATES)
+    B, T, H, GH = batch.sizes(cell)
     first = batch.states
     states = [empty(B, T, H) for _ in first]
     kept = empty(B, T if keep else 1, cell.CACHE * H)
@@ -143,7 +152,12 @@ def backward(cell, factors, batch, states, kept, d_h, d_last, show_first=False):
     Raises:
         ValueError: arrays that do not fit together.
     """
-    B, T, H, GH = batch.sizes(cell.GATES)
+    B, T, H, GH = batch.sizes(cell)
+    if {len(states), len(d_last)} != {cell.STATES}:
+        raise ValueError(
+            f"Expected {cell.STATES} of states and of d_last. "
+            f"Received: {len(states)} and {len(d_last)}"
+        )
     for array in (*states, d_h):
         require("states and d_h", array, (B, T, H))
     for array in d_last:
@@ -163,10 +177,8 @@ def backward(cell, factors, batch, states, kept, d_h, d_last, show_first=False):
 
     def part(begin, end):
         d_rows = zeros(*rows.shape) if shared is None else shared  # a row may be of several cores
-        dW, dU = (
-            zeros(rounded(D, ROWS), rounded(GH, COLUMNS)),
-            (zeros(groups, rounded(H, ROWS), rounded(share, COLUMNS))),
-        )
+        dW = zeros(rounded(D, ROWS), rounded(GH, COLUMNS))
+        dU = zeros(groups, rounded(H, ROWS), rounded(share, COLUMNS))
         db, dd = zeros(0 if batch.b is None else GH), zeros(0 if batch.d is None else GH)
         if (end - begin) * T:
             sizes = H, GH, D, len(drop), cell.SPLIT

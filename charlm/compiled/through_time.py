@@ -4,14 +4,14 @@ A sequence that its time mask leaves out of a step is not computed there: the se
 the step lie side by side in the rows of the products, and the others keep their states.
 
 What products read is copied into arrays padded to whole tiles, so that they never meet an edge.
-Those arrays are given, all but a product's small panel: to ask the system for memory can take
-longer than all the arithmetic.
+The caller allocates these arrays, because asking the system for memory can take longer than the
+arithmetic.
 """
 
 import numpy as np
 
 from charlm.compiled.compiler import compiled
-from charlm.compiled.matmul import COLUMNS, multiply, multiply_transposed, padded, rounded
+from charlm.compiled.matmul import COLUMNS, ROWS, multiply, multiply_transposed, padded, rounded
 from charlm.compiled.memory import empty
 
 # modules put here by `compiler.made_for`: the cell whose equations these loops run, and how the
@@ -34,7 +34,7 @@ def forward_space(factors, n, H, GH, D, drops):
         D: of the inputs, 0 where they are rows to be read. drops: len(drop) of `forward`.
     """
     R = padded(n)
-    block = max(1, BLOCK // R) * R if D else 0
+    block = rounded(max(1, BLOCK // R) * R, ROWS) if D else 0
     return (
         factors.rows(R, H),
         empty(R, width(GH, drops)),
@@ -123,10 +123,11 @@ def backward_space(factors, n, H, GH, D, drops, split):
     """The arrays that `backward` works in, for n sequences; arguments as of `forward_space`.
 
     Args:
-        split: of the cell, whether the gradients by x W + b and by h' U differ.
+        split: `cell.SPLIT`.
     """
     R = padded(n)
-    rows = max(1, GATHER // R) * R + R
+    most = (max(1, GATHER // R) + 1) * R  # that are gathered; a product reads up to a whole tile
+    rows = rounded(most, ROWS) + ROWS
     du = factors.gradients(rows, width(GH, drops))
     if not split:
         dx = du
@@ -142,7 +143,7 @@ def backward_space(factors, n, H, GH, D, drops, split):
         empty(R, rounded(H, COLUMNS)),
         empty(R if drops else 0, rounded(H, COLUMNS)),
         empty(rows if D else 0, rounded(D, COLUMNS)),
-        np.empty((rows, 2), np.int64),
+        np.empty((most, 2), np.int64),
         empty(H),
     )
 
@@ -227,7 +228,7 @@ def backward(
             if takes(live, s, t):
                 dh[s] = up[n, :H]
                 n += 1
-        if gathered + (end - begin) > len(places) or t == 0:
+        if gathered and (gathered + (end - begin) > len(places) or t == 0):
             words = (gathered + factors.IN_WORD - 1) // factors.IN_WORD
             for g in range(groups):
                 multiply_transposed(h_below[g], du_below, words, dU[g], g * (GH // groups))

@@ -127,7 +127,7 @@ def run_compiled(cell, length, arrays, keep=True, show_first=False):
         cell: a `RecurrentCell` with `compiled()`.
         length: T, or None where TensorFlow does not know it yet.
         arrays: tensors by their names in `charlm.compiled.threads.Batch`.
-        keep: what the way back needs, or it computes that again.
+        keep: keep what the backward pass needs; otherwise it computes that again.
         show_first: see `threads.forward`.
 
     Returns:

@@ -92,12 +92,26 @@ def _tensorflow(forward, backward, fallback, shapes, given, inputs):
 
     (results, rest), k = shapes, len(inputs)
 
-    @partial(tf.function, autograph=False)  # a tape sees nothing of it in forward mode
+    zero = tf.UnconnectedGradients.ZERO
+
     def second_derivative(arrays, d_gradients):
         inputs, d_results = arrays[:k], arrays[k:]
-        found = fallback(*given, *inputs)
-        zero = tf.UnconnectedGradients.ZERO
-        gradients = tf.gradients(found, inputs, d_results, unconnected_gradients=zero)
+        with tf.GradientTape() as outer:
+            outer.watch(arrays)
+            with tf.GradientTape() as inner:
+                inner.watch(inputs)
+                found = fallback(*given, *inputs)
+            gradients = inner.gradient(found, inputs, d_results)
+            connected = [g for g in gradients if g is not None]
+        if not connected:  # TensorFlow's forward mode runs with tapes stopped
+            return in_a_graph(arrays, d_gradients)
+        wanted = [d for d, g in zip(d_gradients, gradients, strict=True) if g is not None]
+        return outer.gradient(connected, arrays, wanted, zero)
+
+    @partial(tf.function, autograph=False)
+    def in_a_graph(arrays, d_gradients):
+        found = fallback(*given, *arrays[:k])
+        gradients = tf.gradients(found, arrays[:k], arrays[k:], unconnected_gradients=zero)
         return tf.gradients(gradients, arrays, d_gradients, unconnected_gradients=zero)
 
     @tf.custom_gradient
@@ -122,8 +136,8 @@ def _tensorflow(forward, backward, fallback, shapes, given, inputs):
 def _call(function, shapes, tensors):
     import tensorflow as tf
 
-    if not tf.executing_eagerly():
-        tf.raw_ops.VarIsInitializedOp(resource=_not_to_be_saved())
+    if not tf.executing_eagerly() and (resource := _not_to_be_saved()) is not None:
+        tf.raw_ops.VarIsInitializedOp(resource=resource)
     kinds = [tf.float32] * len(shapes)
     results = tf.numpy_function(function, tensors, kinds, stateful=False, name=NOT_FOR_XLA)
     results = results if isinstance(results, list) else [results]  # run eagerly, one is no list
@@ -151,6 +165,8 @@ def _not_to_be_saved():
     import tensorflow as tf
 
     with tf.init_scope():
+        if not tf.executing_eagerly():  # in a graph of TensorFlow 1, whose handle serves it alone
+            return None
         return tf.raw_ops.VarHandleOp(dtype=tf.float32, shape=(), shared_name=NOT_TO_BE_SAVED)
 
 

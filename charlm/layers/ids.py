@@ -1,4 +1,4 @@
-"""Integers that stand for something out of so many: refused where they stand for nothing."""
+"""Checks that ids are whole numbers from 0 to count - 1."""
 
 import keras
 import numpy as np
@@ -20,6 +20,8 @@ def checked_ids(ids, count, name="ids"):
             when the graph runs.
     """
     ids = ops.convert_to_tensor(ids)
+    if keras.backend.standardize_dtype(ids.dtype) in ("bool", "int8", "uint8", "int16", "uint16"):
+        ids = ops.cast(ids, "int32")  # or count itself might not fit into the type
     fits = ops.logical_and(ids >= 0, ids < count)
     if not keras.backend.is_int_dtype(ids.dtype):
         fits = ops.logical_and(fits, ops.floor(ids) == ids)
@@ -31,7 +33,8 @@ def checked_ids(ids, count, name="ids"):
     elif keras.backend.backend() == "tensorflow":
         import tensorflow as tf
 
-        with tf.control_dependencies([tf.debugging.Assert(tf.reduce_all(fits), [message, ids])]):
+        first = tf.boolean_mask(ids, tf.logical_not(fits))[:1]
+        with tf.control_dependencies([tf.debugging.Assert(tf.reduce_all(fits), [message, first])]):
             fits = tf.identity(fits)
     return ops.where(fits, ops.cast(ids, "int32"), count)
 

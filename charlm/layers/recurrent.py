@@ -40,7 +40,8 @@ class Recurrent(HalfProducts, keras.layers.RNN):
     CELL: type[RecurrentCell]
     compiled_training = True
     """Whether training may run in machine code. A TensorFlow graph that contains machine code can
-    neither be saved nor be compiled by XLA later: set this to False before tracing such a graph.
+    neither be saved nor be compiled later by an outer `tf.function(jit_compile=True)`: set this to
+    False before tracing such a graph, or give `jit_compile=True` to the inner function too.
     """
     compiled_inference = False
     """Whether inference may too, as in `charlm.model.Streams`. It has the same restriction."""
@@ -108,11 +109,10 @@ class Recurrent(HalfProducts, keras.layers.RNN):
         states = self._checked_states(initial_state, sequences)
         if self.stateful:  # torch assigns in place to what autograd still needs
             states = tuple(ops.copy(s) for s in states)
-        live = mask[0] if isinstance(mask, (list, tuple)) else mask
+        live = _time_mask(mask[0] if isinstance(mask, (list, tuple)) else mask, sequences)
         if self.go_backwards:
             sequences = ops.flip(sequences, axis=1)
             live = None if live is None else ops.flip(live, axis=1)
-        live = None if live is None else ops.cast(live, "bool")
         masks = cell.input_masks(sequences[:, 0], training)
         drop = cell.recurrent_masks(states[0], training)
         if drop is not None:  # made for the states as they were given
@@ -237,6 +237,23 @@ class Recurrent(HalfProducts, keras.layers.RNN):
     @classmethod
     def from_config(cls, config):
         return cls(**config)
+
+
+def _time_mask(mask, sequences):
+    """A mask as booleans (B, T); it may be given as (B, T, 1), too."""
+    if mask is None:
+        return None
+    mask = ops.cast(mask, "bool")
+    if len(mask.shape) == 3 and mask.shape[-1] == 1:
+        mask = ops.squeeze(mask, -1)
+    B, T = sequences.shape[:2]
+    pairs = zip(mask.shape, (B, T), strict=False)
+    if len(mask.shape) != 2 or any(None not in p and p[0] != p[1] for p in pairs):
+        raise ValueError(
+            f"Expected a mask of shape ({B or 'batch'}, {T or 'time'}). "
+            f"Received: shape {tuple(mask.shape)}"
+        )
+    return mask
 
 
 def keras_name(cls):

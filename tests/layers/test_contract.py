@@ -3,6 +3,7 @@
 Static shapes of outputs, shapes of initial states, ids, graphs that are saved or compiled.
 """
 
+import re
 import subprocess
 import sys
 
@@ -186,6 +187,40 @@ def test_an_id_out_of_range_is_refused(rng, kind, training, compiled, options):
             outputs(layer, with_bad(rng, wrong), training=training)
 
 
+@pytest.mark.parametrize(("dtype", "count"), [("uint8", 256), ("int8", 200), ("uint16", 65_536)])
+@pytest.mark.parametrize("compiled", [True, False])
+def test_ids_of_small_types_are_what_they_are(rng, dtype, count, compiled):
+    layer = KINDS[0].make(H, vocab_size=count)
+    layer.build((B, T))
+    layer.compiled_training = compiled
+    ids = rng.integers(100, size=(B, T))
+    for training in (True, False):
+        expected = outputs(layer, ids, training=training)[0]
+        found = outputs(layer, ids.astype(dtype), training=training)[0]
+        np.testing.assert_allclose(found, expected, atol=1e-6)
+
+
+@pytest.mark.parametrize("training", [True, False])
+def test_a_mask_may_have_an_axis_more(rng, kind, training):
+    layer = kind.make(H, return_sequences=True)
+    layer.build((B, T, D))
+    x, mask = normal(rng, B, T, D), rng.random((B, T)) < 0.5
+    expected = outputs(layer, x, mask=mask, training=training)
+    found = outputs(layer, x, mask=mask[..., None], training=training)
+    np.testing.assert_allclose(found, expected, atol=1e-6)
+    with pytest.raises(ValueError, match=r"Expected a mask of shape"):
+        layer(x, mask=mask[:, :2], training=training)
+
+
+def test_targets_may_have_an_axis_more(rng):
+    for shape in ((2, 5), (5, 5), (1, 5)):
+        targets = rng.integers(V, size=shape)
+        logits = ops.convert_to_tensor(normal(rng, *shape, V))
+        loss = CrossEntropy(reduction=None)
+        found = ops.convert_to_numpy(loss(targets[..., None], logits))
+        np.testing.assert_allclose(found, ops.convert_to_numpy(loss(targets, logits)), atol=1e-6)
+
+
 def test_a_cell_on_its_own_refuses_too(rng, kind):
     cell = kind.kind.CELL(H, vocab_size=V)
     for wrong in (-1, V):
@@ -201,8 +236,9 @@ def test_in_a_graph_it_is_refused_when_it_runs(rng, kind, training, compiled):
     layer = reads_ids(rng, kind, compiled)
     call = tf.function(lambda ids: layer(ids, training=training))
     for wrong in BAD_IDS:
-        with refused(tf.errors.InvalidArgumentError):
+        with refused(tf.errors.InvalidArgumentError) as error:
             call(tf.constant(with_bad(rng, wrong)))
+        assert re.search(rf"Received: .*{str(wrong)[:3]}", str(error.value), re.S)
 
 
 @pytest.mark.skipif(BACKEND == "torch", reason="it compiles nothing here")
