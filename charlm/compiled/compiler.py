@@ -51,8 +51,7 @@ def cell(name, activation="tanh", recurrent_activation="sigmoid"):
     names["activation"], names["activation_slope"] = ACTIVATIONS[activation]
     names["gate"], names["gate_slope"] = ACTIVATIONS[recurrent_activation]
     for step in (source.step, source.step_backward):
-        function = types.FunctionType(step.__code__, names, step.__name__)
-        setattr(made, step.__name__, compiled(function))
+        setattr(made, step.__name__, compiled(_named(step, names, made.__name__)))
     return made
 
 
@@ -61,7 +60,18 @@ def made_for(function, **modules):
     """`kept` of `function` with modules in the place of its global names."""
     names = function.__globals__ | modules
     folder = "-".join(module.__name__.split(".")[-1] for module in modules.values())
-    return kept(types.FunctionType(function.__code__, names, function.__name__), folder)
+    return kept(_named(function, names, folder), folder)
+
+
+def _named(function, names, what):
+    """The function with other global names, and a name of its own.
+
+    Machine code of two processes is told apart by such names alone: when both is loaded from the
+    disk, a function would otherwise call another's `step`.
+    """
+    made = types.FunctionType(function.__code__, names, function.__name__)
+    made.__name__ = made.__qualname__ = f"{function.__name__}_{what}".replace("-", "_")
+    return made
 
 
 @functools.cache

@@ -283,7 +283,9 @@ class RecurrentCell(HalfProducts, keras.layers.Layer, DropoutRNNCell):
 
     def _times(self, inputs, mask, kernel):
         if not self.vocab_size:
-            return self.product(inputs if mask is None else inputs * mask, kernel)
+            # Keras's own RNN makes masks in half precision where the policy says so
+            kept = inputs if mask is None else inputs * ops.cast(mask, inputs.dtype)
+            return self.product(kept, kernel)
         rows = bptt.gather_rows(kernel, inputs[..., 0])
         inputs = ops.clip(ops.cast(inputs, "int32"), 0, self.vocab_size - 1)
         kept = ops.take_along_axis(mask + ops.zeros_like(inputs, dtype=mask.dtype), inputs, axis=-1)
@@ -298,7 +300,8 @@ class RecurrentCell(HalfProducts, keras.layers.Layer, DropoutRNNCell):
         if masks is None:
             return self.product(h, U)
         kernels = ops.split(U, len(masks), axis=-1)
-        parts = [self.product(h * m, k) for m, k in zip(masks, kernels, strict=True)]
+        dropped = [h * ops.cast(m, h.dtype) for m in masks]
+        parts = [self.product(x, k) for x, k in zip(dropped, kernels, strict=True)]
         return ops.concatenate(parts, axis=-1)
 
     def input_masks(self, inputs, training):

@@ -75,11 +75,12 @@ class Recurrent(HalfProducts, keras.layers.RNN):
         super().__init__(
             self.CELL(**own, **shared, name=keras_name(self.CELL)), **options, **kwargs
         )
-        self.use_cudnn = use_cudnn
+        if "use_cudnn" in self.OPTIONS:
+            self.use_cudnn = use_cudnn
         self.input_spec = keras.layers.InputSpec(ndim=2 if self.vocab_size else 3)
 
     def build(self, sequences_shape, initial_state_shape=None):
-        if self.use_cudnn is True and host.on_gpu():
+        if getattr(self, "use_cudnn", False) is True and host.on_gpu():
             raise ValueError(
                 "Expected use_cudnn='auto' or False on a GPU: this layer is written by hand and "
                 "never runs cuDNN; keras.layers has one that does. Received: use_cudnn=True"

@@ -512,6 +512,18 @@ PROGRAM = """if True:
 """
 
 
+def test_code_for_every_cell_and_activation_has_a_name_of_its_own():
+    """Or code that two processes kept would call each other's when a third loads both."""
+    cells = [compiler.cell(name, a) for name in CELLS for a in ("tanh", "relu")]
+    made = [cell.step for cell in cells] + [cell.step_backward for cell in cells]
+    for function in (loops.forward, loops.backward):
+        made += [
+            compiler.made_for(function, cell=c, factors=f) for c in cells for f in (single, half)
+        ]
+    names = [m.py_func.__qualname__ for m in made]
+    assert len(set(names)) == len(names)
+
+
 def test_compiled_code_is_kept_where_there_is_a_place_for_it(tmp_path):
     def hits(folder):
         env = os.environ | {"CHARLM_CACHE": str(folder)}

@@ -110,3 +110,12 @@ def test_in_half_precision_symbols_tell_the_types_of_outputs(case, policy):
         told = [s.dtype for s in keras.tree.flatten(symbols)]
         assert [keras.backend.standardize_dtype(y.dtype) for y in made] == told
         assert told == [policy.removeprefix("mixed_"), "float32", "float32"][: len(told)]
+
+
+@pytest.mark.parametrize("policy", HALF)
+@pytest.mark.parametrize("options", [{"dropout": 0.3}, {"recurrent_dropout": 0.3}], ids=str)
+def test_a_cell_with_dropout_serves_in_keras_rnn(rng, case, policy, options):
+    cell = case.kind.CELL(H, seed=3, dtype=policy, **options)
+    layer = keras.layers.RNN(cell, return_sequences=True, dtype=policy)
+    y = layer(normal(rng, B, T, D), training=True)
+    assert tuple(y.shape) == (B, T, H)
