@@ -92,7 +92,8 @@ class RecurrentCell(HalfProducts, keras.layers.Layer, DropoutRNNCell):
         # other equations than those it is the derivative of, or that were compiled
         if min(_depth(cls, "step"), _depth(cls, "recur")) < _depth(cls, "step_backward"):
             cls.step_backward = None
-        if min(_depth(cls, "step"), _depth(cls, "step_backward")) < _depth(cls, "COMPILED"):
+        others = ("step", "step_backward", "project", "rows", "recur", "product")
+        if min(_depth(cls, name) for name in others) < _depth(cls, "COMPILED"):
             cls.COMPILED = None
 
     def __init__(self, *args, **kwargs):
@@ -270,6 +271,8 @@ class RecurrentCell(HalfProducts, keras.layers.Layer, DropoutRNNCell):
         Returns:
             The inputs (B, T, ...), and a function of a step of them, (B, ...) -> (B, G*H).
         """
+        if _depth(type(self), "project") < _depth(type(self), "projection"):
+            return inputs, self.project  # of a subclass, which knows no other
         if self.vocab_size:
             rows, ids = bptt.with_row_of_nan(self.rows(), inputs[..., 0])
             return ids, lambda i: ops.take(rows, i, axis=0)

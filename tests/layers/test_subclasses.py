@@ -86,3 +86,23 @@ def test_constructors_are_the_parent_s_or_their_own():
     assert Named(H).units == Heir(H).units == "mine"
     assert inspect.signature(Heir) == inspect.signature(Named)
     assert Named(H).cell.units == H
+
+
+@pytest.mark.parametrize("training", [True, False])
+def test_another_share_of_the_inputs_is_not_passed_over(rng, training):
+    class TwiceCell(LSTMCell):
+        def project(self, inputs, masks=None):
+            return 2 * super().project(inputs, masks)
+
+    class Twice(LSTM):
+        CELL = TwiceCell
+
+    ours, twice = LSTM(4), Twice(4)
+    x = rng.normal(size=(2, 5, 3)).astype("float32")
+    for layer in (ours, twice):
+        layer.build(x.shape)
+    W, U, b = ours.get_weights()[:3]
+    twice.set_weights([W, U, b, *twice.get_weights()[3:]])
+    ours.set_weights([2 * W, U, 2 * b, *ours.get_weights()[3:]])
+    found, expected = (ops.convert_to_numpy(y(x, training=training)) for y in (twice, ours))
+    np.testing.assert_allclose(found, expected, atol=1e-6)
