@@ -466,7 +466,8 @@ def test_nothing_that_was_read_is_ever_run():
         for word in words:
             if (path.name, word) in ALLOWED:
                 continue
-            assert word not in text.replace("literal_eval(", ""), f"{word} in {path}"
+            harmless = text.replace("literal_eval(", "").replace("def_abstract_eval(", "")
+            assert word not in harmless, f"{word} in {path}"
 
 
 ALLOWED = {

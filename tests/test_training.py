@@ -270,7 +270,7 @@ def test_a_checkpoint_of_other_shapes_is_refused(part, named):
         ({}, False, "fp32"),
         ({"cell": "keras-lstm"}, True, "fp32"),
         ({"cell": "gru", "reset": "before"}, True, "fp32"),
-        ({"activation": "relu"}, True, "fp32"),
+        ({"activation": "relu"}, True, "bf16"),
     ],
     ids=str,
 )

@@ -12,7 +12,6 @@ import numpy as np
 import pytest
 from keras import ops
 
-from charlm.layers.dense import Dense
 from charlm.loss import CrossEntropy
 from tests.cells import KINDS, NAMESAKES, normal, set_random
 from tests.oracle import outputs
@@ -278,11 +277,12 @@ def test_a_target_out_of_range_is_refused(rng):
 
 
 @only_tensorflow
-def test_a_graph_with_machine_code_cannot_be_saved(rng, case, tmp_path):
+def test_a_graph_with_machine_code_cannot_be_saved(rng, tmp_path):
+    """Of the LSTM alone: TensorFlow's message looks through all of memory, which takes a minute."""
     import tensorflow as tf
 
-    layer = case.make(H)
-    model = keras.Sequential([keras.Input((T, D)), layer, Dense(2)])
+    layer = KINDS[0].make(H)
+    model = keras.Sequential([keras.Input((T, D)), layer])
 
     def export(training):
         archive = keras.export.ExportArchive()
@@ -295,13 +295,9 @@ def test_a_graph_with_machine_code_cannot_be_saved(rng, case, tmp_path):
 
     x = normal(rng, B, T, D)
     np.testing.assert_allclose(export(False), model(x), atol=1e-6)
-    if case.options.get("reset_after", True):
-        with pytest.raises(AssertionError, match=r"set layer.compiled_training = False before"):
-            export(True)
+    with pytest.raises(AssertionError, match=r"charlm: .* set layer.compiled_training = False"):
+        export(True)
     layer.compiled_training = False
-    with pytest.raises(AssertionError, match="charlm: a graph with machine code"):
-        export(True)  # the output layer's
-    model = keras.Sequential([keras.Input((T, D)), layer])
     np.testing.assert_allclose(export(True), model(x), atol=1e-6)
 
 
