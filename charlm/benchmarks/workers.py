@@ -28,7 +28,7 @@ def cpus() -> list[int]:
 def environment(
     threads: int, gpu: bool, backend: str = "tensorflow", ordinary: bool = False
 ) -> dict[str, str]:
-    """That of a worker: every library's threads and devices, and Keras's backend.
+    """Environment of a worker: threads and devices of every library, and Keras's backend.
 
     Args:
         ordinary: without the allocator that charlm's commands ask TensorFlow for.

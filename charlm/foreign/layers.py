@@ -31,7 +31,7 @@ def slashed(path):
 
 
 def all_slashed(datasets):
-    """Those of a file, by `slashed` paths."""
+    """Returns the arrays of a file by their `slashed` paths."""
     found = {slashed(path): dataset for path, dataset in datasets.items()}
     if len(found) < len(datasets):
         raise InputError("expected arrays of different names, found two that differ in / and \\")

@@ -63,7 +63,7 @@ class RecurrentCell(HalfProducts, keras.layers.Layer, DropoutRNNCell):
 
     GATES: str  # a letter for each of the G blocks of H columns in `kernel`, in their order
     STATES: str  # a letter for each of the S state tensors (B, H); the first is the output, h
-    SEEDS_ITSELF_FIRST = False  # before its initializers, as one of Keras's does: same weights
+    SEEDS_ITSELF_FIRST = False  # create seed_generator before the initializers
     COMPILED: str | None = None  # the module of `charlm.compiled` with the same equations
     OPTIONS = {  # noqa: RUF012 - never changed
         "units": inspect.Parameter.empty,
@@ -272,7 +272,7 @@ class RecurrentCell(HalfProducts, keras.layers.Layer, DropoutRNNCell):
             The inputs (B, T, ...), and a function of a step of them, (B, ...) -> (B, G*H).
         """
         if _depth(type(self), "project") < _depth(type(self), "projection"):
-            return inputs, self.project  # of a subclass, which knows no other
+            return inputs, self.project  # a subclass changed it
         if self.vocab_size:
             rows, ids = bptt.with_row_of_nan(self.rows(), inputs[..., 0])
             return ids, lambda i: ops.take(rows, i, axis=0)

@@ -91,7 +91,6 @@ def _tensorflow(forward, backward, fallback, shapes, given, inputs):
     import tensorflow as tf
 
     (results, rest), k = shapes, len(inputs)
-
     zero = tf.UnconnectedGradients.ZERO
 
     def second_derivative(arrays, d_gradients):
@@ -144,8 +143,7 @@ def _call(function, shapes, tensors):
     return [tf.ensure_shape(x, shape) for x, shape in zip(results, shapes, strict=True)]
 
 
-# Names that TensorFlow has in its own messages where it refuses such a graph. They are what these
-# layers can say there, so they say what to do.
+# TensorFlow prints these names when it refuses such a graph, so they tell the user what to do.
 NOT_FOR_XLA = (
     "charlm_machine_code.XLA_cannot_compile_it."
     "Give_jit_compile_to_the_inner_function_too_or_set_layer.compiled_training_to_False"
