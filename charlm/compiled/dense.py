@@ -6,7 +6,16 @@ Blocks of rows are copied into arrays padded to whole tiles, so that products ne
 from charlm.compiled.arrays import require
 from charlm.compiled.compiler import kept
 from charlm.compiled.cores import each, total
-from charlm.compiled.matmul import COLUMNS, ROWS, multiply, multiply_transposed, panels, rounded
+from charlm.compiled.matmul import (
+    COLUMNS,
+    PADDING,
+    ROWS,
+    multiply,
+    multiply_transposed,
+    panels,
+    rounded,
+    sums,
+)
 from charlm.compiled.memory import empty, zeros
 
 BLOCK = 256  # rows; their share of all arrays stays in a core's cache
@@ -48,13 +57,9 @@ def backward(x, kernel, d_y):
     loop = kept(backward_rows)
 
     def part(begin, end):
-        d_kernel = zeros(rounded(H, ROWS), rounded(V, COLUMNS))
-        d_bias = zeros(V)
-        # not a power of two, or a column's numbers would all compete for one place in the cache
-        space = [empty(BLOCK, n) for n in (rounded(H, ROWS) + 16, rounded(V, COLUMNS) + 16)]
-        space.append(empty(BLOCK, rounded(H, COLUMNS)))
-        for array in space:
-            array[:] = 0  # what lies beyond H and V is multiplied too
+        d_kernel, d_bias = sums(H, V), zeros(V)
+        widths = rounded(H, ROWS), rounded(V, COLUMNS) + PADDING, rounded(H, COLUMNS)
+        space = [zeros(BLOCK, n) for n in widths]  # what lies beyond H and V is multiplied too
         loop(*flat, d_kernel, d_bias, begin, end, *space)
         return d_kernel[:H, :V], d_bias
 

@@ -44,13 +44,12 @@ def rows(R, K):
 
 def summed(n, rows, N):
     """As `single.summed`, a word for two rows."""
-    # not a power of two, or a column's numbers would all compete for one place in the cache
-    return words(n, (rows + 1) // 2, rounded(N, ROWS) + 16)
+    return words(n, (rows + 1) // 2, rounded(N, ROWS))
 
 
 def gradients(rows, N):
     """As `single.gradients`, but both factors are copies, so that one row in float32 is enough."""
-    return empty(1, N), words(rows, (N + 1) // 2), words((rows + 1) // 2, N + 16)
+    return empty(1, N), words(rows, (N + 1) // 2), words((rows + 1) // 2, N)
 
 
 @compiled

@@ -15,7 +15,7 @@ from numba.core.cgutils import get_or_insert_function
 from numba.extending import intrinsic, register_jitable
 
 from charlm.compiled.compiler import compiled, kept
-from charlm.compiled.memory import empty
+from charlm.compiled.memory import empty, zeros
 
 # numbers in a vector register, and what of the result fits into all of them beside the factors
 WIDE = bool(llvmlite.binding.get_host_cpu_features().get("avx512f"))
@@ -24,6 +24,8 @@ COLUMNS = LANES * VECTORS
 ALONE = 4  # fewer rows than this are quicker one by one than as a tile
 LINE = 16  # numbers in a line of the cache
 DEPTH = 512  # rows of a panel read in one go, so that they stay in the nearest cache
+SUMMED = 144  # rows of both factors of a transposed product, likewise
+PADDING = 16  # numbers after each row, or all of a column would compete for one place in the cache
 
 
 @register_jitable
@@ -207,16 +209,32 @@ def multiply(a, first, R, b, c, left=0, to=0):
 def multiply_transposed(a, b, K, c, left=0):
     """c += a^T b[:, left:] over the first K rows of both.
 
+    Both factors are laid out anew, SUMMED rows at a time, in the order in which tiles read them;
+    as they are, each of their rows lies on a page of its own.
+
     Args:
-        a: (., R or more). b: (., left + C or more). c: (R, C), multiples of ROWS and of COLUMNS.
+        a: (., R or more). b: (., left + C or more). c: `sums`, R and C whole tiles.
     """
-    (R, C), A = c.shape, a.shape[1]
-    if K == 0:  # a tile takes one step at least
-        return
-    panel = np.empty((K, COLUMNS), b.dtype)  # or each of its rows would lie on a page of its own
-    for q in range(0, C, COLUMNS):
-        for k in range(K):
-            for j in range(COLUMNS):
-                panel[k, j] = b[k, left + q + j]
-        for r in range(0, R, ROWS):
-            tile(a, r, 1, A, panel, 0, COLUMNS, c, r * C + q, C, K)
+    (R, width), C = c.shape, c.shape[1] - PADDING
+    depth = min(K, SUMMED)
+    tiles = np.empty((R // ROWS * depth, ROWS), a.dtype)
+    panels = np.empty((C // COLUMNS * depth, COLUMNS), b.dtype)
+    for first in range(0, K, SUMMED):
+        n = min(SUMMED, K - first)
+        for k in range(n):
+            for r in range(R // ROWS):
+                for i in range(ROWS):
+                    tiles[r * n + k, i] = a[first + k, r * ROWS + i]
+            for q in range(C // COLUMNS):
+                for j in range(COLUMNS):
+                    panels[q * n + k, j] = b[first + k, left + q * COLUMNS + j]
+        for q in range(C // COLUMNS):
+            for r in range(R // ROWS):
+                at, panel = r * ROWS * width + q * COLUMNS, q * n * COLUMNS
+                tile(tiles, r * n * ROWS, 1, ROWS, panels, panel, COLUMNS, c, at, width, n)
+
+
+def sums(*shape):
+    """Zeros, (..., R, C) and padded, for `multiply_transposed` to add to."""
+    *many, R, C = shape
+    return zeros(*many, rounded(R, ROWS), rounded(C, COLUMNS) + PADDING)

@@ -2,7 +2,7 @@
 
 from charlm.compiled import matmul
 from charlm.compiled.compiler import compiled
-from charlm.compiled.matmul import ROWS, rounded
+from charlm.compiled.matmul import PADDING, ROWS, rounded
 from charlm.compiled.memory import empty
 
 AVAILABLE = True
@@ -18,8 +18,7 @@ def rows(R, K):
 
 def summed(n, rows, N):
     """Space for n factors whose rows, N numbers each, are summed over."""
-    # not a power of two, or a column's numbers would all compete for one place in the cache
-    return empty(n, rows, rounded(N, ROWS) + 16)
+    return empty(n, rows, rounded(N, ROWS))
 
 
 def gradients(rows, N):
@@ -29,7 +28,7 @@ def gradients(rows, N):
         The rows themselves; the same as a first factor; the same as a factor whose rows are summed
         over.
     """
-    du = empty(rows, N + 16)  # see `summed`
+    du = empty(rows, N + PADDING)
     return du, du, du
 
 

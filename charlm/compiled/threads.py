@@ -9,7 +9,7 @@ from charlm.compiled.arrays import indices, require
 from charlm.compiled.compiler import made_for
 from charlm.compiled.cores import each, total
 from charlm.compiled.denormals import flushed
-from charlm.compiled.matmul import COLUMNS, ROWS, rounded
+from charlm.compiled.matmul import sums
 from charlm.compiled.memory import empty, zeros
 
 
@@ -177,8 +177,7 @@ def backward(cell, factors, batch, states, kept, d_h, d_last, show_first=False):
 
     def part(begin, end):
         d_rows = zeros(*rows.shape) if shared is None else shared  # a row may be of several cores
-        dW = zeros(rounded(D, ROWS), rounded(GH, COLUMNS))
-        dU = zeros(groups, rounded(H, ROWS), rounded(share, COLUMNS))
+        dW, dU = sums(D, GH), sums(groups, H, share)
         db, dd = zeros(0 if batch.b is None else GH), zeros(0 if batch.d is None else GH)
         if (end - begin) * T:
             sizes = H, GH, D, len(drop), cell.SPLIT

@@ -161,8 +161,8 @@ def backward(
         d_hs: (B, T, H), dLoss/dh of every step from above.
         dh, dc: (B, H), dLoss/d(states after the last step), then before the first.
         d_rows: (N, G*H), (0, G*H) where x is given. d_x: (B, T, D), zeros.
-        dW: (D up to ROWS, G*H up to COLUMNS). db, dd: (G*H,), or empty without such a bias.
-        dU: for each group (H up to ROWS, its columns up to COLUMNS).
+        dW: `sums` of (D, G*H). dU: of (groups, H, columns of a group).
+        db, dd: (G*H,), or empty without such a bias.
         du ... dropped: `backward_space`.
     """
     T, H, GH, groups = hs.shape[1], hs.shape[2], d_rows.shape[1], len(h_below)

@@ -16,7 +16,7 @@ from ml_dtypes import bfloat16
 from charlm import compiled, reference
 from charlm.compiled import activations, compiler, cores, denormals, half, memory, single, threads
 from charlm.compiled import through_time as loops
-from charlm.compiled.matmul import COLUMNS, ROWS, multiply, multiply_transposed, panels, rounded
+from charlm.compiled.matmul import COLUMNS, ROWS, multiply, multiply_transposed, panels, rounded, sums
 from charlm.compiled.threads import Batch
 from charlm.reference import through_time
 from charlm.reference.activations import ACTIVATIONS
@@ -88,9 +88,11 @@ def test_products(rng, K):
     expected[:R, :N] += a[1 : R + 1] @ b
     multiply(a, 1, R, panels(b), c)
     np.testing.assert_allclose(c, expected, rtol=1e-4, atol=1e-4)
-    a, b, c = normal(rng, K + 1, R + 3), normal(rng, K + 1, N), normal(rng, R, 2 * COLUMNS)
-    expected = c + a[:K, :R].T @ b[:K, : 2 * COLUMNS]
-    multiply_transposed(a, b, K, c)
+    a, b, c = normal(rng, K + 1, R + 3), normal(rng, K + 1, N), sums(R, 2 * COLUMNS)
+    c[:] = normal(rng, *c.shape)
+    expected = c.copy()
+    expected[:, : 2 * COLUMNS] += a[:K, :R].T @ b[:K, 3 : 3 + 2 * COLUMNS]
+    multiply_transposed(a, b, K, c, left=3)
     np.testing.assert_allclose(c, expected, rtol=1e-4, atol=1e-4)
 
 
@@ -127,15 +129,15 @@ def test_products_of_pairs(rng, K):
 @pytest.mark.parametrize("n", [1, 2, 8, 513])
 def test_products_of_pairs_over_rows(rng, n):
     H, GH = ROWS + 3, COLUMNS + 6
-    du, h, c = normal(rng, n, GH), normal(rng, n, H), normal(rng, 2 * ROWS, 2 * COLUMNS)
+    du, h, c = normal(rng, n, GH), normal(rng, n, H), sums(H, GH)
     _, first, below = half.gradients(n, 2 * COLUMNS)
     (h_below,) = half.summed(1, n, H)
     below[:], h_below[:] = 0, 0
     for r in range(n):
         half.put_gradient(first, below, r, du[r])
         half.put_summed(h_below, r, h[r])
-    expected = c.copy()
-    expected[:H, :GH] += rounded_to_half(h).T @ rounded_to_half(du)
+    expected = np.zeros_like(c)
+    expected[:H, :GH] = rounded_to_half(h).T @ rounded_to_half(du)
     multiply_transposed(h_below, below, (n + 1) // 2, c)
     np.testing.assert_allclose(c, expected, rtol=1e-4, atol=1e-4)
     found = first.view(np.uint16)[:, :GH]
