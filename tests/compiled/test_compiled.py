@@ -16,7 +16,15 @@ from ml_dtypes import bfloat16
 from charlm import compiled, reference
 from charlm.compiled import activations, compiler, cores, denormals, half, memory, single, threads
 from charlm.compiled import through_time as loops
-from charlm.compiled.matmul import COLUMNS, ROWS, multiply, multiply_transposed, panels, rounded, sums
+from charlm.compiled.matmul import (
+    COLUMNS,
+    ROWS,
+    multiply,
+    multiply_transposed,
+    panels,
+    rounded,
+    sums,
+)
 from charlm.compiled.threads import Batch
 from charlm.reference import through_time
 from charlm.reference.activations import ACTIVATIONS
