@@ -13,11 +13,14 @@ import numpy as np
 from numba.core.compiler_lock import global_compiler_lock
 
 from charlm import cache
+from charlm.compiled import memory  # noqa: F401 - imported before the locks below, see there
 
 HERE = Path(__file__).parent
 f4 = np.float32
 _lock = threading.Lock()
-for lock in (_lock, global_compiler_lock):  # or a child could begin with one held for ever
+# Or a child could begin with one of them held for ever. A fork takes the last registered first:
+# memory's after these, as a thread does that compiles while its garbage is collected.
+for lock in (_lock, global_compiler_lock):
     os.register_at_fork(
         before=lock.acquire, after_in_parent=lock.release, after_in_child=lock.release
     )

@@ -11,7 +11,7 @@ from charlm.compiled.memory import empty
 
 
 def total(arrays):
-    """The sum of what each core found, contiguous: a part of something wider would be copied."""
+    """The sum of what each core found, contiguous, or TensorFlow would copy it."""
     first, *rest = arrays
     found = empty(*first.shape)
     found[:] = first

@@ -72,9 +72,11 @@ class Batch(NamedTuple):
         Raises:
             ValueError: arrays that do not fit together, or not of their type.
         """
-        if len(self.states) != cell.STATES or (self.x is None) != (self.W is None):
+        vectors, rows, ids = (a is not None for a in (self.x, self.rows, self.ids))
+        whole = vectors == (self.W is not None) and vectors != rows and rows >= ids
+        if len(self.states) != cell.STATES or not whole:
             raise ValueError(
-                f"Expected {cell.STATES} states, and x and W or neither. "
+                f"Expected {cell.STATES} states, and x and W, or rows, or rows and ids. "
                 f"Received: {[n for n, a in self._asdict().items() if a is not None]}"
             )
         inputs = next(a for a in (self.x, self.ids, self.rows) if a is not None)

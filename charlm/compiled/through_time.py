@@ -54,8 +54,8 @@ def forward(
 
     Args:
         rows: (N, G*H). index: (B, T). x: (B, T, D). W: `panels` of (D, G*H). b: (G*H,).
-        U: for each group of gates that sees h with dropped numbers of its own (one if there is
-            no recurrent dropout) `panels` of (H, its columns).
+        U: `panels` of (H, a group's columns) for each group: with recurrent dropout each gate is
+            one, else all gates together are.
         d: (G*H,), a bias of h' U.
         live: (B, T), whether a sequence takes a step; or empty, then each takes all.
         start: (B,), the first step that a sequence takes.

@@ -87,7 +87,9 @@ def torch_differentiates_gradients():
     return torch.is_grad_enabled()
 
 
-def in_backend_ops(cell, xs, project, states, weights, drop=None, live=None, unroll=False):
+def in_backend_ops(
+    cell, xs, project, states, weights, drop=None, live=None, unroll=False, every_step=True
+):
     """A cell over time by the backend's operations, for autodiff or without gradients.
 
     Args:
@@ -99,9 +101,10 @@ def in_backend_ops(cell, xs, project, states, weights, drop=None, live=None, unr
         drop: recurrent dropout: None, or a list of one mask (B, H) for each gate.
         live: (B, T), True where a sequence takes a step, else it keeps its states; None: all do.
         unroll: write the loop out; T must be known.
+        every_step: return h after every step, else after the last alone.
 
     Returns:
-        h after every step (B, T, H), and the tuple of states after the last.
+        h after every step (B, T, H), or (B, 1, H), and the tuple of states after the last.
     """
     xs = [ops.swapaxes(xs, 0, 1)]
     if live is not None:
@@ -111,10 +114,11 @@ def in_backend_ops(cell, xs, project, states, weights, drop=None, live=None, unr
         after, _ = cell.step(project(x[0]), states, weights, drop)
         for takes in x[1:]:
             after = [ops.where(takes, a, s) for a, s in zip(after, states, strict=True)]
-        return tuple(after), (after[0],)
+        return tuple(after), (after[0],) * every_step
 
-    states, (h,) = scan(step, tuple(states), tuple(xs), unroll=unroll)
-    return ops.swapaxes(h, 0, 1), states
+    # XLA takes twice as long where each step's output is written into an array
+    states, h = scan(step, tuple(states), tuple(xs), unroll=unroll)
+    return ops.swapaxes(h[0], 0, 1) if every_step else states[0][:, None], states
 
 
 GIVEN = "ids", "live", "drop"  # of what machine code is given, what is not differentiated
@@ -214,6 +218,9 @@ def gather_rows(kernel, ids):
     """
     D, N = kernel.shape
     kernel, ids = with_row_of_nan(kernel, ids)
+    if keras.backend.backend() == "jax":  # whose own is dense, and knows forward mode too
+        wide = keras.backend.result_type(kernel.dtype, "float32")
+        return ops.cast(ops.take(ops.cast(kernel, wide), ids, axis=0), kernel.dtype)
 
     @ops.custom_gradient
     def gather(kernel):

@@ -90,10 +90,10 @@ class RecurrentCell(HalfProducts, keras.layers.Layer, DropoutRNNCell):
         super().__init_subclass__(**kwargs)
         set_signature(cls, cls.OPTIONS)
         # other equations than those it is the derivative of, or that were compiled
-        if min(_depth(cls, "step"), _depth(cls, "recur")) < _depth(cls, "step_backward"):
+        equations = ["step", "recur", "product"]
+        if _changed(cls, equations, since="step_backward"):
             cls.step_backward = None
-        others = ("step", "step_backward", "project", "rows", "recur", "product")
-        if min(_depth(cls, name) for name in others) < _depth(cls, "COMPILED"):
+        if _changed(cls, [*equations, "step_backward", "project", "rows"], since="COMPILED"):
             cls.COMPILED = None
 
     def __init__(self, *args, **kwargs):
@@ -216,7 +216,8 @@ class RecurrentCell(HalfProducts, keras.layers.Layer, DropoutRNNCell):
         factors = host.machine_code(precision)
         names = [n for n in ("activation", "recurrent_activation") if n in self.OPTIONS]
         activations = {n: _name_of_activation(getattr(self, n)) for n in names}
-        odd = dropped and factors.IN_WORD > 1 and self.units % factors.IN_WORD  # a gate's numbers
+        # two bfloat16 share a word, so each gate needs an even number of columns
+        odd = dropped and factors.IN_WORD > 1 and self.units % factors.IN_WORD
         if not factors.AVAILABLE or odd or None in activations.values():
             return None
         try:
@@ -271,8 +272,8 @@ class RecurrentCell(HalfProducts, keras.layers.Layer, DropoutRNNCell):
         Returns:
             The inputs (B, T, ...), and a function of a step of them, (B, ...) -> (B, G*H).
         """
-        if _depth(type(self), "project") < _depth(type(self), "projection"):
-            return inputs, self.project  # a subclass changed it
+        if _changed(type(self), ["project"], since="projection"):
+            return inputs, self.project
         if self.vocab_size:
             rows, ids = bptt.with_row_of_nan(self.rows(), inputs[..., 0])
             return ids, lambda i: ops.take(rows, i, axis=0)
@@ -359,6 +360,11 @@ def _name_of_activation(function):
     """As `keras.activations` has it, or None for a function of somebody's own."""
     name = getattr(function, "__name__", None)
     return name if getattr(keras.activations, name or "", None) is function else None
+
+
+def _changed(cls, names, since):
+    """Whether a class defines one of `names` below the class that defines `since`."""
+    return min(_depth(cls, name) for name in names) < _depth(cls, since)
 
 
 def _depth(cls, name):

@@ -20,16 +20,28 @@ def usable(tensor=None):
         # private, but the only one who knows while a graph is made
         from tensorflow.python.ops.control_flow_util import GraphOrParentsInXlaContext
 
-        xla = not tf.executing_eagerly() and GraphOrParentsInXlaContext(
-            tf.compat.v1.get_default_graph()
-        )
-        return not (xla or on_gpu())
+        graph = None if tf.executing_eagerly() else tf.compat.v1.get_default_graph()
+        xla = graph is not None and GraphOrParentsInXlaContext(graph)
+        return not (xla or on_gpu() or _vectorized(graph))
     if backend == "jax":
         import jax
 
         return jax.default_backend() == "cpu"
     place = keras.ops.zeros(()) if tensor is None else tensor
     return backend == "torch" and place.device.type == "cpu"
+
+
+def _vectorized(graph):
+    """Whether a TensorFlow graph is the body of a `tf.vectorized_map`.
+
+    It copies operations without their custom gradients, and then TensorFlow takes the gradient of a
+    NumPy function for zero.
+    """
+    while graph is not None:
+        if "loop_body" in graph.get_name_scope().split("/"):  # the name that TensorFlow gives it
+            return True
+        graph = getattr(graph, "outer_graph", None)
+    return False
 
 
 def on_gpu():
@@ -94,6 +106,7 @@ def _tensorflow(forward, backward, fallback, shapes, given, inputs):
     zero = tf.UnconnectedGradients.ZERO
 
     def second_derivative(arrays, d_gradients):
+        arrays = [tf.identity(x) for x in arrays]  # a tape takes a tensor given twice for one
         inputs, d_results = arrays[:k], arrays[k:]
         with tf.GradientTape() as outer:
             outer.watch(arrays)
@@ -180,28 +193,37 @@ def _jax(forward, backward, fallback, shapes, given, inputs):
 
 
 def _torch(forward, backward, fallback, shapes, given, inputs):
-    import torch
+    functions = forward, backward, fallback, given
+    return _torch_operation().apply(functions, len(shapes[0]), *inputs)
 
-    k, n = len(inputs), len(shapes[0])
+
+@cache
+def _torch_operation():
+    import torch
 
     class Operation(torch.autograd.Function):
         @staticmethod
-        def forward(context, *inputs):
-            found = _on_host(forward, [*given, *inputs])
+        def forward(context, functions, results, *inputs):
+            run, _, _, given = context.functions = functions
+            found = _on_host(run, [*given, *inputs])
             context.save_for_backward(*inputs, *found)
-            return tuple(found[:n])
+            return tuple(found[:results])
 
         @staticmethod
         def backward(context, *d_results):
-            saved = context.saved_tensors
+            (_, run, fallback, given), saved = context.functions, context.saved_tensors
+            inputs = saved[: len(context.needs_input_grad) - 2]
             if not torch.is_grad_enabled():
-                return tuple(_on_host(backward, [*given, *saved, *d_results]))
-            found = fallback(*given, *saved[:k])  # the gradient is to be differentiated too
-            wanted = [x for x in saved[:k] if x.requires_grad]
+                return None, None, *_on_host(run, [*given, *saved, *d_results])
+            # The gradient is to be differentiated too. Of views, since one input may be computed
+            # from another or be given twice, and what is wanted are partial derivatives.
+            inputs = [x.view_as(x) for x in inputs]
+            found = fallback(*given, *inputs)
+            wanted = [x for x in inputs if x.requires_grad]
             made = iter(torch.autograd.grad(found, wanted, d_results, create_graph=True))
-            return tuple(next(made) if x.requires_grad else None for x in saved[:k])
+            return None, None, *(next(made) if x.requires_grad else None for x in inputs)
 
-    return Operation.apply(*inputs)
+    return Operation
 
 
 def _on_host(function, tensors):

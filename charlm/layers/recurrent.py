@@ -5,12 +5,16 @@ use) and replaces its loop.
 """
 
 import re
+from functools import partial
 
 import keras
 from keras import ops
+from keras.src.backend import AutocastScope
 
 from charlm.layers import bptt, host
 from charlm.layers.cell import HalfProducts, RecurrentCell, bind, set_signature, tensor
+
+WAYS = "compiled_training", "compiled_inference"
 
 
 class Recurrent(HalfProducts, keras.layers.RNN):
@@ -70,6 +74,7 @@ class Recurrent(HalfProducts, keras.layers.RNN):
                 f"Expected use_cudnn to be 'auto', True or False. Received: use_cudnn={use_cudnn!r}"
             )
         kwargs.pop("implementation", None)  # Keras 2's, accepted and ignored as there
+        ways = {name: kwargs.pop(name) for name in WAYS if name in kwargs}  # of `get_config`
         own = {name: options.pop(name) for name in self.CELL.OPTIONS}
         shared = {k: kwargs[k] for k in ("dtype", "trainable") if k in kwargs}
         super().__init__(
@@ -77,6 +82,8 @@ class Recurrent(HalfProducts, keras.layers.RNN):
         )
         if "use_cudnn" in self.OPTIONS:
             self.use_cudnn = use_cudnn
+        for name, allowed in ways.items():
+            setattr(self, name, allowed)
         self.input_spec = keras.layers.InputSpec(ndim=2 if self.vocab_size else 3)
 
     def build(self, sequences_shape, initial_state_shape=None):
@@ -93,7 +100,12 @@ class Recurrent(HalfProducts, keras.layers.RNN):
         """(B, T, D) or ids (B, T) -> h: (B, T, H) or (B, H), and the states if asked for."""
         if self.vocab_size:
             sequences = ops.expand_dims(sequences, -1)
-        result = super().call(sequences, initial_state, mask, training)
+        try:
+            # a wrapper such as TimeDistributed calls this in an autocast scope of its own
+            with AutocastScope(self.compute_dtype):
+                result = super().call(sequences, initial_state, mask, training)
+        finally:  # masks of a call that was refused are not for the next
+            self._maybe_reset_dropout_masks(self.cell)
         return self._shown(result, lambda h: ops.cast(h, self.product_dtype))
 
     def compute_output_spec(self, *args, **kwargs):
@@ -161,7 +173,7 @@ class Recurrent(HalfProducts, keras.layers.RNN):
     def _with_static_shape(self, h, sequences):
         """TensorFlow forgets lengths in its loops that layers above may need."""
         if keras.backend.backend() == "tensorflow" and not hasattr(h, "numpy"):
-            h.set_shape((*sequences.shape[:2], self.units))
+            h.set_shape((sequences.shape[0], h.shape[1] or sequences.shape[1], self.units))
         return h
 
     def backward_pass(self, masked=False, training=True, tensor=None):
@@ -204,15 +216,18 @@ class Recurrent(HalfProducts, keras.layers.RNN):
 
     def _autodiff(self, sequences, states, weights, masks, drop, live, training):
         cell, xs = self.cell, sequences
-        if training:  # each step rounds the weights, so that gradients add up in float32
+        # x W a step at a time: all of it together is larger than the caches
+        if not training:
+            weights = cell.operands(weights)
+            xs, project = cell.projection(xs)
+        elif cell.vocab_size:
             if masks is not None:
                 masks = keras.tree.map_structure(lambda m: m[:, None], masks)
             xs, project = cell.project(xs, masks), lambda a_x: a_x
-        else:  # x W a step at a time: all of it together is larger than the caches
-            weights = cell.operands(weights)
-            xs, project = cell.projection(xs)
+        else:  # each step rounds the weights, so that their gradients add up in float32
+            project = partial(cell.project, masks=masks)
         given = xs, project, states, weights, drop, live
-        return bptt.in_backend_ops(cell, *given, unroll=self.unroll)
+        return bptt.in_backend_ops(cell, *given, self.unroll, every_step=self.return_sequences)
 
     def _masked_outputs(self, h, live, way):
         """What is shown of h: where a step is left out, the output before it, or zeros.
@@ -221,10 +236,13 @@ class Recurrent(HalfProducts, keras.layers.RNN):
         zeros elsewhere. So it does here.
         """
         if self.zero_output_for_mask:
-            return ops.where(live[..., None], h, ops.zeros_like(h))
-        if way == "compiled" or (keras.backend.backend() == "jax" and not self.unroll):
+            shown = live[..., None]
+        elif way == "compiled" or (keras.backend.backend() == "jax" and not self.unroll):
             return h  # machine code does the same by itself
-        return ops.where(bptt.begun(live), h, ops.zeros_like(h))
+        else:
+            shown = bptt.begun(live)
+        shown = shown if self.return_sequences else shown[:, -1:]  # h may be of the last step alone
+        return ops.where(shown, h, ops.zeros_like(h))
 
     def get_config(self):
         config = super().get_config()
@@ -232,6 +250,8 @@ class Recurrent(HalfProducts, keras.layers.RNN):
         config["activity_regularizer"] = keras.regularizers.serialize(self.activity_regularizer)
         if "use_cudnn" in self.OPTIONS:
             config["use_cudnn"] = self.use_cudnn
+        # where they were set, for Bidirectional and clone_model make layers anew
+        config |= {name: getattr(self, name) for name in WAYS if name in vars(self)}
         cell = self.cell.get_config()
         return config | {name: cell[name] for name in self.CELL.OPTIONS if name in cell}
 

@@ -333,6 +333,28 @@ def test_an_id_without_a_row_is_refused(rng, wrong):
         both("lstm", batch._replace(ids=ids), upstream)
 
 
+@pytest.mark.parametrize(
+    ("inputs", "names"),
+    [
+        ("ids", ["rows"]),
+        ("rows", ["rows"]),
+        *(("vectors", n) for n in (["x"], ["W"], ["x", "W", "b"])),
+    ],
+)
+def test_inputs_that_are_not_there_are_refused(rng, inputs, names):
+    batch, _, _ = problem(rng, "lstm", 3, 2, 4, inputs)
+    with pytest.raises(ValueError, match=r"^Expected .* Received: "):
+        threads.forward(compiler.cell("lstm"), single, batch._replace(**dict.fromkeys(names)))
+
+
+@pytest.mark.parametrize("others", [["x"], ["W"], ["x", "W"]])
+def test_inputs_of_two_kinds_are_refused(rng, others):
+    batch, vectors = (problem(rng, "lstm", 3, 2, 4, inputs)[0] for inputs in ("ids", "vectors"))
+    more = {name: getattr(vectors, name) for name in others}
+    with pytest.raises(ValueError, match=r"^Expected .* Received: "):
+        threads.forward(compiler.cell("lstm"), single, batch._replace(**more))
+
+
 @pytest.mark.parametrize("kind", ["uint8", "int64", "float32"])
 def test_ids_of_any_type(rng, kind):
     batch, upstream, expected = problem(rng, "lstm", 3, 2, 4)
@@ -424,9 +446,8 @@ def test_missing_arrays_are_refused(rng):
     batch, (d_h, d_last), _ = problem(rng, "lstm", 3, 2, 4, "vectors")
     cell = compiler.cell("lstm")
     states, _, kept = threads.forward(cell, single, batch)
-    for wrong in (batch._replace(c=None), batch._replace(W=None)):
-        with pytest.raises(ValueError, match="Expected 2 states, and x and W or neither"):
-            threads.forward(cell, single, wrong)
+    with pytest.raises(ValueError, match="Expected 2 states, and x and W, or rows"):
+        threads.forward(cell, single, batch._replace(c=None))
     for lists in ((states[:1], d_last), (states, d_last[:1])):
         with pytest.raises(ValueError, match="Expected 2 of states"):
             threads.backward(cell, single, batch, lists[0], kept, d_h, lists[1])

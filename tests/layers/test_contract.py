@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 from keras import ops
 
+from charlm.layers import LSTM
 from charlm.loss import CrossEntropy
 from tests.cells import KINDS, NAMESAKES, normal, set_random
 from tests.oracle import outputs
@@ -367,3 +368,22 @@ def test_a_forked_process_computes_as_its_parent():
     run = [sys.executable, "-W", "error", "-c", FORKED]
     done = subprocess.run(run, capture_output=True, text=True, timeout=300)
     assert done.stdout.split() == ["0", "1.0"], done.stderr
+
+
+def test_a_refused_call_leaves_no_dropout_masks_to_the_next(rng):
+    layer = LSTM(H, dropout=0.5, recurrent_dropout=0.5)
+    x = normal(rng, 1, T, D)
+    with pytest.raises(ValueError, match="Expected a mask of shape"):
+        layer(x, mask=np.ones((1, T + 1), bool), training=True)
+    y = ops.convert_to_numpy(layer(np.repeat(x, 7, axis=0), training=True))
+    assert len({row.tobytes() for row in y}) > 1
+
+
+def test_ways_that_were_set_outlive_a_copy():
+    layer = LSTM(H)
+    assert not {"compiled_training", "compiled_inference"} & {*layer.get_config()}
+    layer.compiled_training, layer.compiled_inference = False, True
+    pair = keras.layers.Bidirectional(layer)
+    copies = [pair.forward_layer, pair.backward_layer, LSTM.from_config(layer.get_config())]
+    for copy in copies:
+        assert (copy.compiled_training, copy.compiled_inference) == (False, True)

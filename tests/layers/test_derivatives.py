@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 from keras import ops
 
+from charlm.layers import LSTM
 from charlm.layers.dense import Dense
 from charlm.loss import CrossEntropy
 from tests.cells import KINDS, NAMESAKES, normal, set_random
@@ -107,6 +108,52 @@ def test_a_gradient_penalty_reaches_every_weight(rng, case, mode, compiled):
         close(penalty(ours, x, graph=True, **call), expected)
 
 
+class Started(keras.layers.Layer):
+    """A layer all of whose states before the first step are one tensor, computed from its input."""
+
+    def __init__(self, layer):
+        super().__init__()
+        self.layer = layer
+
+    def call(self, x, training=None):
+        state = ops.sin(x[:, 0, :H])
+        states = [state] * len(keras.tree.flatten(self.layer.cell.state_size))
+        return self.layer(x, initial_state=states, training=training)
+
+
+@pytest.mark.parametrize("compiled", [True, False])
+def test_a_penalty_where_one_input_is_computed_from_another(rng, case, compiled):
+    ours, theirs = map(Started, pair(rng, case))
+    ours.layer.compiled_training = compiled
+    x = normal(rng, B, T, D)
+    for layer in (ours, theirs):
+        layer(x)
+    close(penalty(ours, x, training=True), penalty(theirs, x, training=True))
+
+
+@pytest.mark.skipif(BACKEND != "tensorflow", reason="tf.vectorized_map")
+def test_sequences_of_sequences_whose_number_is_not_known(rng, case):
+    import tensorflow as tf
+
+    def gradients(layer):
+        inputs = keras.Input((None, T, D))
+        model = keras.Model(inputs, keras.layers.TimeDistributed(layer)(inputs))
+
+        @tf.function(input_signature=[tf.TensorSpec((B, None, T, D))])
+        def run(x):
+            with tf.GradientTape() as tape:
+                tape.watch(x)
+                loss = tf.reduce_sum(tf.sin(model(x, training=True)))
+            return tape.gradient(loss, [x, *layer.trainable_variables])
+
+        return run(x)
+
+    x = tf.constant(normal(rng, B, 2, T, D))
+    found, expected = map(gradients, pair(rng, case))
+    assert all(np.abs(g).max() > 1e-3 for g in expected)
+    close(found, expected)
+
+
 @pytest.mark.skipif(BACKEND == "jax", reason="there the way back is JAX's own")
 def test_a_penalty_through_the_output_layer(rng):
     ours, theirs = Dense(V), keras.layers.Dense(V)
@@ -180,6 +227,27 @@ def test_every_transformation_of_jax(rng, case, mode, jit):
                 *jax.tree.leaves(jax.grad(jax.checkpoint(f))(weights, x)),
             ]
         )
+    close(*found)
+
+
+@only_jax
+@pytest.mark.parametrize("compiled", [True, False])
+def test_forward_mode_of_ids(rng, compiled):
+    import jax
+
+    layer, plain = LSTM(H, vocab_size=V), LSTM(H, vocab_size=V, unroll=True)
+    ids = rng.integers(V, size=(B, T))
+    for each in (layer, plain):
+        each.build(ids.shape)
+    set_random(rng, layer, plain)
+    layer.compiled_training = compiled
+    found = []
+    for each in (layer, plain):
+        weights = [v.value for v in each.trainable_variables]
+        f = function_of(each, training=True)
+        tangents = [jax.numpy.cos(w) for w in weights]
+        pushed = jax.jvp(jax.grad(lambda w, f=f: f(w, ids)), (weights,), (tangents,))
+        found.append(jax.tree.leaves(pushed))
     close(*found)
 
 

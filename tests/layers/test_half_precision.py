@@ -119,3 +119,21 @@ def test_a_cell_with_dropout_serves_in_keras_rnn(rng, case, policy, options):
     layer = keras.layers.RNN(cell, return_sequences=True, dtype=policy)
     y = layer(normal(rng, B, T, D), training=True)
     assert tuple(y.shape) == (B, T, H)
+
+
+@pytest.mark.parametrize("policy", HALF)
+@pytest.mark.parametrize("training", [True, False])
+def test_within_a_wrapper_it_is_what_it_is_alone(rng, case, policy, training):
+    keras.config.set_dtype_policy(policy)
+    try:
+        layer, x = case.make(H), normal(rng, B, 2, T, D)
+        layer.build((B, T, D))
+        set_random(rng, layer)
+        found = keras.layers.TimeDistributed(layer)(x, training=training)
+        expected = [layer(x[:, k], training=training) for k in range(2)]
+    finally:
+        keras.config.set_dtype_policy("float32")
+    results = (
+        ops.convert_to_numpy(ops.cast(y, "float32")) for y in (found, ops.stack(expected, 1))
+    )
+    np.testing.assert_array_equal(*results)

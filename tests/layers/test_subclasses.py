@@ -52,6 +52,15 @@ class HalvedLSTM(LSTM):
     CELL = HalvedCell
 
 
+class SmallProductCell(LSTMCell):
+    def product(self, x, W):
+        return super().product(x, W / (1 + ops.sum(W * W)))
+
+
+class SmallProduct(LSTM):
+    CELL = SmallProductCell
+
+
 class OwnDerivativesCell(LSTMCell):
     def step_backward(self, *args):
         return super().step_backward(*args)
@@ -65,7 +74,7 @@ def test_other_derivatives_are_not_those_compiled():
     assert OwnDerivatives(H).backward_pass() == "hand-derived"
 
 
-@pytest.mark.parametrize("kind", [NoOutputGate, HalvedLSTM])
+@pytest.mark.parametrize("kind", [NoOutputGate, HalvedLSTM, SmallProduct])
 def test_other_equations_are_differentiated_anew(rng, kind):
     ours, unrolled = kind(H), kind(H, unroll=True)
     for layer in (ours, unrolled):
