@@ -17,7 +17,7 @@ import tyro
 
 import corpora
 from charlm import allocator
-from charlm.config import DataConfig
+from charlm.config import NO_TEXT, DataConfig
 from charlm.errors import InputError
 from charlm.text import Text, fingerprint, read
 from corpora import Corpus, CorpusError, CorpusNotFound
@@ -145,8 +145,14 @@ def corpus(data: DataConfig) -> Corpus:
     """The text that the settings name; without a name the default, or Python's documentation.
 
     Raises:
+        InputError: they are those of a run that was imported without a text.
         CorpusError: there is none, or it cannot be read.
     """
+    if data.corpus == NO_TEXT:
+        raise InputError(
+            "expected a text, found '', which names none, as a run does that was imported without "
+            "one; give --corpus FILE (charlm train: --init-from RUN --corpus FILE)"
+        )
     try:
         return corpora.load(corpora.DEFAULT if data.corpus is None else data.corpus, data.encoding)
     except CorpusNotFound as error:

@@ -103,6 +103,9 @@ def _namesake(cell):
     return reference.cell(cell).KERAS
 
 
+NO_TEXT = ""  # the corpus of a run that was imported without a text
+
+
 @dataclass(frozen=True)
 class DataConfig:
     """Text (fixed when a run begins)."""

@@ -17,6 +17,7 @@ from charlm.config import check
 from charlm.errors import InputError
 from charlm.foreign import pytorch
 from charlm.foreign.convert import network_weights
+from charlm.foreign.vocabulary import OURS
 from charlm.reference.network import Network
 from charlm.stock import stock
 
@@ -70,16 +71,18 @@ def _main(argv):
     vocab = output.with_name(f"{output.name}.vocab.json")
     _check_output(args, output, vocab)
     network = saved.to_network()
-    with cli.quiet_stderr():
-        kind = _writer(args.format)
-        with tempfile.TemporaryDirectory(dir=output.parent, prefix=".charlm-export-") as folder:
-            made = Path(folder, output.name)
-            difference = kind(saved, network, made)
-            equal = difference <= TOLERANCE  # NaN is not
-            if equal and output.is_dir():
-                os.rename(output, Path(folder, "old"))
-            if equal:
-                os.replace(made, output)
+    with tempfile.TemporaryDirectory(dir=output.parent, prefix=".charlm-export-") as folder:
+        made, characters = Path(folder, output.name), Path(folder, vocab.name)
+        with cli.quiet_stderr():
+            difference = _writer(args.format)(saved, network, made)
+        equal = difference <= TOLERANCE  # NaN is not
+        if equal:
+            about = json.dumps({OURS: list(saved.vocab.characters)})
+            checkpoint.write_atomically(characters, about.encode())
+            if output.is_dir():
+                os.rename(output, Path(folder, f"{output.name}.old"))
+            os.replace(made, output)
+            os.replace(characters, vocab)
     if not equal:
         print(
             f"failed: logits or states differ from the sampler's by {difference:.1e}, so nothing "
@@ -87,8 +90,6 @@ def _main(argv):
             file=sys.stderr,
         )
         return cli.FAILED
-    characters = {"characters": list(saved.vocab.characters)}
-    checkpoint.write_atomically(vocab, json.dumps(characters).encode())
     what = "logits are" if args.format == "keras" else "logits and states are"
     print(
         f"{output}, {vocab}; its {what} the sampler's to {difference:.0e} over {STEPS} characters "
@@ -178,7 +179,8 @@ def _onnx(saved, network, path):
 
 def _safetensors(saved, network, path):
     config, weights = stock(saved.config.model, saved.weights)
-    path.write_bytes(pytorch.to_bytes(config, weights, saved.vocab, saved.corpus_sha256))
+    learned_from = saved.corpus_sha256, saved.learned_before
+    path.write_bytes(pytorch.to_bytes(config, weights, saved.vocab, *learned_from))
     found = foreign.read(path)
     if found.vocab != saved.vocab:
         raise OSError("expected to read back the vocabulary that was written, found another")

@@ -144,6 +144,21 @@ def save_last(folder: Path, saved: Checkpoint) -> None:
     describe(folder, saved)
 
 
+def save_new(folder: Path, saved: Checkpoint, overwrite: bool) -> None:
+    """Writes a run that begins with these weights; an overwritten one stays until they are there.
+
+    Raises:
+        InputError: another process holds the folder, or has made a run there since `new`.
+        NotFiniteError, OSError: see `checkpoint.write`; nothing was changed.
+    """
+    data = checkpoint.verified(saved)
+    with locked(folder):
+        _require_free(folder, overwrite)
+        checkpoint.write_atomically(folder / LAST, data)
+        _remove(folder, [name for name in FILES if name != LAST])
+        describe(folder, saved)
+
+
 def describe(folder: Path, saved: Checkpoint) -> None:
     """Writes what there is to read of a run: its settings and progress, and its losses."""
     summary = json.dumps(saved.meta(), indent=1, ensure_ascii=False)
@@ -171,7 +186,11 @@ def clear(folder: Path, overwrite: bool) -> None:
         InputError: another process has made a run there since `new` found the folder free.
     """
     _require_free(folder, overwrite)
-    for name in FILES:
+    _remove(folder, FILES)
+
+
+def _remove(folder, names):
+    for name in names:
         (folder / name).unlink(missing_ok=True)
         (folder / f".{name}.tmp").unlink(missing_ok=True)
     shutil.rmtree(folder / TENSORBOARD, ignore_errors=True)

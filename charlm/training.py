@@ -45,7 +45,7 @@ class Training:
                 raise InputError(
                     f"expected the text the run was trained on (sha256 {saved.corpus_sha256[:12]}),"
                     f" found another ({text.sha256[:12]}); --corpus says where the text is now, "
-                    "and another text needs a new run"
+                    "and another text needs a new run (--init-from)"
                 )
             text = text.translated(saved.vocab)  # weights may have begun on another text
         self.config, self.text = config, text

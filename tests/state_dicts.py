@@ -38,7 +38,12 @@ def by_equations(state, cell, ids, activation=np.tanh):
     while f"rnn.weight_ih_l{k}" in state:
         W, U = state[f"rnn.weight_ih_l{k}"], state[f"rnn.weight_hh_l{k}"]
         b, d = (state.get(f"rnn.bias_{part}_l{k}", np.zeros(len(W))) for part in ("ih", "hh"))
-        x = STEPS[cell](x, W, U, b, d, activation)
+        h = c = np.zeros((len(x), U.shape[1]))
+        hs = []
+        for t in range(x.shape[1]):
+            h, c = STEPS[cell](x[:, t] @ W.T + b, h @ U.T + d, h, c, activation)
+            hs.append(h)
+        x = np.stack(hs, axis=1)
         k += 1
     return x @ state["linear.weight"].T + state.get("linear.bias", 0)
 
@@ -47,37 +52,21 @@ def _sigmoid(a):
     return 1 / (1 + np.exp(-a))
 
 
-def _lstm(x, W, U, b, d, activation):
-    h = c = np.zeros((len(x), U.shape[1]))
-    ys = []
-    for t in range(x.shape[1]):
-        i, f, g, o = np.split(x[:, t] @ W.T + b + h @ U.T + d, 4, axis=-1)
-        c = _sigmoid(f) * c + _sigmoid(i) * np.tanh(g)
-        h = _sigmoid(o) * np.tanh(c)
-        ys.append(h)
-    return np.stack(ys, axis=1)
+def _lstm(a_x, a_h, h, c, activation):
+    i, f, g, o = np.split(a_x + a_h, 4, axis=-1)
+    c = _sigmoid(f) * c + _sigmoid(i) * np.tanh(g)
+    return _sigmoid(o) * np.tanh(c), c
 
 
-def _gru(x, W, U, b, d, activation):
-    h = np.zeros((len(x), U.shape[1]))
-    ys = []
-    for t in range(x.shape[1]):
-        r_x, z_x, n_x = np.split(x[:, t] @ W.T + b, 3, axis=-1)
-        r_h, z_h, n_h = np.split(h @ U.T + d, 3, axis=-1)
-        z = _sigmoid(z_x + z_h)
-        n = np.tanh(n_x + _sigmoid(r_x + r_h) * n_h)
-        h = (1 - z) * n + z * h
-        ys.append(h)
-    return np.stack(ys, axis=1)
+def _gru(a_x, a_h, h, c, activation):
+    (r_x, z_x, n_x), (r_h, z_h, n_h) = (np.split(a, 3, axis=-1) for a in (a_x, a_h))
+    z = _sigmoid(z_x + z_h)
+    n = np.tanh(n_x + _sigmoid(r_x + r_h) * n_h)
+    return (1 - z) * n + z * h, c
 
 
-def _rnn(x, W, U, b, d, activation):
-    h = np.zeros((len(x), U.shape[1]))
-    ys = []
-    for t in range(x.shape[1]):
-        h = activation(x[:, t] @ W.T + b + h @ U.T + d)
-        ys.append(h)
-    return np.stack(ys, axis=1)
+def _rnn(a_x, a_h, h, c, activation):
+    return activation(a_x + a_h), c
 
 
 STEPS = {"lstm": _lstm, "gru": _gru, "rnn": _rnn}

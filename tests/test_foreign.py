@@ -13,6 +13,7 @@ import pytest
 
 from charlm import foreign, untrusted
 from charlm.errors import InputError
+from charlm.foreign.layers import CELL
 
 D, H, V = 3, 4, 7
 GATES = {"lstm": "ifco", "gru": "zrh", "simple_rnn": " "}
@@ -172,7 +173,8 @@ def test_a_model_with_names_of_its_own_is_ordered_by_widths_or_refused(rng, tmp_
         (lambda: [L.Conv1D(V, 1), *several(L.LSTM, 1)], "'Conv1D'|'layers/conv1d'"),
         (lambda: [L.LayerNormalization(), *several(L.LSTM, 1)], "LayerNorm|found normalization"),
         (lambda: [*several(L.LSTM, 1), L.Dense(H)], "2 Dense"),
-        (lambda: [*several(L.LSTM, 1), *several(L.GRU, 1)], "one kind|one activation"),
+        (lambda: [*several(L.LSTM, 1), *several(L.GRU, 1)], "one kind, found (gru|lstm) '"),
+        (lambda: [*several(L.LSTM, 1), *several(L.SimpleRNN, 1)], "kind, found lstm '.*', rnn '"),
         (
             lambda: [L.LSTM(5, return_sequences=True), *several(L.LSTM, 1)],
             r"same units, found \[5, 4\]",
@@ -194,6 +196,18 @@ def test_other_models_are_refused(rng, tmp_path, make, match, file):
         (lambda: [*several(L.LSTM, 1), L.Softmax(), L.Dense(V)], "found 'softmax'"),
         (lambda: [*several(L.LSTM, 1), L.Dense(V, activation="sigmoid")], "found 'sigmoid'"),
         (lambda: [L.RNN(L.LSTMCell(H), return_sequences=True), L.Dense(V)], "found 'RNN'"),
+        (
+            lambda: [*several(L.LSTM, 1), L.Dense(V, activation="softmax"), L.Softmax()],
+            r"one softmax, found two: 'dense\w*' and 'softmax\w*'",
+        ),
+        (
+            lambda: [*several(L.LSTM, 1), L.Dense(V), *[L.Activation("softmax") for _ in "ab"]],
+            r"one softmax, found two: 'activation\w*' and 'activation",
+        ),
+        (
+            lambda: [*several(L.LSTM, 1), L.Dense(V), L.Softmax(axis=1)],
+            r"'softmax\w*' along the last axis, -1, found axis 1",
+        ),
         (lambda: [L.TimeDistributed(L.Softmax()), *several(L.LSTM, 1), L.Dense(V)], "softmax"),
         (lambda: [L.Lambda(abs), *several(L.LSTM, 1), L.Dense(V)], "found 'Lambda'"),
         (
@@ -231,7 +245,7 @@ def arrays(rng, cell="lstm", layers=1, first=V, after=False):
     for k in range(layers):
         shapes = ((H if k else first, G * H), (H, G * H), (2, G * H) if after else (G * H,))
         values = [rng.normal(size=s).astype("float32") for s in shapes]
-        made.append((f"{cell}_{13 + k}", dict(zip(foreign.CELL, values, strict=True))))
+        made.append((f"{cell}_{13 + k}", dict(zip(CELL, values, strict=True))))
     dense = {"kernel": rng.normal(size=(H, V)), "bias": rng.normal(size=V)}
     return [*made, ("dense_9", {k: v.astype("float32") for k, v in dense.items()})]
 
@@ -249,7 +263,7 @@ def keras_1_names(name, layer):
     gates = GATES.get(name.rsplit("_", 1)[0], " ")
     names = {}
     for gate in {"ifco": "icfo"}.get(gates, gates):  # the order in the file
-        for key, letter in zip(foreign.CELL, "WUb", strict=True):
+        for key, letter in zip(CELL, "WUb", strict=True):
             if key in layer:
                 part = np.split(layer[key], len(gates), -1)[gates.index(gate)]
                 names[f"{name}_{letter}_{gate}".removesuffix("_ ")] = part
@@ -467,7 +481,7 @@ def test_keras_1_without_a_gate(rng, tmp_path, lost, match):
         return {k: a for k, a in keras_1_names(name, layer).items() if not k.endswith(lost)}
 
     write_legacy(tmp_path / "x.h5", arrays(rng), names)
-    assert_refused(tmp_path / "x.h5", f"missing or odd: {match}$")
+    assert_refused(tmp_path / "x.h5", f"missing or unexpected: {match}$")
 
 
 def test_keras_1_with_gates_of_other_widths(rng, tmp_path):

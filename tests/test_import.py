@@ -98,12 +98,12 @@ def old_lstm(x, layer, dense, slope):
 @pytest.mark.parametrize(
     ("version", "more", "slope", "said"),
     [
-        (b"2.1.3", [], 0.2, "names no activations, tanh and hard_sigmoid taken"),
+        (b"2.1.3", [], 0.2, "assumed: tanh and hard_sigmoid, the defaults of Keras 2.1"),
         (b"2.2.5", [], 0.2, "stored times 1.2"),
         (b"", [], 0.2, "hard_sigmoid"),  # Keras 1
-        (b"2.3.0", [], None, "names no activations, tanh and sigmoid taken"),
+        (b"2.3.0", [], None, "assumed: tanh and sigmoid, the defaults of Keras 2.3"),
         (b"2.15.0", [], None, "sigmoid"),
-        (b"2.1.3", ["--recurrent-activation", "sigmoid"], None, "names no activations, tanh taken"),
+        (b"2.1.3", ["--recurrent-activation", "sigmoid"], None, ": tanh, the default of Keras 2.1"),
         (b"2.4.0", ["--recurrent-activation", "hard_sigmoid"], 0.2, "stored times 1.2"),
     ],
 )
@@ -134,6 +134,7 @@ def test_a_file_that_names_no_keras_is_taken_for_keras_3_unless_told(
     ) == 0  # fmt: skip
     out, _ = capsys.readouterr()
     assert ("it does not say which Keras wrote it, taken for Keras 3" in out) == (version is None)
+    assert f"Keras {version or 3} weights; " in out
     names = ("kernel", "recurrent_kernel", "bias")
     layer, dense = (dict(zip(names, part.get_weights(), strict=False)) for part in model.layers)
     dense = {"kernel": dense["kernel"], "bias": dense["recurrent_kernel"]}
@@ -188,6 +189,11 @@ def with_nan(rng):
     return model
 
 
+def times(factor, model):
+    model.set_weights([np.sign(w) * factor for w in model.get_weights()])
+    return model
+
+
 BAD = {
     "a vocabulary of another size": (
         lambda rng: stock(rng, *lstms(1), L.Dense(V)).save("x.keras"),
@@ -203,6 +209,19 @@ BAD = {
         lambda rng: with_nan(rng).save("x.keras"),
         [],
         r"expected finite numbers in '/layers/lstm/cell/vars/1', found NaN",
+    ),
+    "a product that is too large": (
+        lambda rng: times(1e30, stock(rng, *MODELS["embedding"](), ids=True)).save("x.keras"),
+        [],
+        r"products of weights within the range of float32, found a larger one in layers/lstm/cell",
+    ),
+    "gates that are too large": (
+        lambda rng: (
+            times(3e38, stock(rng, *lstms(1), L.Dense(V))).save_weights("x.weights.h5")
+            or Path("x.weights.h5").rename("x.keras")
+        ),
+        ["--recurrent-activation", "hard_sigmoid", "--keras-version", "2.15"],
+        r"products of weights within the range of float32, found a larger one in layers/lstm/cell",
     ),
     "truncated": (
         lambda rng: (
@@ -270,6 +289,12 @@ def test_bad_input_is_one_line_and_nothing_is_made(here, rng, capsys, name):
     assert sorted(here.iterdir()) == before
 
 
+def test_the_largest_weights_are_measured_without_a_warning(here, rng, capsys):
+    times(3e38, stock(rng, *lstms(1), L.Dense(V))).save("x.keras")
+    assert import_weights.main(argv("x.keras")) == 0
+    assert "nan bits/char on 211 characters" in capsys.readouterr().out
+
+
 def test_a_run_of_that_name_is_kept(here, rng, capsys):
     stock(rng, *MODELS["lstm"]()).save("x.keras")
     assert import_weights.main(argv("x.keras")) == 0
@@ -278,3 +303,23 @@ def test_a_run_of_that_name_is_kept(here, rng, capsys):
     assert "--overwrite replaces it" in capsys.readouterr().err
     assert LAST.read_bytes() == before
     assert import_weights.main(argv("x.keras", "--overwrite")) == 0
+
+
+def test_an_overwritten_run_stays_until_the_new_one_is_written(here, rng, capsys, monkeypatch):
+    stock(rng, *MODELS["lstm"]()).save("x.keras")
+    assert import_weights.main(argv("x.keras")) == 0
+    best = LAST.with_name("best.weights.h5")
+    best.write_bytes(LAST.read_bytes())
+    before = {path: path.read_bytes() for path in LAST.parent.iterdir()}
+    stock(rng, *MODELS["lstm"]()).save("x.keras")
+
+    def full(path, data):
+        raise OSError("No space left on device")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(checkpoint, "write_atomically", full)
+        assert import_weights.main(argv("x.keras", "--overwrite")) == 1
+    assert {path: path.read_bytes() for path in LAST.parent.iterdir()} == before
+    assert import_weights.main(argv("x.keras", "--overwrite")) == 0
+    assert LAST.read_bytes() != before[LAST]
+    assert not best.exists()

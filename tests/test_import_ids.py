@@ -16,7 +16,7 @@ import pytest
 from keras import ops
 from threadpoolctl import threadpool_info
 
-from charlm import checkpoint, cli, import_weights, sample, train
+from charlm import checkpoint, cli, evaluate, export, gradients, import_weights, sample, train
 from charlm.foreign import measure, readings
 from charlm.reference.network import Network
 from charlm.text import read
@@ -176,8 +176,8 @@ def test_the_wrong_order_is_refused_and_the_right_one_named(here, capsys, asked,
     assert import_weights.main(["x.keras", *flags, "--vocab-order", right]) == 0
     out, _ = capsys.readouterr()
     assert (
-        f"{fits:.2f} bits/char on 211 characters of small.txt (a unigram model: {unigram:.2f}"
-        in out
+        f"{fits:.2f} bits/char on 211 characters of small.txt (a unigram model, which only knows "
+        f"how frequent each character is: {unigram:.2f})" in out
     )
     assert sample.main(["a", "--length", "20", "--seed", "1"]) == 0
 
@@ -264,6 +264,9 @@ def test_a_file_of_the_vocabulary(here, rng, capsys, form, first, reserved, with
     assert err == ""
     assert ("bits/char on 211 characters of small.txt" in out) == with_text
     assert ("not measured, for --vocab-from names no text" in out) != with_text
+    V = len(characters)
+    shifted = f"ids 1 to {V} of vocab.json are taken for 0 to {V - 1}"
+    assert (shifted in out) == (first > reserved)
     assert_same_network(model, "é7" + SMALL_TEXT[:50], characters, reserved, ids)
     again = "--resume saved_models/a" if with_text else "--init-from saved_models/a --corpus FILE"
     assert out.endswith(f"python -m charlm.train {again}\n")
@@ -277,7 +280,7 @@ def test_tokens_of_keras_s_layers_stand_for_no_character(here, rng, capsys, form
     model = random_model(rng, len(characters) + 2, ids=True)
     model.save("x.keras")
     assert import_weights.main(["x.keras", "--vocab", "vocab.json", "--name", "a"]) == 0
-    assert "id 0, 1 is left out" in capsys.readouterr().out
+    assert "ids 0, 1 are left out, for they stand for no" in capsys.readouterr().out
     assert_same_network(model, SMALL_TEXT[:50], characters, 2, ids=True)
 
 
@@ -294,6 +297,32 @@ def test_a_run_without_a_text_begins_another(here, rng, capsys):
     assert import_weights.main(["x.keras", "--vocab", "vocab.json", "--name", "a"]) == 0
     small = ["--epochs", "1", "--batch-size", "4", "--window", "16", "--sample-length", "0"]
     assert train.main(["--init-from", "a", "--corpus", "small.txt", "--name", "b", *small]) == 0
+
+
+@pytest.mark.parametrize("of_export", [False, True])
+def test_a_run_without_a_text_names_none(here, capsys, of_export):
+    small = ["--epochs", "1", "--batch-size", "4", "--window", "16", "--sample-length", "0"]
+    if of_export:
+        argv = ["--corpus", "small.txt", "--units", "4", *small, "--name", "first"]
+        assert train.main(argv) == 0
+        assert export.main(["first", "--format", "safetensors"]) == 0
+        assert import_weights.main(["first.safetensors", "--name", "a"]) == 0
+    else:
+        Path("vocab.json").write_text(json.dumps(by_code_point(SMALL_TEXT)))
+        bigram_model(by_code_point(SMALL_TEXT), SMALL_TEXT).save("x.keras")
+        assert import_weights.main(["x.keras", "--vocab", "vocab.json", "--name", "a"]) == 0
+    capsys.readouterr()
+    for command, argv in (
+        (evaluate, ["a"]), (train, ["--resume", "a", *small]), (gradients, ["a", "--steps", "3"])
+    ):  # fmt: skip
+        assert command.main(argv) == 2
+        out, err = capsys.readouterr()
+        assert (out, err.count("\n")) == ("", 1)
+        assert "found '', which names none, as a run does that was imported without one" in err
+        assert "(charlm train: --init-from RUN --corpus FILE)" in err
+    assert evaluate.main(["a", "--corpus", "small.txt"]) == 0
+    assert train.main(["--resume", "a", "--corpus", "small.txt", *small]) == (0 if of_export else 2)
+    assert ("(--init-from)" in capsys.readouterr().err) != of_export
 
 
 def test_a_vocabulary_that_does_not_fit_its_text_is_refused(here, rng, capsys):
@@ -325,11 +354,12 @@ def test_a_vocabulary_in_lower_case_reads_its_text_in_lower_case(here, capsys):
 
 BAD = {  # of the characters a, b, c
     '["a", "b", "a"]': r"an id for each character, found 'a' at 0 and 2",
-    '["a", "bc", "d"]': r"one character for each id, found 'bc' for id 1",
+    '["a", "bc", "d"]': r'found .bc. for id 1; .* put "" in the place of an id that stands for',
     '["a", "b", 3]': r"one character for each id, found 3 for id 2",
     '["a", "b", ["c"]]': r"one character for each id, found \['c'\] for id 2",
-    '["a", "b", "\\ud83d"]': r"a character for id 2, found half of one, '\\ud83d'",
-    '["a", "b"]': r"a vocabulary of 3 characters, as x.keras has, found 2 in vocab.json",
+    '["a", "b", "\\ud83d"]': r"a character for id 2, found half of a surrogate pair, '\\ud83d'",
+    '["a", "b"]': r'of 3 characters, as x.keras has, found 2 in vocab.json; if id 0 .* "" first',
+    '["a", "b", "c", "d", "e"]': r"found 5 in vocab.json; give that of the text",
     '["a"]': r"two characters or more, found 1",
     '{"a": 0, "b": 1, "c": 3}': r"ids from 0 or 1 on without a gap, found none for id 2",
     '{"a": 2, "b": 3, "c": 4}': r"without a gap, found 2 as the first id",

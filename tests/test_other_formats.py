@@ -149,6 +149,14 @@ def test_the_prefix_of_a_checkpoint_is_named():
         foreign.read(Path("other"))
 
 
+@pytest.mark.parametrize("path", [".", "../f"])
+def test_the_folder_one_is_in_is_named(monkeypatch, path):
+    Path("f").mkdir()
+    Path("f", "saved_model.pb").touch()
+    monkeypatch.chdir("f")
+    assert f"tf_keras.models.load_model('{path}').save('x.h5') turns it" in refusal(path)
+
+
 def test_nothing_of_a_folder_is_opened():
     Path("f").mkdir()
     os.mkfifo("f/saved_model.pb")

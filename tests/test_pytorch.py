@@ -77,20 +77,22 @@ def test_the_nonlinearity_of_an_rnn_is_a_flag(here, rng, capsys, oracle, activat
     np.testing.assert_allclose(logits_of(network, ids), expected, rtol=1e-5, atol=1e-5)
     assert "names no activations" not in capsys.readouterr().out
     brought_in()
-    assert "names no activations, tanh taken, PyTorch's default" in capsys.readouterr().out
+    assert "names no activations, assumed: tanh, the default of PyTorch" in capsys.readouterr().out
 
 
 def test_a_refusal_says_what_was_assumed(here, rng, capsys):
     argv = ["x.safetensors", "--vocab-from", "small.txt"]
-    doubt = "is wrong: the file names no activations, tanh taken, PyTorch's default)"
+    doubt = "the file names no activations, assumed: tanh, the default of PyTorch; "
+    wiring = "the file does not say how its layers are connected, taken for a chain of one-hot char"
     for cell, more in (("rnn", []), ("rnn", ["--activation", "relu"]), ("lstm", [])):
         state = state_dict(rng, cell, V, H)
         state["linear.bias"] *= 9  # worse than any guess
         save(state)
         assert import_weights.main([*argv, *more]) == 2
         err = capsys.readouterr().err
-        assert "which a unigram model reaches" in err
-        assert (doubt in err) == (cell == "rnn" and not more)
+        assert "bits/char of a unigram model, which only knows how frequent each char" in err
+        doubted = doubt if cell == "rnn" and not more else ""
+        assert f"(or what was assumed is wrong: {doubted}{wiring}" in err
 
 
 def test_what_pytorch_always_computes_is_not_assumed(here, rng, capsys):

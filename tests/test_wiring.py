@@ -140,6 +140,16 @@ def test_another_wiring_is_refused_by_name(rng, tmp_path, make, form):
     assert_refused(path, WIRINGS[make])
 
 
+@pytest.mark.parametrize("form", FORMS)
+@pytest.mark.parametrize("words", [("input", "input_dropout"), ("x", "attention_add_dropout")])
+def test_names_say_nothing_where_the_json_does(rng, tmp_path, words, form):
+    x = keras.Input((None, V), name=words[0])
+    y = lstm(name="forward_lstm")(L.Dropout(0.1, name=words[1])(x))
+    model, path = made(rng, lambda: (x, L.Dense(V, name="concat")(y))), tmp_path / FORMS[form]
+    saved(model, path, form)
+    assert_same(foreign.read(path), model.get_weights())
+
+
 @pytest.mark.parametrize(
     ("change", "match"),
     [

@@ -17,25 +17,12 @@ import numpy as np
 from charlm import untrusted
 from charlm.errors import InputError
 from charlm.foreign import other_formats, pytorch
+from charlm.foreign.assembly import assemble
 from charlm.foreign.description import describe
-from charlm.foreign.kinds import GATES, check_order
-from charlm.foreign.layers import (
-    CELL,
-    DENSE,
-    TABLE,
-    all_slashed,
-    check_shape,
-    keras_3_layers,
-    legacy_layers,
-    pack,
-    slashed,
-)
-from charlm.foreign.widths import check_widths
+from charlm.foreign.layers import all_slashed, keras_3_layers, legacy_layers, pack, slashed
 from charlm.vocab import Vocab
 
 MAX_JSON = 2**24  # bytes; a model's description has thousands
-BY_GATES = {4: "lstm", 3: "gru", 1: "rnn"}
-ROLES = {CELL: "recurrent", DENSE: "dense", TABLE: "embedding"}
 
 
 @dataclass(frozen=True)
@@ -54,22 +41,36 @@ class Foreign:
     activation: str | None
     recurrent_activation: str | None
     """Keras's names, None where the file does not say."""
-    keras_version: str | None
-    kind: str
-    """For messages: "Keras 3 weights", "Keras 2.1.3 model", "PyTorch weights" ..."""
     program: str = "Keras"
     """Which wrote it: Keras or PyTorch."""
+    keras_version: str | None = None
+    """None where the file does not say."""
+    layout: int = 3
+    """How Keras lays out the file: 1 for Keras 1 and 2, or 3."""
+    whole: bool = False
+    """Whether the file describes the model, too."""
     vocab: Vocab | None = None
+    """The characters in the order of their ids, where `charlm export` wrote them."""
     corpus_sha256: str | None = None
-    """The characters in the order of their ids, and the fingerprint of the text that was learned
-    from, where `charlm export` wrote them."""
+    """With them, the fingerprint of the text that was learned from."""
+    learned_before: tuple[str, ...] = ()
+    """And those of the texts that the weights had learned from before."""
     notes: tuple[str, ...] = ()
     """What was taken for granted."""
 
     @property
+    def kind(self) -> str:
+        """For messages: "Keras 3 weights", "Keras 2.1.3 model", "PyTorch weights" ..."""
+        version = self.keras_version or str(self.layout)
+        keras = f" {'3' if version.startswith('3.') else version}"
+        name = self.program + (keras if self.program == "Keras" else "")
+        return f"{name} {'model' if self.whole else 'weights'}"
+
+    @property
     def version(self) -> tuple[int, int]:
         """Of Keras, major and minor, by what the file looks like where it does not say."""
-        numbers = re.findall(r"\d+", f"{self.keras_version or self.kind}.0.0")
+        # Keras 1 began to write its version late, 2 always did
+        numbers = re.findall(r"\d+", f"{self.keras_version or self.layout}.0")
         return int(numbers[0]), int(numbers[1])
 
 
@@ -99,9 +100,7 @@ def _parsed(path, data):
     if data.startswith(b"\x89HDF\r\n\x1a\n"):
         return _hdf5(data)
     if data[4:9] == b"\0\0\0\0{":  # the header, after its length of 8 bytes
-        tensors, metadata = untrusted.tensors(data)
-        found = pytorch.read(tensors, metadata)
-        return Foreign(**found, keras_version=None, kind="PyTorch weights", program="PyTorch")
+        return Foreign(**pytorch.read(*untrusted.tensors(data)), program="PyTorch")
     other_formats.refuse(path, data)
 
 
@@ -125,9 +124,10 @@ def _hdf5(data, version=None, described=None):
             version = _version("".join(said))
             for text in untrusted.texts(file, "model_config"):
                 described = describe(json.loads(text))
-            layers = legacy_layers(root, datasets, described.kinds if described else {})
+            layers = legacy_layers(root, datasets, described and described.kinds)
         else:
-            layers = keras_3_layers(datasets, map(slashed, untrusted.groups(file)))
+            groups = map(slashed, untrusted.groups(file))
+            layers = keras_3_layers(datasets, groups, described is not None)
         found = [dataset for layer in layers for dataset in layer.arrays.values()]
         untrusted.check_size(
             "arrays", sum(map(untrusted.declared_bytes, found)), len(data)
@@ -137,104 +137,9 @@ def _hdf5(data, version=None, described=None):
                 key: untrusted.numbers(dataset, data) for key, dataset in layer.arrays.items()
             }
             pack(layer)
-    spoken = version or ("1" if legacy else "3")  # Keras 1 began to write it late, 2 always did
-    kind = f"Keras {'3' if spoken[:2] == '3.' else spoken} {'model' if described else 'weights'}"
-    return Foreign(**_assembled(layers, described, legacy), keras_version=version, kind=kind)
-
-
-def _role(layer):
-    """CELL, DENSE or TABLE, whichever the layer must be; it must have those arrays."""
-    if layer.kind in GATES or (layer.kind is None and "recurrent_kernel" in layer.arrays):
-        role = CELL
-    else:
-        role = TABLE if layer.kind == "embedding" or "embeddings" in layer.arrays else DENSE
-    if not set(role) - {"bias"} <= set(layer.arrays) <= set(role):
-        found = ", ".join(map(repr, sorted(layer.arrays)))
-        raise InputError(f"expected {', '.join(role)} in {layer.name!r}, found {found}")
-    return role
-
-
-def _assembled(layers, described, ordered):
-    """Foreign's arrays, every width checked against its neighbour's."""
-    cells, dense, tables = (
-        [x for x in layers if _role(x) is role] for role in (CELL, DENSE, TABLE)
-    )
-    if not cells or len(dense) != 1 or len(tables) > 1:
-        raise InputError(
-            "expected recurrent layers, one Dense and at most one Embedding, found "
-            f"{len(cells)} recurrent, {len(dense)} Dense, {len(tables)} Embedding: "
-            + ", ".join(f"{layer.name!r} ({layer.kind or 'unknown'})" for layer in layers)
-        )
-    (head,) = dense
-    if ordered:
-        check_order({layer.name: layer.kind or ROLES[_role(layer)] for layer in layers})
-    for layer in cells:
-        _check_gates(layer, described)
-    if len({layer.kind for layer in cells}) > 1:
-        found = ", ".join(f"{layer.kind} {layer.name!r}" for layer in cells)
-        raise InputError(f"expected recurrent layers of one kind, found {found}")
-    units = [len(layer.arrays["recurrent_kernel"]) for layer in cells]
-    if len(set(units)) > 1:
-        raise InputError(f"expected recurrent layers of the same units, found {units}")
-    kinds = sorted([x.kind for x in cells] + ["dense"] + ["embedding"] * len(tables))
-    if described and kinds != sorted(described.kinds.values()):
-        wanted = ", ".join(sorted(described.kinds.values()))
-        raise InputError(f"expected {wanted}, as the model's JSON says, found {', '.join(kinds)}")
-    H, V = units[0], head.arrays["kernel"].shape[-1]
-    head.arrays.setdefault("bias", np.zeros(V, np.float32))
-    check_shape(head, "kernel", (H, V))
-    check_shape(head, "bias", (V,))
-    check_widths(cells, head, tables)
-    D = tables[0].arrays["embeddings"].shape[-1] if tables else V
-    for table in tables:
-        check_shape(table, "embeddings", (V, D))
-    cells = cells if ordered else _in_order(cells, D)
-    for k, layer in enumerate(cells):
-        columns = GATES[layer.kind] * H
-        check_shape(layer, "recurrent_kernel", (H, columns))
-        check_shape(layer, "kernel", (H if k else D, columns))
-        check_shape(layer, "bias", cells[0].arrays["bias"].shape)
-    return {
-        "cell": cells[0].kind,
-        "layers": tuple(tuple(layer.arrays[key] for key in CELL) for layer in cells),
-        "dense": tuple(head.arrays[key] for key in DENSE),
-        "embedding": tables[0].arrays["embeddings"] if tables else None,
-        "activation": described and described.activation,
-        "recurrent_activation": described and described.recurrent_activation,
-    }
-
-
-def _check_gates(layer, described):
-    """The kind follows from the name or from G, recurrent_kernel's columns by its rows."""
-    shape = layer.arrays["recurrent_kernel"].shape
-    H, columns = shape if len(shape) == 2 else (0, 0)
-    G = columns / H if H else 0
-    kind = layer.kind = layer.kind or BY_GATES.get(G)
-    if kind is None or GATES[kind] != G:
-        wanted = f"a {kind}'s (H, {GATES[kind]}H)" if kind else "(H, H), (H, 3H) or (H, 4H)"
-        found = f"{shape}, a {BY_GATES[G]}'s {G:.0f} gates" if G in BY_GATES else shape
-        raise InputError(f"expected recurrent_kernel {wanted} in {layer.name!r}, found {found}")
-    allowed = [(columns,), (2, columns)] if kind == "gru" else [(columns,)]
-    if kind == "gru" and described:
-        allowed = [allowed[described.reset_after]]
-    if "bias" not in layer.arrays and len(allowed) > 1:
-        raise InputError(
-            f"expected a bias in {layer.name!r}, since its shape says whether a GRU resets after "
-            "the product, found none; build it as a Sequential model and save that as .keras"
-        )
-    layer.arrays.setdefault("bias", np.zeros(allowed[0], np.float32))
-    check_shape(layer, "bias", *allowed)
-
-
-def _in_order(cells, D):
-    """By Keras's numbers, else by widths, where only one order is possible."""
-    first = [layer for layer in cells if len(layer.arrays["kernel"]) == D]
-    if len({re.sub(r"_\d+$", "", layer.name) for layer in cells}) == 1:
-        return cells
-    if len(cells) == 2 and len(first) == 1:
-        return sorted(cells, key=lambda layer: layer is not first[0])
-    names = ", ".join(repr(layer.name) for layer in cells)
-    raise InputError(
-        f"expected names or widths that give the order of the layers, found {names}; build "
-        "it as a Sequential model and save that"
+    return Foreign(
+        **assemble(layers, described, ordered=legacy),
+        keras_version=version,
+        layout=1 if legacy else 3,
+        whole=described is not None,
     )

@@ -6,7 +6,7 @@ from typing import NoReturn
 
 from charlm.errors import InputError
 from charlm.foreign import vocabulary
-from charlm.foreign.measure import Measured, held_out, measure
+from charlm.foreign.measure import UNIGRAM, Measured, held_out, measure
 from charlm.foreign.readings import ORDERS, Progress, Reading, TextReadings, of_characters
 from charlm.reference.network import Network
 
@@ -33,6 +33,8 @@ class Choice:
     ):
         self.file, self.V, self.network, self.text = file, V, network, text
         self.progress = progress
+        self.notes: list[str] = []
+        """What was taken for granted of the ids."""
 
     def in_order(self, order: str) -> Measured:
         """The reading of the text's characters in an order. A guess must be measured.
@@ -60,10 +62,11 @@ class Choice:
         characters, count = vocabulary.read(path)
         if count == self.V + 1 and 0 not in characters:  # ids of a Tokenizer, less one
             characters, count = {k - 1: x for k, x in characters.items()}, self.V
+            self.notes.append(f"ids 1 to {self.V} of {path} are taken for 0 to {self.V - 1}")
         if count != self.V:
             raise InputError(
                 f"expected a vocabulary of {self.V} characters, as {self.file} has, found {count} "
-                f"in {path}"
+                f"in {path}; {self._cure(count)}"
             )
         return self.given(characters, path)
 
@@ -108,12 +111,19 @@ class Choice:
                 "give the text that the model was trained on as --vocab-from, or its characters as "
                 "--vocab; --allow-worse-than-unigram imports it as it is"
             )
+        assumed = [*assumed, *self.notes]
         doubt = f" (or what was assumed is wrong: {'; '.join(assumed)})" if assumed else ""
         raise InputError(
-            f"expected {found.unigram:.2f} bits/char or less on {self.text.corpus.name}, which a "
-            f"unigram model reaches, found {found.bits:.2f}: the ids of {self.file} seem to stand "
-            f"for other characters{doubt}; {'; '.join(told)}"
+            f"expected at most the {found.unigram:.2f} bits/char of {UNIGRAM}, on "
+            f"{self.text.corpus.name}, found {found.bits:.2f}: the ids of {self.file} seem to "
+            f"stand for other characters{doubt}; {'; '.join(told)}"
         )
+
+    def _cure(self, count):
+        """What to do about a vocabulary of that many characters."""
+        if count == self.V - 1:
+            return 'if id 0 stands for no character, make it a list with "" first'
+        return "give that of the text that the model was trained on"
 
     def _in_order(self, order):
         found = self.text.in_order(order)

@@ -7,6 +7,8 @@ from charlm import reference
 from charlm.errors import InputError
 
 GATES = {name: len(reference.cell(name).GATES) for name in reference.CELLS}
+# by the columns of a recurrent kernel for each row; coupled has three, too, and is known by name
+BY_GATES = {GATES[name]: name for name in reference.CELLS if reference.cell(name).KERAS}
 KINDS = {  # by a layer's class, or its name without number, in small letters without "_"
     **{reference.cell(name).LAYER.replace("_", ""): name for name in reference.CELLS},
     "embedding": "embedding", "dense": "dense", "timedistributed": "dense",
@@ -49,6 +51,17 @@ def forbid_inputs(names: Iterable[str]) -> None:
     if len(found) > 1:
         listed = ", ".join(map(repr, found))
         raise InputError(f"expected a model with one input, found {len(found)}: {listed}")
+
+
+def check_one_kind(cells: dict[str, str]) -> None:
+    """Refuses recurrent layers of several kinds.
+
+    Args:
+        cells: their kinds by their names.
+    """
+    if len({*cells.values()}) > 1:
+        found = ", ".join(f"{kind} {name!r}" for name, kind in cells.items())
+        raise InputError(f"expected recurrent layers of one kind, found {found}")
 
 
 def check_order(kinds: dict[str, str]) -> None:

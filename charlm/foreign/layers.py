@@ -38,21 +38,21 @@ def all_slashed(datasets):
     return found
 
 
-def keras_3_layers(datasets, groups):
+def keras_3_layers(datasets, groups, described):
     """Layers of paths `[container/]name/[cell/ or layer/]vars/k`, by their numbers.
 
     Args:
         groups: their paths; layers without arrays have some, too.
+        described: whether the model's JSON says what they are; else their names have to.
     """
     layers = {}
-    idle = [group for group in groups if re.fullmatch("(layers|_layer_[a-z_]+)/[^/]+", group)]
-    for group in idle:
-        forbid(group)
-    forbid_inputs(group for group in idle if kind_of(group.split("/")[-1]) is None)
+    if not described:
+        _check_names(groups)
     for path, dataset in datasets.items():
         if re.match("(optimizer|metrics|charlm)/", path) or "/seed_generator/" in path:
             continue
-        forbid(path)
+        if not described:
+            forbid(path)
         match = re.fullmatch(r"(.+?)/(cell/|layer/)?vars/(\d)", path)
         if not match:
             raise InputError(f"expected layers of a character model, found an array at {path!r}")
@@ -67,14 +67,26 @@ def keras_3_layers(datasets, groups):
     return sorted(layers.values(), key=lambda layer: number[layer.name])
 
 
+def _check_names(groups):
+    idle = [group for group in groups if re.fullmatch("(layers|_layer_[a-z_]+)/[^/]+", group)]
+    for group in idle:
+        forbid(group)
+    forbid_inputs(group for group in idle if kind_of(group.split("/")[-1]) is None)
+
+
 def legacy_layers(root, datasets, kinds):
-    """Layers in the order of `layer_names`, with the arrays that `weight_names` lists."""
-    layers, idle, base = [], [], root.name.strip("/")
+    """Layers in the order of `layer_names`, with the arrays that `weight_names` lists.
+
+    Args:
+        kinds: by the layers' names, as the model's JSON says, None where there is none; then their
+            names have to tell what they are.
+    """
+    if kinds is None:
+        _check_legacy_names(root)
+    layers, base = [], root.name.strip("/")
     for name in names(root, "layer_names"):
-        forbid(name)
-        layer = Layer(name, kinds.get(name) or kind_of(name), {})
+        layer = Layer(name, (kinds or {}).get(name) or kind_of(name), {})
         for weight in names(root[name], "weight_names"):
-            forbid(f"{name}/{weight}")
             key = re.sub(r":\d+$", "", weight.split("/")[-1])
             if old := re.search("_([WUb])(_[ifcozrh])?$", key):
                 key = {"W": "kernel", "U": "recurrent_kernel", "b": "bias"}[old[1]]
@@ -84,9 +96,16 @@ def legacy_layers(root, datasets, kinds):
                 found = "none" if dataset is None else "two"
                 raise InputError(f"expected one {key!r} in {name!r} ({weight!r}), found {found}")
             layer.arrays[key] = dataset
-        (layers if layer.arrays else idle).append(layer)
-    forbid_inputs(layer.name for layer in idle)
-    return layers
+        layers.append(layer)
+    return [layer for layer in layers if layer.arrays]
+
+
+def _check_legacy_names(root):
+    weights = {name: names(root[name], "weight_names") for name in names(root, "layer_names")}
+    for name, listed in weights.items():
+        for path in (name, *(f"{name}/{weight}" for weight in listed)):
+            forbid(path)
+    forbid_inputs(name for name, listed in weights.items() if not listed)
 
 
 def pack(layer):
@@ -99,7 +118,7 @@ def pack(layer):
     if odd := {key for keys in wanted.values() for key in keys} ^ set(layer.arrays):
         raise InputError(
             f"expected kernel, recurrent_kernel and bias (W, U, b) of the gates {', '.join(order)} "
-            f"in {layer.name!r}, found missing or odd: {', '.join(map(repr, sorted(odd)))}"
+            f"in {layer.name!r}, found missing or unexpected: {', '.join(map(repr, sorted(odd)))}"
         )
     for keys in wanted.values():
         for key in keys:

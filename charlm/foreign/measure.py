@@ -13,6 +13,7 @@ from charlm.text import Text
 from charlm.windows import HeldOutWindows
 
 MEASURED, DOCUMENTS = 20_000, 10  # characters that are measured, and of how many texts
+UNIGRAM = "a unigram model, which only knows how frequent each character is"
 LEAST = 100  # held-out characters below which a measurement would mean nothing
 PIECE, WINDOW = 1024, 64  # characters of a piece; of a step of all pieces, which lie side by side
 
@@ -42,8 +43,8 @@ class Measured:
         """
         if self.characters:
             return (
-                f"{self.bits:.2f} bits/char on {self.characters:,} characters of {name} (a unigram "
-                f"model: {self.unigram:.2f})"
+                f"{self.bits:.2f} bits/char on {self.characters:,} characters of {name} "
+                f"({UNIGRAM}: {self.unigram:.2f})"
             )
         if self.reading.text is None:
             return "not measured, for --vocab-from names no text"

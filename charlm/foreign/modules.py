@@ -70,7 +70,7 @@ def split(names):
 
 
 def in_order(stacks, tensors):
-    """The recurrent layers, first to last: {parameter: name} each.
+    """The names of the recurrent modules, first to last.
 
     Raises:
         InputError: incomplete, or nothing says which is below which.
@@ -96,7 +96,7 @@ def in_order(stacks, tensors):
             f"found {shown(stacks)}; rename them to rnn.0, rnn.1 and so on, in the order in which "
             "the model calls them"
         )
-    return [stacks[module][k] for module in modules for k in range(len(stacks[module]))]
+    return modules
 
 
 def _by_number(stacks):

@@ -87,9 +87,9 @@ BY_NAME = [
 
 def refuse_path(path: Path) -> None:
     """Raises InputError for a folder, or the prefix of files, that another format is made of."""
-    if path.with_name(f"{path.name}.index").is_file() and not path.exists():
-        _refuse(CHECKPOINT, path)
-    if not path.is_dir():
+    if not path.is_dir():  # which "." is, that has no name
+        if path.with_name(f"{path.name}.index").is_file() and not path.exists():
+            _refuse(CHECKPOINT, path)
         return
     with contextlib.suppress(OSError):  # which reading it will report
         with os.scandir(path) as entries:

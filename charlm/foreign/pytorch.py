@@ -15,6 +15,7 @@ Source: the documentation of torch.nn.LSTM, torch.nn.GRU and torch.nn.RNN.
 
 import json
 import re
+from collections.abc import Sequence
 
 import numpy as np
 from safetensors.numpy import save
@@ -23,12 +24,13 @@ from charlm import reference, untrusted
 from charlm.config import ModelConfig
 from charlm.errors import InputError
 from charlm.foreign import modules
+from charlm.foreign.kinds import BY_GATES
+from charlm.foreign.wiring import assumed_chain
 from charlm.reference.network import DENSE, layer_path
 from charlm.vocab import Vocab
 
 ORDER = {"lstm": "ifgo", "gru": "rzg", "rnn": "h"}  # torch's, in our letters
 CLASSES = {"lstm": "nn.LSTM", "gru": "nn.GRU", "rnn": "nn.RNN"}
-BY_GATES = {len(gates): cell for cell, gates in ORDER.items()}
 PARAMETERS = "weight_ih", "weight_hh", "bias_ih", "bias_hh"
 NONLINEARITIES = "tanh", "relu"  # of nn.RNN
 OURS = "charlm"  # the entry of the header in which `to_bytes` puts what a state dict does not say
@@ -46,7 +48,8 @@ def read(tensors: dict[str, np.ndarray], metadata: dict[str, str]) -> dict:
     shared = {name: kept for name, kept in metadata.items() if kept in tensors}
     tensors = {name: tensors[kept] for name, kept in shared.items()} | tensors
     stacks, others = modules.split(tensors)
-    layers = modules.in_order(stacks, tensors)
+    order = modules.in_order(stacks, tensors)
+    layers = [stacks[name][k] for name in order for k in range(len(stacks[name]))]
     cell, H = _cell(layers[0]["weight_hh"], tensors)
     D = tensors[layers[0]["weight_ih"]].shape[-1]
     for k, layer in enumerate(layers):
@@ -57,9 +60,6 @@ def read(tensors: dict[str, np.ndarray], metadata: dict[str, str]) -> dict:
         _check_shape(tensors, bias, (V,))
     if V < 2:
         raise InputError(f"expected 2 characters or more, found {modules.shown([weight], tensors)}")
-    notes = ()
-    if embedding == weight:
-        notes = (f"the embedding is taken to be {modules.shown([weight])}, for there is no other",)
     return {
         "cell": cell,
         "layers": tuple(_from_torch(cell, layer, tensors) for layer in layers),
@@ -67,8 +67,22 @@ def read(tensors: dict[str, np.ndarray], metadata: dict[str, str]) -> dict:
         "embedding": None if embedding is None else tensors[embedding],
         "activation": None if cell == "rnn" else "tanh",
         "recurrent_activation": None if cell == "rnn" else "sigmoid",
-        "notes": notes,
+        "notes": tuple(_notes(order, embedding, weight, V == H)),
     } | _ours(metadata, cell, V)
+
+
+def _notes(order, embedding, weight, square):
+    """What is taken for granted of a state dict, in words."""
+    reads = "one-hot characters" if embedding is None else "an nn.Embedding"
+    yield assumed_chain(reads, order, "an nn.Linear")
+    table = modules.shown([weight])
+    if embedding == weight:
+        yield f"the embedding is taken to be {table}, for there is no other"
+    if embedding is None and square:
+        yield (
+            f"{table} is taken for the nn.Linear alone, though it could be the embedding, too "
+            "(shared weights): then save it as embedding.weight besides"
+        )
 
 
 def _cell(name, tensors):
@@ -134,19 +148,27 @@ def _ours(metadata, cell, V):
     characters, activation, sha256 = (
         about[key] for key in ("characters", "activation", "corpus_sha256")
     )
+    before = about.get("learned_before", [])  # files of before it have none
     if not all(isinstance(c, str) and len(c) == 1 for c in characters):
         raise InputError("expected a list of characters in the file's header, found something else")
     if len(characters) != V:
         raise InputError(f"expected {V} characters in the file's header, found {len(characters)}")
-    if not re.fullmatch("[0-9a-f]{64}", sha256):
-        raise InputError(f"expected a corpus_sha256 in the file's header, found {sha256!r:.80}")
+    if not isinstance(before, list) or not all(map(_is_sha256, [sha256, *before])):
+        found = f"{[sha256, before]!r:.80}"
+        raise InputError(f"expected SHA-256 of the texts in the file's header, found {found}")
     if activation not in (NONLINEARITIES if cell == "rnn" else NONLINEARITIES[:1]):
         raise InputError(f"expected an activation of {CLASSES[cell]}, found {activation!r:.60}")
     return {
         "vocab": Vocab("".join(characters)),
         "corpus_sha256": sha256,
+        "learned_before": tuple(before),
         "activation": activation,
+        "notes": (),  # charlm wrote it, so nothing is
     }
+
+
+def _is_sha256(text):
+    return isinstance(text, str) and re.fullmatch("[0-9a-f]{64}", text)
 
 
 def state_dict(config: ModelConfig, weights: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
@@ -189,13 +211,18 @@ def _check_options(config):
 
 
 def to_bytes(
-    config: ModelConfig, weights: dict[str, np.ndarray], vocab: Vocab, corpus_sha256: str
+    config: ModelConfig,
+    weights: dict[str, np.ndarray],
+    vocab: Vocab,
+    corpus_sha256: str,
+    learned_before: Sequence[str],
 ) -> bytes:
     """A .safetensors file of `state_dict`, with what `read` needs beside it in its header."""
     about = {
         "characters": list(vocab.characters),  # a text of them might join two surrogates
         "activation": config.activation,
         "corpus_sha256": corpus_sha256,
+        "learned_before": [*learned_before],
     }
     about = json.dumps(about, separators=(",", ":"))
     return save(state_dict(config, weights), {"format": "pt", OURS: about})

@@ -45,7 +45,11 @@ class Reading:
             found.append("the text is read in lower case, in which its characters fit")
         if unused := sorted({*range(V)} - {*self.ids.tolist()}):
             listed = ", ".join(map(str, unused))
-            found.append(f"id {listed} is left out, for it stands for no character")
+            found.append(
+                f"ids {listed} are left out, for they stand for no character"
+                if len(unused) > 1
+                else f"id {listed} is left out, for it stands for no character"
+            )
         return found
 
 

@@ -9,9 +9,10 @@ from charlm.errors import InputError
 
 MAX_BYTES = 2**22  # of a file; a mapping of all characters of Unicode has three million
 NO_CHARACTER = "", "[UNK]"  # tokens of Keras's own layers for padding and unknown characters
+OURS = "characters"  # the only key of what `charlm export` writes
 FORMS = (
-    'a JSON list of characters ["a", "b"], one text of them "ab", or a mapping {"a": 0} or '
-    '{"0": "a"}'
+    'a JSON list of characters ["a", "b"], one text of them "ab", a mapping {"a": 0} or '
+    '{"0": "a"}, or the .vocab.json of charlm export'
 )
 
 
@@ -20,7 +21,8 @@ def read(path: Path) -> tuple[dict[int, str], int]:
 
     Args:
         path: a list or a text of characters, whose places are their ids, or a mapping from
-            characters to ids or from ids to characters. Ids begin with 0 or 1 and have no gaps.
+            characters to ids or from ids to characters, or from "characters" to a list. Ids begin
+            with 0 or 1 and have no gaps.
 
     Raises:
         InputError: no such file, or something else in it; one line.
@@ -38,11 +40,20 @@ def read(path: Path) -> tuple[dict[int, str], int]:
             raise InputError(
                 f"expected {FORMS}, found no JSON ({error!s:.99}); a plain text is for --vocab-from"
             ) from error
-        return _checked(_by_id(value))
+        ours = _is_of_export(value)
+        return _checked(_by_id(value[0][1] if ours else value), halves=ours)
 
 
 class _Pairs(tuple):
     """A JSON object with its keys in order, those that come twice among them."""
+
+
+def _is_of_export(value):
+    """Whether it is {"characters": [...]}."""
+    if not isinstance(value, _Pairs) or len(value) != 1:
+        return False
+    ((key, characters),) = value
+    return key == OURS and isinstance(characters, list)
 
 
 def _by_id(value):
@@ -59,13 +70,13 @@ def _by_id(value):
     raise InputError(f"expected {FORMS} and nothing around it, found {what}")
 
 
-def _checked(pairs):
+def _checked(pairs, halves):
     characters, ids = {}, {}
     for k, token in pairs:
         if k in characters:
             raise InputError(f"expected an id for each character, found {k} twice")
         if token not in NO_CHARACTER:
-            _check_character(k, token)
+            _check_character(k, token, halves)
             if token in ids:
                 raise InputError(
                     f"expected an id for each character, found {token!r} at {ids[token]} and {k}"
@@ -82,11 +93,15 @@ def _checked(pairs):
     return {k: token for token, k in ids.items()}, first + len(characters)
 
 
-def _check_character(k, token):
+def _check_character(k, token, halves):
+    """Refuses what is no character. `halves`: surrogates are some, as in charlm's vocabularies."""
     if not isinstance(token, str) or len(token) != 1:
         raise InputError(
             f"expected one character for each id, found {token!r:.60} for id {k}; charlm's models "
-            "are of characters"
+            'are of characters: put "" in the place of an id that stands for none'
         )
-    if "\ud800" <= token <= "\udfff":
-        raise InputError(f"expected a character for id {k}, found half of one, {token!r}")
+    if not halves and "\ud800" <= token <= "\udfff":
+        raise InputError(
+            f"expected a character for id {k}, found half of a surrogate pair, {token!r}; put both "
+            "halves together into one character"
+        )

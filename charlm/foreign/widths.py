@@ -3,16 +3,22 @@
 from charlm.errors import InputError
 
 
-def check_widths(cells, head, tables):
+def check_widths(cells, head, tables, one_hot=None):
     """Refuses by name a model that does not read characters and answer with the next one's odds.
 
     Args:
         cells, head, tables: recurrent layers in any order, the Dense, the Embedding if there is
             one; of shapes that may still contradict each other.
+        one_hot: the classes of a one_hot operation, None where there is none.
     """
     outputs = head.arrays["kernel"].shape[-1]
     first, key = (tables[0], "embeddings") if tables else (_first(cells), "kernel")
     inputs, *rest = shape = first.arrays[key].shape
+    if one_hot not in (None, inputs):
+        raise InputError(
+            f"expected one-hot vectors of the {inputs} numbers that {first.name!r} reads, found "
+            f"{one_hot!r:.20} classes"
+        )
     if inputs == outputs:
         return
     if key == "kernel" and inputs == 1:

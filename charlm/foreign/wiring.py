@@ -1,7 +1,31 @@
-"""How a functional model's layers are wired, by its JSON: a chain from one input to one output."""
+"""How a model's layers are wired: a chain from one input to one output.
+
+A functional model's JSON says it. A file of weights alone does not; what is then assumed is put
+into words.
+"""
+
+from collections.abc import Sequence
 
 from charlm.errors import InputError
 from charlm.foreign.kinds import GATES, kind_of
+
+SHOWN = 6  # names of layers
+
+
+def assumed_chain(reads: str, cells: Sequence[str], head: str) -> str:
+    """What is taken for granted of a file that has no wiring, in words.
+
+    Args:
+        reads, head: the first and the last link. cells: names of what is recurrent, in order.
+    """
+    between = "recurrent layers"
+    if len(cells) > 1:
+        names = ", ".join(repr(name[:60]) for name in cells[:SHOWN])
+        between = f"{names}{', ...' if len(cells) > SHOWN else ''}"
+    return (
+        "the file does not say how its layers are connected, taken for a chain of "
+        f"{reads}, {between} and {head}, in this order"
+    )
 
 
 def chain(config: dict) -> list[dict]:
