@@ -82,7 +82,10 @@ def test_the_nonlinearity_of_an_rnn_is_a_flag(here, rng, capsys, oracle, activat
 
 def test_a_refusal_says_what_was_assumed(here, rng, capsys):
     argv = ["x.safetensors", "--vocab-from", "small.txt"]
-    doubt = "the file names no activations, assumed: tanh, the default of PyTorch; "
+    doubt = (
+        "the file names no activations, assumed: tanh, the default of PyTorch (--activation if it "
+        "had others); "
+    )
     wiring = "the file does not say how its layers are connected, taken for a chain of one-hot char"
     for cell, more in (("rnn", []), ("rnn", ["--activation", "relu"]), ("lstm", [])):
         state = state_dict(rng, cell, V, H)

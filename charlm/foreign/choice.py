@@ -49,7 +49,8 @@ class Choice:
             raise InputError(
                 f"expected a vocabulary of {self.V} characters, as {self.file} has{words}, found "
                 f"{n} in {self.text.corpus.name}; --vocab-from names the text that the model was "
-                "trained on, --vocab a JSON file of its characters"
+                'trained on, --vocab a JSON list of its characters, with "" for an id that stands '
+                "for none, such as one for padding"
             )
         return self._best(wanted)
 
@@ -116,7 +117,7 @@ class Choice:
         raise InputError(
             f"expected at most the {found.unigram:.2f} bits/char of {UNIGRAM}, on "
             f"{self.text.corpus.name}, found {found.bits:.2f}: the ids of {self.file} seem to "
-            f"stand for other characters{doubt}; {'; '.join(told)}"
+            f"stand for other characters{doubt}, or it has hardly been trained; {'; '.join(told)}"
         )
 
     def _cure(self, count):

@@ -49,6 +49,8 @@ def _layers(config):
     inner = config["config"]
     layers = inner if isinstance(inner, list) else inner["layers"]  # a list until Keras 2.2.2
     for layer in layers:
+        # as HDF5 files name charlm.layers, which have the options and weights of their namesakes
+        layer["class_name"] = layer["class_name"].removeprefix("charlm>")
         _check_stock(layer)
     return layers if config["class_name"] == "Sequential" else chain(inner)
 
@@ -129,10 +131,11 @@ def _check_stock(layer):
     if layer["class_name"] == ONE_HOT:  # an operation, which Keras registers under its own name
         known = registered in (None, ONE_HOT)
     else:
-        known = layer["class_name"] in STOCK and not registered
-    if not known or module.split(".")[0] not in ("keras", "tf_keras"):
+        names = (None, f"charlm>{layer['class_name']}")
+        known = layer["class_name"] in STOCK and registered in names
+    if not known or module.split(".")[0] not in ("keras", "tf_keras", "charlm"):
         raise InputError(
-            "expected layers of Keras itself, of these: Embedding, LSTM, GRU, SimpleRNN, Dense, "
+            "expected layers of Keras or charlm, of these: Embedding, LSTM, GRU, SimpleRNN, Dense, "
             f"TimeDistributed, Activation, Dropout; found {_class(layer)}"
         )
 

@@ -47,7 +47,10 @@ class Measured:
                 f"({UNIGRAM}: {self.unigram:.2f})"
             )
         if self.reading.text is None:
-            return "not measured, for --vocab-from names no text"
+            return (
+                "not measured, so nobody has checked which characters the ids stand for; "
+                "--vocab-from with a text like that which it was trained on does"
+            )
         return f"not measured, for {name} has fewer than {LEAST} held-out characters"
 
 

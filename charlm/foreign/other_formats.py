@@ -20,7 +20,8 @@ PYTORCH = (
 STATE_DICT = PYTORCH.replace("{load}", "torch.load({path}, map_location='cpu', weights_only=True)")
 STATE_DICT += (
     " (if it is a dict around a state dict, put that one's key, for example ['model'], behind "
-    "torch.load(...); a whole model loads only in the program that saved it)"
+    "torch.load(...); a whole model loads only in the program that saved it: save its state_dict() "
+    "there)"
 )
 SCRIPT = PYTORCH.replace("{load}", "torch.jit.load({path}, map_location='cpu').state_dict()")
 PICKLE = (

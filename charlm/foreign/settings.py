@@ -126,7 +126,11 @@ def _notes(found, config, assumed, old):
     if assumed:
         values = " and ".join(assumed.values())
         default = "the default" if len(assumed) == 1 else "the defaults"
-        yield f"the file names no activations, assumed: {values}, {default} of {_whose(found)}"
+        flags = " and ".join(f"--{name.replace('_', '-')}" for name in assumed)
+        yield (
+            f"the file names no activations, assumed: {values}, {default} of {_whose(found)} "
+            f"({flags} if it had others)"
+        )
     yield from found.notes
     if config.recurrent_activation == "hard_sigmoid" and found.keras_version is None:
         yield (

@@ -158,8 +158,8 @@ def _call(function, shapes, tensors):
 
 # TensorFlow prints these names when it refuses such a graph, so they tell the user what to do.
 NOT_FOR_XLA = (
-    "charlm_machine_code.XLA_cannot_compile_it."
-    "Give_jit_compile_to_the_inner_function_too_or_set_layer.compiled_training_to_False"
+    "charlm_machine_code.If_XLA_refuses_it_"
+    "give_jit_compile_to_the_inner_function_too_or_set_layer.compiled_training_to_False"
 )
 NOT_TO_BE_SAVED = (
     "charlm: a graph with machine code runs in no other process. Call the layer with "
