@@ -150,8 +150,9 @@ def corpus(data: DataConfig) -> Corpus:
     """
     if data.corpus == NO_TEXT:
         raise InputError(
-            "expected a text, found '', which names none, as a run does that was imported without "
-            "one; give --corpus FILE (charlm train: --init-from RUN --corpus FILE)"
+            "expected the name of a text, found '', which names none; a run that was imported "
+            "without a text is trained on with --init-from RUN --corpus FILE, and measured with "
+            "--corpus FILE alone"
         )
     try:
         return corpora.load(corpora.DEFAULT if data.corpus is None else data.corpus, data.encoding)

@@ -60,8 +60,8 @@ class Import:
     """Where the file does not say. Default: tanh."""
     recurrent_activation: Literal["sigmoid", "hard_sigmoid"] | None = None
     """Where the file does not say; hard_sigmoid is that of the Keras that wrote it. Default:
-    hard_sigmoid before Keras 2.3, sigmoid since; in TensorFlow, hard_sigmoid in version 1 and
-    sigmoid in 2, which both write the Keras version 2.2.4-tf."""
+    hard_sigmoid before Keras 2.3, sigmoid since. Needed for weights of Keras 2.2.4-tf, which came
+    with TensorFlow 1 (hard_sigmoid) and with TensorFlow 2.0 and 2.1 (sigmoid)."""
     keras_version: str | None = None
     """The Keras that wrote the file, for example 2.15, where the file does not say."""
     name: str | None = None

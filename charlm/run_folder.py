@@ -149,7 +149,8 @@ def save_new(folder: Path, saved: Checkpoint, overwrite: bool) -> None:
 
     Raises:
         InputError: another process holds the folder, or has made a run there since `new`.
-        NotFiniteError, OSError: see `checkpoint.write`; nothing was changed.
+        NotFiniteError, OSError: see `checkpoint.write`. Nothing is changed until the weights are
+            written.
     """
     data = checkpoint.verified(saved)
     with locked(folder):

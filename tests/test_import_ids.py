@@ -208,6 +208,15 @@ def test_lower_case_goes_on_training_with_a_text_in_lower_case(here, capsys):
     assert train.main(["--resume", "a", "--corpus", "lower.txt", *small]) == 0
 
 
+def test_an_id_that_the_model_does_not_have_is_not_passed_over(here, capsys):
+    bigram_model("abcd", "abcd").save("x.keras")
+    Path("v.json").write_text(json.dumps(["", *"abcd"]))
+    assert import_weights.main(["x.keras", "--vocab", "v.json", "--name", "a"]) == 2
+    assert (
+        "expected a vocabulary of 4 characters, as x.keras has, found 5" in capsys.readouterr().err
+    )
+
+
 def test_a_guess_that_cannot_be_measured_is_not_taken(here, capsys):
     Path("few.txt").write_text("It was the best of times. ")
     V = len(set("It was the best of times. ".lower()))
@@ -318,8 +327,8 @@ def test_a_run_without_a_text_names_none(here, capsys, of_export):
         assert command.main(argv) == 2
         out, err = capsys.readouterr()
         assert (out, err.count("\n")) == ("", 1)
-        assert "found '', which names none, as a run does that was imported without one" in err
-        assert "(charlm train: --init-from RUN --corpus FILE)" in err
+        assert "found '', which names none; a run that was imported without a text" in err
+        assert "trained on with --init-from RUN --corpus FILE" in err
     assert evaluate.main(["a", "--corpus", "small.txt"]) == 0
     assert train.main(["--resume", "a", "--corpus", "small.txt", *small]) == (0 if of_export else 2)
     assert ("(--init-from)" in capsys.readouterr().err) != of_export

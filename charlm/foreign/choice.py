@@ -60,8 +60,9 @@ class Choice:
         Raises:
             InputError: it is none of the forms, of another size, or lacks a character of the text.
         """
-        characters, count = vocabulary.read(path)
-        if count == self.V + 1 and 0 not in characters:  # ids of a Tokenizer, less one
+        characters, ids = vocabulary.read(path)
+        count = ids.stop
+        if ids == range(1, self.V + 1):  # of a Tokenizer, less one
             characters, count = {k - 1: x for k, x in characters.items()}, self.V
             self.notes.append(f"ids 1 to {self.V} of {path} are taken for 0 to {self.V - 1}")
         if count != self.V:

@@ -16,8 +16,8 @@ FORMS = (
 )
 
 
-def read(path: Path) -> tuple[dict[int, str], int]:
-    """{id: character}, and the number of ids with those that stand for no character.
+def read(path: Path) -> tuple[dict[int, str], range]:
+    """{id: character}, and all ids with those that stand for no character.
 
     Args:
         path: a list or a text of characters, whose places are their ids, or a mapping from
@@ -90,7 +90,7 @@ def _checked(pairs, halves):
         raise InputError(f"expected ids from 0 or 1 on without a gap, found {what}")
     if len(ids) < 2:
         raise InputError(f"expected two characters or more, found {len(ids)}")
-    return {k: token for token, k in ids.items()}, first + len(characters)
+    return {k: token for token, k in ids.items()}, range(first, first + len(characters))
 
 
 def _check_character(k, token, halves):

@@ -114,7 +114,7 @@ def in_backend_ops(
         after, _ = cell.step(project(x[0]), states, weights, drop)
         for takes in x[1:]:
             after = [ops.where(takes, a, s) for a, s in zip(after, states, strict=True)]
-        return tuple(after), (after[0],) * every_step
+        return tuple(after), (after[0],) if every_step else ()
 
     # XLA takes twice as long where each step's output is written into an array
     states, h = scan(step, tuple(states), tuple(xs), unroll=unroll)

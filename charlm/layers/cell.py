@@ -258,7 +258,9 @@ class RecurrentCell(HalfProducts, keras.layers.Layer, DropoutRNNCell):
         """
         if self.vocab_size and masks is None:
             return bptt.gather_rows(self.rows(), inputs[..., 0])
-        kernel, bias = tensor(self.kernel), self.input_bias()
+        return self._projected(tensor(self.kernel), self.input_bias(), inputs, masks)
+
+    def _projected(self, kernel, bias, inputs, masks=None):
         if not isinstance(masks, list):
             masks = [masks]
         kernels = ops.split(kernel, len(masks), axis=-1)
@@ -266,19 +268,25 @@ class RecurrentCell(HalfProducts, keras.layers.Layer, DropoutRNNCell):
         a_x = parts[0] if len(parts) == 1 else ops.concatenate(parts, axis=-1)
         return a_x if bias is None else a_x + bias
 
-    def projection(self, inputs):
-        """`project` a step at a time, without gradients by ids.
+    def projection(self, inputs, masks=None, training=False):
+        """`project` a step at a time, which is quicker than a product larger than the caches.
 
         Returns:
-            The inputs (B, T, ...), and a function of a step of them, (B, ...) -> (B, G*H).
+            (B, T, ...), and a function of a step of it, (B, ...) -> (B, G*H).
         """
         if _changed(type(self), ["project"], since="projection"):
-            return inputs, self.project
+            return inputs, partial(self.project, masks=masks)
+        if self.vocab_size and training:  # the gradient of all rows together is one sum by id
+            if masks is not None:
+                masks = keras.tree.map_structure(lambda m: m[:, None], masks)
+            return self.project(inputs, masks), lambda a_x: a_x
         if self.vocab_size:
             rows, ids = bptt.with_row_of_nan(self.rows(), inputs[..., 0])
             return ids, lambda i: ops.take(rows, i, axis=0)
-        kernel, bias = self.operands([tensor(self.kernel)])[0], self.input_bias()
-        return inputs, partial(bptt.affine, self, kernel, bias)
+        kernel = tensor(self.kernel)
+        if not training:  # each step rounds it there, so that its gradients add up in float32
+            (kernel,) = self.operands([kernel])
+        return inputs, partial(self._projected, kernel, self.input_bias(), masks=masks)
 
     def rows(self):
         """x W + b for each id x: (D, G*H). To add b here is cheaper than to all B * T inputs."""

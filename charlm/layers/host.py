@@ -1,6 +1,7 @@
 """Functions of NumPy arrays as operations of whichever backend runs, on the CPU."""
 
 import importlib
+import re
 from functools import cache, partial
 
 import keras
@@ -38,7 +39,8 @@ def _vectorized(graph):
     NumPy function for zero.
     """
     while graph is not None:
-        if "loop_body" in graph.get_name_scope().split("/"):  # the name that TensorFlow gives it
+        # the name that TensorFlow gives it, and the second in a graph
+        if re.search(r"(^|/)loop_body(_\d+)?(/|$)", graph.get_name_scope()):
             return True
         graph = getattr(graph, "outer_graph", None)
     return False

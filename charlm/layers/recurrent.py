@@ -5,7 +5,6 @@ use) and replaces its loop.
 """
 
 import re
-from functools import partial
 
 import keras
 from keras import ops
@@ -215,17 +214,10 @@ class Recurrent(HalfProducts, keras.layers.RNN):
         return bptt.run_compiled(cell, sequences.shape[1], arrays, training, show_first)
 
     def _autodiff(self, sequences, states, weights, masks, drop, live, training):
-        cell, xs = self.cell, sequences
-        # x W a step at a time: all of it together is larger than the caches
-        if not training:
+        cell = self.cell
+        if not training:  # see `RecurrentCell.projection`
             weights = cell.operands(weights)
-            xs, project = cell.projection(xs)
-        elif cell.vocab_size:
-            if masks is not None:
-                masks = keras.tree.map_structure(lambda m: m[:, None], masks)
-            xs, project = cell.project(xs, masks), lambda a_x: a_x
-        else:  # each step rounds the weights, so that their gradients add up in float32
-            project = partial(cell.project, masks=masks)
+        xs, project = cell.projection(sequences, masks, training)
         given = xs, project, states, weights, drop, live
         return bptt.in_backend_ops(cell, *given, self.unroll, every_step=self.return_sequences)
 
@@ -250,8 +242,9 @@ class Recurrent(HalfProducts, keras.layers.RNN):
         config["activity_regularizer"] = keras.regularizers.serialize(self.activity_regularizer)
         if "use_cudnn" in self.OPTIONS:
             config["use_cudnn"] = self.use_cudnn
-        # where they were set, for Bidirectional and clone_model make layers anew
-        config |= {name: getattr(self, name) for name in WAYS if name in vars(self)}
+        # where they were changed, for Bidirectional and clone_model make layers anew
+        ways = {name: getattr(self, name) for name in WAYS}
+        config |= {name: way for name, way in ways.items() if way != getattr(type(self), name)}
         cell = self.cell.get_config()
         return config | {name: cell[name] for name in self.CELL.OPTIONS if name in cell}
 

@@ -138,6 +138,7 @@ def test_a_vectorized_map_loses_no_gradient_without_a_word(rng, case):
     @tf.function
     def gradients(layer):
         with tf.GradientTape() as tape:
+            tf.vectorized_map(tf.identity, x)  # the next one's graph has another name
             y = tf.vectorized_map(lambda x: layer(x, training=True), x)
             loss = tf.reduce_sum(tf.sin(y))
         return tape.gradient(loss, [v.value for v in layer.trainable_variables])
