@@ -272,7 +272,7 @@ def test_a_file_of_the_vocabulary(here, rng, capsys, form, first, reserved, with
     out, err = capsys.readouterr()
     assert err == ""
     assert ("bits/char on 211 characters of small.txt" in out) == with_text
-    assert ("nobody has checked which characters" in out) != with_text
+    assert ("nobody has checked whether the ids" in out) != with_text
     V = len(characters)
     shifted = f"ids 1 to {V} of vocab.json are taken for 0 to {V - 1}"
     assert (shifted in out) == (first > reserved)

@@ -70,6 +70,11 @@ class Choice:
                 f"expected a vocabulary of {self.V} characters, as {self.file} has, found {count} "
                 f"in {path}; {self._cure(count)}"
             )
+        if self.text is None:
+            self.notes.append(
+                f"nobody has checked whether the ids stand for the characters of {path}; "
+                "--vocab-from with a text like the one it was trained on does"
+            )
         return self.given(characters, path)
 
     def given(self, characters: dict[int, str], source: Path) -> Measured:

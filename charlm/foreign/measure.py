@@ -47,10 +47,7 @@ class Measured:
                 f"({UNIGRAM}: {self.unigram:.2f})"
             )
         if self.reading.text is None:
-            return (
-                "not measured, so nobody has checked which characters the ids stand for; "
-                "--vocab-from with a text like that which it was trained on does"
-            )
+            return "not measured, for --vocab-from names no text"
         return f"not measured, for {name} has fewer than {LEAST} held-out characters"
 
 
