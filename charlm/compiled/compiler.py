@@ -13,13 +13,14 @@ import numpy as np
 from numba.core.compiler_lock import global_compiler_lock
 
 from charlm import cache
-from charlm.compiled import memory  # noqa: F401 - imported before the locks below, see there
+from charlm.compiled import memory  # noqa: F401 - first: see the locks
 
 HERE = Path(__file__).parent
 f4 = np.float32
 _lock = threading.Lock()
-# Or a child could begin with one of them held for ever. A fork takes the last registered first:
-# memory's after these, as a thread does that compiles while its garbage is collected.
+# A child process must not begin with a lock that a thread of its parent holds: nobody would release
+# it. `fork` takes these locks before that of `memory`, which was registered earlier. So does a
+# thread that frees arrays while it compiles, so that neither waits for the other.
 for lock in (_lock, global_compiler_lock):
     os.register_at_fork(
         before=lock.acquire, after_in_parent=lock.release, after_in_child=lock.release

@@ -209,8 +209,8 @@ def multiply(a, first, R, b, c, left=0, to=0):
 def multiply_transposed(a, b, K, c, left=0):
     """c += a^T b[:, left:] over the first K rows of both.
 
-    Both factors are laid out anew, SUMMED rows at a time, in the order in which tiles read them;
-    as they are, each of their rows lies on a page of its own.
+    Copies both factors, SUMMED rows at a time, into the order in which tiles read them. Where they
+    are, each of their rows would lie on a page of its own.
 
     Args:
         a: (., R or more). b: (., left + C or more). c: `sums`, R and C whole tiles.
@@ -218,7 +218,7 @@ def multiply_transposed(a, b, K, c, left=0):
     (R, width), C = c.shape, c.shape[1] - PADDING
     depth = min(K, SUMMED)
     tiles = np.empty((R // ROWS * depth, ROWS), a.dtype)
-    panels = np.empty((C // COLUMNS * depth, COLUMNS), b.dtype)
+    columns = np.empty((C // COLUMNS * depth, COLUMNS), b.dtype)  # `panels` of those rows of b
     for first in range(0, K, SUMMED):
         n = min(SUMMED, K - first)
         for k in range(n):
@@ -227,11 +227,11 @@ def multiply_transposed(a, b, K, c, left=0):
                     tiles[r * n + k, i] = a[first + k, r * ROWS + i]
             for q in range(C // COLUMNS):
                 for j in range(COLUMNS):
-                    panels[q * n + k, j] = b[first + k, left + q * COLUMNS + j]
+                    columns[q * n + k, j] = b[first + k, left + q * COLUMNS + j]
         for q in range(C // COLUMNS):
             for r in range(R // ROWS):
                 at, panel = r * ROWS * width + q * COLUMNS, q * n * COLUMNS
-                tile(tiles, r * n * ROWS, 1, ROWS, panels, panel, COLUMNS, c, at, width, n)
+                tile(tiles, r * n * ROWS, 1, ROWS, columns, panel, COLUMNS, c, at, width, n)
 
 
 def sums(*shape):

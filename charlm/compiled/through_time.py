@@ -5,7 +5,7 @@ the step lie side by side in the rows of the products, and the others keep their
 
 What products read is copied into arrays padded to whole tiles, so that they never meet an edge.
 The caller allocates these arrays, because asking the system for memory can take longer than the
-arithmetic.
+arithmetic. Only `multiply_transposed` has arrays of its own, once for many time steps.
 """
 
 import numpy as np

@@ -261,6 +261,7 @@ class RecurrentCell(HalfProducts, keras.layers.Layer, DropoutRNNCell):
         return self._projected(tensor(self.kernel), self.input_bias(), inputs, masks)
 
     def _projected(self, kernel, bias, inputs, masks=None):
+        """`project` with weights that were read before."""
         if not isinstance(masks, list):
             masks = [masks]
         kernels = ops.split(kernel, len(masks), axis=-1)
@@ -269,7 +270,14 @@ class RecurrentCell(HalfProducts, keras.layers.Layer, DropoutRNNCell):
         return a_x if bias is None else a_x + bias
 
     def projection(self, inputs, masks=None, training=False):
-        """`project` a step at a time, which is quicker than a product larger than the caches.
+        """`project` for a loop over time.
+
+        It multiplies one time step at a time where it can. That is quicker, because the product of
+        all steps is larger than the caches.
+
+        Args:
+            inputs: (B, T, D), or integer ids (B, T, 1). masks: as of `project`, for one step.
+            training: whether gradients are wanted.
 
         Returns:
             (B, T, ...), and a function of a step of it, (B, ...) -> (B, G*H).
@@ -284,7 +292,7 @@ class RecurrentCell(HalfProducts, keras.layers.Layer, DropoutRNNCell):
             rows, ids = bptt.with_row_of_nan(self.rows(), inputs[..., 0])
             return ids, lambda i: ops.take(rows, i, axis=0)
         kernel = tensor(self.kernel)
-        if not training:  # each step rounds it there, so that its gradients add up in float32
+        if not training:  # in training each step rounds it, so that gradients add up in float32
             (kernel,) = self.operands([kernel])
         return inputs, partial(self._projected, kernel, self.input_bias(), masks=masks)
 

@@ -39,7 +39,7 @@ def _vectorized(graph):
     NumPy function for zero.
     """
     while graph is not None:
-        # the name that TensorFlow gives it, and the second in a graph
+        # TensorFlow calls the first in a graph loop_body, the second loop_body_1
         if re.search(r"(^|/)loop_body(_\d+)?(/|$)", graph.get_name_scope()):
             return True
         graph = getattr(graph, "outer_graph", None)
@@ -108,7 +108,8 @@ def _tensorflow(forward, backward, fallback, shapes, given, inputs):
     zero = tf.UnconnectedGradients.ZERO
 
     def second_derivative(arrays, d_gradients):
-        arrays = [tf.identity(x) for x in arrays]  # a tape takes a tensor given twice for one
+        # copies: of a tensor that is given twice, a tape returns the sum of both gradients
+        arrays = [tf.identity(x) for x in arrays]
         inputs, d_results = arrays[:k], arrays[k:]
         with tf.GradientTape() as outer:
             outer.watch(arrays)

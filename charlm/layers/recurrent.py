@@ -13,7 +13,7 @@ from keras.src.backend import AutocastScope
 from charlm.layers import bptt, host
 from charlm.layers.cell import HalfProducts, RecurrentCell, bind, set_signature, tensor
 
-WAYS = "compiled_training", "compiled_inference"
+COMPILED = "compiled_training", "compiled_inference"  # attributes of layers
 
 
 class Recurrent(HalfProducts, keras.layers.RNN):
@@ -73,7 +73,7 @@ class Recurrent(HalfProducts, keras.layers.RNN):
                 f"Expected use_cudnn to be 'auto', True or False. Received: use_cudnn={use_cudnn!r}"
             )
         kwargs.pop("implementation", None)  # Keras 2's, accepted and ignored as there
-        ways = {name: kwargs.pop(name) for name in WAYS if name in kwargs}  # of `get_config`
+        compiled = {name: kwargs.pop(name) for name in COMPILED if name in kwargs}
         own = {name: options.pop(name) for name in self.CELL.OPTIONS}
         shared = {k: kwargs[k] for k in ("dtype", "trainable") if k in kwargs}
         super().__init__(
@@ -81,7 +81,7 @@ class Recurrent(HalfProducts, keras.layers.RNN):
         )
         if "use_cudnn" in self.OPTIONS:
             self.use_cudnn = use_cudnn
-        for name, allowed in ways.items():
+        for name, allowed in compiled.items():  # as `get_config` wrote them
             setattr(self, name, allowed)
         self.input_spec = keras.layers.InputSpec(ndim=2 if self.vocab_size else 3)
 
@@ -103,7 +103,7 @@ class Recurrent(HalfProducts, keras.layers.RNN):
             # a wrapper such as TimeDistributed calls this in an autocast scope of its own
             with AutocastScope(self.compute_dtype):
                 result = super().call(sequences, initial_state, mask, training)
-        finally:  # masks of a call that was refused are not for the next
+        finally:  # a call that was refused must not leave its dropout masks to the next one
             self._maybe_reset_dropout_masks(self.cell)
         return self._shown(result, lambda h: ops.cast(h, self.product_dtype))
 
@@ -233,7 +233,8 @@ class Recurrent(HalfProducts, keras.layers.RNN):
             return h  # machine code does the same by itself
         else:
             shown = bptt.begun(live)
-        shown = shown if self.return_sequences else shown[:, -1:]  # h may be of the last step alone
+        if not self.return_sequences:  # then h may hold the last step alone
+            shown = shown[:, -1:]
         return ops.where(shown, h, ops.zeros_like(h))
 
     def get_config(self):
@@ -242,9 +243,9 @@ class Recurrent(HalfProducts, keras.layers.RNN):
         config["activity_regularizer"] = keras.regularizers.serialize(self.activity_regularizer)
         if "use_cudnn" in self.OPTIONS:
             config["use_cudnn"] = self.use_cudnn
-        # where they were changed, for Bidirectional and clone_model make layers anew
-        ways = {name: getattr(self, name) for name in WAYS}
-        config |= {name: way for name, way in ways.items() if way != getattr(type(self), name)}
+        # Bidirectional and clone_model make new layers of this, which must be allowed the same
+        compiled = {name: getattr(self, name) for name in COMPILED}
+        config |= {k: v for k, v in compiled.items() if v != getattr(type(self), k)}
         cell = self.cell.get_config()
         return config | {name: cell[name] for name in self.CELL.OPTIONS if name in cell}
 
