@@ -4,15 +4,21 @@
     charlm/optimizer/0 ...          the optimizer's variables, in order
     charlm/carried/0 ...            the training streams' states
     charlm/metrics/0 ...            Keras's running means of the epoch begun, empty between epochs
-    charlm/meta                     JSON text: format, config, vocabulary, progress, versions
-    charlm/checksum                 MARK, and the SHA-256 of the whole file with zeros in its place
+    charlm/meta                     JSON text: format, config, vocabulary, progress, versions, and
+                                    the type, shape and place in the file of every array
+    charlm/checksum                 MARK, the SHA-256 of the whole file with zeros in its place, the
+                                    place and the length of charlm/meta
 
-Only arrays and text are stored, and nothing in a file is ever run. NumPy and h5py, no Keras.
+Only arrays and text are stored, and nothing in a file is ever run. h5py writes the file, so that
+Keras and other programs can read it. charlm itself takes the arrays from the places that the
+description gives, so that no file from a stranger is parsed by the HDF5 library in this process.
 
-A file is not believed: links, names, shapes and types that are not a run's, arrays that it does not
-hold, numbers that are not finite, a checksum that differs are refused before anything is used.
+A file is not trusted: names, shapes and types that are not a run's, arrays that it does not hold,
+numbers that are not finite, a checksum that differs are refused before anything is used.
 
-Format 1 had no metrics (but the epoch's loss so far in its progress) and no checksum.
+Older formats do not say where the arrays are, and are read by `safe_hdf5`. Format 2 had OLD_MARK
+and no place of the description after the checksum. Format 1 had no metrics (but the epoch's loss
+so far in its progress) and no checksum.
 """
 
 import contextlib
@@ -22,23 +28,25 @@ import io
 import json
 import math
 import os
+import struct
 from dataclasses import dataclass, field
 from pathlib import Path
 
-import h5py
 import numpy as np
 
-from charlm import untrusted
+from charlm import safe_hdf5, untrusted
 from charlm.config import Config
 from charlm.errors import InputError
 from charlm.reference import network
 from charlm.vocab import Vocab
 
-FORMAT = 2
-MARK = b"\x89charlm-sha256\r\n"  # not text, and sixteen bytes that no array is likely to have
+FORMAT = 3
+MARK = b"\x89charlm-places\r\n"  # not text, and sixteen bytes that no array is likely to have
+OLD_MARK = b"\x89charlm-sha256\r\n"
 DIGEST = hashlib.sha256().digest_size
-MAX_NAMES = 5000  # of groups and arrays; a run of 64 layers has a thousand
+PLACE = struct.Struct("<QQ")  # of the description: its first byte, its length
 MAX_META = 6 * 2**20  # bytes of the description: 20,000 epochs, and some 200,000 characters
+ARRAY_META = 100  # bytes of it for each array
 EPOCH_META = 220  # bytes of it for each epoch
 ROW = {"epoch", "bpc", "val_bpc"}  # what is asked of each row of history
 GROUPS = "optimizer", "carried", "metrics"
@@ -133,6 +141,7 @@ def verified(checkpoint: Checkpoint) -> bytes:
         data = to_bytes(checkpoint)
         untrusted.check_size("a file", len(data), untrusted.MAX_BYTES)
         again = from_bytes(data)
+        _check_hdf5(data)
     except Exception as error:  # h5py raises nearly every kind
         raise OSError(f"expected to read back what is to be saved, found: {error}") from error
     mine, read_back = checkpoint.arrays(), again.arrays()
@@ -147,21 +156,40 @@ def _equal(a, b):
     return a.dtype == b.dtype and a.shape == b.shape and a.tobytes() == b.tobytes()
 
 
+def _check_hdf5(data):
+    """Whether Keras, too, finds in a file of ours the arrays that its description lists."""
+    import h5py
+
+    from charlm.hdf5_child import listing
+
+    with h5py.File(io.BytesIO(data), "r") as file:
+        found = listing(file, untrusted.MAX_NAMES)["arrays"]
+    found = {path: [kind, list(shape), at] for path, kind, shape, at, *_ in found}
+    del found["charlm/meta"], found["charlm/checksum"]
+    if found != _description(data)["arrays"]:
+        raise InputError("expected HDF5 to hold the arrays of the description, found others")
+
+
 def to_bytes(checkpoint: Checkpoint) -> bytes:
     """The file's contents."""
+    import h5py  # here, for it takes a tenth of a second, and who only reads does without
+
     buffer = io.BytesIO()
     with h5py.File(buffer, "w") as file:
+        places = {}
         for name, value in checkpoint.arrays().items():
             file[name] = value
-        text = json.dumps(checkpoint.meta(), ensure_ascii=True).encode()
+            places[name] = [value.dtype.str, value.shape, file[name].id.get_offset()]
+        text = json.dumps(checkpoint.meta() | {"arrays": places}, ensure_ascii=True).encode()
         file["charlm/meta"] = np.frombuffer(text, np.uint8)
-        file["charlm/checksum"] = np.frombuffer(MARK + bytes(DIGEST), np.uint8)
+        place = PLACE.pack(file["charlm/meta"].id.get_offset(), len(text))
+        file["charlm/checksum"] = np.frombuffer(MARK + bytes(DIGEST) + place, np.uint8)
     return signed(buffer.getvalue())
 
 
 def signed(data: bytes) -> bytes:
     """`data` with the right checksum in the place of the one it has."""
-    at = data.rindex(MARK) + len(MARK)
+    at = max(data.rfind(MARK), data.rfind(OLD_MARK)) + len(MARK)
     found = bytearray(data)
     found[at : at + DIGEST] = _digest(memoryview(data), at)
     return bytes(found)
@@ -189,6 +217,7 @@ def require_room(config: Config, vocab: Vocab) -> None:
             f"vocabulary {V}); give fewer --units or other text"
         )
     described = len(json.dumps(vocab.characters)) + config.fit.epochs * EPOCH_META
+    described += ARRAY_META * (3 * len(network.shapes(m, V)) + 2 * m.layers)
     if described > MAX_META - 10_000:
         raise InputError(
             f"expected a run whose description has at most {MAX_META / 1e6:.1f} MB, found "
@@ -209,61 +238,98 @@ def read(path: Path) -> Checkpoint:
 
 def from_bytes(data: bytes) -> Checkpoint:
     """`to_bytes` undone; raises nearly anything where `data` is no file of ours."""
-    at = data.rfind(MARK) + len(MARK)
-    has_checksum = at >= len(MARK)
-    if has_checksum and data[at : at + DIGEST] != _digest(memoryview(data), at):
+    at = data.rfind(MARK)
+    if at < 0:
+        return _older(data)
+    _check_digest(data, at)
+    meta = _description(data)
+    if meta["format"] < 3:
+        raise InputError("expected a whole weights file, found it damaged (its format)")
+    arrays = {
+        path: safe_hdf5.Array(path, *_place(*place)) for path, place in meta["arrays"].items()
+    }
+    return _checkpoint(meta, arrays, data)
+
+
+def _place(dtype, shape, at):
+    """Type, shape, place and bytes of an array as `safe_hdf5.Array` has them."""
+    ok = isinstance(dtype, str) and all(type(n) is int and n >= 0 for n in [*shape, at])
+    if not ok:
+        raise InputError("expected types, shapes and places of arrays, found something else")
+    found = safe_hdf5.Array("", dtype, tuple(shape), at, 0)
+    return dtype, found.shape, at, found.nbytes
+
+
+def _description(data):
+    """What a file of ours says of itself."""
+    begin, size = PLACE.unpack_from(data, data.rfind(MARK) + len(MARK) + DIGEST)
+    untrusted.check_size("a description", size, MAX_META)
+    return _meta(data[begin : begin + size])
+
+
+def _check_digest(data, at):
+    """Refuses a file whose mark at `at` is followed by another checksum."""
+    at += len(MARK)
+    if data[at : at + DIGEST] != _digest(memoryview(data), at):
         raise InputError("expected a whole weights file, found it damaged (its checksum differs)")
-    with untrusted.hdf5(data, MAX_NAMES) as (_, datasets):
-        if "charlm/meta" not in datasets:
-            raise InputError(
-                "expected a weights file of charlm, found no group 'charlm' (vocabulary and "
-                "settings) in it"
-            )
-        meta = _meta(datasets.pop("charlm/meta"), data)
-        version = meta["format"]
-        if type(version) is not int or not 1 <= version <= FORMAT:
-            raise InputError(
-                f"expected format {FORMAT} or older, found {version!r:.40}; a newer charlm wrote it"
-            )
-        in_place = datasets.pop("charlm/checksum", None) is not None
-        if {has_checksum, in_place} != {version > 1}:
-            raise InputError("expected a whole weights file, found it damaged (its checksum)")
-        return _checkpoint(meta, datasets, data)
 
 
-def _meta(dataset, data):
-    untrusted.check_size(dataset.name, untrusted.declared_bytes(dataset), MAX_META)
-    text = _array(dataset, data, "u1").tobytes()
+def _older(data):
+    """A file of format 1 or 2, or of none."""
+    at = data.rfind(OLD_MARK)
+    if at >= 0:
+        _check_digest(data, at)
+    arrays = safe_hdf5.read(data).arrays
+    if "charlm/meta" not in arrays:
+        raise InputError(
+            "expected a weights file of charlm, found no group 'charlm' (vocabulary and "
+            "settings) in it"
+        )
+    described = arrays.pop("charlm/meta")
+    untrusted.check_size(described.name, described.nbytes, MAX_META)
+    meta = _meta(_array(described, data, "u1").tobytes())
+    in_place = arrays.pop("charlm/checksum", None) is not None
+    if {at >= 0, in_place} != {meta["format"] == 2} or meta["format"] > 2:
+        raise InputError("expected a whole weights file, found it damaged (its checksum)")
+    return _checkpoint(meta, arrays, data)
+
+
+def _meta(text):
     if not text.isascii():  # a single character beyond makes each of a string take four bytes
         raise InputError("expected a description in ASCII, found other bytes")
-    untrusted.check_parts("a description", text)
-    return json.loads(text)
+    meta = untrusted.parsed_json("a description", text, MAX_META)
+    version = meta["format"]
+    if type(version) is not int or not 1 <= version <= FORMAT:
+        raise InputError(
+            f"expected format {FORMAT} or older, found {version!r:.40}; a newer charlm wrote it"
+        )
+    return meta
 
 
-def _checkpoint(meta, datasets, data):
+def _checkpoint(meta, arrays, data):
     config, vocab = Config.from_dict(meta["config"]), Vocab(meta["vocabulary"])
     if not len(vocab):
         raise InputError("expected a vocabulary, found it empty")
     expected = network.shapes(config.model, len(vocab))
-    random = network.random_states(config.model) & set(datasets)  # as weights of Keras's have them
+    random = network.random_states(config.model) & set(arrays)  # as weights of Keras's have them
     expected |= dict.fromkeys(random, (2,))
-    if odd := {path for path in datasets if not path.startswith("charlm/")} ^ set(expected):
+    if odd := {path for path in arrays if not path.startswith("charlm/")} ^ set(expected):
         raise InputError(
             f"expected the weights of {config.model.cell} {config.model.layers} x "
             f"{config.model.units}, found others (they differ in {min(odd)!r})"
         )
     for path, shape in expected.items():
-        if datasets[path].shape != shape:
-            raise InputError(f"expected {path!r} of shape {shape}, found {datasets[path].shape}")
+        if arrays[path].shape != shape:
+            raise InputError(f"expected {path!r} of shape {shape}, found {arrays[path].shape}")
     # no array is read yet: names apart, several may lie in the same place
-    untrusted.check_size("arrays", sum(map(untrusted.declared_bytes, datasets.values())), len(data))
+    untrusted.check_size("arrays", sum(x.nbytes for x in arrays.values()), len(data))
     integers = "i4", "i8", "u4", "u8"
     weights = {
-        p: _array(datasets.pop(p), data, *(integers if p in random else ["f4"])) for p in expected
+        p: _array(arrays.pop(p), data, *(integers if p in random else ["f4"])) for p in expected
     }
-    groups = {name: _numbered(name, datasets, data, "f4", *integers) for name in GROUPS}
-    if datasets:
-        raise InputError(f"expected the arrays of a run, found {min(datasets)!r} beside them")
+    groups = {name: _numbered(name, arrays, data, "f4", *integers) for name in GROUPS}
+    if arrays:
+        raise InputError(f"expected the arrays of a run, found {min(arrays)!r} beside them")
     stored = dict(meta["progress"])
     if meta["format"] == 1:
         loss_sum, B = stored.pop("loss_sum", 0.0), config.data.batch_size
@@ -308,21 +374,20 @@ def _progress(stored):
     return p
 
 
-def _numbered(name, datasets, data, *kinds):
-    """Takes the arrays charlm/name/0, charlm/name/1 ... out of `datasets`."""
+def _numbered(name, arrays, data, *kinds):
+    """Takes the arrays charlm/name/0, charlm/name/1 ... out of `arrays`."""
     found = []
-    while (path := f"charlm/{name}/{len(found)}") in datasets:
-        found.append(_array(datasets.pop(path), data, *kinds))
+    while (path := f"charlm/{name}/{len(found)}") in arrays:
+        found.append(_array(arrays.pop(path), data, *kinds))
     return found
 
 
-def _array(dataset, data, *kinds):
-    """The array in its place in `data`; of a type of these."""
-    if dataset.shape is None or dataset.dtype.str[1:] not in kinds or not dataset.dtype.isnative:
-        raise InputError(
-            f"expected {' or '.join(kinds)} in {dataset.name!r}, found {dataset.dtype!s:.40}"
-        )
-    return untrusted.stored(dataset, data)
+def _array(array, data, *kinds):
+    """The array in its place in `data`; of a type of these, in this machine's order of bytes."""
+    native = array.dtype[1:] in kinds and np.dtype(array.dtype).isnative
+    if array.shape is None or not array.is_number or not native:
+        raise InputError(f"expected {' or '.join(kinds)} in {array.name!r}, found {array.kind}")
+    return safe_hdf5.stored(array, data)
 
 
 def write_atomically(path: Path, data: bytes) -> None:

@@ -3,21 +3,24 @@
 import contextlib
 import io
 import json
-import math
 import os
 import stat
+import struct
+import zipfile
+import zlib
 from collections.abc import Iterator
 from pathlib import Path
 
-import h5py
 import numpy as np
 from safetensors import SafetensorError, deserialize
 
 from charlm.errors import InputError
 
-MAX_BYTES = 2 * 2**30  # of a file, and of what a zip unpacks to
-MAX_NAMES = 10_000  # in one file
-MAX_DEPTH = 20  # of groups within groups
+MAX_BYTES = 2 * 2**30  # of a file
+MAX_NAMES = 5000  # in one file; a run of 64 layers has a thousand
+MAX_UNPACKED = 2**25  # bytes of a zip's member that is compressed, and of its list of members
+MAX_JSON = 2**22  # bytes; a model's description has thousands
+MEMBER = b"PK\x01\x02"  # begins each entry in a zip's list of members
 MAX_HEADER = 2**23  # bytes of a .safetensors file's; a vocabulary of 100,000 characters takes 2 MB
 MAX_PARTS = 300_000  # of JSON text, where a byte may make a hundred of objects
 FLOATS = {"F16": "<f2", "F32": "<f4", "F64": "<f8"}  # and BF16, which NumPy lacks
@@ -66,102 +69,90 @@ def file_bytes(path: Path, what: str = "a file of weights", most: int | None = N
         os.close(descriptor)
 
 
-@contextlib.contextmanager
-def hdf5(
-    data: bytes, most: int | None = None
-) -> Iterator[tuple[h5py.File, dict[str, h5py.Dataset]]]:
-    """An HDF5 file held in memory, and all its datasets by path, none of them read yet.
-
-    Args:
-        most: names, `MAX_NAMES` by default.
-
-    Raises:
-        InputError: links, an object of several names, too many names.
-    """
-    with h5py.File(io.BytesIO(data), "r") as file:
-        yield file, _walked(file, "", {}, set(), most or MAX_NAMES)
-
-
 def check_size(what, size, cap):
     if size > cap:
         raise InputError(f"expected {what} of {cap} bytes at most, found {size}")
 
 
-def check_parts(what, text):
-    """Refuses JSON that would take far more memory than its text."""
-    parts = sum(text.count(c) for c in b",[{")
+def parsed_json(what: str, text: bytes | str, most: int = MAX_JSON):
+    """JSON text of a bounded size, as Python's objects.
+
+    Args:
+        what: it is, for messages. most: its bytes or characters.
+
+    Raises:
+        InputError: it is larger, or has so many parts that they would take far more memory than
+            the text.
+        ValueError, RecursionError: it is no JSON.
+    """
+    check_size(what, len(text), most)
+    if isinstance(text, str):
+        text = text.encode()
+    parts = sum(map(text.count, (b",", b"[", b"{")))
     if parts > MAX_PARTS:
         raise InputError(f"expected {what} of {MAX_PARTS} parts at most, found {parts}")
+    return json.loads(text)
 
 
-def member(archive, name, cap):
-    if name not in archive.namelist():
-        raise InputError(f"expected {name} in the zip, as in a .keras file, found none")
-    check_size(name, archive.getinfo(name).file_size, cap)  # zipfile unpacks no more than declared
-    return archive.read(name)
+class Zip:
+    """The members of a zip file, each read once it is known to be small or to lie there as it is.
 
+    Args:
+        data: all bytes of the file.
 
-def _walked(group, path, found, seen, most):
-    for name in group:
-        place = f"{path}{name}"
-        if len(seen) >= most or path.count("/") > MAX_DEPTH:
-            raise InputError(f"expected {most} names at most, {MAX_DEPTH} deep, found more")
-        if not isinstance(group.get(name, getlink=True), h5py.HardLink):
-            raise InputError(f"expected arrays in the file itself, found a link at {place!r}")
-        item = group[name]
-        address = h5py.h5o.get_info(item.id).addr
-        if address in seen:  # a group may even be its own member
-            raise InputError(f"expected a name for each object, found a second at {place!r}")
-        seen.add(address)
-        if isinstance(item, h5py.Dataset):
-            found[place] = item
-        elif isinstance(item, h5py.Group):
-            _walked(item, f"{place}/", found, seen, most)
-    return found
-
-
-def groups(file: h5py.File) -> list[str]:
-    """The paths of all groups in a file that `hdf5` has walked: no links, a bounded number."""
-    found = []
-    file.visititems(lambda path, item: found.append((path, isinstance(item, h5py.Group))))
-    return [path for path, is_group in found if is_group]
-
-
-def declared_bytes(dataset):
-    return math.prod(dataset.shape or ()) * dataset.dtype.itemsize  # h5py's `nbytes` may overflow
-
-
-def stored(dataset, data):
-    """A dataset's array, all of which `data` holds, in one piece and as it is.
-
-    Nothing is copied: it lies in `data`, where nobody can change it.
+    Raises:
+        InputError, zipfile.BadZipFile: too many members, too large a list of them; damaged.
     """
-    name, declared = dataset.name, declared_bytes(dataset)
-    if dataset.external or dataset.is_virtual:
-        raise InputError(f"expected arrays in the file itself, found {name!r} stored elsewhere")
-    kept = dataset.id.get_storage_size()
-    pieces = dataset.chunks or dataset.id.get_create_plist().get_nfilters()
-    if pieces or kept != declared:
-        raise InputError(
-            f"expected {name!r} stored as it is, {declared} bytes in one piece, found {kept} bytes"
-            f"{' in chunks or with a filter' if pieces else ''}; save it without compression"
-        )
-    at = dataset.id.get_offset()
-    if at is None:  # small enough to lie in the description of itself
-        return dataset[()]
-    count = math.prod(dataset.shape)
-    return np.frombuffer(data, dataset.dtype, count, at).reshape(dataset.shape)
+
+    def __init__(self, data: bytes):
+        if (count := data.count(MEMBER)) > MAX_NAMES:
+            raise InputError(f"expected {MAX_NAMES} members of a zip at most, found {count}")
+        self._data = memoryview(data)
+        self._archive = zipfile.ZipFile(_Bounded(data))
+        self.names = self._archive.namelist()
+
+    def read(self, name: str, most: int) -> bytes | memoryview:
+        """A member's bytes.
+
+        Raises:
+            InputError: no such member, of more than `most` bytes; compressed in another way than
+                by deflate, or to less than a file that need not be compressed.
+        """
+        if name not in self.names:
+            raise InputError(f"expected {name} in the zip, as in a .keras file, found none")
+        about = self._archive.getinfo(name)
+        check_size(name, about.file_size, most)
+        if about.compress_type == zipfile.ZIP_STORED:
+            return self._stored(about)
+        if about.compress_type != zipfile.ZIP_DEFLATED:  # which alone stops at the declared size
+            how = zipfile.compressor_names.get(about.compress_type, about.compress_type)
+            raise InputError(
+                f"expected {name} stored as it is or deflated, found it compressed by {how}; unzip "
+                "the file and zip it anew without compression (zip -0)"
+            )
+        if about.file_size > MAX_UNPACKED:
+            raise InputError(
+                f"expected at most {MAX_UNPACKED} bytes of {name} compressed, found "
+                f"{about.file_size}; unzip the file and zip it anew without compression (zip -0)"
+            )
+        return self._archive.read(name)
+
+    def _stored(self, about):
+        """The part of the file that the member is."""
+        at = about.header_offset
+        lengths = struct.unpack_from("<HH", self._data, at + 26)  # of the name and what follows it
+        found = self._data[at + 30 + sum(lengths) :][: about.file_size]
+        if len(found) < about.file_size or zlib.crc32(found) != about.CRC:
+            raise InputError(f"expected {about.filename} whole, found it damaged")
+        return found
 
 
-def numbers(dataset, data):
-    """A dataset's finite numbers, float32."""
-    name, dtype = dataset.name, dataset.dtype
-    if dtype.kind != "f" or dtype.itemsize > 8 or dataset.shape is None:
-        raise InputError(f"expected float16, float32 or float64 in {name!r}, found {dtype}")
-    with np.errstate(over="ignore"):  # a float64 too large becomes infinite and is refused
-        array = stored(dataset, data).astype(np.float32)
-    check_finite(array, name)
-    return array
+class _Bounded(io.BytesIO):
+    """A zip file of whose list of members `zipfile` reads no more than a bound."""
+
+    def read(self, size=-1):
+        check_size("parts of a zip", size, MAX_UNPACKED)
+        return super().read(size)
 
 
 def check_finite(array, name):
@@ -169,27 +160,6 @@ def check_finite(array, name):
         raise InputError(
             f"expected finite numbers in {name!r}, found NaN or infinity, {bad} of {array.size}"
         )
-
-
-def texts(item, attribute):
-    """The text or texts of an attribute, [] if it is not there."""
-    if attribute not in item.attrs:
-        return []
-    identity = item.attrs.get_id(attribute)
-    if identity.shape == (0,):  # an empty list of names has numbers' type
-        return []
-    if not h5py.check_string_dtype(identity.dtype):  # HDF5 itself may crash on other lists
-        raise InputError(f"expected text in the attribute {attribute!r}, found {identity.dtype}")
-    values = np.atleast_1d(item.attrs[attribute])
-    return [v.decode() if isinstance(v, bytes) else str(v) for v in values]
-
-
-def names(group, attribute):
-    """A list of names, which Keras splits into attribute0, attribute1 ... when it is long."""
-    keys = [attribute]
-    if attribute not in group.attrs:
-        keys = [f"{attribute}{k}" for k in range(len(group.attrs))]
-    return [text for key in keys for text in texts(group, key)]
 
 
 def tensors(data: bytes) -> tuple[dict[str, np.ndarray], dict[str, str]]:
@@ -201,7 +171,7 @@ def tensors(data: bytes) -> tuple[dict[str, np.ndarray], dict[str, str]]:
     size = int.from_bytes(data[:8], "little")
     check_size("a header", size, MAX_HEADER)
     header = data[8 : 8 + size]
-    check_parts("a header", header)
+    metadata = parsed_json("a header", header, MAX_HEADER).get("__metadata__") or {}
     if (count := header.count(b"{")) > MAX_NAMES:
         raise InputError(f"expected {MAX_NAMES} names at most, found {count}")
     try:  # which checks that the arrays fill the rest of the file, each in a place of its own
@@ -210,7 +180,6 @@ def tensors(data: bytes) -> tuple[dict[str, np.ndarray], dict[str, str]]:
         raise InputError(
             f"expected a whole .safetensors file, found it damaged ({error!s:.200})"
         ) from error
-    metadata = json.loads(header).get("__metadata__") or {}
     return {name: _floats(name[:100], tensor) for name, tensor in found}, metadata
 
 

@@ -429,7 +429,7 @@ TOO_LARGE = np.full((4, 7), 1e300)
         ({DENSE_AT + "0": np.ones((4, 7), bool)}, "float16.*found bool"),
         ({DENSE_AT + "0": np.ones((4, 7), "complex64")}, "float16.*found complex64"),
         ({DENSE_AT + "0": np.array([[b"a"]], object)}, "found object"),
-        ({DENSE_AT + "0": h5py.Empty("f4")}, "found float32|4 bytes"),
+        ({DENSE_AT + "0": h5py.Empty("f4")}, "found no space"),
         ({DENSE_AT + "0": np.float32(1)}, "kernel|damaged"),
         ({DENSE_AT + "0": np.ones((5, 7), "f4")}, r"kernel \(4, 7\) in .*found \(5, 7\)"),
         ({DENSE_AT + "0": np.ones((4, 6), "f4")}, r"bias \(6,\).*found \(7,\)"),
@@ -588,7 +588,7 @@ def zipped(path, change):
         (lambda m: m.update({"config.json": b"{"}), "damaged"),
         (lambda m: m.update({"config.json": b"[" * 100_000}), "damaged"),
         (lambda m: m.update({"config.json": b"[]"}), "damaged"),
-        (lambda m: m.update({"config.json": b" " * 2**24 + b" "}), "config.json of 16777216 bytes"),
+        (lambda m: m.update({"config.json": b" " * 2**22 + b" "}), "config.json of 4194304 bytes"),
         (lambda m: m.update({"model.weights.h5": b"no"}), "damaged"),
         (lambda m: m.update({"model.weights.h5": bytes(2**20)}), "h5 of 99999 bytes at most"),
     ],
@@ -615,7 +615,7 @@ def test_a_file_cut_anywhere_is_refused(rng, tmp_path):
     for file in written(rng, tmp_path):
         path = tmp_path / file
         whole = path.read_bytes()
-        for length in np.linspace(0, len(whole) - 1, 60).astype(int):
+        for length in np.linspace(0, len(whole) - 1, 12).astype(int):
             path.write_bytes(whole[:length])
             assert_refused(path, "expected")
 

@@ -2,27 +2,22 @@
 and PyTorch's state dicts (`.safetensors`).
 
 Arrays and JSON text only: nothing in a file is ever run and no link in it is followed.
-NumPy, h5py and safetensors, neither Keras nor torch.
+NumPy and safetensors, and h5py in a process of its own; neither Keras nor torch.
 """
 
-import io
-import json
 import re
-import zipfile
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
-from charlm import untrusted
+from charlm import safe_hdf5, untrusted
 from charlm.errors import InputError
 from charlm.foreign import other_formats, pytorch
 from charlm.foreign.assembly import assemble
 from charlm.foreign.description import describe
 from charlm.foreign.layers import all_slashed, keras_3_layers, legacy_layers, pack, slashed
 from charlm.vocab import Vocab
-
-MAX_JSON = 2**24  # bytes; a model's description has thousands
 
 
 @dataclass(frozen=True)
@@ -91,11 +86,14 @@ def read(path: Path) -> Foreign:
 
 def _parsed(path, data):
     if data.startswith(b"PK\x03\x04"):
-        with zipfile.ZipFile(io.BytesIO(data)) as archive:
-            other_formats.refuse_zip(path, archive.namelist())
-            about = json.loads(untrusted.member(archive, "metadata.json", MAX_JSON))
-            described = describe(json.loads(untrusted.member(archive, "config.json", MAX_JSON)))
-            weights = untrusted.member(archive, "model.weights.h5", untrusted.MAX_BYTES)
+        archive = untrusted.Zip(data)
+        other_formats.refuse_zip(path, archive.names)
+        about, config = (
+            untrusted.parsed_json(name, bytes(archive.read(name, untrusted.MAX_JSON)))
+            for name in ("metadata.json", "config.json")
+        )
+        described = describe(config)
+        weights = archive.read("model.weights.h5", untrusted.MAX_BYTES)
         return _hdf5(weights, _version(about["keras_version"]), described)
     if data.startswith(b"\x89HDF\r\n\x1a\n"):
         return _hdf5(data)
@@ -110,33 +108,33 @@ def _version(version):
 
 
 def _hdf5(data, version=None, described=None):
-    with untrusted.hdf5(data) as (file, datasets):
-        datasets = all_slashed(datasets)
-        if "charlm/meta" in datasets:
-            raise InputError(
-                "expected weights that others wrote, found charlm's own; charlm sample and charlm "
-                "train --resume read such a file as it is"
-            )
-        root = file.get("model_weights", file)
-        legacy = "layer_names" in root.attrs or "layer_names0" in root.attrs
-        if legacy:
-            said = untrusted.texts(root, "keras_version") or untrusted.texts(file, "keras_version")
-            version = _version("".join(said))
-            for text in untrusted.texts(file, "model_config"):
-                described = describe(json.loads(text))
-            layers = legacy_layers(root, datasets, described and described.kinds)
-        else:
-            groups = map(slashed, untrusted.groups(file))
-            layers = keras_3_layers(datasets, groups, described is not None)
-        found = [dataset for layer in layers for dataset in layer.arrays.values()]
-        untrusted.check_size(
-            "arrays", sum(map(untrusted.declared_bytes, found)), len(data)
-        )  # two names may have one array
-        for layer in layers:
-            layer.arrays = {
-                key: untrusted.numbers(dataset, data) for key, dataset in layer.arrays.items()
-            }
-            pack(layer)
+    file = safe_hdf5.read(data)
+    arrays = all_slashed(file.arrays)
+    if "charlm/meta" in arrays:
+        raise InputError(
+            "expected weights that others wrote, found charlm's own; charlm sample and charlm "
+            "train --resume read such a file as it is"
+        )
+    base = "model_weights" if "model_weights" in file.groups else ""
+    root = file.groups[base]
+    legacy = "layer_names" in root or "layer_names0" in root
+    if legacy:
+        said = safe_hdf5.texts(root, "keras_version") or safe_hdf5.texts(
+            file.groups[""], "keras_version"
+        )
+        version = _version("".join(said))
+        for text in safe_hdf5.texts(file.groups[""], "model_config"):
+            described = describe(untrusted.parsed_json("model_config", text))
+        layers = legacy_layers(file.groups, base, arrays, described and described.kinds)
+    else:
+        groups = [slashed(path) for path in file.groups if path]
+        layers = keras_3_layers(arrays, groups, described is not None)
+    found = [array for layer in layers for array in layer.arrays.values()]
+    # two names may have one array
+    untrusted.check_size("arrays", sum(array.nbytes for array in found), len(data))
+    for layer in layers:
+        layer.arrays = {key: safe_hdf5.numbers(x, data) for key, x in layer.arrays.items()}
+        pack(layer)
     return Foreign(
         **assemble(layers, described, ordered=legacy),
         keras_version=version,

@@ -11,6 +11,7 @@ STOCK = {
     "InputLayer", "Embedding", "LSTM", "GRU", "SimpleRNN", "Dense", "TimeDistributed",
     "Activation", "Softmax", "Dropout", "SpatialDropout1D", "GaussianDropout", "GaussianNoise",
 }  # fmt: skip
+MAX_LAYERS = 1000
 ONE_HOT = "OneHot"  # keras.ops.one_hot in a functional model of Keras 3
 
 
@@ -48,6 +49,8 @@ def _layers(config):
     """From input to output; a Sequential model is a chain by construction."""
     inner = config["config"]
     layers = inner if isinstance(inner, list) else inner["layers"]  # a list until Keras 2.2.2
+    if len(layers) > MAX_LAYERS:
+        raise InputError(f"expected {MAX_LAYERS} layers at most, found {len(layers)}")
     for layer in layers:
         # as HDF5 files name charlm.layers, which have the options and weights of their namesakes
         layer["class_name"] = layer["class_name"].removeprefix("charlm>")

@@ -12,7 +12,7 @@ import numpy as np
 
 from charlm.errors import InputError
 from charlm.foreign.kinds import forbid, forbid_inputs, kind_of
-from charlm.untrusted import names
+from charlm.safe_hdf5 import names
 
 ORDER = {"lstm": "ifco", "gru": "zrh"}  # Keras 1 lists i, c, f, o in its files
 CELL, DENSE, TABLE = ("kernel", "recurrent_kernel", "bias"), ("kernel", "bias"), ("embeddings",)
@@ -74,19 +74,24 @@ def _check_names(groups):
     forbid_inputs(group for group in idle if kind_of(group.split("/")[-1]) is None)
 
 
-def legacy_layers(root, datasets, kinds):
+def legacy_layers(groups, base, datasets, kinds):
     """Layers in the order of `layer_names`, with the arrays that `weight_names` lists.
 
     Args:
+        groups: the attributes of each group of the file. base: the group of all layers.
         kinds: by the layers' names, as the model's JSON says, None where there is none; then their
             names have to tell what they are.
     """
+    listed = {
+        name: names(groups[f"{base}/{name}".strip("/")], "weight_names")
+        for name in names(groups[base], "layer_names")
+    }
     if kinds is None:
-        _check_legacy_names(root)
-    layers, base = [], root.name.strip("/")
-    for name in names(root, "layer_names"):
+        _check_legacy_names(listed)
+    layers = []
+    for name, weights in listed.items():
         layer = Layer(name, (kinds or {}).get(name) or kind_of(name), {})
-        for weight in names(root[name], "weight_names"):
+        for weight in weights:
             key = re.sub(r":\d+$", "", weight.split("/")[-1])
             if old := re.search("_([WUb])(_[ifcozrh])?$", key):
                 key = {"W": "kernel", "U": "recurrent_kernel", "b": "bias"}[old[1]]
@@ -100,12 +105,11 @@ def legacy_layers(root, datasets, kinds):
     return [layer for layer in layers if layer.arrays]
 
 
-def _check_legacy_names(root):
-    weights = {name: names(root[name], "weight_names") for name in names(root, "layer_names")}
-    for name, listed in weights.items():
-        for path in (name, *(f"{name}/{weight}" for weight in listed)):
+def _check_legacy_names(listed):
+    for name, weights in listed.items():
+        for path in (name, *(f"{name}/{weight}" for weight in weights)):
             forbid(path)
-    forbid_inputs(name for name, listed in weights.items() if not listed)
+    forbid_inputs(name for name, weights in listed.items() if not weights)
 
 
 def pack(layer):
