@@ -74,11 +74,11 @@ def check_size(what, size, cap):
         raise InputError(f"expected {what} of {cap} bytes at most, found {size}")
 
 
-def parsed_json(what: str, text: bytes | str, most: int = MAX_JSON):
+def parsed_json(what: str, text: bytes | str, most: int = MAX_JSON, **options):
     """JSON text of a bounded size, as Python's objects.
 
     Args:
-        what: it is, for messages. most: its bytes or characters.
+        what: it is, for messages. most: its bytes or characters. options: of `json.loads`.
 
     Raises:
         InputError: it is larger, or has so many parts that they would take far more memory than
@@ -86,12 +86,10 @@ def parsed_json(what: str, text: bytes | str, most: int = MAX_JSON):
         ValueError, RecursionError: it is no JSON.
     """
     check_size(what, len(text), most)
-    if isinstance(text, str):
-        text = text.encode()
-    parts = sum(map(text.count, (b",", b"[", b"{")))
+    parts = sum(text.count(c) for c in (",[{" if isinstance(text, str) else b",[{"))
     if parts > MAX_PARTS:
         raise InputError(f"expected {what} of {MAX_PARTS} parts at most, found {parts}")
-    return json.loads(text)
+    return json.loads(text, **options)
 
 
 class Zip:

@@ -17,6 +17,7 @@ import pytest
 
 from charlm import foreign, hdf5_child, safe_hdf5, untrusted
 from charlm.errors import InputError
+from charlm.foreign import vocabulary
 from tests import fuzz
 from tests.test_hostile import MEMORY, SECONDS
 
@@ -272,6 +273,13 @@ def test_files_damaged_in_their_structures_are_read_or_refused():
     done = subprocess.run(run, cwd=root, capture_output=True, text=True, timeout=600)
     assert done.returncode == 0, done.stderr[-2000:]
     assert done.stdout.startswith("5000 files: ")
+
+
+def test_vocabularies_of_many_parts_are_refused(tmp_path):
+    path = tmp_path / "v.json"
+    path.write_text("[" + '"",' * 300_000 + '""]')
+    with pytest.raises(InputError, match="a vocabulary of 300000 parts at most, found 300001"):
+        vocabulary.read(path)
 
 
 def test_ctrl_c_ends_a_reader_at_once(rng, tmp_path):

@@ -144,7 +144,7 @@ def _ours(metadata, cell, V):
     """What `to_bytes` wrote beside the state dict, if it did."""
     if OURS not in metadata:
         return {}
-    about = json.loads(metadata[OURS])
+    about = untrusted.parsed_json("a vocabulary", metadata[OURS])
     characters, activation, sha256 = (
         about[key] for key in ("characters", "activation", "corpus_sha256")
     )

@@ -1,13 +1,11 @@
 """The characters of a model's ids, in a JSON file that others wrote."""
 
-import json
 import re
 from pathlib import Path
 
 from charlm import untrusted
 from charlm.errors import InputError
 
-MAX_BYTES = 2**22  # of a file; a mapping of all characters of Unicode has three million
 NO_CHARACTER = "", "[UNK]"  # tokens of Keras's own layers for padding and unknown characters
 OURS = "characters"  # the only key of what `charlm export` writes
 FORMS = (
@@ -28,14 +26,15 @@ def read(path: Path) -> tuple[dict[int, str], range]:
         InputError: no such file, or something else in it; one line.
     """
     with untrusted.refusals(path, FORMS):
-        data = untrusted.file_bytes(path, "a vocabulary", MAX_BYTES)
+        data = untrusted.file_bytes(path, "a vocabulary", untrusted.MAX_JSON)
         if data.startswith(b"\x80"):
             raise InputError(
                 f"expected {FORMS}, found a file of Python's pickling, which could run code; save "
                 "it as JSON"
             )
         try:
-            value = json.loads(data.decode("utf-8-sig"), object_pairs_hook=_Pairs)
+            text = data.decode("utf-8-sig")
+            value = untrusted.parsed_json("a vocabulary", text, object_pairs_hook=_Pairs)
         except ValueError as error:
             raise InputError(
                 f"expected {FORMS}, found no JSON ({error!s:.99}); a plain text is for --vocab-from"
