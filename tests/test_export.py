@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from charlm import checkpoint, export, run_folder
+from charlm import atomic, export, run_folder
 from charlm.checkpoint import Checkpoint, Progress
 from charlm.config import Config, ModelConfig
 from charlm.reference.network import Network, initial_weights
@@ -157,14 +157,14 @@ def test_what_was_exported_before_stays_until_all_of_it_is_written(here, capsys,
     make_run(here / "saved_models" / "b", cell="gru")
     argv = ["--format", "safetensors", "--output", "m.safetensors", "--overwrite"]
     assert export.main(["a", *argv]) == 0
-    before, write = snapshot(here), checkpoint.write_atomically
+    before, write = snapshot(here), atomic.write
 
     def full(path, data):
         if path.name.endswith(".vocab.json"):
             raise OSError("No space left on device")
         write(path, data)
 
-    monkeypatch.setattr(checkpoint, "write_atomically", full)
+    monkeypatch.setattr(atomic, "write", full)
     assert export.main(["b", *argv]) == 1
     assert capsys.readouterr().err == "error: No space left on device\n"
     assert snapshot(here) == before
