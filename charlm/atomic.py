@@ -11,6 +11,7 @@ them, and only if they are regular files without a second name.
 
 import contextlib
 import errno
+import hashlib
 import os
 import re
 import secrets
@@ -19,7 +20,13 @@ from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 
 TOKEN = secrets.token_hex(4)  # two processes that write the same file do not share temporary ones
+MAX_NAME = 255  # bytes of a file's name, on most file systems
 NEW, NEW_PRIVATE = 0o666, 0o600  # permissions of new files, less the umask
+NOT_OWN = {
+    errno.ELOOP: "it is a symbolic link",
+    errno.EISDIR: "it is a folder",
+    errno.ENXIO: "it is not a regular file",
+}
 
 
 class NotOwnError(OSError):
@@ -136,13 +143,13 @@ def own_file(path: Path, flags: int, like: Path | None = None) -> Iterator[int]:
     try:
         descriptor = os.open(path, flags, NEW if model is None else stat.S_IMODE(model.st_mode))
     except OSError as error:
-        if error.errno != errno.ELOOP:
+        if error.errno not in NOT_OWN:
             raise
-        raise NotOwnError(error.errno, "it is a symbolic link", str(path)) from None
+        raise NotOwnError(error.errno, NOT_OWN[error.errno], str(path)) from None
     try:
         found = os.fstat(descriptor)
         if not stat.S_ISREG(found.st_mode):
-            raise NotOwnError(errno.EINVAL, "it is not a regular file", str(path))
+            raise NotOwnError(errno.ENXIO, NOT_OWN[errno.ENXIO], str(path))
         if found.st_nlink != 1:
             raise NotOwnError(errno.EMLINK, "it is a hard link to another file", str(path))
         yield descriptor
@@ -161,6 +168,8 @@ def write_all(descriptor: int, data: bytes) -> None:
 
 
 def _temporary(name):
+    if len(os.fsencode(name)) > MAX_NAME - len(f"..{TOKEN}.tmp"):
+        name = hashlib.sha256(os.fsencode(name)).hexdigest()
     return f".{name}.{TOKEN}.tmp"
 
 

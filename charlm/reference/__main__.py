@@ -138,6 +138,8 @@ def _check_text_file(run):
     path = run.text_file
     if path is None:
         return
+    ok = len(os.fsencode(path.name)) <= atomic.MAX_NAME
+    check(ok, "text_file", f"a name of {atomic.MAX_NAME} bytes at most", path.name)
     ok = path.parent.is_dir() and not path.is_dir() and os.access(path.parent, os.W_OK)
     check(ok, "text_file", "a file in a folder that can be written in", path)
     there = os.path.lexists(path)
