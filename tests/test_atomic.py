@@ -318,9 +318,10 @@ def _may_write(node, of):
     "source",
     [
         "open(x, 'w')", "open(x, mode='ab')", "open(x, how)", "tokenize.open(x, 'r+')",
-        "Path(x).open('w')", "path.open('a')", "os.open(x, os.O_WRONLY)", "os.open(x, flags)", "Path(x).touch()",
-        "path.write_bytes(b'')", "figure.savefig(path)", "os.replace(a, b)", "a.replace(b)",
-        "shutil.copy(a, b)", "model.save(path)", "np.savez(path, x)", "os.truncate(path, 3)",
+        "Path(x).open('w')", "path.open('a')", "os.open(x, os.O_WRONLY)", "os.open(x, flags)",
+        "Path(x).touch()", "path.write_bytes(b'')", "figure.savefig(path)", "os.replace(a, b)",
+        "a.replace(b)", "shutil.copy(a, b)", "model.save(path)", "np.savez(path, x)",
+        "os.truncate(path, 3)",
     ],
 )  # fmt: skip
 def test_writing_is_recognized(source):

@@ -26,18 +26,19 @@ KILLED = "killed"
 
 
 class FailingSystem:
-    """The `os` module, of whose CALLS number `at` (and those after it, `for_good`) fail.
+    """The `os` module, of whose `calls` number `at` (and those after it, `for_good`) fail.
 
     Args:
         how: an errno; KILLED: the process ends there; "short": a write writes half, or one byte.
     """
 
-    def __init__(self, at, how, for_good):
+    def __init__(self, at, how, for_good, calls=CALLS):
         self.at, self.how, self.for_good, self.count = at, how, for_good, 0
+        self.calls = calls
 
     def __getattr__(self, name):
         real = getattr(os, name)
-        return self.failing(name, real) if name in CALLS else real
+        return self.failing(name, real) if name in self.calls else real
 
     def failing(self, name, real):
         def call(*args, **kwargs):
