@@ -94,11 +94,10 @@ def move(made: Path, path: Path) -> None:
         OSError: see `write`.
     """
     with _naming(path), _opened(path.parent, os.O_DIRECTORY) as folder:
-        for part in (*made.rglob("*"), made):
-            with _opened(part, os.O_NOFOLLOW) as descriptor:
-                if part == made and (model := _model(path, None)):
-                    _permit(descriptor, model)
-                os.fsync(descriptor)
+        if model := _model(path, None):
+            with _opened(made, os.O_NOFOLLOW) as descriptor:
+                _permit(descriptor, model)
+        sync_tree(made)
         os.replace(made, path.name, dst_dir_fd=folder)
         os.fsync(folder)
 
@@ -115,6 +114,13 @@ def sync_folder(folder: Path) -> None:
     """Forces the names in a folder to disk."""
     with _opened(folder, os.O_DIRECTORY) as descriptor:
         os.fsync(descriptor)
+
+
+def sync_tree(path: Path) -> None:
+    """Forces a file, or a folder with all that is in it, to disk."""
+    for part in (*path.rglob("*"), path):
+        with _opened(part, os.O_NOFOLLOW) as descriptor:
+            os.fsync(descriptor)
 
 
 def unfinished(folder: Path, names: Iterable[str]) -> list[str]:

@@ -98,6 +98,8 @@ def _main(argv):
 
 def _put(made, output, characters, vocab, old):
     """Puts both into their places; at no moment does a model lie beside another's characters."""
+    for path in (made, characters):
+        atomic.sync_tree(path)  # what may fail comes first
     with contextlib.suppress(FileNotFoundError):
         os.replace(vocab, old.with_name(f"{vocab.name}.old"))
     if output.is_dir():
