@@ -12,13 +12,13 @@ class SampleText(keras.callbacks.Callback):
         sample: (prompt, length, temperatures, seed) -> texts, one a temperature.
         settings: a `charlm.config.SampleConfig`.
         seed: of the run; with the epoch it makes the samples' own.
-        path: file to add them to. print: where else to.
+        folder: of the run, whose samples.txt they are added to. print: where else to.
     """
 
-    def __init__(self, sample, settings, seed, path, print=print):
+    def __init__(self, sample, settings, seed, folder, print=print):
         super().__init__()
         self.sample, self.settings, self.seed = sample, settings, seed
-        self.path, self.print = path, print
+        self.folder, self.print = folder, print
 
     def on_epoch_end(self, epoch, logs=None):
         s = self.settings
@@ -33,13 +33,4 @@ class SampleText(keras.callbacks.Callback):
                 blocks.append(f"--- temperature {t:g} ---\n{prompt}{text}\n")
         text = "\n".join(blocks)
         self.print(text)
-        try:
-            options = {
-                "encoding": "utf-8",
-                "errors": "backslashreplace",
-                "opener": run_folder.own_file,
-            }
-            with open(self.path, "a", **options) as file:
-                file.write(f"=== epoch {epoch + 1} ===\n{text}\n")
-        except OSError as error:
-            self.print(f"samples not kept in {self.path} ({error.strerror}); training goes on")
+        run_folder.add_samples(self.folder, f"=== epoch {epoch + 1} ===\n{text}\n", self.print)

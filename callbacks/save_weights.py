@@ -44,6 +44,7 @@ class SaveWeights(keras.callbacks.Callback):
         p, self.unsaved = self.progress, True
         try:
             self._write_best()  # whose save failed
+            # on disk before a file that names their length
             p.samples_size = run_folder.samples_size(self.folder)
             now = self.snapshot()
             data = checkpoint.verified(now)
@@ -51,7 +52,7 @@ class SaveWeights(keras.callbacks.Callback):
                 self.best = data
             # before the last: one that tells of a best which is not there could not be mended
             self._write_best()
-            checkpoint.write_atomically(self.folder / run_folder.LAST, data)
+            run_folder.write(self.folder, run_folder.LAST, data)
         except checkpoint.NotFiniteError:
             self.print("weights are not finite: nothing saved, the files before stay as they are")
             return False
@@ -59,13 +60,10 @@ class SaveWeights(keras.callbacks.Callback):
             self.print(f"NOT SAVED ({error}); training goes on, and the next save tries again")
             return False
         self.unsaved = False
-        try:
-            run_folder.describe(self.folder, now)
-        except OSError as error:
-            self.print(f"saved, but not what there is to read of it ({error})")
+        run_folder.describe(self.folder, now, self.print)
         return True
 
     def _write_best(self):
         if self.best:
-            checkpoint.write_atomically(self.folder / run_folder.BEST, self.best)
+            run_folder.write(self.folder, run_folder.BEST, self.best)
             self.best = None

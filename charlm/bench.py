@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal, get_args
 
-from charlm import cli
+from charlm import atomic, cli
 from charlm.benchmarks import drop_in, estimates, layer_case, machine, report
 from charlm.benchmarks.case import Case
 from charlm.benchmarks.layer_case import LayerCase
@@ -17,7 +17,6 @@ from charlm.benchmarks.measure import MEASURE
 from charlm.benchmarks.peers import STEP, Peer
 from charlm.benchmarks.sections import Setup
 from charlm.benchmarks.workers import cpus
-from charlm.checkpoint import write_atomically
 from charlm.config import MAX_UNITS, DataConfig, check
 from charlm.errors import InputError
 from corpora import Corpus, CorpusError
@@ -185,13 +184,20 @@ def _main(argv):
     tell(report.heading(results))
     for section in args.sections:
         MEASURE[section](args, setup, text, results, tell)
-    args.out.mkdir(exist_ok=True)
-    write_atomically(args.out / "bench.md", ("\n\n".join(told) + "\n").encode())
-    write_atomically(args.out / "bench.json", json.dumps(results, indent=1).encode())
+    return _write(args.out, "\n\n".join(told) + "\n", results)
+
+
+def _write(out, told, results):
     from charlm.views import benchmarks as view
 
-    drawn = view.draw(results["measured"], args.out / "bench.png")
-    print(f"{args.out}: bench.md, bench.json{', bench.png' * drawn}")
+    atomic.make_folder(out)
+    files = {"bench.md": told.encode(), "bench.json": json.dumps(results, indent=1).encode()}
+    picture = view.draw(results["measured"])
+    pictures = {} if picture is None else {"bench.png": picture}
+    written = [name for name, data in (files | pictures).items()
+               if atomic.try_write(out / name, data, cli.note)]  # fmt: skip
+    print(f"{out}: {', '.join(written)}")
+    return 0 if files.keys() <= set(written) else cli.FAILED
 
 
 def _text(args):

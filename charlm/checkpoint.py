@@ -21,20 +21,17 @@ and no place of the description after the checksum. Format 1 had no metrics (but
 so far in its progress) and no checksum.
 """
 
-import contextlib
-import errno
 import hashlib
 import io
 import json
 import math
-import os
 import struct
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
 
-from charlm import safe_hdf5, untrusted
+from charlm import atomic, safe_hdf5, untrusted
 from charlm.config import Config
 from charlm.errors import InputError
 from charlm.reference import network
@@ -119,13 +116,16 @@ class Checkpoint:
         }
 
 
-def write(path: Path, checkpoint: Checkpoint) -> None:
+def write(path: Path, checkpoint: Checkpoint, like: Path | None = None) -> None:
     """Saves to `path`, which holds the old file or the whole new one at any moment.
 
+    Args:
+        like: a file whose permissions a new file gets, if it exists.
+
     Raises:
-        NotFiniteError, OSError: see `verified`, `write_atomically`.
+        NotFiniteError, OSError: see `verified`, `atomic.write`.
     """
-    write_atomically(path, verified(checkpoint))
+    atomic.write(path, verified(checkpoint), like)
 
 
 def verified(checkpoint: Checkpoint) -> bytes:
@@ -388,37 +388,3 @@ def _array(array, data, *kinds):
     if array.shape is None or not array.is_number or not native:
         raise InputError(f"expected {' or '.join(kinds)} in {array.name!r}, found {array.kind}")
     return safe_hdf5.stored(array, data)
-
-
-def write_atomically(path: Path, data: bytes) -> None:
-    """Writes `data` beside `path`, forces it to disk and renames it into place.
-
-    Raises:
-        OSError: it cannot be done; the file is as it was. Or it was, but the folder could not be
-            forced to disk: the file is the new one, until the power fails.
-    """
-    path = Path(path)
-    temporary = path.with_name(f".{path.name}.tmp")  # one writer a run
-    try:
-        with contextlib.suppress(FileNotFoundError):
-            os.unlink(temporary)  # a dead one's, or something else that bears its name
-        descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o666)
-        try:
-            rest = memoryview(data)
-            while rest:
-                written = os.write(descriptor, rest)  # Python itself goes on after an EINTR
-                if not written:
-                    raise OSError(errno.EIO, "nothing was written")
-                rest = rest[written:]
-            os.fsync(descriptor)
-        finally:
-            os.close(descriptor)
-        os.replace(temporary, path)
-    finally:
-        with contextlib.suppress(OSError):  # the error that led here says more
-            os.unlink(temporary)
-    folder = os.open(path.parent, os.O_RDONLY)
-    try:
-        os.fsync(folder)  # the rename itself
-    finally:
-        os.close(folder)

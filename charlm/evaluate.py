@@ -1,6 +1,5 @@
 """`charlm evaluate RUN`: bits per character on held-out text, beside what simpler models reach."""
 
-import io
 import json
 import os
 import sys
@@ -11,8 +10,7 @@ from typing import Literal
 import numpy as np
 import tyro
 
-from charlm import cli, compose, novelty, run_folder, scoring
-from charlm.checkpoint import write_atomically
+from charlm import atomic, cli, compose, novelty, run_folder, scoring
 from charlm.config import DataConfig, check, check_temperature
 from charlm.errors import InputError
 from charlm.ngram import NGram
@@ -136,7 +134,7 @@ def _main(argv):
     if args.samples:
         report["samples"] = _samples(args, network, saved.vocab, corpus, own, documents)
     _tell(report)
-    _write(report, args.output)
+    return _write(report, args.output)
 
 
 def _columns(losses, rows_of):
@@ -290,11 +288,12 @@ def _write(report, output):
     from charlm.views import evaluation
 
     data, picture = _files(output)
-    text, drawn = json.dumps(report, indent=1, ensure_ascii=False), io.BytesIO()
-    evaluation.draw(report, drawn)
-    write_atomically(data, text.encode("utf-8", "backslashreplace"))
-    write_atomically(picture, drawn.getvalue())
-    print(f"\n{data}, {picture}")
+    text = json.dumps(report, indent=1, ensure_ascii=False)
+    drawn = evaluation.draw(report)
+    kept = atomic.try_write(data, text.encode("utf-8", "backslashreplace"), cli.note)
+    shown = atomic.try_write(picture, drawn, cli.note)
+    print("", ", ".join([str(data)] * kept + [str(picture)] * shown), sep="\n")
+    return 0 if kept else cli.FAILED
 
 
 if __name__ == "__main__":

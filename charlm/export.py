@@ -1,5 +1,6 @@
 """`charlm export RUN`: a run as a model for programs that have no charlm."""
 
+import contextlib
 import json
 import os
 import sys
@@ -12,7 +13,7 @@ from typing import Literal
 import numpy as np
 import tyro
 
-from charlm import checkpoint, cli, foreign, run_folder
+from charlm import atomic, cli, foreign, run_folder
 from charlm.config import check
 from charlm.errors import InputError
 from charlm.foreign import pytorch
@@ -78,11 +79,8 @@ def _main(argv):
         equal = difference <= TOLERANCE  # NaN is not
         if equal:
             about = json.dumps({OURS: list(saved.vocab.characters)})
-            checkpoint.write_atomically(characters, about.encode())
-            if output.is_dir():
-                os.rename(output, Path(folder, f"{output.name}.old"))
-            os.replace(made, output)
-            os.replace(characters, vocab)
+            atomic.write(characters, about.encode())
+            _put(made, output, characters, vocab, Path(folder, f"{output.name}.old"))
     if not equal:
         print(
             f"failed: logits or states differ from the sampler's by {difference:.1e}, so nothing "
@@ -96,6 +94,19 @@ def _main(argv):
         f"of {STREAMS} streams"
     )
     return 0
+
+
+def _put(made, output, characters, vocab, old):
+    """Puts both into their places; at no moment does a model lie beside another's characters."""
+    for path in (made, characters):
+        atomic.sync_tree(path)  # what may fail comes first
+    with contextlib.suppress(FileNotFoundError):
+        os.replace(vocab, old.with_name(f"{vocab.name}.old"))
+    if output.is_dir():
+        os.rename(output, old)
+    atomic.sync_folder(output.parent)
+    atomic.move(made, output)
+    atomic.move(characters, vocab)
 
 
 def _check_output(args, output, vocab):
@@ -180,7 +191,7 @@ def _onnx(saved, network, path):
 def _safetensors(saved, network, path):
     config, weights = stock(saved.config.model, saved.weights)
     learned_from = saved.corpus_sha256, saved.learned_before
-    path.write_bytes(pytorch.to_bytes(config, weights, saved.vocab, *learned_from))
+    atomic.write(path, pytorch.to_bytes(config, weights, saved.vocab, *learned_from))
     found = foreign.read(path)
     if found.vocab != saved.vocab:
         raise OSError("expected to read back the vocabulary that was written, found another")

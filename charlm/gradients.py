@@ -10,8 +10,7 @@ from typing import Literal
 import numpy as np
 import tyro
 
-from charlm import checkpoint, cli, run_folder
-from charlm.checkpoint import write_atomically
+from charlm import atomic, checkpoint, cli, run_folder
 from charlm.config import DataConfig, ModelConfig, check
 from charlm.errors import InputError
 from charlm.reference import CELLS, gradient_flow, trainer
@@ -144,7 +143,7 @@ def _main(argv):
             hint = "try fewer --steps" if args.runs else "try a smaller --gain or fewer --steps"
             print(f"NOTE: {s.label}: numbers too large for float64; {hint}", file=sys.stderr)
     _tell(measured, args)
-    _write(measured, args.output)
+    return _write(measured, args.output)
 
 
 def _of_cells(args):
@@ -277,12 +276,13 @@ def _write(measured, output):
     for s, _, layer, letter, norms in _curves(measured):
         writer.writerows([s.label, layer + 1, letter, k, f"{n:.6e}"] for k, n in enumerate(norms))
     table, picture = _files(output)
-    write_atomically(table, rows.getvalue().encode())
+    kept = atomic.try_write(table, rows.getvalue().encode(), cli.note)
     # h of each network alone: for c see the table
     lines = [(n, s.group, s.dashed, norms) for s, n, _, letter, norms in _curves(measured)
              if letter == "h"]  # fmt: skip
-    view.draw(lines, picture)
-    print(f"\n{table}, {picture}")
+    shown = atomic.try_write(picture, view.draw(lines), cli.note)
+    print("", ", ".join([str(table)] * kept + [str(picture)] * shown), sep="\n")
+    return 0 if kept else cli.FAILED
 
 
 if __name__ == "__main__":

@@ -105,13 +105,13 @@ def _main(argv):
         vocab=reading.vocab,
         corpus_sha256=sha256,
         learned_before=learned_before,
-        progress=Progress(),
+        progress=Progress(samples_size=0),  # those of an overwritten run are not its own
         weights=network(reading).weights,
         optimizer=[],
         carried=[],
         versions=_versions(found),
     )
-    run_folder.save_new(folder, saved, args.overwrite)
+    run_folder.save_new(folder, saved, args.overwrite, cli.note)
     notes = [*settings.notes, *choice.notes, *reading.notes(V), best.describe(name)]
     print(
         f"{folder}: {found.kind}; {config.cell} {config.layers} x {config.units}, vocabulary "

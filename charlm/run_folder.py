@@ -1,17 +1,15 @@
 """The folder of a run: its name, its files' names, and who may write in it."""
 
 import contextlib
-import csv
-import io
-import json
 import os
 import shutil
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from itertools import chain
 from pathlib import Path
 
-from charlm import checkpoint
-from charlm.checkpoint import Checkpoint, Progress
+from charlm import atomic, checkpoint, locks, run_texts
+from charlm.checkpoint import Checkpoint
 from charlm.errors import InputError
 
 LAST, BEST = "last.weights.h5", "best.weights.h5"
@@ -24,7 +22,6 @@ SUMMARY, HISTORY, SAMPLES, CURVE, LOCK = (
 )
 TENSORBOARD = "tensorboard"
 FILES = (LAST, BEST, SUMMARY, HISTORY, SAMPLES, CURVE)
-OWN = {*FILES, *(f".{name}.tmp" for name in FILES), LOCK, TENSORBOARD}
 LATEST = "latest"
 
 
@@ -48,7 +45,7 @@ def new(runs: Path, name: str | None, corpus: str, overwrite: bool) -> Path:
 def _require_free(folder, overwrite):
     if not os.path.lexists(folder):
         return
-    if not folder.is_dir() or any(p.name not in OWN for p in folder.iterdir()):
+    if not folder.is_dir() or _not_own(folder):
         raise InputError(
             f"expected {folder} to be free, found something that is not a run's; give another "
             "--name"
@@ -58,6 +55,16 @@ def _require_free(folder, overwrite):
             f"expected {folder} to be free, found a run; python -m charlm.train --resume "
             f"{folder} goes on with it, --overwrite replaces it, or give another --name"
         )
+
+
+def _not_own(folder):
+    """What lies in the folder and no run wrote: other names, and folders that bear a file's."""
+    own = {*FILES, LOCK, *atomic.unfinished(folder, FILES)}
+    with os.scandir(folder) as entries:
+        return [
+            e.name for e in entries
+            if e.name != TENSORBOARD and (e.name not in own or e.is_dir(follow_symlinks=False))
+        ]  # fmt: skip
 
 
 def find(runs: Path, run: str) -> Path:
@@ -107,45 +114,53 @@ def read_best(runs: Path, run: str) -> tuple[Path, Checkpoint]:
 def locked(folder: Path) -> Iterator[None]:
     """Makes the folder and holds it for this process; the system lets go when the process ends.
 
-    Raises:
-        InputError: another process holds it.
-    """
-    import fcntl
+    Removes what a process that was killed left unfinished.
 
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        file = open(folder / LOCK, "a+", opener=own_file)  # noqa: SIM115 - its `with` is below
-    except OSError as error:
-        raise InputError(f"expected to write in {folder}, found: {error.strerror}") from error
-    with file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            file.seek(0)
-            holder = file.read().strip() or "unknown"
-            raise InputError(
-                f"expected {folder} to be free, found it in use by process {holder}; wait for it "
-                "or give another --name"
-            ) from None
-        file.truncate(0)
-        file.write(str(os.getpid()))
-        file.flush()
+    Raises:
+        InputError: another process holds it, or its lock is not a file of its own.
+    """
+    with locks.held(folder / LOCK):
+        for name in atomic.unfinished(folder, FILES):
+            with contextlib.suppress(OSError):  # it is in nobody's way
+                os.unlink(folder / name)
         yield
 
 
-def own_file(path: Path, flags: int) -> int:
-    """An opener for `open`: follows no link out of the run's folder, and waits for no pipe."""
-    return os.open(path, flags | os.O_NOFOLLOW | os.O_NONBLOCK, 0o666)
+def write(folder: Path, name: str, data: bytes) -> None:
+    """Writes a file of the run; a new one gets the permissions of the run's weights.
+
+    Raises:
+        OSError: see `atomic.write`.
+    """
+    atomic.write(folder / name, data, _weights(folder))
 
 
-def save_last(folder: Path, saved: Checkpoint) -> None:
-    """Writes the run as it is now: its last weights, and what there is to read of it."""
-    checkpoint.write(folder / LAST, saved)
-    describe(folder, saved)
+def try_write(folder: Path, name: str, data: bytes, say: Callable[[str], object]) -> bool:
+    """Calls `write` for what a run can do without; see `atomic.try_write`."""
+    return atomic.try_write(folder / name, data, say, _weights(folder))
 
 
-def save_new(folder: Path, saved: Checkpoint, overwrite: bool) -> None:
-    """Writes a run that begins with these weights; an overwritten one stays until they are there.
+def _weights(folder):
+    return weights_file(folder, (LAST, BEST))
+
+
+def save_last(folder: Path, saved: Checkpoint, say: Callable[[str], object] = print) -> None:
+    """Writes the run as it is now: its last weights, and what there is to read of it.
+
+    Raises:
+        NotFiniteError, OSError: the weights were not written; see `checkpoint.write`.
+    """
+    checkpoint.write(folder / LAST, saved, _weights(folder))
+    describe(folder, saved, say)
+
+
+def save_new(
+    folder: Path, saved: Checkpoint, overwrite: bool, say: Callable[[str], object] = print
+) -> None:
+    """Writes a run that begins with these weights.
+
+    An overwritten run stays until they are there: at any moment `read_best` finds the old run's
+    best weights or the new ones, and never do files of both runs lie beside each other as one.
 
     Raises:
         InputError: another process holds the folder, or has made a run there since `new`.
@@ -155,29 +170,20 @@ def save_new(folder: Path, saved: Checkpoint, overwrite: bool) -> None:
     data = checkpoint.verified(saved)
     with locked(folder):
         _require_free(folder, overwrite)
-        checkpoint.write_atomically(folder / LAST, data)
+        with atomic.prepared(folder / LAST, data, _weights(folder)) as place:
+            if os.path.lexists(folder / BEST):  # or it would stand beside the new last weights
+                os.replace(folder / BEST, folder / LAST)
+                atomic.sync_folder(folder)
+            place()
         _remove(folder, [name for name in FILES if name != LAST])
-        describe(folder, saved)
+        describe(folder, saved, say)
 
 
-def describe(folder: Path, saved: Checkpoint) -> None:
+def describe(folder: Path, saved: Checkpoint, say: Callable[[str], object]) -> None:
     """Writes what there is to read of a run: its settings and progress, and its losses."""
-    summary = json.dumps(saved.meta(), indent=1, ensure_ascii=False)
-    checkpoint.write_atomically(folder / SUMMARY, summary.encode("utf-8", "backslashreplace"))
-    write_history(folder, saved.progress)
-
-
-def write_history(folder: Path, progress: Progress) -> None:
-    """Writes history.csv in the form of Keras's CSVLogger, which counts epochs from 0."""
-    if not progress.history:
-        return
-    text = io.StringIO()
-    columns = ["epoch", *sorted(set(progress.history[0]) - {"epoch"})]
-    rows = csv.DictWriter(text, columns, restval="NA", extrasaction="ignore", lineterminator="\n")
-    rows.writeheader()
-    for row in progress.history:
-        rows.writerow(row | {"epoch": row["epoch"] - 1})
-    checkpoint.write_atomically(folder / HISTORY, text.getvalue().encode())
+    try_write(folder, SUMMARY, run_texts.summary(saved), say)
+    if saved.progress.history:
+        try_write(folder, HISTORY, run_texts.table(saved.progress.history), say)
 
 
 def clear(folder: Path, overwrite: bool) -> None:
@@ -192,26 +198,53 @@ def clear(folder: Path, overwrite: bool) -> None:
 
 def _remove(folder, names):
     for name in names:
-        (folder / name).unlink(missing_ok=True)
-        (folder / f".{name}.tmp").unlink(missing_ok=True)
-    shutil.rmtree(folder / TENSORBOARD, ignore_errors=True)
+        _unlink(folder / name)
+    logs = folder / TENSORBOARD
+    if logs.is_dir() and not logs.is_symlink():
+        shutil.rmtree(logs, ignore_errors=True)
+    else:
+        _unlink(logs)
+    atomic.sync_folder(folder)
 
 
-def turn_back(folder: Path, saved: Checkpoint) -> None:
+def _unlink(path):
+    with contextlib.suppress(FileNotFoundError):
+        os.unlink(path)
+
+
+def turn_back(folder: Path, saved: Checkpoint, say: Callable[[str], object] = print) -> None:
     """Makes what there is to read what it was when the run was saved.
 
     A run that was killed may have gone on from there without being saved again.
     """
-    describe(folder, saved)
-    size, path = saved.progress.samples_size, folder / SAMPLES
-    regular = path.is_file() and not path.is_symlink()
-    if size is not None and regular and path.stat().st_size > size:
-        os.truncate(path, size)
+    describe(folder, saved, say)
+    if not saved.progress.history:  # they are of a run that this one has overwritten
+        for name in (HISTORY, CURVE):
+            with contextlib.suppress(OSError):
+                os.unlink(folder / name)
+    if saved.progress.samples_size is not None:
+        run_texts.cut_samples(folder / SAMPLES, saved.progress.samples_size, say)
 
 
-def samples_size(folder: Path) -> int:
-    """Bytes of samples.txt."""
-    try:
-        return (folder / SAMPLES).stat().st_size
-    except FileNotFoundError:
-        return 0
+def add_samples(folder: Path, text: str, say: Callable[[str], object] = print) -> None:
+    """Adds a text to samples.txt; reports it if that cannot be done."""
+    run_texts.add_samples(folder / SAMPLES, text, say, _weights(folder))
+
+
+def samples_size(folder: Path) -> int | None:
+    """Bytes of samples.txt, all of them on disk; None if that is not known."""
+    return run_texts.samples_size(folder / SAMPLES)
+
+
+def logs_folder(folder: Path) -> Path:
+    """Where TensorBoard's files go: a folder in which nothing leads elsewhere.
+
+    Raises:
+        InputError: it is a link or has one in it, which TensorBoard would follow.
+    """
+    logs = folder / TENSORBOARD
+    inside = (Path(place, x) for place, *names in os.walk(logs) for x in chain(*names))
+    for path in chain([logs], inside):
+        if path.is_symlink():
+            raise InputError(f"expected no link among TensorBoard's logs, found {path}; remove it")
+    return logs

@@ -131,6 +131,8 @@ def _saved(run):
 
 
 def _resume(run, folder, path, argv, timeline):
+    if run.tensorboard:
+        run_folder.logs_folder(folder)
     saved = checkpoint.read(path)
     kept = saved.config
     args = cli.parse(  # what is not given is as the run has it
@@ -159,7 +161,7 @@ def _resume(run, folder, path, argv, timeline):
     ended = saved.progress.epoch >= config.fit.epochs
     early = 0 < config.fit.patience <= saved.progress.stale_epochs
     if ended or early:  # it may have been killed after its last save and before its end
-        run_folder.turn_back(folder, saved)
+        run_folder.turn_back(folder, saved, cli.say)
         _draw(saved.progress, folder)
     if ended:
         raise InputError(
@@ -177,7 +179,7 @@ def _resume(run, folder, path, argv, timeline):
     else:
         where = f"epoch {saved.progress.epoch + 1}"
     training = _load(config, text, run, timeline, saved)
-    run_folder.turn_back(folder, saved)
+    run_folder.turn_back(folder, saved, cli.say)
     cli.say(f"resuming {path} at {where}; changed: {', '.join(changes) or 'nothing'}")
     return _train(training, folder, run, timeline)
 
@@ -259,11 +261,11 @@ def _train(training, folder, run, timeline):
         print(f"expected to save the run's end in {folder}, found no way to", file=sys.stderr)
         return cli.FAILED
     p = training.progress
-    _draw(p, folder)
+    curve = f"curve in {folder / run_folder.CURVE}; " if _draw(p, folder) else ""
     best = p.history[p.best_epoch - 1]["val_bpc"]
     cli.say(
-        f"done: best held-out {best:.4f} bits/char in epoch {p.best_epoch}; curve in "
-        f"{folder / run_folder.CURVE}; write text with: python -m charlm.sample {folder}"
+        f"done: best held-out {best:.4f} bits/char in epoch {p.best_epoch}; {curve}"
+        f"write text with: python -m charlm.sample {folder}"
     )
     return 0
 
@@ -295,21 +297,24 @@ def _callbacks(training, folder, run, timeline):
         ReportStart(timeline, cli.say),
         ReportEpoch(progress, config.fit.epochs, cli.say),
         # before they are saved: what is saved knows how far samples.txt goes
-        SampleText(training.sample, config.sample, seed, folder / run_folder.SAMPLES, cli.say),
+        SampleText(training.sample, config.sample, seed, folder, cli.say),
         save,
         StopEarly(progress, config.fit.patience, cli.say),
         stop,
     ]
     if run.tensorboard:
-        callbacks.append(keras.callbacks.TensorBoard(str(folder / run_folder.TENSORBOARD)))
+        callbacks.append(keras.callbacks.TensorBoard(str(run_folder.logs_folder(folder))))
     return stop, save, callbacks
 
 
 def _draw(progress, folder):
+    """Whether there is a curve, and it could be written."""
     from charlm.views import loss_curve
 
-    if progress.history:
-        loss_curve.draw(progress.history, folder / run_folder.CURVE)
+    if not progress.history:
+        return False
+    picture = loss_curve.draw(progress.history)
+    return run_folder.try_write(folder, run_folder.CURVE, picture, cli.say)
 
 
 def _require_tensorboard():

@@ -18,7 +18,7 @@ import keras
 import numpy as np
 import pytest
 
-from charlm import bench
+from charlm import atomic, bench
 from charlm.benchmarks import figures, machine, matmul, peers, quality, report, sections
 from charlm.benchmarks.case import Case
 from charlm.benchmarks.peers import Peer
@@ -425,6 +425,25 @@ def test_the_command_measures_tells_and_draws(tmp_path, monkeypatch, capsys):
             assert 1e8 < row["memory"] < 1e10
     assert (out / "bench.md").read_text().strip() in told
     assert (out / "bench.png").read_bytes().startswith(b"\x89PNG")
+
+
+@pytest.mark.parametrize(("name", "code"), [("bench.png", 0), ("bench.json", 1), ("bench.md", 1)])
+def test_a_report_that_cannot_be_written_is_named(tmp_path, monkeypatch, capsys, name, code):
+    def full(folder, temporary, data, model):
+        if temporary.startswith(f".{name}."):
+            raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(atomic, "_create", full)
+    monkeypatch.setattr(atomic, "_place", lambda folder, temporary, name: None)
+    monkeypatch.setattr("charlm.views.benchmarks.draw", lambda measured: b"a picture")
+    assert bench._write(tmp_path / "out", "# bench", {"measured": []}) == code
+    out, err = capsys.readouterr()
+    assert (
+        err
+        == f"NOT SAVED: {tmp_path}/out/{name} (No space left on device); continuing without it\n"
+    )
+    others = [n for n in ("bench.md", "bench.json", "bench.png") if n != name]
+    assert out == f"{tmp_path}/out: {', '.join(others)}\n"
 
 
 @pytest.mark.parametrize(

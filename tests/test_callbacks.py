@@ -17,7 +17,7 @@ from callbacks import (
     Stopped,
     TrackProgress,
 )
-from charlm import checkpoint, run_folder
+from charlm import atomic, run_folder
 from charlm.checkpoint import Checkpoint, Progress, read
 from charlm.config import Config, ModelConfig, SampleConfig
 from charlm.reference.network import shapes
@@ -84,12 +84,11 @@ def test_samples_go_to_the_terminal_and_the_file(tmp_path):
         asked.append((prompt, length, temperatures, seed))
         return [f"<{t}>" for t in temperatures]
 
-    path = tmp_path / "samples.txt"
     settings = SampleConfig((0.5, 1.0), ("", "My "), 20)
-    callback = with_model(SampleText(sample, settings, 1, path, said.append))
+    callback = with_model(SampleText(sample, settings, 1, tmp_path, said.append))
     callback.on_epoch_end(0)
     callback.on_epoch_end(1)
-    text = path.read_text()
+    text = (tmp_path / run_folder.SAMPLES).read_text()
     assert text.startswith("=== epoch 1 ===\n--- temperature 0.5 ---\n<0.5>\n")
     assert "--- temperature 1 ---\nMy <1.0>" in text
     assert said[0] in text
@@ -98,9 +97,8 @@ def test_samples_go_to_the_terminal_and_the_file(tmp_path):
 
 
 def test_samples_can_be_switched_off(tmp_path):
-    path = tmp_path / "samples.txt"
-    SampleText(None, SampleConfig(sample_length=0), 1, path).on_epoch_end(0)
-    assert not path.exists()
+    SampleText(None, SampleConfig(sample_length=0), 1, tmp_path).on_epoch_end(0)
+    assert not list(tmp_path.iterdir())
 
 
 @pytest.mark.parametrize(
@@ -160,15 +158,15 @@ def test_saves_within_an_epoch_but_not_at_its_last_window(tmp_path):
 
 @pytest.mark.parametrize("after", [2.0, np.nan])
 def test_a_best_whose_save_failed_is_saved_with_the_next(tmp_path, monkeypatch, after):
-    progress, right = Progress(1, 0, 1.0, 1, 0, rows(1)), checkpoint.write_atomically
+    progress, right = Progress(1, 0, 1.0, 1, 0, rows(1)), atomic.write
 
-    def full(path, data):
+    def full(path, data, like=None):
         raise OSError(28, "No space left on device")
 
     saves = saver(progress, tmp_path, 1.0, print=lambda text: None)
-    monkeypatch.setattr(checkpoint, "write_atomically", full)
+    monkeypatch.setattr(atomic, "write", full)
     assert not saves.save()
-    monkeypatch.setattr(checkpoint, "write_atomically", right)
+    monkeypatch.setattr(atomic, "write", right)
     progress.epoch, progress.stale_epochs, progress.history = 2, 1, rows(2)
     saves.snapshot = snapshot(progress, after)
     assert saves.save() == np.isfinite(after)

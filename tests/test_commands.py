@@ -15,7 +15,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from charlm import checkpoint, run_folder, sample, score, train
+from charlm import atomic, checkpoint, evaluate, gradients, run_folder, sample, score, train
+from charlm.reference import __main__ as reference
 from tests.conftest import SMALL_TEXT
 
 TRAIN = ["--units", "8", "--batch-size", "4", "--window", "16", "--sample-length", "10"]
@@ -451,6 +452,142 @@ def test_every_command_answers_by_its_name(capsys):
             main([name, "--help"])
         assert left.value.code in (0, None)
         assert capsys.readouterr()[0].startswith(f"usage: charlm {name} ")
+
+
+# --- what lies in a run's folder, and what cannot be written ---
+
+
+@pytest.mark.parametrize("epochs", [2, 3])
+def test_resume_writes_through_no_link_in_the_folder(run, here, capsys, epochs):
+    """Neither of a run that has ended nor of one that goes on."""
+    (here / "other").write_text("precious")
+    (run / "loss.png").unlink()
+    (run / "loss.png").symlink_to(here / "other")
+    assert train.main(["--resume", "a", "--epochs", str(epochs)]) == (2 if epochs == 2 else 0)
+    assert (here / "other").read_text() == "precious"
+    assert not (run / "loss.png").is_symlink()
+    assert (run / "loss.png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_a_lock_that_is_a_hard_link_is_refused(run, here, capsys):
+    (here / "other").write_text("precious")
+    (run / ".lock").unlink()
+    (run / ".lock").hardlink_to(here / "other")
+    before = snapshot(here)
+    code = train.main(["--resume", "a", "--epochs", "3"])
+    one_line_and_nothing_made(capsys, before, code, r"\.lock to be a file of its own", here)
+
+
+def test_logs_that_lead_elsewhere_are_refused(run, here, capsys):
+    (run / "tensorboard").symlink_to(here)
+    before = snapshot(here)
+    code = train.main(["--resume", "a", "--epochs", "3", "--tensorboard"])
+    one_line_and_nothing_made(capsys, before, code, "no link among TensorBoard's logs", here)
+
+
+def test_a_run_whose_curve_cannot_be_written_is_done_all_the_same(run, capsys):
+    (run / "loss.png").unlink()
+    (run / "loss.png").mkdir()
+    assert train.main(["--resume", "a", "--epochs", "3"]) == 0
+    out, err = capsys.readouterr()
+    assert err == ""
+    *_, told, done = out.splitlines()
+    assert told == "NOT SAVED: saved_models/a/loss.png (Is a directory); continuing without it"
+    assert re.match(r"done: best held-out [\d.]+ bits/char in epoch \d; write text with", done)
+    assert checkpoint.read(run / "last.weights.h5").progress.epoch == 3
+
+
+def test_a_run_stays_private(run):
+    for path in run.iterdir():
+        path.chmod(0o600)
+    (run / "best.weights.h5").unlink()
+    (run / "samples.txt").unlink()
+    assert train.main(["--resume", "a", "--epochs", "3", "--learning-rate", "0.01"]) == 0
+    assert {p.name: p.stat().st_mode & 0o777 for p in run.iterdir()} == dict.fromkeys(
+        [*run_folder.FILES, run_folder.LOCK], 0o600
+    )
+
+
+def test_resume_says_that_samples_were_lost(run, capsys):
+    size = os.path.getsize(run / "samples.txt")
+    os.truncate(run / "samples.txt", 5)
+    assert train.main(["--resume", "a", "--epochs", "3"]) == 0
+    out, _ = capsys.readouterr()
+    assert out.startswith(
+        f"NOTE: saved_models/a/samples.txt has 5 bytes of the {size:,} that it had when the run "
+        "was saved; the last samples in it are lost\nresuming "
+    )
+
+
+EVALUATE = evaluate.main, ["a", "--context", "20", "--order", "3", "--output", "out"]
+GRADIENTS = gradients.main, ["a", "--steps", "9", "--streams", "2", "--output", "out"]
+REFERENCE = (
+    reference.main,
+    [
+        *(
+            "--corpus",
+            "small.txt",
+            "--units",
+            "3",
+            "--batch-size",
+            "4",
+            "--window",
+            "16",
+            "--name",
+            "r",
+        ),
+        *("--epochs", "1", "--sample-length", "9", "--text-file", "out.txt", "--text-length", "9"),
+    ],
+)
+
+
+@pytest.mark.parametrize(
+    ("command", "name", "code"),
+    [
+        (EVALUATE, "out.png", 0),
+        (EVALUATE, "out.json", 1),
+        (GRADIENTS, "out.png", 0),
+        (GRADIENTS, "out.csv", 1),
+        (REFERENCE, "out.txt", 1),
+        (REFERENCE, "saved_models/r/run.json", 0),
+    ],
+)
+def test_what_cannot_be_written_is_named_and_the_rest_is_done(
+    run, here, capsys, monkeypatch, command, name, code
+):
+    main, argv = command
+    assert main(argv) == 0
+    told, expected = capsys.readouterr()[0], snapshot(here).keys()
+    for path in (*here.glob("out.*"), *here.glob("saved_models/r/*")):
+        path.unlink()
+    create = atomic._create
+
+    def full(folder, temporary, data, model):
+        if temporary.startswith(f".{Path(name).name}."):
+            raise OSError(28, "No space left on device")
+        create(folder, temporary, data, model)
+
+    monkeypatch.setattr(atomic, "_create", full)
+    assert main(argv) == code
+    out, err = capsys.readouterr()
+    line = f"NOT SAVED: {name} (No space left on device); continuing without it\n"
+    assert (out + err).count(line) == 1
+    assert snapshot(here).keys() == expected - {here / name}
+    if main is not reference.main:
+        assert out == told.replace(f", {name}", "").replace(f"{name}, ", "")
+    else:
+        assert out.splitlines()[-1].startswith("done: ")
+
+
+@pytest.mark.parametrize("kind", ["link", "dangling link", "pipe"])
+def test_a_text_file_that_is_none_is_refused(here, capsys, kind):
+    if kind == "pipe":
+        os.mkfifo("out.txt")
+    else:
+        Path("out.txt").symlink_to("small.txt" if kind == "link" else "nothing")
+    before = snapshot(here)
+    code = reference.main([*REFERENCE[1], "--overwrite"])
+    one_line_and_nothing_made(capsys, before, code, "--text-file to be a regular file or", here)
 
 
 # --- whole processes ---

@@ -10,11 +10,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from charlm import checkpoint, export, run_folder
+from charlm import atomic, export, run_folder
 from charlm.checkpoint import Checkpoint, Progress
 from charlm.config import Config, ModelConfig
 from charlm.reference.network import Network, initial_weights
 from charlm.vocab import Vocab
+from tests import test_faults as faults
 
 VOCAB = Vocab("\n abcd")
 V, H = len(VOCAB), 5
@@ -157,17 +158,85 @@ def test_what_was_exported_before_stays_until_all_of_it_is_written(here, capsys,
     make_run(here / "saved_models" / "b", cell="gru")
     argv = ["--format", "safetensors", "--output", "m.safetensors", "--overwrite"]
     assert export.main(["a", *argv]) == 0
-    before, write = snapshot(here), checkpoint.write_atomically
+    before, write = snapshot(here), atomic.write
 
     def full(path, data):
         if path.name.endswith(".vocab.json"):
             raise OSError("No space left on device")
         write(path, data)
 
-    monkeypatch.setattr(checkpoint, "write_atomically", full)
+    monkeypatch.setattr(atomic, "write", full)
     assert export.main(["b", *argv]) == 1
     assert capsys.readouterr().err == "error: No space left on device\n"
     assert snapshot(here) == before
+
+
+PUT = """if True:
+    import os, sys
+    from pathlib import Path
+    from charlm import atomic, export
+    from tests import test_export as this, test_faults as faults
+    n, root = int(sys.argv[1]), Path(sys.argv[2])
+    for at in range(n):
+        child = os.fork()
+        if not child:
+            system = faults.FailingSystem(at, faults.KILLED, False, calls=this.CALLS)
+            atomic.os = export.os = system
+            export._put(*this.places(root / str(at)))
+            os._exit(0)
+        _, status = os.waitpid(child, 0)
+        assert os.WTERMSIG(status) == 9, (at, status)
+"""
+CALLS = (*faults.CALLS, "rename")
+
+
+def places(folder):
+    made = folder / "made"
+    return made / "m", folder / "m", made / "m.vocab", folder / "m.vocab", made / "m.old"
+
+
+def an_export(model, vocab, text, kind):
+    model.parent.mkdir(exist_ok=True, parents=True)
+    if kind == "folder":
+        model.mkdir()
+        (model / "saved_model.pb").write_text(text)
+    else:
+        model.write_text(text)
+    vocab.write_text(text)
+
+
+def texts(folder):
+    """What the model and the characters are: old, new, or None where there are none."""
+    _, model, _, vocab, _ = places(folder)
+    files = [model / "saved_model.pb" if model.is_dir() else model, vocab]
+    return tuple(path.read_text() if path.exists() else None for path in files)
+
+
+@pytest.mark.parametrize("kind", ["file", "folder"])
+def test_killed_at_every_call_a_model_never_lies_beside_another_s_characters(
+    tmp_path, monkeypatch, kind
+):
+    def prepare(name):
+        made, model, characters, vocab, _ = found = places(tmp_path / name)
+        an_export(model, vocab, "old", kind)
+        an_export(made, characters, "new", kind)
+        return found
+
+    system = faults.FailingSystem(-1, None, False, calls=CALLS)
+    found = prepare("count")
+    with monkeypatch.context() as patch:
+        patch.setattr(atomic, "os", system)
+        patch.setattr(export, "os", system)
+        export._put(*found)
+    assert texts(tmp_path / "count") == ("new", "new")
+    for at in range(system.count):
+        prepare(str(at))
+    argv = [sys.executable, "-c", PUT, str(system.count), str(tmp_path)]
+    done = subprocess.run(argv, capture_output=True, text=True, timeout=120)
+    assert done.returncode == 0, done.stderr[-2000:]
+    seen = {texts(tmp_path / str(at)) for at in range(system.count)}
+    between = {("old", None), ("new", None)} | ({(None, None)} if kind == "folder" else set())
+    assert seen == {("old", "old"), ("new", "new")} | between
 
 
 def snapshot(folder):

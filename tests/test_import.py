@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from keras import ops
 
-from charlm import checkpoint, export, import_weights, sample, train
+from charlm import atomic, checkpoint, export, import_weights, sample, train
 from charlm.reference.network import Network
 from tests.conftest import SMALL_TEXT
 from tests.test_foreign import write_legacy
@@ -313,11 +313,11 @@ def test_an_overwritten_run_stays_until_the_new_one_is_written(here, rng, capsys
     before = {path: path.read_bytes() for path in LAST.parent.iterdir()}
     stock(rng, *MODELS["lstm"]()).save("x.keras")
 
-    def full(path, data):
+    def full(folder, temporary, data, model):
         raise OSError("No space left on device")
 
     with monkeypatch.context() as patch:
-        patch.setattr(checkpoint, "write_atomically", full)
+        patch.setattr(atomic, "_create", full)
         assert import_weights.main(argv("x.keras", "--overwrite")) == 1
     assert {path: path.read_bytes() for path in LAST.parent.iterdir()} == before
     assert import_weights.main(argv("x.keras", "--overwrite")) == 0

@@ -18,7 +18,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from charlm import checkpoint, cli, presets, run_folder, scoring
+from charlm import atomic, checkpoint, cli, presets, run_folder, scoring
 from charlm.text import read
 from corpora import load
 
@@ -123,9 +123,10 @@ def _main(argv):
         names = [name for name in TRIALS if name.startswith(args.trials)]
     if not args.shakespeare and any(ROWS[name].corpus == "shakespeare" for name in names):
         parser.error("expected --shakespeare with the text's file for rows of it, found none")
-    args.out.mkdir(exist_ok=True)
+    atomic.make_folder(args.out)
     kept = args.out / "rows.jsonl"
-    found = [json.loads(line) for line in kept.read_text().splitlines()] if kept.exists() else []
+    lines = kept.read_text().splitlines() if kept.exists() else []
+    found = [json.loads(line) for line in lines]
     found = [x for x in found if x["name"] in ROWS and x.get("asked") == ROWS[x["name"]].asked]
     done = {(x["name"], x["seed"]) for x in found}
     for seed in args.seeds:
@@ -140,8 +141,8 @@ def _main(argv):
             else:
                 figures |= measured(row, corpus, seed, args.out, name)
             found.append(figures)
-            with open(kept, "a") as file:
-                file.write(json.dumps(figures) + "\n")
+            lines.append(json.dumps(figures))
+            atomic.write(kept, ("\n".join(lines) + "\n").encode())
             print(json.dumps(figures), flush=True)
     for kind in (MAIN, TRIALS):
         if rows := [x for x in found if x["name"] in kind]:

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 
-from charlm import checkpoint, cli, compose, reference, run_folder
+from charlm import atomic, checkpoint, cli, compose, reference, run_folder
 from charlm.checkpoint import Checkpoint, Progress
 from charlm.config import DROPOUTS, Config, DataConfig, ModelConfig, check, check_temperature
 from charlm.errors import InputError
@@ -138,9 +138,14 @@ def _check_text_file(run):
     path = run.text_file
     if path is None:
         return
+    ok = len(os.fsencode(path.name)) <= atomic.MAX_NAME
+    check(ok, "text_file", f"a name of {atomic.MAX_NAME} bytes at most", path.name)
     ok = path.parent.is_dir() and not path.is_dir() and os.access(path.parent, os.W_OK)
     check(ok, "text_file", "a file in a folder that can be written in", path)
-    if path.exists() and not run.overwrite:
+    there = os.path.lexists(path)
+    ok = not there or (path.is_file() and not path.is_symlink())  # it is replaced, not written into
+    check(ok, "text_file", "a regular file or a new one", f"{path}, a link, pipe or device")
+    if there and not run.overwrite:
         raise InputError(f"expected {path} to be free, found a file; --overwrite replaces it")
 
 
@@ -182,23 +187,28 @@ def _train(run, network, vocab, windows, held_out, folder, begun):
             print(f"stopped: the loss became no number in {where}; {hint}", file=sys.stderr)
             return cli.FAILED
         bits = trainer.evaluate(network, held_out) / log(2)
-        run_folder.save_last(folder, begun)
+        run_folder.save_last(folder, begun, cli.say)
         seconds = time.perf_counter() - began
         cli.say(
             f"epoch {epoch}/{run.epochs}  train {np.mean(losses) / log(2):.4f}  held-out "
             f"{bits:.4f} bits/char  {seconds:.0f} s"
         )
         if run.sample_length:
-            _sample(network, vocab, run, seed + epoch, folder / run_folder.SAMPLES, epoch)
-    if run.text_file is not None:
-        (text,) = _texts(network, vocab, run.text_length, run.sample_temperatures[:1], seed)
-        run.text_file.write_text(text, encoding="utf-8")
-        cli.say(f"{run.text_length:,} characters of text in {run.text_file}")
+            _sample(network, vocab, run, seed + epoch, folder, epoch)
+    kept = run.text_file is None or _write_text(network, vocab, run, seed)
     cli.say(
         f"done: {folder}; write text with: python -m charlm.sample {folder}; go on in Keras with: "
         f"python -m charlm.train --resume {folder}"
     )
-    return 0
+    return 0 if kept else cli.FAILED
+
+
+def _write_text(network, vocab, run, seed):
+    (text,) = _texts(network, vocab, run.text_length, run.sample_temperatures[:1], seed)
+    kept = atomic.try_write(run.text_file, text.encode("utf-8", "backslashreplace"), cli.note)
+    if kept:
+        cli.say(f"{run.text_length:,} characters of text in {run.text_file}")
+    return kept
 
 
 def _train_epoch(steps, windows):
@@ -215,16 +225,14 @@ def _train_epoch(steps, windows):
     return losses
 
 
-def _sample(network, vocab, run, seed, path, epoch):
+def _sample(network, vocab, run, seed, folder, epoch):
     texts = _texts(network, vocab, run.sample_length, run.sample_temperatures, seed)
     text = "\n".join(
         f"--- temperature {t:g} ---\n{text}\n"
         for t, text in zip(run.sample_temperatures, texts, strict=True)
     )
     cli.say(text)
-    options = {"encoding": "utf-8", "errors": "backslashreplace", "opener": run_folder.own_file}
-    with open(path, "a", **options) as file:
-        file.write(f"=== epoch {epoch} ===\n{text}\n")
+    run_folder.add_samples(folder, f"=== epoch {epoch} ===\n{text}\n", cli.say)
 
 
 def _texts(network, vocab, length, temperatures, seed):

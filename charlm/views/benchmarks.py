@@ -1,30 +1,30 @@
 """A benchmark as a picture: a panel for each table."""
 
 from math import ceil, log
-from pathlib import Path
 
 from charlm.benchmarks.case import Case
+from charlm.views import png
 
 COLUMNS = 4
 BARS = "step", "sampling", "fit"  # sections
 OURS, OTHERS = "tab:blue", "tab:gray"
 
 
-def draw(measured: list[dict], path: Path) -> bool:
+def draw(measured: list[dict]) -> bytes | None:
     """Characters a second of each peer as bars, and the losses against time, as a PNG.
 
     Args:
         measured: those with rows, with figures, and those of quality.
 
     Returns:
-        Whether there was anything to draw; the section `layers` is a table only.
+        It, or None if there is nothing to draw; the section `layers` is a table only.
     """
     from matplotlib.figure import Figure  # a second to load; no display is opened this way
 
     panels = [m for m in measured if m["section"] in BARS and any(r["seconds"] for r in m["rows"])]
     panels += [m for m in measured if m["section"] == "quality" and "failed" not in m]
     if not panels:
-        return False
+        return None
     columns = min(COLUMNS, len(panels))
     rows = ceil(len(panels) / columns)
     figure = Figure(figsize=(4.2 * columns, 2.9 * rows), layout="constrained")
@@ -32,8 +32,7 @@ def draw(measured: list[dict], path: Path) -> bool:
         (_bars if m["section"] in BARS else _curves)(axes, m)
     for axes in figure.axes[len(panels) :]:
         axes.set_axis_off()
-    figure.savefig(path, dpi=110)
-    return True
+    return png(figure, dpi=110)
 
 
 def _bars(axes, m):

@@ -1,15 +1,15 @@
 """An evaluation as a picture: models beside each other, bits by how much was read, samples."""
 
-from typing import BinaryIO
+from charlm.views import png
 
 
-def draw(report: dict, to: BinaryIO) -> None:
+def draw(report: dict) -> bytes:
     """Bits per character of each model as bars, and of this one by position, as a PNG.
 
     Args:
         report: with `models` {name: bits} and `by_position`, rows with `from`, `to`, `bits` and
             perhaps `dynamic_bits`; and perhaps `samples`, a row for the text that was measured and
-            one for each temperature. to: a file open to be written.
+            one for each temperature.
     """
     from matplotlib.figure import Figure  # a second to load; no display is opened this way
 
@@ -33,7 +33,7 @@ def draw(report: dict, to: BinaryIO) -> None:
     curve.grid(alpha=0.3)
     if samples:
         _draw_samples(samples, *rest)
-    figure.savefig(to, format="png", dpi=120)
+    return png(figure)
 
 
 def _draw_samples(rows, axes):

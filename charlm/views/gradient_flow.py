@@ -1,13 +1,13 @@
 """Gradient norms against distance in time as a picture."""
 
-from pathlib import Path
-
 import numpy as np
+
+from charlm.views import png
 
 FLOOR = 1e-16  # of the axis: below, nothing is left of any gradient that float32 could add
 
 
-def draw(curves: list[tuple[str, str, bool, np.ndarray]], path: Path) -> None:
+def draw(curves: list[tuple[str, str, bool, np.ndarray]]) -> bytes:
     """Norms on a logarithmic axis, a colour for each group, as a PNG.
 
     Args:
@@ -31,4 +31,4 @@ def draw(curves: list[tuple[str, str, bool, np.ndarray]], path: Path) -> None:
     )
     axes.grid(alpha=0.3)
     axes.legend(fontsize="small")
-    figure.savefig(path, dpi=120)
+    return png(figure)

@@ -1,9 +1,9 @@
 """The loss curve of a run as a picture."""
 
-from pathlib import Path
+from charlm.views import png
 
 
-def draw(history: list[dict], path: Path) -> None:
+def draw(history: list[dict]) -> bytes:
     """Training and held-out bits per character against epochs, as a PNG.
 
     Args:
@@ -31,4 +31,4 @@ def draw(history: list[dict], path: Path) -> None:
     axes.margins(y=0.12)
     axes.grid(alpha=0.3)
     axes.legend()
-    figure.savefig(path, dpi=120)
+    return png(figure)

@@ -1,0 +1,249 @@
+"""The one writer of files: at any moment a file is the old one or the new one, whole.
+
+A file is written under another name beside its place, forced to disk and renamed; then its folder
+is forced to disk. Links are never followed: a symbolic link at the file's place is replaced by the
+file, and what it points to stays as it is. Folders are the user's to name, so links among those
+above the file are followed.
+
+The exceptions are files that are changed in place: a lock and a text that grows. `own_file` opens
+them, and only if they are regular files without a second name.
+"""
+
+import contextlib
+import errno
+import hashlib
+import os
+import re
+import secrets
+import stat
+from collections.abc import Callable, Iterable, Iterator
+from pathlib import Path
+
+TOKEN = secrets.token_hex(4)  # two processes that write the same file do not share temporary ones
+MAX_NAME = 255  # bytes of a file's name, on most file systems
+NEW, NEW_PRIVATE = 0o666, 0o600  # permissions of new files, less the umask
+NOT_OWN = {
+    errno.ELOOP: "it is a symbolic link",
+    errno.EISDIR: "it is a folder",
+    errno.ENXIO: "it is not a regular file",
+}
+
+
+class NotOwnError(OSError):
+    """A file that must not be changed in place, for it is not (only) the file that it seems."""
+
+
+def write(path: Path, data: bytes, like: Path | None = None) -> None:
+    """Writes `data` to `path`, which holds the old file or the whole new one at any moment.
+
+    Args:
+        path: a symbolic link there is replaced by the file.
+        like: a file whose permissions a new file gets, if it exists. A file that is overwritten
+            keeps its own.
+
+    Raises:
+        OSError: it cannot be done; the file is as it was. Or it was done, but the folder could not
+            be forced to disk: the file is the new one, until the power fails.
+    """
+    with prepared(path, data, like) as place:
+        place()
+
+
+def try_write(
+    path: Path, data: bytes, say: Callable[[str], object], like: Path | None = None
+) -> bool:
+    """Calls `write`; reports a failure instead of raising it. Returns whether it wrote."""
+    try:
+        write(path, data, like)
+    except OSError as error:
+        say(f"NOT SAVED: {path} ({error.strerror or error}); continuing without it")
+        return False
+    return True
+
+
+@contextlib.contextmanager
+def prepared(path: Path, data: bytes, like: Path | None = None) -> Iterator[Callable[[], None]]:
+    """Writes `data` beside `path` and forces it to disk, as the first half of `write`.
+
+    Yields:
+        A function that puts the file into its place. If it is not called, nothing is changed.
+    """
+    path = Path(path)
+    temporary = _temporary(path.name)
+    with contextlib.ExitStack() as stack:
+        with _naming(path):
+            folder = stack.enter_context(_opened(path.parent, os.O_DIRECTORY))
+            stack.callback(_discard, folder, temporary)
+            _create(folder, temporary, data, _model(path, like))
+
+        def place():
+            with _naming(path):
+                _place(folder, temporary, path.name)
+
+        yield place
+
+
+def move(made: Path, path: Path) -> None:
+    """Puts a file or folder that another library wrote into its place, forced to disk.
+
+    Args:
+        made: on the same file system.
+        path: a file there is replaced and keeps its permissions; a folder must be empty or gone.
+
+    Raises:
+        OSError: see `write`.
+    """
+    with _naming(path), _opened(path.parent, os.O_DIRECTORY) as folder:
+        if model := _model(path, None):
+            with _opened(made, os.O_NOFOLLOW) as descriptor:
+                _permit(descriptor, model)
+        sync_tree(made)
+        os.replace(made, path.name, dst_dir_fd=folder)
+        os.fsync(folder)
+
+
+def make_folder(folder: Path) -> None:
+    """Makes a folder, and those above it that are missing, and forces their names to disk."""
+    missing = [path for path in (folder, *folder.parents) if not os.path.lexists(path)]
+    folder.mkdir(parents=True, exist_ok=True)
+    for path in missing:
+        sync_folder(path.parent)
+
+
+def sync_folder(folder: Path) -> None:
+    """Forces the names in a folder to disk."""
+    with _opened(folder, os.O_DIRECTORY) as descriptor:
+        os.fsync(descriptor)
+
+
+def sync_tree(path: Path) -> None:
+    """Forces a file, or a folder with all that is in it, to disk."""
+    for part in (*path.rglob("*"), path):
+        with _opened(part, os.O_NOFOLLOW) as descriptor:
+            os.fsync(descriptor)
+
+
+def unfinished(folder: Path, names: Iterable[str]) -> list[str]:
+    """The names of files that a killed process left when it wrote these `names`."""
+    listed = "|".join(map(re.escape, names))
+    form = re.compile(rf"\.({listed})(\.[0-9a-f]{{8}})?\.tmp")  # earlier versions had no token
+    return [name for name in os.listdir(folder) if form.fullmatch(name)]
+
+
+@contextlib.contextmanager
+def own_file(path: Path, flags: int, like: Path | None = None) -> Iterator[int]:
+    """Opens a file to change it in place; follows no link and waits for no pipe.
+
+    Args:
+        flags: of `os.open`. like: see `write`.
+
+    Yields:
+        Its descriptor.
+
+    Raises:
+        NotOwnError: it is a link, has a second name (a hard link), or is no regular file.
+        OSError: it cannot be opened.
+    """
+    flags |= os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
+    model = _model(like, None) if like else None
+    try:
+        descriptor = os.open(path, flags, NEW if model is None else stat.S_IMODE(model.st_mode))
+    except OSError as error:
+        if error.errno not in NOT_OWN:
+            raise
+        raise NotOwnError(error.errno, NOT_OWN[error.errno], str(path)) from None
+    try:
+        found = os.fstat(descriptor)
+        if not stat.S_ISREG(found.st_mode):
+            raise NotOwnError(errno.ENXIO, NOT_OWN[errno.ENXIO], str(path))
+        if found.st_nlink != 1:
+            raise NotOwnError(errno.EMLINK, "it is a hard link to another file", str(path))
+        yield descriptor
+    finally:
+        os.close(descriptor)
+
+
+def write_all(descriptor: int, data: bytes) -> None:
+    """Writes all of `data` to an open file."""
+    rest = memoryview(data)
+    while rest:
+        written = os.write(descriptor, rest)  # Python itself goes on after an EINTR
+        if not written:
+            raise OSError(errno.EIO, "nothing was written")
+        rest = rest[written:]
+
+
+def _temporary(name):
+    if len(os.fsencode(name)) > MAX_NAME - len(f"..{TOKEN}.tmp"):
+        name = hashlib.sha256(os.fsencode(name)).hexdigest()
+    return f".{name}.{TOKEN}.tmp"
+
+
+@contextlib.contextmanager
+def _naming(path):
+    """Errors name the file that was to be written, not the one beside it."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno is None or error.filename == str(path):
+            raise
+        raise OSError(error.errno, error.strerror, str(path)) from error
+
+
+@contextlib.contextmanager
+def _opened(path, flags):
+    descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | flags)
+    try:
+        yield descriptor
+    finally:
+        os.close(descriptor)
+
+
+def _model(path, like):
+    """The status of the regular file whose permissions are kept."""
+    for candidate in (path, like):
+        with contextlib.suppress(FileNotFoundError):
+            found = os.lstat(candidate) if candidate else None
+            if found and stat.S_ISREG(found.st_mode):
+                return found
+    return None
+
+
+def _discard(folder, temporary):
+    with contextlib.suppress(OSError):  # it is in its place, or the error that led here says more
+        os.unlink(temporary, dir_fd=folder)
+
+
+def _create(folder, temporary, data, model):
+    with contextlib.suppress(FileNotFoundError):
+        os.unlink(temporary, dir_fd=folder)  # of an earlier save, if it could not be removed then
+    flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
+    mode = NEW if model is None else NEW_PRIVATE  # until it has its permissions
+    descriptor = os.open(temporary, flags, mode, dir_fd=folder)
+    try:
+        write_all(descriptor, data)
+        if model is not None:
+            _permit(descriptor, model)
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def _permit(descriptor, model):
+    """Gives an open file the permissions of another, and its group, which they are for."""
+    mode = stat.S_IMODE(model.st_mode) & 0o777
+    if os.fstat(descriptor).st_gid != model.st_gid:
+        try:
+            os.fchown(descriptor, -1, model.st_gid)
+        except PermissionError:
+            mode &= ~0o070  # they would be another group's
+    os.fchmod(descriptor, mode)
+
+
+def _place(folder, temporary, name):
+    with contextlib.suppress(FileNotFoundError):
+        found = os.stat(name, dir_fd=folder, follow_symlinks=False).st_mode
+        if not (stat.S_ISREG(found) or stat.S_ISLNK(found) or stat.S_ISDIR(found)):
+            raise OSError(errno.EINVAL, "it is a pipe or a device")
+    os.replace(temporary, name, src_dir_fd=folder, dst_dir_fd=folder)
+    os.fsync(folder)
