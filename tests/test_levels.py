@@ -12,7 +12,8 @@ ROOT = Path(__file__).parents[1]
 
 LEVELS = [
     ("corpora", "charlm.config", "charlm.presets", "charlm.vocab", "charlm.errors",
-     "charlm.windows", "charlm.text", "charlm.cache", "charlm.timeline", "charlm.reference",
+     "charlm.windows", "charlm.text", "charlm.cache", "charlm.mapped", "charlm.paths",
+     "charlm.timeline", "charlm.reference",
      "charlm.compiled", "charlm.benchmarks.case", "charlm.allocator"),
     ("charlm.batches", "charlm.layers", "charlm.loss", "charlm.optimizer"),
     ("charlm.model",),
