@@ -51,7 +51,7 @@ def _expanded(variable):
     if path.startswith("~"):
         raise InputError(
             f"expected a folder in {variable}, found {value!r}, and there is no home folder for "
-            f"{value.split('/')[0]}; give the whole path (./{value} for a folder of that name)"
+            f"{value.split('/')[0]}; give the whole path"
         )
     return path
 
@@ -172,7 +172,7 @@ def _check_way(path):
             raise _not_ours(step, reason)
         link = stat.S_ISLNK(about.st_mode)
         if not link and about.st_mode & OTHERS_WRITE and not about.st_mode & stat.S_ISVTX:
-            raise _not_ours(step, f"others can rename what is in {step} ({_mode(about)})", about)
+            raise _not_ours(step, f"others can write in {step} ({_mode(about)})", about)
 
 
 def _steps(path: Path) -> Iterator[Path]:
