@@ -138,6 +138,8 @@ def _mapped(file, path):
         raise ValueError("its description is damaged")
     about = json.loads(data)
     dtype, count = np.dtype(about["dtype"]), about["count"]
+    if dtype.kind != "u":
+        raise ValueError(f"its ids are {dtype}")
     if size != count * dtype.itemsize + length + END.size:
         raise ValueError("its length is another than it says")
     sums = about.pop("crc32")
