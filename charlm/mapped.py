@@ -1,7 +1,7 @@
 """Ids in a file that is mapped, each block of which is verified when it is first read.
 
-The only ways to the ids of a `MappedIds` are its index, its rows and `np.asarray`, and each of them
-verifies the blocks it reads before it returns an array. So no reader can forget to.
+The only ways to the ids of a `MappedIds` are its index, `Streams` and `np.asarray`, and each of
+them verifies the blocks it reads before it returns an array. So no reader can forget to.
 """
 
 import mmap
@@ -37,19 +37,17 @@ class _File:
         self.ids, self.sums, self.path = np.asarray(ids), sums, path
         self.bytes = self.ids.view(np.uint8)
         self.mapping = ids._mmap  # NumPy has no public name for it
-        self.verified = np.zeros(len(sums), bool)
+        self.verified, self.all_verified = bytearray(len(sums)), not sums
         self.resident = 0
 
-    def verify(self, begin, end) -> None:
-        """Verifies the blocks of ids begin ... end - 1, which are integers or arrays (k,) of them.
+    def verify(self, first: np.ndarray, last: np.ndarray) -> None:
+        """Verifies the blocks of ids first[k] ... last[k].
 
         Raises:
             InputError: a block is not as it was written.
         """
-        size = self.ids.itemsize
-        first, last = np.atleast_1d(begin * size // BLOCK, (end * size - 1) // BLOCK)
-        done = self.verified[first] & self.verified[last] & (last <= first + 1)
-        for low, high in zip(first[~done].tolist(), last[~done].tolist(), strict=True):
+        size = BLOCK // self.ids.itemsize
+        for low, high in zip((first // size).tolist(), (last // size).tolist(), strict=True):
             for k in range(low, high + 1):
                 if not self.verified[k]:
                     self._verify_block(k)
@@ -63,6 +61,7 @@ class _File:
                 "start again, which encodes the text again"
             )
         self.verified[k] = True
+        self.all_verified = 0 not in self.verified  # not counted, for two threads may be here
         self.has_read(len(block))
 
     def has_read(self, count):
@@ -103,34 +102,66 @@ class MappedIds:
         if isinstance(key, slice):
             places = range(len(self))[key]
             if places:
-                ends = places[0], places[-1]
-                self._verify(min(ends), max(ends) + 1)
+                self._verify(min(places[0], places[-1]), max(places[0], places[-1]))
             return self._unverified[key]
         places = np.asarray(key)
         if places.dtype.kind not in "iu" or not len(self):
             return np.asarray(self)[key]
         places = np.unique(places % len(self))
-        self._verify(places, places + 1)
+        self._verify(places, places)
         return self._unverified[key]
 
     def __array__(self, dtype=None, copy=None):
         if len(self):
-            self._verify(0, len(self))
+            self._verify(0, len(self) - 1)
         return np.array(self._unverified, dtype, copy=copy)
 
-    def rows(self, begin: np.ndarray, length: int) -> np.ndarray:
-        """See `rows`."""
-        n = len(self)
-        at = begin.ravel() % n
-        self._verify(at, np.minimum(at + length, n))
-        if (over := int(at.max(initial=0)) + length - n) > 0:  # they turn to the beginning
-            self._verify(0, min(over, n))
-        found = _rows(self._unverified, begin, length)
-        self._file.has_read(found.nbytes)
-        return found
+    def ring(self, begin: np.ndarray, length: int) -> np.ndarray:
+        """All of them, to be read as a ring from `begin` (k,) on, `length` ids each time.
 
-    def _verify(self, begin, end):
-        self._file.verify(self._begin + begin, self._begin + end)
+        Only those stretches are verified.
+        """
+        n = len(self)
+        first = begin % n
+        last = first + (length - 1)
+        if (over := int(last.max()) - n) >= 0:  # they turn to the beginning
+            self._verify(0, min(over, n - 1))
+            last = np.minimum(last, n - 1)
+        self._verify(first, last)
+        self._file.has_read(length * len(begin) * self.dtype.itemsize)
+        return self._unverified
+
+    def _verify(self, first, last):
+        first, last = np.atleast_1d(first, last)
+        self._file.verify(first + self._begin, last + self._begin)
+
+
+class Streams:
+    """Streams that run side by side through ids, which are taken as a ring.
+
+    Args:
+        ids: (n,), mapped or in memory. begin: (B,), where each stream begins.
+    """
+
+    def __init__(self, ids: np.ndarray | MappedIds, begin: np.ndarray):
+        self._ids, self._begin = ids, begin
+        self._ring, self._checked = ids, (0, 0)  # which places of each stream are verified
+
+    def rows(self, at: np.ndarray, length: int) -> np.ndarray:
+        """The next ids from places (...) of each stream on: (..., B, length)."""
+        places = (self._begin + at[..., None])[..., None] + np.arange(length)
+        return np.take(self._verified(at, length), places, mode="wrap")
+
+    def _verified(self, at, length):
+        low, high = int(at.min()), int(at.max()) + length
+        if isinstance(self._ids, MappedIds) and not (
+            self._checked[0] <= low and high <= self._checked[1]
+        ):
+            # and what follows: to ask for each window would take as long as to read it
+            high += BLOCK // self._ids.dtype.itemsize
+            self._ring = self._ids.ring(self._begin + low, high - low)
+            self._checked = low, high
+        return self._ring
 
 
 def mapped(ids: np.memmap, sums: Sequence[int], path: Path) -> MappedIds:
@@ -141,14 +172,3 @@ def mapped(ids: np.memmap, sums: Sequence[int], path: Path) -> MappedIds:
 def part(ids: np.ndarray | MappedIds, begin: int, end: int) -> np.ndarray | MappedIds:
     """ids[begin:end], of which nothing is read yet."""
     return ids.part(begin, end) if isinstance(ids, MappedIds) else ids[begin:end]
-
-
-def rows(ids: np.ndarray | MappedIds, begin: np.ndarray, length: int) -> np.ndarray:
-    """Stretches of ids, which are taken as a ring: (..., length) for beginnings (...)."""
-    if isinstance(ids, MappedIds):
-        return ids.rows(begin, length)
-    return _rows(ids, begin, length)
-
-
-def _rows(ids, begin, length):
-    return np.take(ids, begin[..., None] + np.arange(length), mode="wrap")

@@ -12,8 +12,8 @@ of the same stream's next.
 
 import numpy as np
 
-from charlm import mapped
 from charlm.errors import InputError
+from charlm.mapped import Streams
 
 VALIDATION_WINDOW = 512  # characters a step: long, as no gradient is kept
 MAX_STREAMS = 64  # held-out streams side by side
@@ -67,16 +67,17 @@ class TrainingWindows:
         """Turns to the windows of an epoch."""
         self.epoch = epoch
         self.offset = np.random.default_rng([self.seed, epoch]).integers(len(self.ids))
+        self.streams = Streams(self.ids, self.offset + self.starts)
 
     def __getitem__(self, step):
         step = np.asarray(step) + self.first  # (...)
-        begin = self.offset + self.starts + step[..., None] * self.window  # (..., B)
-        ids = mapped.rows(self.ids, begin, self.window + 1).astype(np.int32)  # (..., B, T+1)
+        ids = self.streams.rows(step * self.window, self.window + 1)  # (..., B, T+1)
+        ids = ids.astype(np.int32)
         odds = [
-            np.random.default_rng([self.seed, self.epoch, k]).random(begin.shape[-1])
+            np.random.default_rng([self.seed, self.epoch, k]).random(len(self.starts))
             for k in step.ravel().tolist()
         ]
-        fresh = (np.reshape(odds, begin.shape) < self.restarts) | (step == 0)[..., None]
+        fresh = (np.reshape(odds, ids.shape[:-1]) < self.restarts) | (step == 0)[..., None]
         return (ids[..., :-1], fresh.astype(np.float32)), ids[..., 1:]
 
 

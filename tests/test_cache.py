@@ -16,7 +16,7 @@ import numpy as np
 import pytest
 
 import corpora
-from charlm import cache, cli, text
+from charlm import cache, cli, mapped, text
 from charlm.mapped import MappedIds
 from tests.test_paths import STRANGER, as_root
 
@@ -390,3 +390,26 @@ def test_damaged_ids_end_a_command_with_one_line_that_says_how_to_go_on(folder, 
     assert "delete this file and start again" in err
     path.unlink()
     read(folder)
+
+
+def test_training_that_meets_damage_ends_with_one_line(folder, capsys, monkeypatch):
+    """In the midst of an epoch, where TensorFlow makes an error of its own of it."""
+    from charlm import train
+
+    for module in (mapped, cache):
+        monkeypatch.setattr(module, "BLOCK", 2**10)
+    monkeypatch.setattr(text, "MAX_COUNTED", 600)  # characters read before training begins
+    monkeypatch.chdir(folder.parent)
+    read(folder)
+    path = the_file(folder)
+    data = bytearray(path.read_bytes())
+    data[2500:6500] = bytes(4000)
+    path.write_bytes(data)
+    run = ["--corpus", "f.txt", "--epochs", "1", "--units", "3", "--cell", "keras-lstm"]
+    run += ["--batch-size", "3", "--window", "7", "--sample-length", "9"]
+    assert train.main([*run, "--name", "a"]) == cli.BAD_INPUT
+    err = capsys.readouterr().err
+    assert err.count("\n") == 1
+    assert f"error: expected the encoded text in {path} as it was written" in err
+    path.unlink()
+    assert train.main([*run, "--name", "b"]) == 0

@@ -1,5 +1,6 @@
 """Law: whatever is read of mapped ids is what NumPy would read, verified; damage is never read."""
 
+import time
 import zlib
 
 import numpy as np
@@ -93,25 +94,29 @@ def test_an_index_out_of_range_is_one_of_numpys(tmp_path, rng):
             whole[key]
 
 
-def test_rows_are_of_a_ring_and_each_block_of_them_is_verified(tmp_path, rng):
+def test_streams_are_of_a_ring_and_each_block_of_them_is_verified(tmp_path, rng):
     ids = rng.integers(V, size=1001).astype("<u2")
     sums = stored(tmp_path / "f", ids)
     stored(tmp_path / "g", np.where(np.arange(1001) == 500, V, ids).astype("<u2"))
-    low, high = 500 // 32 * 32, 500 // 32 * 32 + 32  # of the damaged block
+    blocks, damaged = np.arange(1001) // 32, 500 // 32
     refusals = 0
-    for _ in range(300):
-        begin = rng.integers(3000, size=rng.integers(1, 4, size=2))
-        length = int(rng.integers(1, 200))
-        places = (begin[..., None] + np.arange(length)) % 1001
-        found = mapped.rows(opened(tmp_path / "f", "<u2", sums), begin, length)
-        np.testing.assert_array_equal(found, ids[places])
-        np.testing.assert_array_equal(found, mapped.rows(ids, begin, length))
-        if ((places >= low) & (places < high)).any():
-            refusals += 1
-            with pytest.raises(InputError, match=r"found bytes 960 to 1,023 damaged"):
-                mapped.rows(opened(tmp_path / "g", "<u2", sums), begin, length)
-        else:
-            mapped.rows(opened(tmp_path / "g", "<u2", sums), begin, length)
+    for _ in range(100):
+        begin = rng.integers(3000, size=rng.integers(1, 4))
+        length = int(rng.integers(1, 30))
+        sound, other = (mapped.Streams(opened(tmp_path / x, "<u2", sums), begin) for x in "fg")
+        for _ in range(3):  # one after another from the same streams
+            at = rng.integers(1200, size=rng.integers(1, 3, size=rng.integers(3)))
+            places = ((begin + at[..., None])[..., None] + np.arange(length)) % 1001
+            found = sound.rows(at, length)
+            np.testing.assert_array_equal(found, ids[places])
+            np.testing.assert_array_equal(found, mapped.Streams(ids, begin).rows(at, length))
+            following = begin[:, None] + np.arange(at.min(), at.max() + length + 32)
+            if (blocks[places] == damaged).any():
+                refusals += 1
+                with pytest.raises(InputError, match="found bytes 960 to 1,023 damaged"):
+                    other.rows(at, length)
+            elif not (blocks[following % 1001] == damaged).any():
+                np.testing.assert_array_equal(other.rows(at, length), found)
     assert 30 < refusals < 270
 
 
@@ -218,3 +223,43 @@ def test_what_was_read_is_let_go_of(tmp_path, rng, monkeypatch):
     windows = TrainingWindows(whole, 3, 8, seed=1)
     list(windows_of(windows))  # 27 bytes each
     assert len(forgotten) == pytest.approx(6400 // 1024 + len(windows) * 27 // 1000, abs=1)
+
+
+@pytest.mark.soak
+def test_verifying_takes_a_small_part_of_the_reading_time(tmp_path, rng, monkeypatch):
+    """The processor's time of one pass over ids that are in the system's file cache.
+
+    They are read by the windows that training takes, alone and as Keras gets them, without the
+    training. Reading is all but verifying; what it takes to load a page counts as verifying.
+    """
+    monkeypatch.setattr(mapped, "BLOCK", 2**18)
+    from charlm.batches import batches
+
+    verified, spent = mapped.Streams._verified, []
+
+    def timed(*args):
+        began = time.thread_time()
+        found = verified(*args)
+        spent.append(time.thread_time() - began)
+        return found
+
+    monkeypatch.setattr(mapped.Streams, "_verified", timed)
+
+    def alone(windows):
+        size = max(1, 2**16 // (windows.starts.size * windows.window))
+        return (windows[np.arange(k, k + size)] for k in range(0, len(windows) - size, size))
+
+    for name, read, count in (("alone", alone, 500_000_000), ("by Keras", batches, 50_000_000)):
+        ids = rng.integers(97, size=count, dtype=np.uint8)
+        sums = stored(tmp_path / "f", ids)
+        for batch, window in ((32, 32), (64, 128), (128, 256)):
+            windows = TrainingWindows(opened(tmp_path / "f", "u1", sums), batch, window, 1, 100)
+            spent.clear()
+            began = time.process_time()
+            for _ in read(windows):
+                pass
+            verifying = sum(spent)
+            reading = time.process_time() - began - verifying
+            print(f"{name}, {batch} x {window}: {reading:.2f} s, {verifying / reading:.2%} more")
+            if name == "by Keras" or batch == 32:  # as in training; with the default sizes
+                assert verifying < 0.05 * reading
