@@ -18,6 +18,7 @@ import pytest
 import corpora
 from charlm import cache, cli, mapped, text
 from charlm.mapped import MappedIds
+from charlm.windows import TrainingWindows
 from tests.test_paths import STRANGER, as_root
 
 LINES = "It was the best of times, it was the worst of times.\n" * 200
@@ -397,13 +398,15 @@ def test_training_that_meets_damage_ends_with_one_line(folder, capsys, monkeypat
     from charlm import train
 
     for module in (mapped, cache):
-        monkeypatch.setattr(module, "BLOCK", 2**10)
+        monkeypatch.setattr(module, "BLOCK", 2**7)
     monkeypatch.setattr(text, "MAX_COUNTED", 600)  # characters read before training begins
     monkeypatch.chdir(folder.parent)
-    read(folder)
+    found = read(folder)
     path = the_file(folder)
     data = bytearray(path.read_bytes())
-    data[2500:6500] = bytes(4000)
+    at = TrainingWindows(found.training, 3, 7, seed=1).offset + 2000  # of a stream's 3,180
+    at %= len(found.training)
+    data[at : at + 40] = bytes(40)
     path.write_bytes(data)
     run = ["--corpus", "f.txt", "--epochs", "1", "--units", "3", "--cell", "keras-lstm"]
     run += ["--batch-size", "3", "--window", "7", "--sample-length", "9"]

@@ -1,6 +1,7 @@
 """Law: the cache folder and its files are used only if nobody else can write or replace them."""
 
 import os
+import signal
 import stat
 import subprocess
 import sys
@@ -247,8 +248,12 @@ def test_no_file_of_somebody_else_is_read(tmp_path):
 def test_only_regular_files_are_read_and_none_is_waited_for(tmp_path, make):
     (tmp_path / "f").write_bytes(b"x")
     make(tmp_path / "other")
+    before = signal.signal(signal.SIGALRM, lambda *args: pytest.fail("it waits"))
+    signal.alarm(10)
     with pytest.raises(paths.NotOursError, match=r"it is (no regular file|a symbolic link)"):
         opened(tmp_path / "other")
+    signal.alarm(0)
+    signal.signal(signal.SIGALRM, before)
 
 
 def test_nothing_stays_open(folder, tmp_path):
