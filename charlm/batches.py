@@ -1,7 +1,11 @@
 """`charlm.windows` as Keras reads them."""
 
+import contextlib
+
 import keras
 import numpy as np
+
+from charlm.errors import InputError
 
 CHUNK = 2**16  # characters a call: asked for one by one, windows of 1,000 took 0.7 ms of each step
 
@@ -13,6 +17,17 @@ def batches(windows):
         windows: a `TrainingWindows` or `HeldOutWindows`; asked anew in every epoch.
     """
     return _dataset(windows) if keras.backend.backend() == "tensorflow" else Batches(windows)
+
+
+@contextlib.contextmanager
+def errors_of(windows):
+    """Raises the error of `windows` in the place of the one that TensorFlow makes of it."""
+    try:
+        yield
+    except Exception:
+        if error := getattr(windows, "error", None):
+            raise error from None
+        raise
 
 
 class Batches(keras.utils.PyDataset):
@@ -42,7 +57,12 @@ def _dataset(windows):
 
     def chunks():
         for k in range(0, n, chunk):
-            yield windows[np.arange(k, min(k + chunk, n))]
+            try:
+                found = windows[np.arange(k, min(k + chunk, n))]
+            except InputError as error:  # the text is damaged
+                windows.error = error
+                raise
+            yield found
 
     signature = tf.nest.map_structure(specification, first)
     chunked = tf.data.Dataset.from_generator(chunks, output_signature=signature).prefetch(1)

@@ -1,19 +1,20 @@
 """A folder of texts that were encoded once, each in a file that is mapped and never read whole.
 
     ids                  of the text, in the smallest integers that hold them, little-endian
-    JSON text            what they are of, their type and number
+    JSON text            what they are of, their type and number, the CRC-32 of each block of them
     its sha256 (32 bytes), its length (8), "charlm ids" (10), the format's version (4)
 
 A file is described at its end, which is written last, and has its name only once it is on disk: so
-what was interrupted, or found no room, is never taken for a whole one. One process at a time writes
-in a folder; whoever reads need not wait.
+what was interrupted, or found no room, is never taken for a whole one. Ids are compared with their
+checksums when they are first read (`mapped.py`). One process at a time writes in a folder; whoever
+reads need not wait. Only folders and files that nobody else can write are used (`paths.py`).
 """
 
 import contextlib
-import errno
 import hashlib
 import json
 import os
+import re
 import struct
 import tempfile
 from collections.abc import Callable, Iterator
@@ -22,95 +23,129 @@ from typing import BinaryIO
 
 import numpy as np
 
+from charlm import paths
 from charlm.errors import InputError
+from charlm.mapped import BLOCK, MappedIds, checksums, mapped
+from charlm.paths import VARIABLE
 
-VARIABLE = "CHARLM_CACHE"
-VERSION = 1
+VERSION = 2  # version 1 had no checksums of the ids
 MAGIC = b"charlm ids"
 END = struct.Struct("<32s Q 10s I")
 LOCK, TEMPORARY = "lock", "unfinished"
-
-
-def folder() -> Path | None:
-    """CHARLM_CACHE, or charlm in XDG_CACHE_HOME or ~/.cache; None for a user without a home."""
-    if given := os.environ.get(VARIABLE):
-        return Path(os.path.expanduser(given))
-    base = os.environ.get("XDG_CACHE_HOME", "")
-    if not os.path.isabs(base):  # such does not count, by the XDG specification
-        base = os.path.expanduser("~/.cache")
-    return Path(base, "charlm") if os.path.isabs(base) else None
+NAME = re.compile(r"[0-9a-f]{64}\.ids")
 
 
 @contextlib.contextmanager
 def held(say: Callable[[str], object]) -> Iterator[Path]:
     """The folder, to write in: made if need be, and no other process's until the end.
 
-    Where it cannot be written in, a temporary one, which is gone at the end: what was mapped by
-    then can still be read.
+    Where it cannot be written in, or somebody else can write in it, a temporary one, which is gone
+    at the end: what was mapped by then can still be read.
 
     Raises:
-        InputError: CHARLM_CACHE names a folder that cannot be written in.
+        InputError: CHARLM_CACHE names a folder that cannot be written in, or no folder at all.
     """
-    import fcntl
-
-    path = folder()
     with contextlib.ExitStack() as stack:
         try:
-            if path is None:
-                raise OSError(errno.ENOENT, "no home folder")
-            path.mkdir(0o700, parents=True, exist_ok=True)
-            lock = stack.enter_context(open(path / LOCK, "a"))
-            try:
-                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError:
-                say(f"waiting for another process, which encodes a text into {path}")
-                fcntl.flock(lock, fcntl.LOCK_EX)
+            path = paths.usable_cache(say=say)
+            if path:
+                stack.enter_context(_locked(path, say))
         except OSError as error:
-            if os.environ.get(VARIABLE):
-                raise InputError(
-                    f"expected to write in {path}, which {VARIABLE} names, found: {error.strerror}"
-                ) from error
-            say(
-                f"NOTE: no folder to keep the encoded text in ({path or '~/.cache/charlm'}: "
-                f"{error.strerror}), so it goes with this run; {VARIABLE} names another"
-            )
+            path = _without(error, say)
+        if path is None:
             path = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="charlm-")))
         yield path
 
 
+@contextlib.contextmanager
+def _locked(folder, say):
+    import fcntl
+
+    # nothing is read from it or written to it, so it need not be checked
+    number = os.open(folder / LOCK, os.O_RDWR | os.O_CREAT | paths.NO_LINK, 0o600)
+    with os.fdopen(number, "rb") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            say(f"waiting for another process, which encodes a text into {folder}")
+            fcntl.flock(lock, fcntl.LOCK_EX)
+        yield
+
+
+def _without(error, say):
+    """Says that there is no folder; raises where the user has named it."""
+    path = paths.cache_folder()
+    if os.environ.get(VARIABLE):
+        raise InputError(
+            f"expected to write in {path}, which {VARIABLE} names, found: {error.strerror}"
+        ) from error
+    say(
+        f"NOTE: no folder to keep the encoded text in ({path or '~/.cache/charlm'}: "
+        f"{error.strerror}), so it goes with this run; {VARIABLE} names another"
+    )
+
+
+def find(name: str, say: Callable[[str], object]) -> tuple[MappedIds, dict] | None:
+    """What `read` finds under a name that `link` gave, without waiting for who writes."""
+    with contextlib.suppress(OSError):
+        if folder := paths.usable_cache(say=say):
+            return read_link(folder, name)
+    return None
+
+
+def read_link(folder: Path, name: str) -> tuple[MappedIds, dict] | None:
+    """What `read` finds under a name that `link` gave; no link that leads elsewhere is followed."""
+    link = folder / name
+    try:
+        owner, target = os.lstat(link).st_uid, os.readlink(link)
+    except OSError:
+        return None
+    return read(folder / target) if owner == os.geteuid() and NAME.fullmatch(target) else None
+
+
 def read(
     path: Path, say: Callable[[str], object] = lambda text: None
-) -> tuple[np.memmap, dict] | None:
+) -> tuple[MappedIds, dict] | None:
     """The ids (n,) in a file, mapped, and what they are of; None if there is no such file.
 
-    Nor if it is damaged, another program's or another version's: that is said.
+    Nor if its description is damaged, or it is somebody else's, another program's or another
+    version's: that is said.
     """
     try:
-        with open(path, "rb") as file:
-            size = file.seek(0, os.SEEK_END)
-            if size < END.size:
-                raise ValueError("it is too short")
-            file.seek(size - END.size)
-            digest, length, magic, version = END.unpack(file.read())
-            if magic != MAGIC:
-                raise ValueError("its end is missing or it is another program's")
-            if version != VERSION:
-                raise ValueError(f"it has version {version}, this is {VERSION}")
-            file.seek(max(size - END.size - length, 0))
-            data = file.read(length)
-            if hashlib.sha256(data).digest() != digest:
-                raise ValueError("its description is damaged")
-            about = json.loads(data)
-            dtype = np.dtype(about["dtype"])
-            if size != about["count"] * dtype.itemsize + length + END.size:
-                raise ValueError("its length is another than it says")
-            return np.memmap(file, dtype, "r", shape=(about["count"],)), about
+        with open(path, "rb", opener=paths.opener) as file:
+            return _mapped(file, path)
     except FileNotFoundError:
         return None
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, KeyError, TypeError) as error:
         reason = getattr(error, "strerror", None) or error
     say(f"NOTE: {path} is no whole file of encoded text ({reason}), so the text is encoded anew")
     return None
+
+
+def _mapped(file, path):
+    size = file.seek(0, os.SEEK_END)
+    if size < END.size:
+        raise ValueError("it is too short")
+    file.seek(size - END.size)
+    digest, length, magic, version = END.unpack(file.read())
+    if magic != MAGIC:
+        raise ValueError("its end is missing or it is another program's")
+    if version != VERSION:
+        raise ValueError(f"it has version {version}, this is {VERSION}")
+    file.seek(max(size - END.size - length, 0))
+    data = file.read(length)
+    if hashlib.sha256(data).digest() != digest:
+        raise ValueError("its description is damaged")
+    about = json.loads(data)
+    dtype, count = np.dtype(about["dtype"]), about["count"]
+    if dtype.kind != "u":
+        raise ValueError(f"its ids are {dtype}")
+    if size != count * dtype.itemsize + length + END.size:
+        raise ValueError("its length is another than it says")
+    sums = about.pop("crc32")
+    if about.pop("block") != BLOCK or len(sums) != -(-count * dtype.itemsize // BLOCK):
+        raise ValueError("its checksums are of other blocks")
+    return mapped(np.memmap(file, dtype, "r", shape=(count,)), sums, path), about
 
 
 def write(
@@ -127,12 +162,14 @@ def write(
         OSError: no room, or the folder cannot be written in; no file is left.
     """
     dtype = dtype.newbyteorder("<")
-    temporary = path.with_name(TEMPORARY)  # one writer a folder; a leftover is overwritten
+    temporary = path.with_name(TEMPORARY)  # one writer a folder; a leftover is replaced
     try:
-        with open(temporary, "wb") as file:
+        temporary.unlink(missing_ok=True)
+        with open(temporary, "x+b", opener=paths.opener) as file:
             about = fill(file, dtype) | {"dtype": dtype.str, "count": count}
-            data = json.dumps(about).encode()
-            file.seek(count * dtype.itemsize)
+            size = count * dtype.itemsize
+            data = json.dumps(about | {"block": BLOCK, "crc32": checksums(file, size)}).encode()
+            file.seek(size)
             file.write(data)
             file.write(END.pack(hashlib.sha256(data).digest(), len(data), MAGIC, VERSION))
             file.flush()

@@ -16,7 +16,7 @@ import numpy as np
 import tyro
 
 import corpora
-from charlm import allocator
+from charlm import allocator, paths
 from charlm.config import NO_TEXT, DataConfig
 from charlm.errors import InputError
 from charlm.text import Text, fingerprint, read
@@ -98,6 +98,7 @@ def run(command, argv: list[str] | None) -> int:
         if hasattr(stream := getattr(sys, name), "reconfigure"):
             stream.reconfigure(errors="backslashreplace")  # a terminal may lack a character
     try:
+        paths.cache_folder()  # wrong variables are refused before anything is made
         code = command(argv)
         sys.stdout.flush()
         return code or 0

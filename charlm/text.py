@@ -7,6 +7,7 @@ large one in a file of the cache, from which every run on that text reads them.
 
 import contextlib
 import hashlib
+import itertools
 import json
 from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
@@ -14,7 +15,8 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from charlm import cache
+from charlm import cache, mapped
+from charlm.mapped import MappedIds
 from charlm.vocab import Characters, Vocab
 from charlm.windows import MAX_STREAMS, VALIDATION_WINDOW
 from corpora import Corpus, CorpusError
@@ -32,14 +34,14 @@ class Text:
     vocab: Vocab
     sha256: str
     """Fingerprint of all the text and of where documents begin."""
-    training: np.ndarray
+    training: np.ndarray | MappedIds
     """(n,), the documents' parts to train on, one after another."""
-    held_out: np.ndarray
+    held_out: np.ndarray | MappedIds
     """(m,), the documents' parts that are held out, one after another."""
     held_out_lengths: list[int]
     """Of those parts."""
 
-    def to_measure(self, limit: int = 0) -> list[np.ndarray]:
+    def to_measure(self, limit: int = 0) -> list[np.ndarray | MappedIds]:
         """What is held out: document by document, all of it; or `limit` characters, if it is more.
 
         Those are taken in stretches of equal length, spread evenly over all that is held out.
@@ -49,7 +51,8 @@ class Text:
         """
         m = len(self.held_out)
         if not limit or m <= limit:
-            return np.split(self.held_out, np.cumsum(self.held_out_lengths[:-1], dtype=int))
+            ends = itertools.accumulate(self.held_out_lengths, initial=0)
+            return [mapped.part(self.held_out, *places) for places in itertools.pairwise(ends)]
         return _stretches(self.held_out, limit)
 
     def log_shares(self, vocab: Vocab) -> np.ndarray:
@@ -77,7 +80,8 @@ class Text:
         if vocab == self.vocab:
             return self
         ids = vocab.encode(self.vocab.characters, vocab.dtype)
-        return replace(self, vocab=vocab, training=ids[self.training], held_out=ids[self.held_out])
+        training, held_out = (ids[np.asarray(x)] for x in (self.training, self.held_out))
+        return replace(self, vocab=vocab, training=training, held_out=held_out)
 
 
 def _stretches(ids, limit):
@@ -123,11 +127,11 @@ def read(corpus: Corpus, say: Callable[[str], object] = print) -> Text:
 
 def _from_cache(corpus, size, pool, say):
     """The text from the cache, into which it is encoded if it is not there."""
-    folder, name = cache.folder(), _name(corpus)
-    if folder and name and (kept := cache.read(folder / name)):
+    name = _name(corpus)
+    if name and (kept := cache.find(name, say)):
         return _text(*kept)
     with cache.held(say) as folder:
-        if name and (kept := cache.read(folder / name)):  # made while this process waited
+        if name and (kept := cache.read_link(folder, name)):  # made while this process waited
             return _text(*kept)
         with _bar(f"encoding {corpus.name} into {folder}", size, say) as tell:
             found = _survey(corpus, pool, tell)
@@ -157,7 +161,8 @@ def _write(path, found, pool, tell):
 def _text(ids, about):
     lengths = about["held_out"]
     n = len(ids) - sum(lengths)
-    return Text(Vocab("".join(about["vocabulary"])), about["sha256"], ids[:n], ids[n:], lengths)
+    training, held_out = mapped.part(ids, 0, n), mapped.part(ids, n, len(ids))
+    return Text(Vocab("".join(about["vocabulary"])), about["sha256"], training, held_out, lengths)
 
 
 def _name(corpus):

@@ -7,7 +7,7 @@ import numpy as np
 from keras import ops
 
 from charlm import checkpoint, compose, model
-from charlm.batches import batches
+from charlm.batches import batches, errors_of
 from charlm.checkpoint import Checkpoint, Progress
 from charlm.config import Config
 from charlm.errors import InputError
@@ -91,15 +91,16 @@ class Training:
 
     def _fit(self, windows, begin, end, callbacks):
         turn = keras.callbacks.LambdaCallback(on_epoch_begin=lambda e, logs: self._turn(windows, e))
-        self.streams.fit(
-            batches(windows),
-            validation_data=batches(self.held_out),
-            initial_epoch=begin,
-            epochs=end,
-            callbacks=[turn, *callbacks],
-            shuffle=False,  # or Keras shuffles the windows, and the carried states mean nothing
-            verbose=0,
-        )
+        with errors_of(windows):
+            self.streams.fit(
+                batches(windows),
+                validation_data=batches(self.held_out),
+                initial_epoch=begin,
+                epochs=end,
+                callbacks=[turn, *callbacks],
+                shuffle=False,  # or Keras shuffles the windows, and the carried states mean nothing
+                verbose=0,
+            )
 
     def _turn(self, windows, epoch):
         windows.begin(epoch)

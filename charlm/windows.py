@@ -10,18 +10,16 @@ so that every position is a target, and the state at the end of a window is the 
 of the same stream's next.
 """
 
-import mmap
-
 import numpy as np
 
 from charlm.errors import InputError
+from charlm.mapped import Streams
 
 VALIDATION_WINDOW = 512  # characters a step: long, as no gradient is kept
 MAX_STREAMS = 64  # held-out streams side by side
 MAX_PIECE = 2**14  # characters of a held-out text measured in one go; longer ones are cut
 WARM_UP = 512  # characters read before a piece that begins within a document
 MAX_POSITIONS = 2**13  # of a step of all streams: each has a row of logits
-MAX_MAPPED = 2**26  # bytes of a mapped text kept in memory by having been read
 
 
 class TrainingWindows:
@@ -31,7 +29,7 @@ class TrainingWindows:
     and the few characters left over fall elsewhere each time.
 
     Args:
-        ids: (n,) integers, in memory or mapped from a file (np.memmap).
+        ids: (n,) integers, in memory or mapped from a file (`MappedIds`).
         batch_size: B. window: T. seed: of the offsets and restarts.
         restart_every: windows after which, on average, a stream begins anew; 0 for never.
         epoch: of the first pass; `begin` turns to another.
@@ -41,7 +39,7 @@ class TrainingWindows:
     must not inherit a state, else 0. An array of K steps gives K windows, all with K in front.
 
     Raises:
-        InputError: the text is too short for one window a stream.
+        InputError: the text is too short for one window a stream; for an item: it is damaged.
     """
 
     def __init__(self, ids, batch_size, window, seed, restart_every=0, epoch=0, first=0):
@@ -51,9 +49,7 @@ class TrainingWindows:
                 f"expected at least {needed:,} characters to train on (--batch-size {batch_size} x "
                 f"--window {window} + 1), found {len(ids):,}; give more text or smaller numbers"
             )
-        self.ids, self.window, self.seed, self.first = np.asarray(ids), window, seed, first
-        self._mapped = getattr(ids, "_mmap", None)
-        self._forget_every = max(1, MAX_MAPPED // (batch_size * window * self.ids.itemsize))
+        self.ids, self.window, self.seed, self.first = ids, window, seed, first
         self.restarts = 1 / restart_every if restart_every else 0.0  # the odds in a window
         self.length = len(ids) // batch_size  # of a stream
         self.starts = np.arange(batch_size) * self.length
@@ -71,19 +67,17 @@ class TrainingWindows:
         """Turns to the windows of an epoch."""
         self.epoch = epoch
         self.offset = np.random.default_rng([self.seed, epoch]).integers(len(self.ids))
+        self.streams = Streams(self.ids, self.offset + self.starts)
 
     def __getitem__(self, step):
         step = np.asarray(step) + self.first  # (...)
-        begin = self.offset + self.starts + step[..., None] * self.window  # (..., B)
-        positions = begin[..., None] + np.arange(self.window + 1)  # (..., B, T+1)
-        ids = np.take(self.ids, positions, mode="wrap").astype(np.int32)
-        if self._mapped and np.any(step % self._forget_every == 0):
-            self._mapped.madvise(mmap.MADV_DONTNEED)  # the system may have it in its own cache
+        ids = self.streams.rows(step * self.window, self.window + 1)  # (..., B, T+1)
+        ids = ids.astype(np.int32)
         odds = [
-            np.random.default_rng([self.seed, self.epoch, k]).random(begin.shape[-1])
+            np.random.default_rng([self.seed, self.epoch, k]).random(len(self.starts))
             for k in step.ravel().tolist()
         ]
-        fresh = (np.reshape(odds, begin.shape) < self.restarts) | (step == 0)[..., None]
+        fresh = (np.reshape(odds, ids.shape[:-1]) < self.restarts) | (step == 0)[..., None]
         return (ids[..., :-1], fresh.astype(np.float32)), ids[..., 1:]
 
 

@@ -2,6 +2,7 @@
 
 import builtins
 import errno
+import hashlib
 import json
 import os
 import resource
@@ -9,13 +10,16 @@ import signal
 import subprocess
 import sys
 import time
-from pathlib import Path
+import zlib
 
 import numpy as np
 import pytest
 
 import corpora
-from charlm import cache, cli, text
+from charlm import cache, cli, mapped, text
+from charlm.mapped import MappedIds
+from charlm.windows import TrainingWindows
+from tests.test_paths import STRANGER, as_root
 
 LINES = "It was the best of times, it was the worst of times.\n" * 200
 
@@ -54,6 +58,15 @@ def is_made_anew_and_said(folder, expected):
 ABOUT = cache.END.size
 
 
+def described(data, **changes):
+    """The bytes of a file that says other things of itself, rightly signed."""
+    _, length, magic, version = cache.END.unpack(data[-ABOUT:])
+    about = json.loads(data[-ABOUT - length : -ABOUT])
+    text = json.dumps(about | changes).encode()
+    end = cache.END.pack(hashlib.sha256(text).digest(), len(text), magic, version)
+    return data[: -ABOUT - length] + text + end
+
+
 @pytest.mark.parametrize("keep", [0, 1, ABOUT - 1, ABOUT, 5000, -ABOUT - 9, -ABOUT, -10, -1])
 def test_a_file_cut_short_is_made_anew(folder, keep):
     read(folder)
@@ -69,7 +82,12 @@ def test_a_file_cut_short_is_made_anew(folder, keep):
         (lambda d: d[100:], "its length is another"),
         (lambda d: d[:50] + d[52:], "its length is another"),
         (lambda d: d.replace(b'"vocabulary"', b'"vocabularx"'), "its description is damaged"),
-        (lambda d: d[:-4] + (2).to_bytes(4, "little"), "it has version 2, this is 1"),
+        (lambda d: d[:-4] + (1).to_bytes(4, "little"), "it has version 1, this is 2"),
+        (lambda d: described(d, dtype="|O"), "its ids are object"),
+        (lambda d: described(d, dtype=5), "data type"),
+        (lambda d: described(d, block=2**20), "its checksums are of other blocks"),
+        (lambda d: described(d, crc32=[]), "its checksums are of other blocks"),
+        (lambda d: described(d, count=None), "NoneType"),
     ],
 )
 def test_a_file_that_is_foreign_or_damaged_or_of_another_version_is_made_anew(
@@ -125,7 +143,7 @@ def test_a_full_disk_leaves_no_file_and_ends_with_one_line(folder, monkeypatch, 
 
     def full(path, mode="r", **more):
         file = builtins.open(path, mode, **more)  # noqa: SIM115 - whoever asked closes it
-        return Full(file) if mode == "wb" else file
+        return Full(file) if mode == "x+b" else file
 
     with monkeypatch.context() as patch:
         patch.setattr(cache, "open", full, raising=False)
@@ -163,34 +181,22 @@ def test_where_no_folder_can_be_made(folder, monkeypatch, tmp_path, given):
     found = text.read(corpora.load(str(tmp_path / "f.txt")), (said := []).append)
     assert "NOTE: no folder to keep the encoded text in" in said[0]
     assert cache.VARIABLE in said[0]
-    assert isinstance(found.training, np.memmap)
+    assert isinstance(found.training, MappedIds)
     assert found.vocab.decode(found.training) == LINES[: len(found.training)]
     assert [p.name for p in tmp_path.iterdir()] == ["f.txt"]
-
-
-def test_the_folder_is_where_the_environment_says(monkeypatch):
-    monkeypatch.setenv(cache.VARIABLE, "/a")
-    monkeypatch.setenv("XDG_CACHE_HOME", "/b")
-    monkeypatch.setenv("HOME", "/c")
-    assert cache.folder() == Path("/a")
-    monkeypatch.delenv(cache.VARIABLE)
-    assert cache.folder() == Path("/b/charlm")
-    monkeypatch.setenv("XDG_CACHE_HOME", "relative")
-    assert cache.folder() == Path("/c/.cache/charlm")
-    monkeypatch.setattr("os.path.expanduser", lambda path: path)  # a user without a home
-    assert cache.folder() is None
 
 
 # --- other processes ---
 
 READ = """if True:
     import os, sys, time
+    import numpy as np
     import corpora
     from charlm import text
     text.IN_MEMORY = 0
     {before}
     found = text.read(corpora.load({path!r}), lambda line: print(line, flush=True))
-    print(found.sha256, int(found.training.sum()), flush=True)
+    print(found.sha256, int(np.sum(found.training)), flush=True)
 """
 
 
@@ -246,7 +252,167 @@ def test_what_a_file_says_of_itself_is_json_at_its_end(folder):
     data = the_file(folder).read_bytes()
     _, length, magic, version = cache.END.unpack(data[-ABOUT:])
     about = json.loads(data[-ABOUT - length : -ABOUT])
-    assert (magic, version) == (b"charlm ids", 1)
+    assert (magic, version) == (b"charlm ids", 2)
     assert about["dtype"] == "|u1"
     assert about["count"] == len(LINES) == len(data) - ABOUT - length
     assert sum(about["held_out"]) == int(len(LINES) * 0.1)
+    assert about["block"] == 2**18
+    assert about["crc32"] == [zlib.crc32(data[: len(LINES)])]
+
+
+# --- what others can do ---
+
+
+def planted(folder, monkeypatch):
+    """A folder with another text under the name of `f.txt`, as somebody who can write there has it.
+
+    Returns:
+        The name of that text's ids.
+    """
+    path = folder.parent / "f.txt"
+    corpus = corpora.load(str(path))
+    with monkeypatch.context() as patch:
+        patch.setattr(type(corpus.documents[0]), "pieces", lambda self, tell=None: iter(["evil"]))
+        text.read(corpus, [].append)
+    (ids,) = folder.glob("*.ids")
+    return ids.name
+
+
+def test_what_is_planted_would_be_read(folder, monkeypatch):
+    """Or the tests below would show nothing."""
+    planted(folder, monkeypatch)
+    found = text.read(corpora.load(str(folder.parent / "f.txt")), [].append)
+    assert found.vocab.characters == "eilv"
+
+
+@pytest.mark.parametrize("whose", ["writable", "parent", pytest.param("other", marks=as_root)])
+def test_a_folder_that_others_can_write_is_neither_read_nor_written(
+    folder, monkeypatch, tmp_path, whose
+):
+    planted(folder, monkeypatch)
+    target = tmp_path / "target"
+    target.write_text("precious")
+    (folder / cache.TEMPORARY).symlink_to(target)
+    if whose == "other":
+        os.chown(folder, STRANGER, -1)
+    else:
+        (folder if whose == "writable" else tmp_path).chmod(0o777)
+    before = {p.name: p.lstat() for p in folder.iterdir()}
+    (temporary := tmp_path / "temporary").mkdir(0o700)
+    monkeypatch.setattr("tempfile.tempdir", str(temporary))
+    read(folder, said := [])  # and finds that it is the right text
+    notes = [line for line in said if line.startswith("NOTE")]
+    assert len(notes) == 1
+    assert f"NOTE: the cache folder {folder} is not used" in notes[0]
+    assert {p.name: p.lstat() for p in folder.iterdir()} == before
+    assert target.read_text() == "precious"
+    assert not list(temporary.iterdir())
+
+
+@pytest.mark.parametrize("name", [cache.TEMPORARY, cache.LOCK])
+@pytest.mark.parametrize("kind", ["symlink", "hard link"])
+def test_no_link_is_written_through(folder, tmp_path, name, kind):
+    folder.mkdir(0o700)
+    target = tmp_path / "target"
+    target.write_text("precious")
+    if kind == "symlink":
+        (folder / name).symlink_to(target)
+    else:
+        os.link(target, folder / name)
+    if (name, kind) == (cache.LOCK, "symlink"):
+        with pytest.raises(cache.InputError, match="expected to write in"):
+            read(folder)
+    else:
+        read(folder)
+    assert target.read_text() == "precious"
+
+
+@pytest.mark.parametrize("where", ["{0}/{1}", "../other/{1}", "./{1}", "{1}/", "/dev/zero", "lock"])
+def test_a_link_leads_to_ids_in_its_own_folder_only(folder, tmp_path, monkeypatch, where):
+    name = planted(folder, monkeypatch)
+    (link,) = folder.glob("*.link")
+    link.unlink()
+    other = folder.rename(tmp_path / "other")
+    folder.mkdir(0o700)
+    (folder / name).write_bytes((other / name).read_bytes())
+    link.symlink_to(where.format(other, name))
+    read(folder)  # and finds that it is the right text
+    assert cache.NAME.fullmatch(os.readlink(link))
+
+
+@pytest.mark.parametrize(
+    ("change", "expected"),
+    [
+        (lambda path: path.chmod(0o666), "others can write it"),
+        (lambda path: path.chmod(0o620), "others can write it"),
+        pytest.param(lambda path: os.chown(path, STRANGER, -1), "it belongs to", marks=as_root),
+    ],
+)
+def test_ids_that_others_can_have_written_are_made_anew(folder, change, expected):
+    read(folder)
+    change(the_file(folder))
+    is_made_anew_and_said(folder, expected)
+    assert the_file(folder).stat().st_mode & 0o777 == 0o600
+
+
+@as_root
+def test_no_link_of_somebody_else_is_followed(folder, monkeypatch):
+    planted(folder, monkeypatch)
+    (link,) = folder.glob("*.link")
+    os.lchown(link, STRANGER, -1)
+    read(folder)
+
+
+@pytest.mark.parametrize("umask", [0, 0o077])
+def test_all_that_is_made_is_for_us_alone(folder, umask):
+    before = os.umask(umask)
+    try:
+        read(folder)
+    finally:
+        os.umask(before)
+    modes = {p.name: p.stat().st_mode & 0o777 for p in folder.iterdir() if not p.is_symlink()}
+    assert set(modes.values()) == {0o600}
+    assert folder.stat().st_mode & 0o777 == 0o700
+
+
+# --- damage ---
+
+
+def test_damaged_ids_end_a_command_with_one_line_that_says_how_to_go_on(folder, capsys):
+    read(folder)
+    path = the_file(folder)
+    data = bytearray(path.read_bytes())
+    data[3000:7000] = bytes(4000)
+    path.write_bytes(data)
+    assert cli.run(lambda argv: read(folder) and 0, []) == cli.BAD_INPUT
+    err = capsys.readouterr().err
+    assert err.count("\n") == 1
+    assert f"expected the encoded text in {path} as it was written, found bytes" in err
+    assert "delete this file and start again" in err
+    path.unlink()
+    read(folder)
+
+
+def test_training_that_meets_damage_ends_with_one_line(folder, capsys, monkeypatch):
+    """In the midst of an epoch, where TensorFlow makes an error of its own of it."""
+    from charlm import train
+
+    for module in (mapped, cache):
+        monkeypatch.setattr(module, "BLOCK", 2**7)
+    monkeypatch.setattr(text, "MAX_COUNTED", 600)  # characters read before training begins
+    monkeypatch.chdir(folder.parent)
+    found = read(folder)
+    path = the_file(folder)
+    data = bytearray(path.read_bytes())
+    at = TrainingWindows(found.training, 3, 7, seed=1).offset + 2000  # of a stream's 3,180
+    at %= len(found.training)
+    data[at : at + 40] = bytes(40)
+    path.write_bytes(data)
+    run = ["--corpus", "f.txt", "--epochs", "1", "--units", "3", "--cell", "keras-lstm"]
+    run += ["--batch-size", "3", "--window", "7", "--sample-length", "9"]
+    assert train.main([*run, "--name", "a"]) == cli.BAD_INPUT
+    err = capsys.readouterr().err
+    assert err.count("\n") == 1
+    assert f"error: expected the encoded text in {path} as it was written" in err
+    path.unlink()
+    assert train.main([*run, "--name", "b"]) == 0

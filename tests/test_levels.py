@@ -12,9 +12,9 @@ ROOT = Path(__file__).parents[1]
 
 LEVELS = [
     ("corpora", "charlm.config", "charlm.presets", "charlm.vocab", "charlm.errors",
-     "charlm.windows", "charlm.text", "charlm.cache", "charlm.timeline", "charlm.reference",
-     "charlm.compiled", "charlm.benchmarks.case", "charlm.allocator", "charlm.atomic",
-     "charlm.locks"),
+     "charlm.windows", "charlm.text", "charlm.cache", "charlm.mapped", "charlm.paths",
+     "charlm.timeline", "charlm.reference", "charlm.compiled", "charlm.benchmarks.case",
+     "charlm.allocator", "charlm.atomic", "charlm.locks"),
     ("charlm.batches", "charlm.layers", "charlm.loss", "charlm.optimizer"),
     ("charlm.model",),
     ("charlm.checkpoint", "charlm.run_folder", "charlm.run_texts", "charlm.sampler",

@@ -20,6 +20,7 @@ its own part of the batch from the first step to the last.
     arrays.py        checks of the arrays that come in
     denormals.py     very small numbers taken for zero
     compiler.py      Numba's settings
+    disk.py          machine code kept between runs
 
 NumPy arrays in float32 go in and come out; there is no Keras here. A cell is what has a file of its
 name. It has STATES states and weights of GATES blocks of H columns. `step` and `step_backward`

@@ -12,8 +12,10 @@ import numba
 import numpy as np
 from numba.core.compiler_lock import global_compiler_lock
 
-from charlm import cache
-from charlm.compiled import memory  # noqa: F401 - first: see the locks
+from charlm.compiled import (
+    disk,
+    memory,  # noqa: F401 - first: see the locks
+)
 
 HERE = Path(__file__).parent
 f4 = np.float32
@@ -88,25 +90,14 @@ def kept(function, name="shared"):
     Args:
         name: of the folder; it tells apart functions made from the same lines.
     """
-    folder = _folder(name)
-    with _lock:  # the setting is the process's
-        before, numba.config.CACHE_DIR = numba.config.CACHE_DIR, str(folder)
-        try:
-            return numba.njit(function, cache=folder is not None, **OPTIONS)
-        finally:
-            numba.config.CACHE_DIR = before
+    made = numba.njit(function, **OPTIONS)
+    with _lock:
+        disk.keep(made, _version(), name)
+    return made
 
 
-def _folder(name):
-    """Where to keep code, or None where nothing can be written."""
+@functools.cache
+def _version():
+    """The name of a folder, which changes with every file that compiled code is made of."""
     sources = b"".join(path.read_bytes() for path in sorted(HERE.glob("*.py")))
-    version = f"compiled-{hashlib.sha256(sources).hexdigest()[:12]}"
-    place = cache.folder()
-    if place is None:
-        return None
-    folder = place / version / name
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except OSError:
-        return None
-    return folder if os.access(folder, os.W_OK) else None
+    return f"compiled-{hashlib.sha256(sources).hexdigest()[:12]}"

@@ -1,0 +1,214 @@
+"""The cache folder, and how it and the files in it are opened: only if nobody else can write them.
+
+Files of the cache are used without asking: Numba's hold machine code and pickles, and a text's ids
+are trained on. So each must be ours, and so must each folder of the cache. The folders above it and
+the links on the way must belong to us or to the system, and nobody else may be able to rename what
+is in them (the sticky bit of /tmp prevents that). Then a name that was checked keeps its meaning.
+"""
+
+import errno
+import os
+import pwd
+import shlex
+import stat
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import suppress
+from pathlib import Path
+
+from charlm.errors import InputError
+
+VARIABLE, XDG_VARIABLE = "CHARLM_CACHE", "XDG_CACHE_HOME"
+OTHERS_WRITE = stat.S_IWGRP | stat.S_IWOTH  # an access control list shows in the group's bits
+NO_LINK = os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC  # and no waiting for the end of a FIFO
+_said = set()
+
+
+class NotOursError(OSError):
+    """A file or folder that somebody else can have written; `strerror` says why."""
+
+    cure = ""
+    """What the user can do about it."""
+
+
+def cache_folder() -> Path | None:
+    """CHARLM_CACHE, or charlm in XDG_CACHE_HOME or ~/.cache; None for a user without a home.
+
+    Raises:
+        InputError: a variable names the home folder of a user who does not exist.
+    """
+    if given := _expanded(VARIABLE):
+        return Path(given)
+    base = _expanded(XDG_VARIABLE) and os.environ[XDG_VARIABLE]
+    if not os.path.isabs(base):  # the XDG specification ignores relative paths
+        base = os.path.expanduser("~/.cache")
+    return Path(base, "charlm") if os.path.isabs(base) else None
+
+
+def _expanded(variable):
+    value = os.environ.get(variable, "")
+    path = os.path.expanduser(value)
+    if path.startswith("~"):
+        raise InputError(
+            f"expected a folder in {variable}, found {value!r}, and there is no home folder for "
+            f"{value.split('/')[0]}; give the whole path"
+        )
+    return path
+
+
+def cache(*inner: str) -> Path:
+    """The cache folder, or one below it, which is made if it is missing.
+
+    Args:
+        inner: names of folders, each in the one before it.
+
+    Raises:
+        NotOursError: somebody else can write in it, or put another folder in its place.
+        OSError: there is none and it cannot be made.
+    """
+    folder = cache_folder()
+    if folder is None:
+        raise OSError(errno.ENOENT, "no home folder")
+    _make(folder.absolute())
+    _check_way(folder.absolute())
+    _check_folder(folder)
+    for name in inner:
+        folder = folder / name
+        _make(folder)
+        _check_folder(folder, os.O_NOFOLLOW)
+    return folder
+
+
+def usable_cache(*inner: str, say: Callable[[str], object] | None = None) -> Path | None:
+    """`cache`, or None with a message where somebody else can write in it.
+
+    Args:
+        say: gets the message, once in a process; None for standard error.
+
+    Raises:
+        OSError: there is none and it cannot be made.
+    """
+    try:
+        return cache(*inner)
+    except NotOursError as error:
+        say_once(
+            f"NOTE: the cache folder {cache_folder()} is not used, and compiled code and encoded "
+            f"texts are not kept: {error.strerror}; {error.cure}",
+            say,
+        )
+        return None
+
+
+def say_once(line: str, say: Callable[[str], object] | None = None) -> None:
+    """Reports a line, unless this process has reported it before; to standard error by default."""
+    if line not in _said:
+        _said.add(line)
+        with suppress(OSError):
+            say(line) if say else print(line, file=sys.stderr, flush=True)
+
+
+def opener(path: str, flags: int) -> int:
+    """Opens a file of the cache; for the argument `opener` of `open`.
+
+    Follows no link, waits for nobody at a FIFO, and makes new files readable by us alone. A mode
+    must not truncate: the file is checked after it was opened ("x" makes a new one).
+
+    Raises:
+        NotOursError: it is no regular file, or somebody else can have written it.
+    """
+    try:
+        number = os.open(path, flags | NO_LINK, 0o600)
+    except OSError as error:
+        if error.errno == errno.ELOOP:
+            raise NotOursError(errno.ELOOP, "it is a symbolic link", path) from None
+        raise
+    try:
+        about = os.fstat(number)
+        if not stat.S_ISREG(about.st_mode):
+            raise NotOursError(errno.EPERM, "it is no regular file", path)
+        _check_owner_and_mode(about, path, "it", "it")
+    except OSError:
+        os.close(number)
+        raise
+    return number
+
+
+def _make(path):
+    """The folder, and those above it, for us alone from the beginning."""
+    if not path.is_dir():
+        _make(path.parent)
+        with suppress(FileExistsError):
+            os.mkdir(path, 0o700)
+
+
+def _check_folder(path, flags=0):
+    try:
+        number = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC | flags)
+    except OSError as error:
+        if flags and error.errno in (errno.ELOOP, errno.ENOTDIR):
+            raise _not_ours(path, f"{path} is no folder (a link, or a file)") from None
+        raise
+    try:
+        _check_owner_and_mode(os.fstat(number), path, path, f"in {path}")
+    finally:
+        os.close(number)
+
+
+def _check_owner_and_mode(about, path, what, where):
+    if about.st_uid != os.geteuid():
+        raise _not_ours(path, f"{what} belongs to {_user(about.st_uid)}, not to us")
+    if about.st_mode & OTHERS_WRITE:
+        raise _not_ours(path, f"others can write {where} ({_mode(about)})", about)
+
+
+def _check_way(path):
+    """Raises NotOursError where somebody else could put another folder in the place of this one."""
+    # whoever owns / can replace Python itself; in a container this may be another user than root
+    system = {os.geteuid(), 0, os.stat("/").st_uid}
+    for step in _steps(path):
+        about = os.lstat(step)
+        if about.st_uid not in system:
+            reason = f"{step} belongs to {_user(about.st_uid)}, who can put another in its place"
+            raise _not_ours(step, reason)
+        link = stat.S_ISLNK(about.st_mode)
+        if not link and about.st_mode & OTHERS_WRITE and not about.st_mode & stat.S_ISVTX:
+            raise _not_ours(step, f"others can write in {step} ({_mode(about)})", about)
+
+
+def _steps(path: Path) -> Iterator[Path]:
+    """Each folder and link on the way to an absolute path, from / on, links followed."""
+    here, left = Path("/"), [*reversed(path.parts)]
+    while left:
+        part = left.pop()
+        if part == "..":
+            here = here.parent
+            continue
+        step = here / part
+        yield step
+        if step.is_symlink():
+            left += reversed(Path(os.readlink(step)).parts)
+        else:
+            here = step
+
+
+def _not_ours(path, why, about=None):
+    """The error.
+
+    Args:
+        about: of what has only the wrong mode.
+    """
+    error = NotOursError(errno.EPERM, why, str(path))
+    error.cure = f"name another folder by {VARIABLE}"
+    if about is not None and about.st_uid == os.geteuid():
+        error.cure = f"chmod go-w {shlex.quote(str(path))}, or {error.cure}"
+    return error
+
+
+def _user(number):
+    with suppress(KeyError):
+        return f"{pwd.getpwuid(number).pw_name} (user {number})"
+    return f"user {number}"
+
+
+def _mode(about):
+    return f"mode {stat.S_IMODE(about.st_mode):04o}"
