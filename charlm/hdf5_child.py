@@ -7,6 +7,7 @@ Here that ends this process, and `safe_hdf5`, which started it, says so.
 """
 
 import base64
+import codecs
 import contextlib
 import io
 import json
@@ -114,13 +115,15 @@ def _check_texts(texts):
 
 
 def limit() -> None:
-    """Ends this process when it takes more than `SECONDS` or `MEMORY` from now on."""
+    """From now on this process opens no file, and ends at more than `SECONDS` or `MEMORY`."""
     signal.setitimer(signal.ITIMER_PROF, SECONDS)  # whose signal kills, even within the library
     with contextlib.suppress(FileNotFoundError):  # on macOS, where no such limit is kept
         with open("/proc/self/statm") as file:
             pages = int(file.read().split()[0])
         most = pages * os.sysconf("SC_PAGE_SIZE") + MEMORY
         resource.setrlimit(resource.RLIMIT_AS, (most, most))
+    codecs.lookup("ascii")  # which h5py needs, and Python loads from a file at first use
+    resource.setrlimit(resource.RLIMIT_NOFILE, (0, 0))  # those that are open stay so
 
 
 def answer(data: bytes, most: int) -> bytes:

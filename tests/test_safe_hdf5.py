@@ -325,6 +325,16 @@ def test_an_answer_is_bounded(rng, tmp_path, monkeypatch):
         safe_hdf5.read(keras_3(rng))
 
 
+def test_the_other_process_opens_no_file(tmp_path, monkeypatch):
+    source = Path(hdf5_child.__file__).read_text()
+    opens = "    open('/dev/null')\n    sys.stdout.buffer.write"
+    assert source.count("    sys.stdout.buffer.write") == 1
+    (tmp_path / "child.py").write_text(source.replace("    sys.stdout.buffer.write", opens))
+    monkeypatch.setattr(safe_hdf5, "CHILD", tmp_path / "child.py")
+    with pytest.raises(InputError, match="ended with exit code 1"):
+        safe_hdf5.read(keras_3(np.random.default_rng(0)))
+
+
 def test_modules_beside_the_file_or_the_program_are_not_imported(rng, tmp_path, monkeypatch):
     for name in ("h5py.py", "numpy.py", "json.py"):
         (tmp_path / name).write_text("raise SystemExit(7)")
