@@ -4,7 +4,6 @@ import contextlib
 import io
 import os
 import re
-import signal
 import sys
 import tempfile
 import time
@@ -16,7 +15,7 @@ import numpy as np
 import tyro
 
 import corpora
-from charlm import allocator
+from charlm import allocator, interrupt
 from charlm.config import NO_TEXT, DataConfig
 from charlm.errors import InputError
 from charlm.text import Text, fingerprint, read
@@ -27,7 +26,7 @@ if TYPE_CHECKING:  # h5py takes a tenth of a second, and not every command reads
 
 MOST = 1000  # characters of an error's line
 SILENCE = 2.0  # seconds after which a person should see that something is being done
-BAD_INPUT, FAILED, INTERRUPTED = 2, 1, 128 + signal.SIGINT
+BAD_INPUT, FAILED = 2, 1
 
 
 def parse(kind: type, prog: str, argv: list[str], default=None, **options):
@@ -89,7 +88,12 @@ def run(command, argv: list[str] | None) -> int:
     0 done; 1 failed; 2 bad input; 130 or 143 stopped by a signal. A reader that goes away
     (`| head`) ends it quietly.
     """
-    argv = sys.argv[1:] if argv is None else argv
+    code = _run(command, sys.argv[1:] if argv is None else argv)
+    interrupt.disregard()
+    return code
+
+
+def _run(command, argv):
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")  # what goes wrong comes as an exception
     allocator.ask_for_reuse(os.environ)
     for name in ("stdout", "stderr"):
@@ -98,7 +102,8 @@ def run(command, argv: list[str] | None) -> int:
         if hasattr(stream := getattr(sys, name), "reconfigure"):
             stream.reconfigure(errors="backslashreplace")  # a terminal may lack a character
     try:
-        code = command(argv)
+        with interrupt.unwinding():
+            code = command(argv)
         sys.stdout.flush()
         return code or 0
     except (InputError, CorpusError) as error:
@@ -112,13 +117,18 @@ def run(command, argv: list[str] | None) -> int:
         except OSError:  # it was the output itself
             _discard_output()
         return _say(error, FAILED, argv)
+    except KeyboardInterrupt:
+        return _interrupted()
     except Exception as error:  # a bug, or the machine's limits: a line for the user all the same
         what = (str(error).strip().splitlines() or [""])[0][:300]
         hint = "" if "--debug" in argv else " (--debug shows where)"
         return _say(f"{type(error).__name__}: {what}{hint}", FAILED, argv, error)
-    except KeyboardInterrupt:
-        print("interrupted", file=sys.stderr)
-        return INTERRUPTED
+
+
+def _interrupted():
+    with contextlib.suppress(OSError, ValueError):  # what was written so far
+        sys.stdout.flush()
+    return interrupt.finish()
 
 
 def _discard_output():
@@ -264,6 +274,8 @@ def quiet_stderr():
 
 
 def _say(message, code, argv, error=None):
+    if interrupt.asked():  # of which a library has made this error
+        return _interrupted()
     if "--debug" in argv:
         traceback.print_exception(error or message)
     line = " ".join(str(message).split()).translate(CONTROLS)

@@ -12,7 +12,7 @@ from typing import Literal
 import numpy as np
 import tyro
 
-from charlm import checkpoint, cli, foreign, run_folder
+from charlm import checkpoint, cli, foreign, interrupt, run_folder
 from charlm.config import check
 from charlm.errors import InputError
 from charlm.foreign import pytorch
@@ -71,7 +71,8 @@ def _main(argv):
     vocab = output.with_name(f"{output.name}.vocab.json")
     _check_output(args, output, vocab)
     network = saved.to_network()
-    with tempfile.TemporaryDirectory(dir=output.parent, prefix=".charlm-export-") as folder:
+    temporary = tempfile.TemporaryDirectory(dir=output.parent, prefix=".charlm-export-")
+    with temporary as folder, interrupt.before_leaving(temporary.cleanup):
         made, characters = Path(folder, output.name), Path(folder, vocab.name)
         with cli.quiet_stderr():
             difference = _writer(args.format)(saved, network, made)
