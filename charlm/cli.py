@@ -3,19 +3,19 @@
 import contextlib
 import io
 import os
-import re
 import sys
 import tempfile
 import time
 import traceback
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 import tyro
 
 import corpora
-from charlm import allocator, interrupt
+from charlm import allocator, interrupt, usage
 from charlm.config import NO_TEXT, DataConfig
 from charlm.errors import InputError
 from charlm.text import Text, fingerprint, read
@@ -53,7 +53,8 @@ def parse(kind: type, prog: str, argv: list[str], default=None, **options):
             )
     except SystemExit as exit_:
         if exit_.code:
-            raise InputError(f"{_one_line(errors.getvalue())}; see {prog} --help") from None
+            line = usage.one_line(errors.getvalue(), kind, argv)
+            raise InputError(f"{line}; see {prog} --help") from None
         raise
 
 
@@ -65,21 +66,6 @@ def parse_part(kind: type, prog: str, argv: list[str]):
     """
     part, _ = parse(kind, prog, argv, return_unknown_args=True, add_help=False)
     return part
-
-
-def _one_line(box: str) -> str:
-    """The message in tyro's frame, between its title and the next rule, and its guess."""
-    text = re.sub(r"\x1b\[[0-9;]*m", "", box)
-    _title, *lines = [line.strip(" │") for line in text.splitlines() if line.strip(" │╭╮╰╯")]
-    paragraphs = [[]]
-    for line in lines:
-        if line.strip("─-╰╯"):
-            paragraphs[-1].append(line)
-        elif paragraphs[-1]:
-            paragraphs.append([])
-    message = " ".join(paragraphs[0]).rstrip(".")
-    guesses = [x.split()[0] for p in paragraphs[1:] for x in p if x.startswith("--")]
-    return f"{message}; did you mean {guesses[0]}?" if guesses and "nrecogn" in message else message
 
 
 def run(command, argv: list[str] | None) -> int:
@@ -151,19 +137,24 @@ def say(text: str) -> None:
         print(visible(text), flush=True)
 
 
-def corpus(data: DataConfig) -> Corpus:
-    """The text that the settings name; without a name the default, or Python's documentation.
+def corpus(data: DataConfig, saved: "Checkpoint | None" = None, again: str = "") -> Corpus:
+    """The text that the settings name; if they name none, that of a saved run.
+
+    Without either it is the default corpus, or Python's documentation where that is missing.
+
+    Args:
+        saved: the run.
+        again: the command that was given, in case it has to be given again with --corpus.
 
     Raises:
-        InputError: they are those of a run that was imported without a text.
-        CorpusError: there is none, or it cannot be read.
+        InputError: the run's text is not where its weights file says, or it has none.
+        CorpusError: there is no text, or it cannot be read.
     """
-    if data.corpus == NO_TEXT:
-        raise InputError(
-            "expected the name of a text, found '', which names none; a run that was imported "
-            "without a text is trained on with --init-from RUN --corpus FILE, and measured with "
-            "--corpus FILE alone"
-        )
+    if data.corpus is None and saved is not None:
+        return _stored_corpus(replace(data, corpus=saved.config.data.corpus), again)
+    _check_has_text(data.corpus)
+    if data.corpus == "-" and sys.stdin is not None and sys.stdin.isatty():
+        note("reading text from the terminal, up to Ctrl-D at the beginning of a line")
     try:
         return corpora.load(corpora.DEFAULT if data.corpus is None else data.corpus, data.encoding)
     except CorpusNotFound as error:
@@ -174,6 +165,34 @@ def corpus(data: DataConfig) -> Corpus:
             f"({error})"
         )
         return corpora.load(corpora.FALLBACK)
+
+
+def _stored_corpus(data, again):
+    """The text that a weights file names. The file may be a stranger's, so the name is no order."""
+    if data.corpus is None:
+        return corpus(data)
+    _check_has_text(data.corpus)
+    if data.corpus == "-":
+        raise InputError(
+            "expected the run's text, found that it came from standard input; pipe it in again: "
+            f"cat FILE | {again} --corpus -"
+        )
+    try:
+        return corpora.load_stored(data.corpus, data.encoding)
+    except CorpusError as error:
+        raise InputError(
+            f"expected the run's text where its weights file says, found: {error}; give --corpus "
+            "if it lies elsewhere or is several files"
+        ) from error
+
+
+def _check_has_text(name):
+    if name == NO_TEXT:
+        raise InputError(
+            "expected the name of a text, found '', which names none; a run that was imported "
+            "without a text is trained on with --init-from RUN --corpus FILE, and measured with "
+            "--corpus FILE alone"
+        )
 
 
 def text(corpus: Corpus) -> Text:
@@ -247,7 +266,7 @@ def progress(what: str, total: int, unit: str) -> Iterator[Callable[[int], None]
 
 def note(line: str) -> None:
     """Prints to standard error, at once."""
-    print(line, file=sys.stderr, flush=True)
+    print(line.translate(CONTROLS), file=sys.stderr, flush=True)
 
 
 @contextlib.contextmanager

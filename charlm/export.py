@@ -12,7 +12,7 @@ from typing import Literal
 import numpy as np
 import tyro
 
-from charlm import checkpoint, cli, foreign, interrupt, run_folder
+from charlm import checkpoint, cli, foreign, interrupt, outputs, run_folder
 from charlm.config import check
 from charlm.errors import InputError
 from charlm.foreign import pytorch
@@ -103,10 +103,9 @@ def _check_output(args, output, vocab):
     ending = Path(f"x{SUFFIX[args.format]}").suffix  # none of a folder
     if ending and output.suffix != ending:
         raise InputError(f"expected --output to end in {ending}, found {output}")
-    if not output.parent.is_dir():
-        raise InputError(f"expected --output in a folder that exists, found {output}")
     for path in (output, vocab):
         if not os.path.lexists(path):
+            outputs.check_file("output", path)
             continue
         fits = _is_saved_model(path) if path == output and not ending else path.is_file()
         if not fits:

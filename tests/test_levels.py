@@ -13,7 +13,8 @@ ROOT = Path(__file__).parents[1]
 LEVELS = [
     ("corpora", "charlm.config", "charlm.presets", "charlm.vocab", "charlm.errors",
      "charlm.windows", "charlm.text", "charlm.cache", "charlm.timeline", "charlm.reference",
-     "charlm.compiled", "charlm.benchmarks.case", "charlm.allocator"),
+     "charlm.compiled", "charlm.benchmarks.case", "charlm.allocator",
+     "charlm.interrupt", "charlm.outputs", "charlm.usage"),
     ("charlm.batches", "charlm.layers", "charlm.loss", "charlm.optimizer"),
     ("charlm.model",),
     ("charlm.checkpoint", "charlm.run_folder", "charlm.sampler", "charlm.compose",
