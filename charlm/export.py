@@ -116,7 +116,10 @@ def _check_output(args, output, vocab):
 
 def _is_saved_model(folder):
     """Whether it holds what an export wrote, and nothing of anybody's beside it."""
-    names = {path.name for path in folder.iterdir()} if folder.is_dir() else set()
+    try:
+        names = set(os.listdir(folder))
+    except OSError:  # no folder, or one that may not be read
+        return False
     return "saved_model.pb" in names and names <= SAVED_MODEL
 
 

@@ -43,6 +43,7 @@ def check_new_folder(flag: str, path: Path) -> None:
 
 
 def _check_place(flag, path):
+    check(path.name, flag, "a name", f"the folder {path}")
     check(os.path.isdir(path.parent), flag, "in a folder that exists", path)
     ok = os.access(path.parent, os.W_OK | os.X_OK)
     check(ok, flag, "in a folder that can be written in", path)

@@ -224,9 +224,7 @@ def _below(folder: Path, most: int | None = None) -> Iterator[Path]:
             with os.scandir(place) as entries:
                 for seen, entry in enumerate(entries, seen + 1):  # noqa: B020 - counts on
                     if most and seen > most:
-                        raise CorpusError(
-                            f"expected a folder of at most {most:,} names, found more"
-                        )
+                        raise CorpusError(f"a folder of more than {most:,} names")
                     if entry.name.startswith("."):
                         continue
                     if entry.is_dir(follow_symlinks=False):
