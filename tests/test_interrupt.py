@@ -104,6 +104,7 @@ try:
     time.sleep(0.2)
 except BaseException as error:
     {instead}
+print("it went on")
 """
 
 
