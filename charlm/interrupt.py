@@ -28,9 +28,9 @@ def begin() -> None:
     """
     global _stderr
     if _is_command() and signal.getsignal(signal.SIGINT) is signal.default_int_handler:
-        signal.signal(signal.SIGINT, leave)
         with contextlib.suppress(OSError):  # it may be closed
             _stderr = os.dup(2)
+        signal.signal(signal.SIGINT, leave)
 
 
 def _is_command():

@@ -222,7 +222,8 @@ def _below(folder: Path, most: int | None = None) -> Iterator[Path]:
         place = waiting.pop()
         try:
             with os.scandir(place) as entries:
-                for seen, entry in enumerate(entries, seen + 1):  # noqa: B020 - counts on
+                for entry in entries:
+                    seen += 1
                     if most and seen > most:
                         raise CorpusError(f"a folder of more than {most:,} names")
                     if entry.name.startswith("."):
