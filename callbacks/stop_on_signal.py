@@ -38,7 +38,8 @@ class StopOnSignal(keras.callbacks.Callback):
         # come between them
         if not self.before and threading.current_thread() is threading.main_thread():
             for number in (signal.SIGINT, signal.SIGTERM):
-                self.before[number] = signal.signal(number, self.ask)
+                if signal.getsignal(number) is not signal.SIG_IGN:  # as under nohup
+                    self.before[number] = signal.signal(number, self.ask)
 
     def restore(self):
         """Gives the signals back to whoever had them."""

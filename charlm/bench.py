@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal, get_args
 
-from charlm import atomic, cli
+from charlm import atomic, cli, outputs
 from charlm.benchmarks import drop_in, estimates, layer_case, machine, report
 from charlm.benchmarks.case import Case
 from charlm.benchmarks.layer_case import LayerCase
@@ -86,9 +86,8 @@ class Bench:
         ok = self.threads is None or 1 <= self.threads <= cores
         check(ok, "threads", f"from 1 to {cores}, the cores allowed", self.threads)
         check(self.quality_epochs >= 1, "quality_epochs", "1 or more", self.quality_epochs)
-        there = self.out.exists()
-        ok = self.out.is_dir() if there else self.out.parent.is_dir()
-        check(ok, "out", "a folder, or a new one in a folder that exists", self.out)
+        if not os.path.isdir(self.out):
+            outputs.check_new_folder("out", self.out)
         if self.device == "gpu" and not machine.seems_to_have_gpu():
             raise InputError("expected a GPU for --device gpu, found none; leave --device out")
 

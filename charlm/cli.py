@@ -3,20 +3,19 @@
 import contextlib
 import io
 import os
-import re
-import signal
 import sys
 import tempfile
 import time
 import traceback
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 import tyro
 
 import corpora
-from charlm import allocator, paths
+from charlm import allocator, interrupt, paths, usage
 from charlm.config import NO_TEXT, DataConfig
 from charlm.errors import InputError
 from charlm.text import Text, fingerprint, read
@@ -27,7 +26,7 @@ if TYPE_CHECKING:  # h5py takes a tenth of a second, and not every command reads
 
 MOST = 1000  # characters of an error's line
 SILENCE = 2.0  # seconds after which a person should see that something is being done
-BAD_INPUT, FAILED, INTERRUPTED = 2, 1, 128 + signal.SIGINT
+BAD_INPUT, FAILED = 2, 1
 
 
 def parse(kind: type, prog: str, argv: list[str], default=None, **options):
@@ -54,7 +53,8 @@ def parse(kind: type, prog: str, argv: list[str], default=None, **options):
             )
     except SystemExit as exit_:
         if exit_.code:
-            raise InputError(f"{_one_line(errors.getvalue())}; see {prog} --help") from None
+            line = usage.one_line(errors.getvalue(), kind, argv)
+            raise InputError(f"{line}; see {prog} --help") from None
         raise
 
 
@@ -68,28 +68,18 @@ def parse_part(kind: type, prog: str, argv: list[str]):
     return part
 
 
-def _one_line(box: str) -> str:
-    """The message in tyro's frame, between its title and the next rule, and its guess."""
-    text = re.sub(r"\x1b\[[0-9;]*m", "", box)
-    _title, *lines = [line.strip(" │") for line in text.splitlines() if line.strip(" │╭╮╰╯")]
-    paragraphs = [[]]
-    for line in lines:
-        if line.strip("─-╰╯"):
-            paragraphs[-1].append(line)
-        elif paragraphs[-1]:
-            paragraphs.append([])
-    message = " ".join(paragraphs[0]).rstrip(".")
-    guesses = [x.split()[0] for p in paragraphs[1:] for x in p if x.startswith("--")]
-    return f"{message}; did you mean {guesses[0]}?" if guesses and "nrecogn" in message else message
-
-
 def run(command, argv: list[str] | None) -> int:
     """Calls `command(argv)` and returns the process's exit code, its own or that of its error.
 
     0 done; 1 failed; 2 bad input; 130 or 143 stopped by a signal. A reader that goes away
     (`| head`) ends it quietly.
     """
-    argv = sys.argv[1:] if argv is None else argv
+    code = _run(command, sys.argv[1:] if argv is None else argv)
+    interrupt.disregard()
+    return code
+
+
+def _run(command, argv):
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")  # what goes wrong comes as an exception
     allocator.ask_for_reuse(os.environ)
     for name in ("stdout", "stderr"):
@@ -99,7 +89,8 @@ def run(command, argv: list[str] | None) -> int:
             stream.reconfigure(errors="backslashreplace")  # a terminal may lack a character
     try:
         paths.cache_folder()  # wrong variables are refused before anything is made
-        code = command(argv)
+        with interrupt.unwinding():
+            code = command(argv)
         sys.stdout.flush()
         return code or 0
     except (InputError, CorpusError) as error:
@@ -113,13 +104,18 @@ def run(command, argv: list[str] | None) -> int:
         except OSError:  # it was the output itself
             _discard_output()
         return _say(error, FAILED, argv)
+    except KeyboardInterrupt:
+        return _interrupted()
     except Exception as error:  # a bug, or the machine's limits: a line for the user all the same
         what = (str(error).strip().splitlines() or [""])[0][:300]
         hint = "" if "--debug" in argv else " (--debug shows where)"
         return _say(f"{type(error).__name__}: {what}{hint}", FAILED, argv, error)
-    except KeyboardInterrupt:
-        print("interrupted", file=sys.stderr)
-        return INTERRUPTED
+
+
+def _interrupted():
+    with contextlib.suppress(OSError, ValueError):  # what was written so far
+        sys.stdout.flush()
+    return interrupt.finish()
 
 
 def _discard_output():
@@ -142,19 +138,24 @@ def say(text: str) -> None:
         print(visible(text), flush=True)
 
 
-def corpus(data: DataConfig) -> Corpus:
-    """The text that the settings name; without a name the default, or Python's documentation.
+def corpus(data: DataConfig, saved: "Checkpoint | None" = None, again: str = "") -> Corpus:
+    """The text that the settings name; if they name none, that of a saved run.
+
+    Without either it is the default corpus, or Python's documentation where that is missing.
+
+    Args:
+        saved: the run.
+        again: the command that was given, in case it has to be given again with --corpus.
 
     Raises:
-        InputError: they are those of a run that was imported without a text.
-        CorpusError: there is none, or it cannot be read.
+        InputError: the run's text is not where its weights file says, or it has none.
+        CorpusError: there is no text, or it cannot be read.
     """
-    if data.corpus == NO_TEXT:
-        raise InputError(
-            "expected the name of a text, found '', which names none; a run that was imported "
-            "without a text is trained on with --init-from RUN --corpus FILE, and measured with "
-            "--corpus FILE alone"
-        )
+    if data.corpus is None and saved is not None:
+        return _stored_corpus(replace(data, corpus=saved.config.data.corpus), again)
+    _check_has_text(data.corpus)
+    if data.corpus == "-" and sys.stdin is not None and sys.stdin.isatty():
+        note("reading text from the terminal, up to Ctrl-D at the beginning of a line")
     try:
         return corpora.load(corpora.DEFAULT if data.corpus is None else data.corpus, data.encoding)
     except CorpusNotFound as error:
@@ -165,6 +166,34 @@ def corpus(data: DataConfig) -> Corpus:
             f"({error})"
         )
         return corpora.load(corpora.FALLBACK)
+
+
+def _stored_corpus(data, again):
+    """The text that a weights file names. The file may be a stranger's, so the name is no order."""
+    if data.corpus is None:
+        return corpus(data)
+    _check_has_text(data.corpus)
+    if data.corpus == "-":
+        raise InputError(
+            "expected the run's text, found that it came from standard input; pipe it in again: "
+            f"cat FILE | {again} --corpus -"
+        )
+    try:
+        return corpora.load_stored(data.corpus, data.encoding)
+    except CorpusError as error:
+        raise InputError(
+            f"expected the run's text where its weights file says, found: {error}; give --corpus "
+            "if it lies elsewhere or is several files"
+        ) from error
+
+
+def _check_has_text(name):
+    if name == NO_TEXT:
+        raise InputError(
+            "expected the name of a text, found '', which names none; a run that was imported "
+            "without a text is trained on with --init-from RUN --corpus FILE, and measured with "
+            "--corpus FILE alone"
+        )
 
 
 def text(corpus: Corpus) -> Text:
@@ -238,7 +267,7 @@ def progress(what: str, total: int, unit: str) -> Iterator[Callable[[int], None]
 
 def note(line: str) -> None:
     """Prints to standard error, at once."""
-    print(line, file=sys.stderr, flush=True)
+    print(line.translate(CONTROLS), file=sys.stderr, flush=True)
 
 
 @contextlib.contextmanager
@@ -265,6 +294,8 @@ def quiet_stderr():
 
 
 def _say(message, code, argv, error=None):
+    if interrupt.asked():  # of which a library has made this error
+        return _interrupted()
     if "--debug" in argv:
         traceback.print_exception(error or message)
     line = " ".join(str(message).split()).translate(CONTROLS)

@@ -1,19 +1,20 @@
 """`charlm evaluate RUN`: bits per character on held-out text, beside what simpler models reach."""
 
 import json
-import os
+import shlex
 import sys
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Literal
+from typing import Annotated, Literal
 
 import numpy as np
 import tyro
 
-from charlm import atomic, cli, compose, novelty, run_folder, scoring
+from charlm import atomic, cli, compose, novelty, outputs, run_folder, scoring
 from charlm.config import DataConfig, check, check_temperature
 from charlm.errors import InputError
 from charlm.ngram import NGram
+from charlm.text import fingerprint
 from corpora import CorpusError
 from corpora.document import cuts
 
@@ -23,6 +24,7 @@ MAX_CONTEXT = 1_000_000
 SHOWN = 12  # documents of which a table is shown; the JSON has all
 CARRIED, DYNAMIC = "state carried", "dynamic evaluation"
 KEYS = {CARRIED: "bits", DYNAMIC: "dynamic_bits"}  # in the JSON
+ENDINGS = ".json", ".png"
 MEASURED = "text that was measured"
 TEMPERATURES = 0.2, 0.5, 0.8, 1.0, 1.2
 TEXTS, LENGTH = 20, 2000  # samples at each temperature, and characters of each
@@ -41,7 +43,8 @@ class Evaluate:
     run: tyro.conf.Positional[str] = run_folder.LATEST
     """A run folder, a .weights.h5 file of one, or "latest"."""
     corpus: str | None = None
-    """Another text to measure on, all of it. Default: what the run's own text has held out."""
+    """Another text to measure on, all of it. Default: what the run's own text has held out. Where
+    the run does not lead to its own text (standard input, a pattern, moved), give that here."""
     encoding: str = "utf-8"
     """Of --corpus."""
     unknown: Literal["refuse", "skip"] = "refuse"
@@ -61,7 +64,7 @@ class Evaluate:
     """Of --samples; give it once for each. Default: 0.2, 0.5, 0.8, 1, 1.2."""
     seed: int = 1
     """Of --samples."""
-    output: Path = Path("evaluation")
+    output: Annotated[str, tyro.conf.arg(metavar="PATH")] = "evaluation"
     """Files to write, without their endings .json and .png."""
     runs_dir: Path = Path("saved_models")
     """Where runs are."""
@@ -78,12 +81,7 @@ class Evaluate:
             check_temperature(t)
         check(self.seed >= 0, "seed", "0 or more", self.seed)
         check(self.passages >= 0, "passages", "0 or more", self.passages)
-        check(self.output.parent.is_dir(), "output", "in a folder that exists", self.output)
-        check(self.output.name, "output", "the name of files", self.output)
-        for path in _files(self.output):
-            check(not path.is_dir(), "output", "the name of files", f"the folder {path}")
-        ok = os.access(self.output.parent, os.W_OK)
-        check(ok, "output", "in a folder that can be written in", self.output)
+        outputs.check_stem("output", self.output, ENDINGS)
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -95,8 +93,8 @@ def _main(argv):
     args = cli.parse(Evaluate, "charlm evaluate", argv)
     path, saved = run_folder.read_best(args.runs_dir, args.run)
     network = saved.to_network()
-    corpus, own = _own_text(args, saved)
-    names, documents = _documents(args, saved, corpus, own)
+    corpus, own, other = _texts(args, saved, shlex.join(["charlm", "evaluate", *argv]))
+    names, documents = _documents(args, saved, corpus, own, other)
     targets = sum(len(d) - 1 for d in documents)
     cli.say(f"{path}: {targets:,} characters of {len(documents)} documents")
     losses = {CARRIED: scoring.carried(network, documents)}
@@ -146,27 +144,40 @@ def _columns(losses, rows_of):
     ]
 
 
-def _own_text(args, saved):
-    """The corpus that the run was trained on, and it as the model's ids; None if it is missing."""
+def _texts(args, saved, again):
+    """The run's own corpus and its ids, None if it is missing; another corpus to measure on, or
+    None.
+
+    What is given with --corpus is the run's own where it is that text and nothing else leads to it.
+    """
+    other = None
+    if args.corpus is not None:
+        other = cli.corpus(DataConfig(corpus=args.corpus, encoding=args.encoding))
     try:
-        if args.corpus is not None and saved.config.data.corpus == "-":
-            raise InputError(
-                "expected the run's own text in a file, found it came from standard input"
-            )
-        corpus = cli.corpus(saved.config.data)
-        own = cli.text(corpus)
-        if own.sha256 != saved.corpus_sha256:
-            raise InputError(
-                f"expected the text the run was trained on (sha256 {saved.corpus_sha256[:12]}), "
-                f"found another ({own.sha256[:12]}) in {corpus.name}; --corpus measures on a text "
-                "that is elsewhere"
-            )
-        return corpus, own.translated(saved.vocab)
+        corpus = cli.corpus(replace(saved.config.data, corpus=None), saved, again)
+        return corpus, _own_ids(corpus, saved), other
     except (InputError, CorpusError) as error:
-        if args.corpus is None or args.dynamic or args.samples:
+        if other is not None and _fingerprint(other) == saved.corpus_sha256:
+            return other, _own_ids(other, saved), None
+        if other is None or args.dynamic or args.samples:
             raise
         cli.note(f"NOTE: no n-gram model beside it, for the run's own text is missing: {error}")
-        return None, None
+        return None, None, other
+
+
+def _own_ids(corpus, saved):
+    own = cli.text(corpus)
+    if own.sha256 != saved.corpus_sha256:
+        raise InputError(
+            f"expected the text the run was trained on (sha256 {saved.corpus_sha256[:12]}), "
+            f"found another ({own.sha256[:12]}) in {corpus.name}; --corpus measures on a text "
+            "that is elsewhere"
+        )
+    return own.translated(saved.vocab)
+
+
+def _fingerprint(corpus):
+    return fingerprint("".join(d.pieces()) for d in corpus.documents)
 
 
 def _parts(corpus):
@@ -176,9 +187,9 @@ def _parts(corpus):
     return [(d, n, cut) for (d, n), cut in zip(found, cuts([n for _, n in found]), strict=True)]
 
 
-def _documents(args, saved, corpus, own):
+def _documents(args, saved, corpus, own, other=None):
     """Names, or None where there are none, and ids of what to measure on."""
-    if args.corpus is None:
+    if other is None:
         if not len(own.held_out):
             raise InputError(
                 "expected held-out text, found none, for the run's text is too short; --corpus "
@@ -191,7 +202,6 @@ def _documents(args, saved, corpus, own):
         else:
             names = [d.name for d, n, cut in _parts(corpus) if n > cut]
     else:
-        other = cli.corpus(DataConfig(corpus=args.corpus, encoding=args.encoding))
         found = cli.documents(other, saved, args.unknown)
         names, documents = zip(*found, strict=True)
     kept = [(name, d) for name, d in zip(names, documents, strict=True) if len(d) > 1]
@@ -280,14 +290,10 @@ def _percent(share):
     return "-" if share is None else f"{100 * share:.1f}"
 
 
-def _files(output):
-    return output.with_name(f"{output.name}.json"), output.with_name(f"{output.name}.png")
-
-
 def _write(report, output):
     from charlm.views import evaluation
 
-    data, picture = _files(output)
+    data, picture = outputs.files(output, ENDINGS)
     text = json.dumps(report, indent=1, ensure_ascii=False)
     drawn = evaluation.draw(report)
     kept = atomic.try_write(data, text.encode("utf-8", "backslashreplace"), cli.note)

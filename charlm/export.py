@@ -13,7 +13,7 @@ from typing import Literal
 import numpy as np
 import tyro
 
-from charlm import atomic, cli, foreign, run_folder
+from charlm import atomic, cli, foreign, interrupt, outputs, run_folder
 from charlm.config import check
 from charlm.errors import InputError
 from charlm.foreign import pytorch
@@ -72,7 +72,8 @@ def _main(argv):
     vocab = output.with_name(f"{output.name}.vocab.json")
     _check_output(args, output, vocab)
     network = saved.to_network()
-    with tempfile.TemporaryDirectory(dir=output.parent, prefix=".charlm-export-") as folder:
+    temporary = tempfile.TemporaryDirectory(dir=output.parent, prefix=".charlm-export-")
+    with temporary as folder, interrupt.before_leaving(temporary.cleanup):
         made, characters = Path(folder, output.name), Path(folder, vocab.name)
         with cli.quiet_stderr():
             difference = _writer(args.format)(saved, network, made)
@@ -113,10 +114,9 @@ def _check_output(args, output, vocab):
     ending = Path(f"x{SUFFIX[args.format]}").suffix  # none of a folder
     if ending and output.suffix != ending:
         raise InputError(f"expected --output to end in {ending}, found {output}")
-    if not output.parent.is_dir():
-        raise InputError(f"expected --output in a folder that exists, found {output}")
     for path in (output, vocab):
         if not os.path.lexists(path):
+            outputs.check_file("output", path)
             continue
         fits = _is_saved_model(path) if path == output and not ending else path.is_file()
         if not fits:
@@ -127,7 +127,10 @@ def _check_output(args, output, vocab):
 
 def _is_saved_model(folder):
     """Whether it holds what an export wrote, and nothing of anybody's beside it."""
-    names = {path.name for path in folder.iterdir()} if folder.is_dir() else set()
+    try:
+        names = set(os.listdir(folder))
+    except OSError:  # no folder, or one that may not be read
+        return False
     return "saved_model.pb" in names and names <= SAVED_MODEL
 
 

@@ -2,15 +2,16 @@
 
 import csv
 import io
+import shlex
 import sys
 from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
-from typing import Literal
+from typing import Annotated, Literal
 
 import numpy as np
 import tyro
 
-from charlm import atomic, checkpoint, cli, run_folder
+from charlm import atomic, checkpoint, cli, outputs, run_folder
 from charlm.config import DataConfig, ModelConfig, check
 from charlm.errors import InputError
 from charlm.reference import CELLS, gradient_flow, trainer
@@ -20,6 +21,7 @@ from charlm.vocab import Vocab
 
 DISTANCES = (0, 1, 2, 5, 10, 20, 50, 100, 200, 500, 1000)  # of the table
 MAX_STEPS = 10_000
+ENDINGS = ".csv", ".png"
 
 
 @dataclass(frozen=True)
@@ -82,7 +84,7 @@ class Gradients:
     seed: int = 1
     """Of those places and of first weights."""
     text: TextConfig = field(default_factory=TextConfig)
-    output: Path = Path("gradients")
+    output: Annotated[str, tyro.conf.arg(metavar="PATH")] = "gradients"
     """Files to write, without their endings .csv and .png."""
     runs_dir: Path = Path("saved_models")
     """Where runs are."""
@@ -101,10 +103,7 @@ class Gradients:
             ("gain", 1.0 if self.remedies.gain is None else self.remedies.gain),
         ):
             check(0 < value < np.inf, name, "a finite number above 0", value)
-        check(self.output.parent.is_dir(), "output", "in a folder that exists", self.output)
-        check(self.output.name, "output", "the name of files", self.output)
-        for path in _files(self.output):
-            check(not path.is_dir(), "output", "the name of files", f"the folder {path}")
+        outputs.check_stem("output", self.output, ENDINGS)
         given = [*self.remedies.given()]
         for name in ("cells", "units", "layers"):
             default = next(f.default for f in fields(self) if f.name == name)
@@ -135,7 +134,8 @@ def main(argv: list[str] | None = None) -> int:
 
 def _main(argv):
     args = cli.parse(Gradients, "charlm gradients", argv)
-    series = _of_runs(args) if args.runs else _of_cells(args)
+    again = shlex.join(["charlm", "gradients", *argv])
+    series = _of_runs(args, again) if args.runs else _of_cells(args)
     with np.errstate(over="ignore", invalid="ignore"):  # what comes of it is said
         measured = [(s, gradient_flow.measure(s.network, _places(s, args))) for s in series]
     for s, flow in measured:
@@ -186,15 +186,15 @@ def _suits(config, name, value):
     return True
 
 
-def _of_runs(args):
+def _of_runs(args, again):
     series = []
     for run in args.runs:
         found = run_folder.find(args.runs_dir, run)
         saved = checkpoint.read(run_folder.weights_file(found, (run_folder.BEST, run_folder.LAST)))
-        data = saved.config.data
-        if args.text.corpus is not None:
-            data = DataConfig(corpus=args.text.corpus, encoding=args.text.encoding)
-        text, config, vocab = cli.text(cli.corpus(data)), saved.config.model, saved.vocab
+        given = args.text if args.text.corpus is not None else saved.config.data
+        data = DataConfig(corpus=args.text.corpus, encoding=given.encoding)
+        text, config = cli.text(cli.corpus(data, saved, again)), saved.config.model
+        vocab = saved.vocab
         name = found.name if found.is_dir() else f"{found.parent.name}/{found.name}"
         label = name if name == config.cell else f"{name} ({config.cell})"
         network = Network(saved.weights, len(vocab), config, np.float64)
@@ -263,10 +263,6 @@ def _tell(measured, args):
         )
 
 
-def _files(output):
-    return output.with_name(f"{output.name}.csv"), output.with_name(f"{output.name}.png")
-
-
 def _write(measured, output):
     from charlm.views import gradient_flow as view
 
@@ -275,7 +271,7 @@ def _write(measured, output):
     writer.writerow(["network", "layer", "state", "steps_back", "norm"])
     for s, _, layer, letter, norms in _curves(measured):
         writer.writerows([s.label, layer + 1, letter, k, f"{n:.6e}"] for k, n in enumerate(norms))
-    table, picture = _files(output)
+    table, picture = outputs.files(output, ENDINGS)
     kept = atomic.try_write(table, rows.getvalue().encode(), cli.note)
     # h of each network alone: for c see the table
     lines = [(n, s.group, s.dashed, norms) for s, n, _, letter, norms in _curves(measured)

@@ -3,6 +3,7 @@
 import contextlib
 import os
 import shutil
+import stat
 import time
 from collections.abc import Callable, Iterator
 from itertools import chain
@@ -45,7 +46,7 @@ def new(runs: Path, name: str | None, corpus: str, overwrite: bool) -> Path:
 def _require_free(folder, overwrite):
     if not os.path.lexists(folder):
         return
-    if not folder.is_dir() or _not_own(folder):
+    if not _is_own(folder):
         raise InputError(
             f"expected {folder} to be free, found something that is not a run's; give another "
             "--name"
@@ -57,14 +58,26 @@ def _require_free(folder, overwrite):
         )
 
 
-def _not_own(folder):
-    """What lies in the folder and no run wrote: other names, and folders that bear a file's."""
-    own = {*FILES, LOCK, *atomic.unfinished(folder, FILES)}
-    with os.scandir(folder) as entries:
-        return [
-            e.name for e in entries
-            if e.name != TENSORBOARD and (e.name not in own or e.is_dir(follow_symlinks=False))
-        ]  # fmt: skip
+def _is_own(folder):
+    """Whether there is nothing in it but what a run writes."""
+    try:
+        own = {*FILES, LOCK, *atomic.unfinished(folder, FILES)}
+        with os.scandir(folder) as entries:
+            return all(
+                e.name == TENSORBOARD or (e.name in own and not e.is_dir(follow_symlinks=False))
+                for e in entries
+            )
+    except OSError:
+        return False
+
+
+def check_places(folder: Path) -> None:
+    """Raises InputError where a folder lies in the place of one of a run's files."""
+    for name in (*FILES, LOCK):
+        if os.path.isdir(folder / name):
+            raise InputError(
+                f"expected a file or nothing at {folder / name}, found a folder; move it away"
+            )
 
 
 def find(runs: Path, run: str) -> Path:
@@ -74,12 +87,7 @@ def find(runs: Path, run: str) -> Path:
         InputError: none such.
     """
     if run == LATEST:
-        found = [p for p in runs.glob("*") if is_run(p)]
-        if not found:
-            raise InputError(
-                f"expected a run in {runs}, found none; python -m charlm.train makes one"
-            )
-        return max(found, key=lambda p: max(f.stat().st_mtime for f in p.glob("*.h5")))
+        return _latest(runs)
     for path in (Path(run), runs / run):
         if os.path.isfile(path) or is_run(path):
             return path
@@ -88,16 +96,38 @@ def find(runs: Path, run: str) -> Path:
     raise InputError(f"expected a run folder or a .weights.h5 file, found {run}, {what}")
 
 
+def _latest(runs):
+    """The run whose weights were saved last. What is no run beside it does not matter."""
+    try:
+        saved = {runs / name: _saved_at(runs / name) for name in os.listdir(runs)}
+    except OSError:
+        saved = {}
+    saved = {folder: time for folder, time in saved.items() if time is not None}
+    if not saved:
+        raise InputError(f"expected a run in {runs}, found none; python -m charlm.train makes one")
+    return max(saved, key=saved.get)
+
+
 def is_run(folder: Path) -> bool:
     """Whether a run has saved weights there."""
-    return any(os.path.isfile(folder / name) for name in (LAST, BEST))
+    return _saved_at(folder) is not None
+
+
+def _saved_at(folder):
+    """When its weights were saved; None if there are none."""
+    found = []
+    for name in (LAST, BEST):
+        with contextlib.suppress(OSError, ValueError):  # a link to nowhere or to itself
+            about = os.stat(folder / name)
+            found += [about.st_mtime_ns] if stat.S_ISREG(about.st_mode) else []
+    return max(found, default=None)
 
 
 def weights_file(path: Path, prefer: tuple[str, ...]) -> Path:
     """`path` if it is a file, else the first of `prefer` that the folder has."""
-    if path.is_file():
+    if os.path.isfile(path):  # unlike Path.is_file it answers for a name that is too long
         return path
-    return next((path / name for name in prefer if (path / name).is_file()), path / prefer[0])
+    return next((path / name for name in prefer if os.path.isfile(path / name)), path / prefer[0])
 
 
 def read_best(runs: Path, run: str) -> tuple[Path, Checkpoint]:

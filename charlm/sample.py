@@ -12,10 +12,12 @@ from charlm import cli, compose, run_folder
 from charlm.config import check, check_temperature
 from charlm.errors import InputError
 from charlm.sampler import Rules
+from charlm.untrusted import file_bytes
 
 MAX_TEXTS = 10_000  # side by side in memory
 MAX_BEAMS, MAX_BEAM_LENGTH = 1000, 1000  # a search keeps every beginning whole
 TEMPERATURE = 0.8
+MAX_PROMPT = 2**24  # bytes of a file: minutes of reading
 Repeated = tyro.conf.UseAppendAction
 
 
@@ -138,12 +140,7 @@ def _main(argv):
 def _prompt(args, vocab):
     prompt = args.prompt or ""
     if args.prompt_file is not None:
-        try:
-            prompt = args.prompt_file.read_text("utf-8")
-        except (OSError, UnicodeDecodeError) as error:
-            raise InputError(
-                f"expected UTF-8 text in {args.prompt_file}, found: {error}"
-            ) from error
+        prompt = _file_text(args.prompt_file)
     if args.unknown == "skip":
         return vocab.known(prompt)
     try:
@@ -151,6 +148,17 @@ def _prompt(args, vocab):
     except InputError as error:
         raise InputError(f"prompt: {error}; give --unknown skip to leave such out") from None
     return prompt
+
+
+def _file_text(path):
+    what = f"UTF-8 text in {path}"
+    try:
+        text = file_bytes(path, what, MAX_PROMPT).decode()
+    except (UnicodeDecodeError, ValueError) as error:
+        raise InputError(
+            f"expected {what}, found: {error}; --prompt takes text as it is"
+        ) from error
+    return text.replace("\r\n", "\n").replace("\r", "\n")  # as a corpus is read
 
 
 def _search(args, network, vocab, prompt):

@@ -2,6 +2,7 @@
 
 import importlib.util
 import os
+import shlex
 import sys
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -127,6 +128,7 @@ def _saved(run):
             f"expected a weights file in its run's folder, found {path}, with no run around it; "
             "put it into a folder of its own as last.weights.h5 to go on with it there"
         )
+    run_folder.check_places(path.parent)
     return path.parent, path
 
 
@@ -135,10 +137,13 @@ def _resume(run, folder, path, argv, timeline):
         run_folder.logs_folder(folder)
     saved = checkpoint.read(path)
     kept = saved.config
+    unnamed = replace(kept.data, corpus=None)  # to know whether it is given
     args = cli.parse(  # what is not given is as the run has it
-        Train, "charlm train", argv, Train(run, kept.model, kept.data, kept.fit, kept.sample)
+        Train, "charlm train", argv, Train(run, kept.model, unnamed, kept.fit, kept.sample)
     )
     config = args.config()
+    if args.data.corpus is None:
+        config = replace(config, data=replace(args.data, corpus=kept.data.corpus))
     # weights from elsewhere have read none of the text yet, so how it is read is still open
     for part in FIXED if saved.optimizer else ("model",):
         for name, (asked, stored) in config.differences(kept, part).items():
@@ -173,7 +178,8 @@ def _resume(run, folder, path, argv, timeline):
             f"expected a run to go on with, found one that stopped early, {config.fit.patience} "
             "epochs after its best; give a larger --patience, or --patience 0"
         )
-    text = cli.text(cli.corpus(config.data))
+    again = shlex.join(["python", "-m", "charlm.train", *argv])
+    text = cli.text(cli.corpus(args.data, saved, again))
     if saved.progress.step:
         where = f"epoch {saved.progress.epoch + 1}, window {saved.progress.step + 1}"
     else:

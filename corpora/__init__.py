@@ -36,6 +36,15 @@ def load(name: str = DEFAULT, encoding: str = "utf-8") -> Corpus:
     return NAMED[name]() if name in NAMED else files.load(name, encoding)
 
 
+def load_stored(name: str, encoding: str) -> Corpus:
+    """`load` for a name from a file that may be a stranger's: a corpus, a file or a folder.
+
+    Raises:
+        CorpusError: none of those; see `corpora.files.load_stored`.
+    """
+    return NAMED[name]() if name in NAMED else files.load_stored(name, encoding)
+
+
 __all__ = [
     "DEFAULT",
     "FALLBACK",
@@ -45,4 +54,5 @@ __all__ = [
     "CorpusNotFound",
     "Document",
     "load",
+    "load_stored",
 ]

@@ -4,11 +4,11 @@ A file is read when its text is asked for, piece by piece, for it may be larger 
 """
 
 import codecs
+import errno
 import glob
 import io
 import itertools
 import os
-import shutil
 import stat
 import sys
 import tempfile
@@ -17,6 +17,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from corpora.document import PIECE, Corpus, CorpusError, CorpusNotFound
+
+MAX_STORED = 10_000  # names in a folder that nobody gave by hand: a moment's work
 
 
 @dataclass(frozen=True)
@@ -73,15 +75,34 @@ class File:
 
 def load(name: str, encoding: str = "utf-8") -> Corpus:
     """`name` as a corpus. See `corpora.load` for Args and Raises."""
-    try:
-        b"x".decode(encoding, "replace")  # what is no text encoding, such as rot13, fails here
-    except (LookupError, UnicodeError):
-        raise CorpusError(
-            f"expected a text encoding Python knows, found {encoding!r}; try utf-8, latin-1, cp1252"
-        ) from None
+    _check_encoding(encoding)
     if name == "-":
         return Corpus("-", (_piped(encoding),))
     return Corpus(name, tuple(_file(path, encoding) for path in _paths(name)))
+
+
+def load_stored(name: str, encoding: str) -> Corpus:
+    """A file or folder by a name that nobody gave: it stands in a file which may be a stranger's.
+
+    So no pattern is followed, no pipe or device opened, and no folder of very many names walked.
+    Empty files, which do not count, are left out: some of the system's never end.
+
+    Raises:
+        CorpusError: it is no regular file, and no folder of them that is small enough.
+    """
+    _check_encoding(encoding)
+    try:
+        path = Path(os.path.expanduser(name))
+    except ValueError:  # a zero byte
+        path = Path(name)
+    if os.path.isdir(path):
+        paths = sorted(filter(_is_file, _below(path, MAX_STORED)))
+    else:
+        paths = [path] * os.path.isfile(path)
+    found = [file for p in paths if (file := _file(p, encoding)).size]
+    if not found:
+        raise CorpusNotFound(f"{name!r:.200}, which is no file and no folder with text in it")
+    return Corpus(name, tuple(found))
 
 
 def decoded(chunks: Iterable[bytes], name: str, encoding: str) -> Iterator[str]:
@@ -118,15 +139,35 @@ def decoded(chunks: Iterable[bytes], name: str, encoding: str) -> Iterator[str]:
             yield text
 
 
+def _check_encoding(encoding):
+    try:
+        b"x".decode(encoding, "replace")  # what is no text encoding, such as rot13, fails here
+    except (LookupError, ValueError):
+        raise CorpusError(
+            f"expected a text encoding Python knows, found {encoding!r:.100}; try utf-8, latin-1, "
+            "cp1252"
+        ) from None
+
+
 def _piped(encoding):
     """Standard input, put into a file that is gone with the process: text is read twice."""
     if sys.stdin is None:
         raise CorpusError("expected text on standard input, found it closed")
     with tempfile.TemporaryFile() as file:
-        shutil.copyfileobj(sys.stdin.buffer, file)
+        while data := _read_piped():
+            file.write(data)
         file.flush()
         number = os.dup(file.fileno())  # open to the end
     return File("-", Path(f"/dev/fd/{number}"), encoding, _stamp(os.fstat(number)), lasting=False)
+
+
+def _read_piped():
+    try:
+        return sys.stdin.buffer.read(PIECE)
+    except OSError as error:  # it is a folder, or open for writing only
+        raise CorpusError(
+            f"expected text on standard input, found: {error.strerror}; pipe a file into it"
+        ) from error
 
 
 def _file(path, encoding):
@@ -144,13 +185,16 @@ def _stamp(about):
 
 
 def _unreadable(path, error):
-    return CorpusError(f"expected to read {path}, found: {error.strerror}")
+    return CorpusError(
+        f"expected to read {path}, found: {error.strerror}; make it readable, or give a corpus "
+        "without it"
+    )
 
 
 def _paths(name: str) -> list[Path]:
     path = Path(os.path.expanduser(name))
-    if name and path.is_dir():
-        paths = sorted(p for p in path.rglob("*") if p.is_file() and not _hidden(p, path))
+    if name and os.path.isdir(path):
+        paths = sorted(filter(_is_file, _below(path)))
         if not paths:
             raise CorpusError(f"expected text files in folder {name}, found none")
         return paths
@@ -160,11 +204,50 @@ def _paths(name: str) -> list[Path]:
     if not paths:
         raise CorpusNotFound(
             f"expected a corpus name, a file, a folder or a glob, found {name!r}, which is none "
-            f"of them (looked in {Path.cwd()}); names: state_union, state_union_original, pydoc, "
+            f"of them (looked in {_here()}); names: state_union, state_union_original, pydoc, "
             "stdlib"
         )
     return paths
 
 
-def _hidden(path: Path, folder: Path) -> bool:
-    return any(part.startswith(".") for part in path.relative_to(folder).parts)
+def _below(folder: Path, most: int | None = None) -> Iterator[Path]:
+    """What lies in a folder and in those below it, but for hidden names; no links to folders are
+    followed.
+
+    Raises:
+        CorpusError: a folder that may not be read, or more than `most` names.
+    """
+    waiting, seen = [folder], 0
+    while waiting:
+        place = waiting.pop()
+        try:
+            with os.scandir(place) as entries:
+                for entry in entries:
+                    seen += 1
+                    if most and seen > most:
+                        raise CorpusError(f"a folder of more than {most:,} names")
+                    if entry.name.startswith("."):
+                        continue
+                    if entry.is_dir(follow_symlinks=False):
+                        waiting.append(Path(entry.path))
+                    else:
+                        yield Path(entry.path)
+        except OSError as error:
+            raise _unreadable(place, error) from error
+
+
+def _is_file(path):
+    """Whether it is a regular file; a link to nowhere is none."""
+    try:
+        return stat.S_ISREG(os.stat(path).st_mode)
+    except OSError as error:
+        if error.errno in (errno.ENOENT, errno.ELOOP):
+            return False
+        raise _unreadable(path, error) from error
+
+
+def _here():
+    try:
+        return Path.cwd()
+    except OSError:
+        return "a folder that is gone"

@@ -1,11 +1,15 @@
 """What the tests share. KERAS_BACKEND chooses the backend, TensorFlow if it is not set."""
 
 import os
+import signal
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
 import numpy as np
 import pytest
+
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:  # as in a job in the background:
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # processes started here inherit it
 
 if os.environ.get("KERAS_BACKEND") == "torch":
     import torch

@@ -46,15 +46,15 @@ REALS = {
 
 def numbers():
     for flags, values in (
-        (INTEGERS, ("-1", "nan", "1.5", "''")),
-        (REALS, ("-1", "nan", "inf", "x")),
+        (INTEGERS, {"-1": "", **dict.fromkeys(("nan", "1.5", "''"), " to be a whole number")}),
+        (REALS, {"-1": "", "nan": "", "inf": "", "x": " to be a number"}),
     ):
         for command, names in flags.items():
             reads = command in ("train", "gradients", "reference")
             start = f"{command} --corpus small.txt" if reads else command
             for name in names:
-                for value in values:
-                    yield f"{start} {name} {value}", name.split()[-1].replace("-", ".")
+                for value, words in values.items():
+                    yield f"{start} {name} {value}", name.split()[-1].replace("-", ".") + words
 
 
 TABLE = [
@@ -229,7 +229,7 @@ TABLE = [
     ("reference --cell keras-lstm --corpus small.txt", "expected a cell of"),
     ("reference --corpus small.txt --dropout 0.5", "no dropout"),
     ("reference --corpus small.txt --init nowhere", "which does not exist"),
-    ("reference --corpus small.txt --text-file {nobody}/x", "--text-file to be a file"),
+    ("reference --corpus small.txt --text-file {nobody}/x", "--text-file to be in a folder"),
     ("reference --corpus {empty}", "found none"),
     ("bench --only nothing", "--only"),
     ("bench --peers nobody", "--peers"),

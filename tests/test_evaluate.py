@@ -306,7 +306,9 @@ def test_what_needs_the_run_s_own_text_says_so(run, here, capsys, flag):  # noqa
     Path("small.txt").rename("gone.txt")
     before = snapshot(here)
     code = evaluate.main(["a", "--corpus", "other.txt", flag])
-    one_line_and_nothing_made(capsys, before, code, "small.txt.*which is none of them", here)
+    one_line_and_nothing_made(
+        capsys, before, code, "small.txt.*which is no file.*give --corpus", here
+    )
 
 
 def test_a_run_whose_text_has_nothing_held_out_says_so(rng):

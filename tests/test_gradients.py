@@ -155,7 +155,7 @@ def test_norms_do_not_overflow_where_the_numbers_do_not():
         (["--gain", "-1"], r"--gain to be a finite number above 0, found -1"),
         (["--output", "no/where"], r"--output to be in a folder that exists, found no/where"),
         (["nothing"], r"expected a run folder or a .weights.h5 file, found nothing"),
-        (["--output", "."], r"--output to be the name of files, found \."),
+        (["--output", "."], r"--output to be the name of files, without an ending, found \."),
         (["nothing", "--units", "9"], r"expected runs alone, found units with them"),
         (["nothing", "--gain", "2"], r"expected runs alone, found gain with them"),
     ],

@@ -186,7 +186,7 @@ def test_a_loss_that_is_no_number_stops_it_and_saves_nothing(here, capsys):
         (["--cell", "lstm", "--recurrent-initializer", "identity"],
          r"orthogonal or glorot_uniform for a cell with gates, found identity with --cell lstm"),
         (["--cell", "gru", "--forget-bias", "2"], r"--forget-bias .*found 2.0 with --cell gru"),
-        (["--text-file", "no/t.txt"], r"--text-file to be a file in a folder that can be"),
+        (["--text-file", "no/t.txt"], r"--text-file to be in a folder that exists"),
         (["--text-file", "small.txt"], r"expected small.txt to be free, found a file"),
         (["--init", "none"], r"expected a run folder or a .weights.h5 file, found none"),
         (["--batch-size", "500"], r"at least 8,001 characters to train on"),

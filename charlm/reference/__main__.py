@@ -1,6 +1,6 @@
 """`charlm reference`: a network trained in plain NumPy, its gradients written by hand."""
 
-import os
+import shlex
 import sys
 import time
 from dataclasses import dataclass, field, replace
@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 
-from charlm import atomic, checkpoint, cli, compose, reference, run_folder
+from charlm import atomic, checkpoint, cli, compose, outputs, reference, run_folder
 from charlm.checkpoint import Checkpoint, Progress
 from charlm.config import DROPOUTS, Config, DataConfig, ModelConfig, check, check_temperature
 from charlm.errors import InputError
@@ -101,7 +101,7 @@ def _main(argv):
     if args.run.check:
         return _check(args.model, args.data.seed)
     _check_text_file(args.run)
-    corpus = cli.corpus(args.data)
+    corpus = cli.corpus(args.data, saved, shlex.join(["charlm", "reference", *argv]))
     text = cli.text(corpus)
     if saved:
         text = text.translated(saved.vocab)
@@ -138,14 +138,10 @@ def _check_text_file(run):
     path = run.text_file
     if path is None:
         return
-    ok = len(os.fsencode(path.name)) <= atomic.MAX_NAME
-    check(ok, "text_file", f"a name of {atomic.MAX_NAME} bytes at most", path.name)
-    ok = path.parent.is_dir() and not path.is_dir() and os.access(path.parent, os.W_OK)
-    check(ok, "text_file", "a file in a folder that can be written in", path)
-    there = os.path.lexists(path)
-    ok = not there or (path.is_file() and not path.is_symlink())  # it is replaced, not written into
-    check(ok, "text_file", "a regular file or a new one", f"{path}, a link, pipe or device")
-    if there and not run.overwrite:
+    outputs.check_file("text_file", path)
+    # it is replaced, not written into
+    check(not path.is_symlink(), "text_file", "a regular file or a new one", f"{path}, a link")
+    if path.exists() and not run.overwrite:
         raise InputError(f"expected {path} to be free, found a file; --overwrite replaces it")
 
 
@@ -154,7 +150,7 @@ def _begun(run, argv):
     found = run_folder.find(run.runs_dir, run.init)
     saved = checkpoint.read(run_folder.weights_file(found, (run_folder.BEST, run_folder.LAST)))
     kept = replace(saved.config.model.plain(), cell=saved.config.model.family)
-    default = Reference(run, kept, saved.config.data)
+    default = Reference(run, kept, replace(saved.config.data, corpus=None))  # unless it is given
     args = cli.parse(Reference, "charlm reference", argv, default)
     differences = Config(args.model).differences(Config(kept), "model")
     for name, (asked, stored) in differences.items():

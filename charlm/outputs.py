@@ -1,0 +1,53 @@
+"""Files that a command will write: whether it can, before minutes of work and not after."""
+
+import os
+from collections.abc import Iterable
+from pathlib import Path
+
+from charlm.config import check
+
+
+def files(stem: str, endings: Iterable[str]) -> list[Path]:
+    """The files of these endings."""
+    path = Path(stem)
+    return [path.with_name(f"{path.name}{ending}") for ending in endings]
+
+
+def check_stem(flag: str, stem: str, endings: Iterable[str]) -> None:
+    """Raises InputError unless all of `files` can be written.
+
+    Args:
+        flag: the option's name. stem: as it was typed, for a Path forgets a slash at its end.
+    """
+    expected = "the name of files, without an ending"
+    check(os.path.basename(stem) not in ("", ".", ".."), flag, expected, stem or "none")
+    check(not os.path.isdir(stem), flag, expected, f"the folder {stem}")
+    for path in files(stem, endings):
+        check_file(flag, path)
+
+
+def check_file(flag: str, path: Path) -> None:
+    """Raises InputError unless a file can be written there, or written anew."""
+    _check_place(flag, path)
+    there = os.path.lexists(path)
+    check(not there or os.path.isfile(path), flag, "a file, or free", f"{path}, which is none")
+
+
+def check_new_folder(flag: str, path: Path) -> None:
+    """Raises InputError unless a folder can be made there."""
+    free = not os.path.lexists(path)
+    check(free, flag, "a folder, or free", f"{path}, which is none")
+    _check_place(flag, path)
+
+
+def _check_place(flag, path):
+    check(path.name, flag, "a name", f"the folder {path}")
+    check(os.path.isdir(path.parent), flag, "in a folder that exists", path)
+    ok = os.access(path.parent, os.W_OK | os.X_OK)
+    check(ok, flag, "in a folder that can be written in", path)
+    try:
+        os.lstat(path)
+    except FileNotFoundError:
+        pass
+    except OSError as error:
+        check(False, flag, "a name that the file system takes", f"{path} ({error.strerror})")

@@ -1,0 +1,77 @@
+"""What tyro says of a wrong command line, as one line in the words of the other messages."""
+
+import re
+import shlex
+from dataclasses import is_dataclass
+from pathlib import Path
+from types import NoneType, UnionType
+from typing import Literal, Union, get_args, get_origin, get_type_hints
+
+WORDS = {int: "a whole number", float: "a number", str: "a text", Path: "a path"}
+ABOUT = re.compile(  # what is wrong with the value of one option, whose name is in a group
+    r"Error parsing (-\S+):|invalid choice .* for argument '(-[^']+)'|"
+    r"Missing value for argument '(-[^']+)'"
+)
+
+
+def one_line(box: str, kind: type, argv: list[str]) -> str:
+    """The message in tyro's frame, between its title and the next rule, and its guess.
+
+    Args:
+        kind: the dataclass that was to be made from `argv`.
+    """
+    text = re.sub(r"\x1b\[[0-9;]*m", "", box)
+    _title, *lines = [line.strip(" │") for line in text.splitlines() if line.strip(" │╭╮╰╯")]
+    paragraphs = [[]]
+    for line in lines:
+        if line.strip("─-╰╯"):
+            paragraphs[-1].append(line)
+        elif paragraphs[-1]:
+            paragraphs.append([])
+    message = " ".join(paragraphs[0]).rstrip(".")
+    if about := ABOUT.match(message):
+        flags = next(filter(None, about.groups())).split("/")
+        if expected := _expected(kind, flags):
+            return f"expected {flags[0]} to be {expected}, found {_given(argv, flags)}"
+    guesses = [x.split()[0] for p in paragraphs[1:] for x in p if x.startswith("--")]
+    return f"{message}; did you mean {guesses[0]}?" if guesses and "nrecogn" in message else message
+
+
+def _expected(kind, flags):
+    """What an option takes, in words."""
+    hints = _hints(kind)
+    names = [flag.lstrip("-").replace("-", "_") for flag in flags]
+    return next((_words(hints[name]) for name in names if name in hints), None)
+
+
+def _hints(kind):
+    """{field: type} of a dataclass and of those within it."""
+    found = {}
+    for name, hint in get_type_hints(kind).items() if is_dataclass(kind) else ():
+        found |= _hints(hint) if is_dataclass(hint) else {name: hint}
+    return found
+
+
+def _words(hint):
+    if hint in WORDS:
+        return WORDS[hint]
+    origin, parts = get_origin(hint), [p for p in get_args(hint) if p not in (NoneType, ...)]
+    if origin is Literal:
+        return f"one of {', '.join(map(str, parts))}"
+    if origin not in (tuple, Union, UnionType) or len(parts) != 1:
+        return None
+    words = _words(parts[0])
+    return f"{words}, or several" if words and origin is tuple else words
+
+
+def _given(argv, flags):
+    """The values that an option was given."""
+    found, reads = [], False
+    for word in argv:
+        name, equals, value = word.partition("=")
+        if word.startswith("--") or name in flags:
+            reads = name.replace("_", "-") in flags
+            found += [value] * (reads and equals == "=")
+        elif reads:
+            found.append(word)
+    return f"{shlex.join(found):.100}" or "none"
