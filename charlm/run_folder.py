@@ -72,8 +72,8 @@ def _is_own(folder):
 
 
 def check_places(folder: Path) -> None:
-    """Raises InputError where a folder lies in the place of one of a run's files."""
-    for name in (*FILES, LOCK):
+    """Raises InputError where a folder lies in the place of a file that a run must write."""
+    for name in (LAST, BEST, LOCK):
         if os.path.isdir(folder / name):
             raise InputError(
                 f"expected a file or nothing at {folder / name}, found a folder; move it away"

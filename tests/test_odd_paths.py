@@ -97,7 +97,8 @@ MORE |= {lies: f"taken by {name}" for lies, name in TAKEN.items()}
 FOLDERS = {"a folder", "a folder with a slash", "this folder", "nothing"}
 FREE = [lies for lies, at in ODD.items() if at in (*TAKEN.values(), "/dev/zero", "/dev/null")]
 FIT = {
-    *((BENCH, lies) for lies in FOLDERS),
+    (OUTPUTS[2], "the longest name"),
+    *((BENCH, lies) for lies in (*FOLDERS, "the longest name")),
     *((NEW_RUN, lies) for lies in (*FOLDERS, "the longest name", "in no folder", "nobody's home")),
     *((line, lies) for line in STEMS for lies in FREE if lies != "a folder"),
 }
@@ -275,7 +276,8 @@ def test_a_folder_in_the_place_of_a_run_s_file(here, tmp_path, capsys, monkeypat
             lines = ["train --corpus small.txt --name a --overwrite"]
             if has_run:
                 shutil.copy("saved_models/a/last.weights.h5", folder / other)
-                lines += ["train --resume a"]
+                if name in (run_folder.LAST, run_folder.BEST, run_folder.LOCK):
+                    lines += ["train --resume a"]  # which does without the others
             for line in lines:
                 refused(
                     tmp_path, capsys, f"{line} --runs-dir {folder.parent}", "found (a folder|so)"
