@@ -188,10 +188,11 @@ def _main(argv):
 
 def _write(out, told, results):
     from charlm.views import benchmarks as view
+    from charlm.views import try_draw
 
     atomic.make_folder(out)
     files = {"bench.md": told.encode(), "bench.json": json.dumps(results, indent=1).encode()}
-    picture = view.draw(results["measured"])
+    picture = try_draw(lambda: view.draw(results["measured"]), out / "bench.png", cli.note)
     pictures = {} if picture is None else {"bench.png": picture}
     written = [name for name, data in (files | pictures).items()
                if atomic.try_write(out / name, data, cli.note)]  # fmt: skip

@@ -23,7 +23,7 @@ from typing import BinaryIO
 
 import numpy as np
 
-from charlm import paths
+from charlm import interrupt, paths
 from charlm.errors import InputError
 from charlm.mapped import BLOCK, MappedIds, checksums, mapped
 from charlm.paths import VARIABLE
@@ -53,7 +53,9 @@ def held(say: Callable[[str], object]) -> Iterator[Path]:
         except OSError as error:
             path = _without(error, say)
         if path is None:
-            path = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="charlm-")))
+            temporary = tempfile.TemporaryDirectory(prefix="charlm-")
+            path = Path(stack.enter_context(temporary))
+            stack.enter_context(interrupt.before_leaving(temporary.cleanup))
         yield path
 
 
@@ -81,7 +83,7 @@ def _without(error, say):
         ) from error
     say(
         f"NOTE: no folder to keep the encoded text in ({path or '~/.cache/charlm'}: "
-        f"{error.strerror}), so it goes with this run; {VARIABLE} names another"
+        f"{error.strerror}), so it is deleted when this run ends; {VARIABLE} names another"
     )
 
 
@@ -118,7 +120,7 @@ def read(
         return None
     except (OSError, ValueError, KeyError, TypeError) as error:
         reason = getattr(error, "strerror", None) or error
-    say(f"NOTE: {path} is no whole file of encoded text ({reason}), so the text is encoded anew")
+    say(f"NOTE: {path} is not a complete encoded text ({reason}); encoding the text again")
     return None
 
 

@@ -237,7 +237,7 @@ def read(path: Path) -> Checkpoint:
 
 
 def from_bytes(data: bytes) -> Checkpoint:
-    """`to_bytes` undone; raises nearly anything where `data` is no file of ours."""
+    """Parses what `to_bytes` makes; may raise any exception on other data."""
     at = data.rfind(MARK)
     if at < 0:
         return _older(data)
@@ -253,8 +253,9 @@ def from_bytes(data: bytes) -> Checkpoint:
 
 def _place(dtype, shape, at):
     """Type, shape, place and bytes of an array as `safe_hdf5.Array` has them."""
-    ok = isinstance(dtype, str) and all(type(n) is int and n >= 0 for n in [*shape, at])
-    if not ok:
+    numbers = [*shape, at]
+    ok = all(type(n) is int and 0 <= n <= untrusted.MAX_BYTES for n in numbers)
+    if not (ok and isinstance(dtype, str) and len(numbers) <= 3):  # two dimensions at most
         raise InputError("expected types, shapes and places of arrays, found something else")
     found = safe_hdf5.Array("", dtype, tuple(shape), at, 0)
     return dtype, found.shape, at, found.nbytes
@@ -288,8 +289,9 @@ def _older(data):
     described = arrays.pop("charlm/meta")
     untrusted.check_size(described.name, described.nbytes, MAX_META)
     meta = _meta(_array(described, data, "u1").tobytes())
-    in_place = arrays.pop("charlm/checksum", None) is not None
-    if {at >= 0, in_place} != {meta["format"] == 2} or meta["format"] > 2:
+    has_checksum = arrays.pop("charlm/checksum", None) is not None
+    signed = at >= 0
+    if meta["format"] > 2 or signed != has_checksum or signed != (meta["format"] == 2):
         raise InputError("expected a whole weights file, found it damaged (its checksum)")
     return _checkpoint(meta, arrays, data)
 
@@ -360,12 +362,12 @@ def _checkpoint(meta, arrays, data):
 
 
 def _progress(stored):
-    """Of a run that can be gone on with."""
+    """The stored progress, if its numbers fit each other."""
     p = Progress(**stored)
     counts = [p.epoch, p.step, p.best_epoch, p.stale_epochs]
     counts += [] if p.samples_size is None else [p.samples_size]
     values = [x for row in p.history for x in row.values()] + ([] if p.best is None else [p.best])
-    ok = all(type(n) is int and n >= 0 for n in counts)
+    ok = all(type(n) is int and n >= 0 for n in counts) and p.epoch == len(p.history)
     ok = ok and all(type(x) in (int, float) and math.isfinite(x) for x in values)
     ok = ok and [row["epoch"] for row in p.history] == [*range(1, p.epoch + 1)]
     ok = ok and all(row.keys() >= ROW for row in p.history)

@@ -169,15 +169,13 @@ def corpus(data: DataConfig, saved: "Checkpoint | None" = None, again: str = "")
 
 
 def _stored_corpus(data, again):
-    """The text that a weights file names. The file may be a stranger's, so the name is no order."""
+    """The text that a weights file names. It may be a stranger's file, so not all is opened."""
     if data.corpus is None:
         return corpus(data)
     _check_has_text(data.corpus)
     if data.corpus == "-":
-        raise InputError(
-            "expected the run's text, found that it came from standard input; pipe it in again: "
-            f"cat FILE | {again} --corpus -"
-        )
+        advice = f"; pipe it in again: cat FILE | {again} --corpus -" if again else ""
+        raise InputError(f"expected the run's text, found that it came from standard input{advice}")
     try:
         return corpora.load_stored(data.corpus, data.encoding)
     except CorpusError as error:

@@ -154,14 +154,15 @@ def _texts(args, saved, again):
     if args.corpus is not None:
         other = cli.corpus(DataConfig(corpus=args.corpus, encoding=args.encoding))
     try:
-        corpus = cli.corpus(replace(saved.config.data, corpus=None), saved, again)
+        advice = again if other is None else ""  # --corpus is already something else
+        corpus = cli.corpus(replace(saved.config.data, corpus=None), saved, advice)
         return corpus, _own_ids(corpus, saved), other
     except (InputError, CorpusError) as error:
         if other is not None and _fingerprint(other) == saved.corpus_sha256:
             return other, _own_ids(other, saved), None
         if other is None or args.dynamic or args.samples:
             raise
-        cli.note(f"NOTE: no n-gram model beside it, for the run's own text is missing: {error}")
+        cli.note(f"NOTE: no n-gram model, because the run's own text is missing: {error}")
         return None, None, other
 
 
@@ -291,13 +292,13 @@ def _percent(share):
 
 
 def _write(report, output):
-    from charlm.views import evaluation
+    from charlm.views import evaluation, try_draw
 
     data, picture = outputs.files(output, ENDINGS)
     text = json.dumps(report, indent=1, ensure_ascii=False)
-    drawn = evaluation.draw(report)
+    drawn = try_draw(lambda: evaluation.draw(report), picture, cli.note)
     kept = atomic.try_write(data, text.encode("utf-8", "backslashreplace"), cli.note)
-    shown = atomic.try_write(picture, drawn, cli.note)
+    shown = drawn is not None and atomic.try_write(picture, drawn, cli.note)
     print("", ", ".join([str(data)] * kept + [str(picture)] * shown), sep="\n")
     return 0 if kept else cli.FAILED
 

@@ -80,7 +80,7 @@ def _main(argv):
         equal = difference <= TOLERANCE  # NaN is not
         if equal:
             about = json.dumps({OURS: list(saved.vocab.characters)})
-            atomic.write(characters, about.encode())
+            atomic.write(characters, about.encode(), like=vocab)
             _put(made, output, characters, vocab, Path(folder, f"{output.name}.old"))
     if not equal:
         print(
@@ -101,12 +101,19 @@ def _put(made, output, characters, vocab, old):
     """Puts both into their places; at no moment does a model lie beside another's characters."""
     for path in (made, characters):
         atomic.sync_tree(path)  # what may fail comes first
+    old_vocab = old.with_name(f"{vocab.name}.old")
     with contextlib.suppress(FileNotFoundError):
-        os.replace(vocab, old.with_name(f"{vocab.name}.old"))
+        os.replace(vocab, old_vocab)
     if output.is_dir():
         os.rename(output, old)
-    atomic.sync_folder(output.parent)
-    atomic.move(made, output)
+    try:
+        atomic.sync_folder(output.parent)
+        atomic.move(made, output)
+    except OSError:
+        for path, kept in ((output, old), (vocab, old_vocab)):
+            if os.path.lexists(kept) and not os.path.lexists(path):
+                os.rename(kept, path)
+        raise
     atomic.move(characters, vocab)
 
 

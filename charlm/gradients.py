@@ -265,6 +265,7 @@ def _tell(measured, args):
 
 def _write(measured, output):
     from charlm.views import gradient_flow as view
+    from charlm.views import try_draw
 
     rows = io.StringIO()
     writer = csv.writer(rows, lineterminator="\n")
@@ -276,7 +277,8 @@ def _write(measured, output):
     # h of each network alone: for c see the table
     lines = [(n, s.group, s.dashed, norms) for s, n, _, letter, norms in _curves(measured)
              if letter == "h"]  # fmt: skip
-    shown = atomic.try_write(picture, view.draw(lines), cli.note)
+    drawn = try_draw(lambda: view.draw(lines), picture, cli.note)
+    shown = drawn is not None and atomic.try_write(picture, drawn, cli.note)
     print("", ", ".join([str(table)] * kept + [str(picture)] * shown), sep="\n")
     return 0 if kept else cli.FAILED
 

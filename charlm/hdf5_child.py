@@ -11,7 +11,6 @@ import codecs
 import contextlib
 import io
 import json
-import math
 import os
 import resource
 import signal
@@ -25,12 +24,13 @@ SECONDS = 1.0  # of the processor; 10,000 names take 0.5
 MEMORY = 48 * 2**20  # beside Python, the libraries and the file
 PATIENCE = 60  # seconds on the clock, whatever holds it up
 MAX_DEPTH = 20  # of groups within groups
+MAX_PATH = 1000  # characters of a name with those of its groups
 MAX_TEXTS = 20_000  # in all attributes
 MAX_CHARACTERS = 2**23  # of them
 
 
 class Refused(Exception):
-    """The file is whole and says what no file of weights says."""
+    """It is HDF5, but no file of weights."""
 
 
 def listing(file: h5py.File, most: int) -> dict:
@@ -55,12 +55,14 @@ def _walk(group, path, found, seen, most):
         place = path + name.decode("utf-8", "surrogateescape")
         if len(seen) >= most or path.count("/") > MAX_DEPTH:
             raise Refused(f"expected {most} names at most, {MAX_DEPTH} deep, found more")
+        if len(place) > MAX_PATH:
+            raise Refused(f"expected names of {MAX_PATH} characters at most, found {len(place)}")
         if group.links.get_info(name).type != h5l.TYPE_HARD:
             raise Refused(f"expected arrays in the file itself, found a link at {place!r}")
         item = h5o.open(group, name)
         address = h5o.get_info(item).addr
         if address in seen:  # a group may even be its own member
-            raise Refused(f"expected a name for each object, found a second at {place!r}")
+            raise Refused(f"expected one name for each object, found a second one, {place!r}")
         seen.add(address)
         if isinstance(item, h5d.DatasetID):
             found["arrays"].append(_array(place, item))
@@ -78,7 +80,7 @@ def _array(path, dataset):
         how = "elsewhere"
     elif created.get_layout() == h5d.CHUNKED or created.get_nfilters():
         how = "in chunks or with a filter"
-    elif at is None and shape is not None and kept == math.prod(shape) * dtype.itemsize:
+    elif created.get_layout() == h5d.COMPACT and dtype.kind in "fiu":
         inline = base64.b64encode(h5py.Dataset(dataset)[()].tobytes()).decode()
     is_number = dtype.kind in "fiu" and dtype.itemsize <= 8
     kind = dtype.str if is_number else f"{dtype!s:.40}"
@@ -132,21 +134,26 @@ def answer(data: bytes, most: int) -> bytes:
         with h5py.File(io.BytesIO(data), "r") as file:
             found = listing(file, most)
         _check_texts([t for group in found["groups"].values() for a in group.values() for t in a])
+        return json.dumps(found).encode()
     except Refused as error:
         found = {"refused": str(error)}
     except MemoryError:
-        found = {"refused": f"expected to need {MEMORY >> 20} MB of memory, found that it is more"}
+        found = {
+            "refused": f"expected a file that is read with {MEMORY >> 20} MB of memory beside its "
+            "size, found one that takes more"
+        }
     except Exception as error:  # h5py raises nearly every kind on damaged data
-        found = {"refused": f"expected a whole HDF5 file, found it damaged ({error!r:.200})"}
+        why = f"{error!r:.200}" if isinstance(error, (OSError, ValueError, RuntimeError)) else ""
+        found = {"refused": f"expected a whole HDF5 file, found it damaged ({why or 'by h5py'})"}
     return json.dumps(found).encode()
 
 
 def main() -> None:
     """The program."""
-    signal.alarm(PATIENCE)
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     size, most = map(int, sys.argv[1:])
     data = sys.stdin.buffer.read(size)
+    signal.alarm(PATIENCE)
     limit()
     sys.stdout.buffer.write(answer(data, most))
 

@@ -16,7 +16,7 @@ from collections.abc import Callable, Iterator
 CODE = 128 + signal.SIGINT
 LINE = b"interrupted\n"
 
-_stderr = None  # the one that the process began with: quiet_stderr lends number 2 to a file
+_stderr = None  # the one that the process began with: quiet_stderr redirects file descriptor 2
 _asked = False
 _actions = []
 
@@ -33,6 +33,19 @@ def begin() -> None:
         signal.signal(signal.SIGINT, leave)
 
 
+def _terminate(number, frame):
+    """Ends the process by SIGTERM, without files half made."""
+    _act()
+    signal.signal(number, signal.SIG_DFL)
+    os.kill(os.getpid(), number)
+
+
+def _act():
+    for action in _actions:
+        with contextlib.suppress(Exception):
+            action()
+
+
 def _is_command():
     """Whether Python was started as `charlm`, or as `python -m charlm` or one of its modules."""
     first, *_ = argv = getattr(sys, "argv", None) or [""]
@@ -47,9 +60,7 @@ def _is_command():
 def leave(number=signal.SIGINT, frame=None) -> None:
     """Ends the process at once. A signal's handler."""
     signal.signal(signal.SIGINT, signal.SIG_DFL)
-    for action in _actions:
-        with contextlib.suppress(Exception):
-            action()
+    _act()
     if _stderr is not None:
         with contextlib.suppress(OSError):
             os.write(_stderr, LINE)
@@ -89,12 +100,17 @@ def unwinding() -> Iterator[None]:
 
 @contextlib.contextmanager
 def before_leaving(action: Callable[[], object]) -> Iterator[None]:
-    """Within it `action` is done before the process is ended, to remove files half made."""
+    """Within it `action` is done before Ctrl-C or SIGTERM ends the process, to remove files."""
     _actions.append(action)
+    ours = _stderr is not None and signal.getsignal(signal.SIGTERM) is signal.SIG_DFL
+    if ours:  # only here, for Python's handlers wait for the end of a call into a library
+        signal.signal(signal.SIGTERM, _terminate)
     try:
         yield
     finally:
         _actions.remove(action)
+        if ours:
+            signal.signal(signal.SIGTERM, signal.SIG_DFL)
 
 
 def asked() -> bool:

@@ -39,8 +39,9 @@ def cache_folder() -> Path | None:
     """
     if given := _expanded(VARIABLE):
         return Path(given)
-    base = _expanded(XDG_VARIABLE) and os.environ[XDG_VARIABLE]
-    if not os.path.isabs(base):  # the XDG specification ignores relative paths
+    _expanded(XDG_VARIABLE)  # refuses a user who does not exist
+    base = os.environ.get(XDG_VARIABLE, "")
+    if not os.path.isabs(base):  # the XDG specification ignores relative paths, and ~ is one
         base = os.path.expanduser("~/.cache")
     return Path(base, "charlm") if os.path.isabs(base) else None
 
@@ -69,8 +70,7 @@ def cache(*inner: str) -> Path:
     folder = cache_folder()
     if folder is None:
         raise OSError(errno.ENOENT, "no home folder")
-    _make(folder.absolute())
-    _check_way(folder.absolute())
+    _make_way(folder.absolute())
     _check_folder(folder)
     for name in inner:
         folder = folder / name
@@ -134,11 +134,9 @@ def opener(path: str, flags: int) -> int:
 
 
 def _make(path):
-    """The folder, and those above it, for us alone from the beginning."""
-    if not path.is_dir():
-        _make(path.parent)
-        with suppress(FileExistsError):
-            os.mkdir(path, 0o700)
+    """The folder, for us alone from the beginning."""
+    with suppress(FileExistsError):
+        os.mkdir(path, 0o700)
 
 
 def _check_folder(path, flags=0):
@@ -156,21 +154,28 @@ def _check_folder(path, flags=0):
 
 def _check_owner_and_mode(about, path, what, where):
     if about.st_uid != os.geteuid():
-        raise _not_ours(path, f"{what} belongs to {_user(about.st_uid)}, not to us")
+        raise _not_ours(path, f"{what} belongs to {_user(about.st_uid)}, not to you")
     if about.st_mode & OTHERS_WRITE:
         raise _not_ours(path, f"others can write {where} ({_mode(about)})", about)
 
 
-def _check_way(path):
-    """Raises NotOursError where somebody else could put another folder in the place of this one."""
+def _make_way(path):
+    """Makes the folders on the way to an absolute path that are missing, each in a checked one.
+
+    Raises:
+        NotOursError: somebody else could put another folder in the place of one of them.
+    """
     # whoever owns / can replace Python itself; in a container this may be another user than root
     system = {os.geteuid(), 0, os.stat("/").st_uid}
     for step in _steps(path):
+        if not os.path.lexists(step):
+            _make(step)
         about = os.lstat(step)
         if about.st_uid not in system:
-            reason = f"{step} belongs to {_user(about.st_uid)}, who can put another in its place"
-            raise _not_ours(step, reason)
+            raise _not_ours(step, f"{step} belongs to {_user(about.st_uid)}, who could replace it")
         link = stat.S_ISLNK(about.st_mode)
+        if link and not os.path.exists(step):  # to nowhere, a disk that is not mounted, or itself
+            raise FileNotFoundError(errno.ENOENT, "a link leads to nothing", str(step))
         if not link and about.st_mode & OTHERS_WRITE and not about.st_mode & stat.S_ISVTX:
             raise _not_ours(step, f"others can write in {step} ({_mode(about)})", about)
 
@@ -195,7 +200,7 @@ def _not_ours(path, why, about=None):
     """The error.
 
     Args:
-        about: of what has only the wrong mode.
+        about: the status of what has only the wrong mode.
     """
     error = NotOursError(errno.EPERM, why, str(path))
     error.cure = f"name another folder by {VARIABLE}"

@@ -72,12 +72,15 @@ def _is_own(folder):
 
 
 def check_places(folder: Path) -> None:
-    """Raises InputError where a folder lies in the place of a file that a run must write."""
+    """Raises InputError where what lies in the place of a run's weights or lock is no file."""
     for name in (LAST, BEST, LOCK):
-        if os.path.isdir(folder / name):
-            raise InputError(
-                f"expected a file or nothing at {folder / name}, found a folder; move it away"
-            )
+        with contextlib.suppress(OSError):
+            mode = os.lstat(folder / name).st_mode
+            if not (stat.S_ISREG(mode) or stat.S_ISLNK(mode)):
+                found = "a folder" if stat.S_ISDIR(mode) else "a pipe, socket or device"
+                raise InputError(
+                    f"expected a file or nothing at {folder / name}, found {found}; move it away"
+                )
 
 
 def find(runs: Path, run: str) -> Path:

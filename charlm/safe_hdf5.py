@@ -1,4 +1,4 @@
-"""HDF5 files that nobody vouches for, parsed where they can do no harm.
+"""HDF5 files from strangers, parsed where they can do no harm.
 
 A few wrong bytes make the HDF5 library loop for ever, fill the memory or crash. So another process
 lists what a file holds, with limits of time and memory (`hdf5_child`), and this one takes the
@@ -34,7 +34,7 @@ Attributes = dict[str, list[str] | str]
 
 @dataclass(frozen=True)
 class Array:
-    """An array in a file, not read yet: what the file says of it."""
+    """An array in a file, not read yet."""
 
     name: str
     dtype: str
@@ -46,7 +46,7 @@ class Array:
     stored: int
     """Bytes there."""
     how: str = ""
-    """How it is stored if not in one piece in the file, in words."""
+    """Why its bytes cannot be taken as they are: "elsewhere" or "in chunks or with a filter"."""
     inline: str | None = None
     """Its bytes, base64, where they lie within the description of it."""
 
@@ -94,12 +94,13 @@ def read(data: bytes | memoryview) -> Listing:
         code, text = run_child(data, untrusted.MAX_NAMES)
     except OSError as error:
         raise InputError(f"expected to run {sys.executable}, found: {error.strerror}") from error
+    if code == -signal.SIGALRM:
+        raise InputError("expected to list an HDF5 file, found that it took too long; try again")
     if code < 0:
-        name = signal.Signals(-code).name
-        why = "kept the HDF5 library busy without an end" if name == "SIGPROF" else (
-            f"ended the HDF5 library with {name}"
-        )  # fmt: skip
-        raise InputError(f"expected a whole HDF5 file, found it damaged (it {why})")
+        why = f"the HDF5 library crashed: {signal.Signals(-code).name}"
+        if code == -signal.SIGPROF:
+            why = "the HDF5 library did not finish within a second"
+        raise InputError(f"expected a whole HDF5 file, found it damaged ({why})")
     untrusted.check_size("a list of names", len(text), MAX_LIST)
     if code or not text:
         raise InputError(
@@ -154,9 +155,9 @@ def stored(array: Array, data) -> np.ndarray:
             f"expected {name!r} stored as it is, {declared} bytes in one piece, found "
             f"{array.stored} bytes {array.how}; save it without compression"
         )
-    at = array.at
-    if array.inline is not None or not declared:
-        data, at = base64.b64decode(array.inline or ""), 0
+    at = array.at or 0  # an empty array has no place
+    if array.inline is not None:
+        data = base64.b64decode(array.inline)
     if not 0 <= at <= len(data) - declared:
         raise InputError(f"expected {name!r} within the file, found it at {at}")
     dtype, count = np.dtype(array.dtype), math.prod(array.shape)
@@ -164,7 +165,7 @@ def stored(array: Array, data) -> np.ndarray:
 
 
 def numbers(array: Array, data) -> np.ndarray:
-    """An array's finite numbers, float32.
+    """An array's numbers as they are in the file, which are finite in float32.
 
     Raises:
         InputError: integers or something else, NaN or infinity; see `stored`.
@@ -173,8 +174,7 @@ def numbers(array: Array, data) -> np.ndarray:
         raise InputError(
             f"expected float16, float32 or float64 in {array.name!r}, found {array.kind}"
         )
-    with np.errstate(over="ignore"):  # a float64 too large becomes infinite and is refused
-        found = stored(array, data).astype(np.float32)
+    found = stored(array, data)
     untrusted.check_finite(found, array.name)
     return found
 

@@ -315,12 +315,13 @@ def _callbacks(training, folder, run, timeline):
 
 def _draw(progress, folder):
     """Whether there is a curve, and it could be written."""
-    from charlm.views import loss_curve
+    from charlm.views import loss_curve, try_draw
 
     if not progress.history:
         return False
-    picture = loss_curve.draw(progress.history)
-    return run_folder.try_write(folder, run_folder.CURVE, picture, cli.say)
+    path = folder / run_folder.CURVE
+    picture = try_draw(lambda: loss_curve.draw(progress.history), path, cli.say)
+    return bool(picture) and run_folder.try_write(folder, run_folder.CURVE, picture, cli.say)
 
 
 def _require_tensorboard():

@@ -18,11 +18,14 @@ from charlm.errors import InputError
 
 MAX_BYTES = 2 * 2**30  # of a file
 MAX_NAMES = 5000  # in one file; a run of 64 layers has a thousand
-MAX_UNPACKED = 2**25  # bytes of a zip's member that is compressed, and of its list of members
+MAX_UNPACKED = 2**25  # bytes of a zip's member that is compressed
+MAX_MEMBERS = 2**21  # bytes of a zip's list of its members
 MAX_JSON = 2**22  # bytes; a model's description has thousands
 MEMBER = b"PK\x01\x02"  # begins each entry in a zip's list of members
 MAX_HEADER = 2**23  # bytes of a .safetensors file's; a vocabulary of 100,000 characters takes 2 MB
-MAX_PARTS = 300_000  # of JSON text, where a byte may make a hundred of objects
+MAX_PARTS = 300_000  # of JSON text; a few bytes of it may take a hundred in memory
+OBJECT = 4  # parts that the smallest object counts for
+PIECE = 2**20  # numbers that are looked at together
 FLOATS = {"F16": "<f2", "F32": "<f4", "F64": "<f8"}  # and BF16, which NumPy lacks
 
 
@@ -86,7 +89,8 @@ def parsed_json(what: str, text: bytes | str, most: int = MAX_JSON, **options):
         ValueError, RecursionError: it is no JSON.
     """
     check_size(what, len(text), most)
-    parts = sum(text.count(c) for c in (",[{" if isinstance(text, str) else b",[{"))
+    comma, bracket, brace = ",[{" if isinstance(text, str) else b",[{"
+    parts = text.count(comma) + text.count(bracket) + OBJECT * text.count(brace)
     if parts > MAX_PARTS:
         raise InputError(f"expected {what} of {MAX_PARTS} parts at most, found {parts}")
     return json.loads(text, **options)
@@ -106,7 +110,9 @@ class Zip:
         if (count := data.count(MEMBER)) > MAX_NAMES:
             raise InputError(f"expected {MAX_NAMES} members of a zip at most, found {count}")
         self._data = memoryview(data)
-        self._archive = zipfile.ZipFile(_Bounded(data))
+        file = _Bounded(data)
+        self._archive = zipfile.ZipFile(file)
+        file.most = MAX_UNPACKED
         self.names = self._archive.namelist()
 
     def read(self, name: str, most: int) -> bytes | memoryview:
@@ -122,7 +128,7 @@ class Zip:
         check_size(name, about.file_size, most)
         if about.compress_type == zipfile.ZIP_STORED:
             return self._stored(about)
-        if about.compress_type != zipfile.ZIP_DEFLATED:  # which alone stops at the declared size
+        if about.compress_type != zipfile.ZIP_DEFLATED:  # of which alone parts are unpacked
             how = zipfile.compressor_names.get(about.compress_type, about.compress_type)
             raise InputError(
                 f"expected {name} stored as it is or deflated, found it compressed by {how}; unzip "
@@ -133,7 +139,8 @@ class Zip:
                 f"expected at most {MAX_UNPACKED} bytes of {name} compressed, found "
                 f"{about.file_size}; unzip the file and zip it anew without compression (zip -0)"
             )
-        return self._archive.read(name)
+        with self._archive.open(about) as file:
+            return file.read(about.file_size)  # no more, as `zipfile.ZipFile.read` might
 
     def _stored(self, about):
         """The part of the file that the member is."""
@@ -146,15 +153,25 @@ class Zip:
 
 
 class _Bounded(io.BytesIO):
-    """A zip file of whose list of members `zipfile` reads no more than a bound."""
+    """A zip file of which `zipfile` reads no more than `most` bytes at once."""
+
+    most = MAX_MEMBERS
 
     def read(self, size=-1):
-        check_size("parts of a zip", size, MAX_UNPACKED)
+        check_size("a zip's list of members", size, self.most)
         return super().read(size)
 
 
 def check_finite(array, name):
-    if array.dtype.kind == "f" and (bad := int((~np.isfinite(array)).sum())):
+    """Refuses numbers that are not finite in float32. Looks at a part after another."""
+    if array.dtype.kind != "f":
+        return
+    flat, bad = array.reshape(-1), 0
+    for at in range(0, flat.size, PIECE):
+        with np.errstate(over="ignore"):  # a float64 too large becomes infinite
+            piece = flat[at : at + PIECE].astype(np.float32)
+        bad += piece.size - int(np.isfinite(piece).sum())
+    if bad:
         raise InputError(
             f"expected finite numbers in {name!r}, found NaN or infinity, {bad} of {array.size}"
         )
@@ -178,17 +195,32 @@ def tensors(data: bytes) -> tuple[dict[str, np.ndarray], dict[str, str]]:
         raise InputError(
             f"expected a whole .safetensors file, found it damaged ({error!s:.200})"
         ) from error
-    return {name: _floats(name[:100], tensor) for name, tensor in found}, metadata
+    for name, tensor in found:  # all, before any takes more memory than in the file
+        _check_floats(name[:100], tensor)
+    return {name: _floats(tensor) for name, tensor in found}, metadata
 
 
-def _floats(name, tensor):
+def _check_floats(name, tensor):
     kind, data = tensor["dtype"], tensor["data"]
-    if kind == "BF16":  # the upper half of a float32
-        array = (np.frombuffer(data, "<u2").astype(np.uint32) << 16).view(np.float32)
-    elif kind in FLOATS:
-        with np.errstate(over="ignore"):  # a float64 too large becomes infinite and is refused
-            array = np.frombuffer(data, FLOATS[kind]).astype(np.float32, copy=False)
+    if kind in FLOATS:
+        check_finite(np.frombuffer(data, FLOATS[kind]), name)
+    elif kind == "BF16":
+        halves = np.frombuffer(data, "<u2")
+        for at in range(0, halves.size, PIECE):
+            check_finite(_from_bfloat16(halves[at : at + PIECE]), name)
     else:
         raise InputError(f"expected F16, BF16, F32 or F64 in {name!r}, found {kind}")
-    check_finite(array, name)
+
+
+def _floats(tensor):
+    kind, data = tensor["dtype"], tensor["data"]
+    if kind == "BF16":
+        array = _from_bfloat16(np.frombuffer(data, "<u2"))
+    else:
+        array = np.frombuffer(data, FLOATS[kind]).astype(np.float32, copy=False)
     return array.reshape(tensor["shape"])
+
+
+def _from_bfloat16(halves):
+    """Float32 of the upper halves of their bytes."""
+    return (halves.astype(np.uint32) << 16).view(np.float32)

@@ -13,7 +13,6 @@ import contextlib
 import io
 import os
 import re
-import resource
 import struct
 import subprocess
 import sys
@@ -26,6 +25,7 @@ from pathlib import Path
 import numpy as np
 
 from charlm import checkpoint, foreign, hdf5_child, safe_hdf5
+from charlm.benchmarks.worker import peak_memory
 from charlm.errors import InputError
 
 SECONDS, MEMORY = 2, 64 * 2**20
@@ -67,12 +67,13 @@ class Damage:
         values = np.frombuffer(data[: len(data) // 8 * 8], "<u8")
         inside = np.flatnonzero((values > 0) & (values < len(data)))
         self.pointers = 8 * inside  # addresses, and sizes, which look alike
+        self.marks = [m.start() for m in re.finditer(rb'[\d"{}\[\],:](?=[ -~]{8})', data)]
         self.targets = sorted({int(values[k]) for k in inside} | set(self.structures))
 
     def __call__(self) -> bytes:
         """A damaged copy."""
         found = bytearray(self.data)
-        kinds = [self.flip, self.splice, self.to_self, self.to_other, self.bound]
+        kinds = [self.flip, self.splice, self.to_self, self.to_other, self.bound, self.text]
         for _ in range(self.rng.integers(1, 4)):
             kinds[self.rng.integers(len(kinds))](found)
         return bytes(found)
@@ -86,6 +87,13 @@ class Damage:
 
     def flip(self, found):
         found[self.place(1)] ^= 1 << int(self.rng.integers(8))
+
+    def text(self, found):
+        """In JSON and names: a digit or a mark is overwritten by others."""
+        if self.marks:
+            at = int(self.rng.choice(self.marks))
+            size = int(self.rng.integers(1, 5))
+            found[at : at + size] = bytes(self.rng.choice(list(b'0123456789"{}[],:-e'), size))
 
     def splice(self, found):
         other = self.others[self.rng.integers(len(self.others))]
@@ -158,11 +166,11 @@ class Costs:
         _, status, used = os.wait4(child, 0)
         self.code = os.waitstatus_to_exitcode(status)
         self.seconds = used.ru_utime + used.ru_stime
-        self.memory = 1024 * used.ru_maxrss - BASELINE
+        self.memory = 1024 * used.ru_maxrss - BASELINE  # a forked process begins anew
         return self.code, text
 
 
-BASELINE = 1024 * resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+BASELINE = peak_memory()
 
 
 def outcome(path: Path, data: bytes, own: bool) -> str:
@@ -173,7 +181,7 @@ def outcome(path: Path, data: bytes, own: bool) -> str:
     except InputError as error:
         if "\n" in str(error):
             raise AssertionError("expected one line") from error
-        known = {"without an end": "endless", "with SIG": "crash", "MB of memory": "memory"}
+        known = {"did not finish": "endless", "crashed": "crash", "MB of memory": "memory"}
         return next((kind for text, kind in known.items() if text in str(error)), "refused")
     return "read"
 
@@ -208,16 +216,17 @@ def fuzz(count: int, seed: int) -> collections.Counter:
             end = outcome(path, made, base.startswith("own-"))
             seconds = time.process_time() - began + costs.seconds
             if not (seconds < SECONDS and costs.memory < len(made) + MEMORY):
-                Path("failed.bin").write_bytes(made)
-                raise AssertionError(f"{base}, file {k}: {seconds:.2f} s, {costs.memory} bytes")
+                kept = Path(tempfile.gettempdir(), f"fuzz-{seed}-{k}-{base}")
+                kept.write_bytes(made)
+                raise AssertionError(f"{kept}: {seconds:.2f} s, {costs.memory} bytes")
             most = [max(most[0], seconds), max(most[1], costs.memory - len(made))]
-            if k % WHOLE == 0:
+            if k % WHOLE == 0 and end != "endless":  # which it may not be with more time
                 safe_hdf5.run_child = real
                 assert (outcome(path, made, base.startswith("own-")) == "read") == (end == "read")
             ends[end] += 1
             if sys.stderr.isatty():
                 print(f"\r{k + 1} of {count}: {dict(ends)}", end="", file=sys.stderr)
-    grown = 1024 * resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - BASELINE
+    grown = peak_memory() - BASELINE
     assert grown < MEMORY, grown
     print(
         f"{count} files: {dict(ends)}; at most {most[0]:.2f} s of the processor, "

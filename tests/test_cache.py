@@ -50,7 +50,7 @@ def is_made_anew_and_said(folder, expected):
     lines = [line for line in said if line.startswith("NOTE")]
     assert len(lines) == 1
     assert expected in lines[0]
-    assert f"NOTE: {the_file(folder)} is no whole file of encoded text" in lines[0]
+    assert f"NOTE: {the_file(folder)} is not a complete encoded text" in lines[0]
     read(folder, said := [])
     assert said == []
 

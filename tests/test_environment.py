@@ -186,14 +186,15 @@ def test_ten_million_characters_take_no_more_memory_than_one(here):
     drawing(here / "r", "ab\n")
     peaks = {}
     for length in (1_000_000, 10_000_000):
-        argv = ["-m", "charlm.sample", "r", "--length", str(length), "--seed", "1"]
-        process = subprocess.Popen(
-            [sys.executable, *argv], env=environment(), stdout=subprocess.DEVNULL
+        program = (  # a process begins with the peak of the one that started it: a small one
+            "import resource, subprocess, sys; "
+            "subprocess.run(sys.argv[1:], check=True, stdout=subprocess.DEVNULL); "
+            "print(resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss)"
         )
-        _, status, usage = os.wait4(process.pid, 0)
-        process.returncode = os.waitstatus_to_exitcode(status)
-        assert process.returncode == 0
-        peaks[length] = usage.ru_maxrss
+        argv = ["-m", "charlm.sample", "r", "--length", str(length), "--seed", "1"]
+        run = [sys.executable, "-c", program, sys.executable, *argv]
+        done = subprocess.run(run, env=environment(), capture_output=True, text=True, check=True)
+        peaks[length] = int(done.stdout)
     print(f"peak KB: {peaks}")
     assert peaks[10_000_000] < peaks[1_000_000] + 8 * 1024
 

@@ -162,7 +162,7 @@ def test_another_text(run, capsys):
     Path("small.txt").rename("gone.txt")
     assert evaluate.main(["a", "--corpus", "other.txt", "--unknown", "skip"]) == 0
     out, err = capsys.readouterr()
-    assert "no n-gram model beside it" in err
+    assert "no n-gram model, because" in err
     assert "gram" not in out
 
 

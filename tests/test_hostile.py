@@ -238,10 +238,10 @@ TREES = {
     "external group": (replaced("charlm", lambda *_: h5py.ExternalLink("pipe", "x")), LINK),
     "soft link": (replaced(KERNEL, lambda *_: h5py.SoftLink("/" + DENSE)), LINK),
     "soft link to nothing": (replaced("layers", lambda *_: h5py.SoftLink("/nowhere")), LINK),
-    "a loop": (lambda f: f.update({"layers/lstm/again": f["layers"]}), "a name for each object"),
+    "a loop": (lambda f: f.update({"layers/lstm/again": f["layers"]}), "one name for each"),
     "two loops": (
-        lambda f: f.update({"layers/a": f["layers"], "layers/b": f["layers"]}), "a name for each"),
-    "two names": (replaced(DENSE, lambda f, _: f["layers/dense/vars/1"]), "a name for each object"),
+        lambda f: f.update({"layers/a": f["layers"], "layers/b": f["layers"]}), "one name for"),
+    "two names": (replaced(DENSE, lambda f, _: f["layers/dense/vars/1"]), "one name for"),
     "many names": (
         lambda f: [f.create_group(f"g{k}") for k in range(6000)], "names at most"),
     "external storage": (replaced(KERNEL, create(external="pipe")), ELSEWHERE),
@@ -336,6 +336,35 @@ def test_a_tree_that_is_no_run_s_is_refused(old, folder, name):
     refused(changed(old, change), why)
 
 
+def numbers_of(about, path=()):
+    """The paths of all whole numbers in a description."""
+    items = about.items() if isinstance(about, dict) else enumerate(about)
+    for key, value in items:
+        if type(value) is int:
+            yield (*path, key)
+        elif isinstance(value, dict | list):
+            yield from numbers_of(value, (*path, key))
+
+
+@pytest.mark.parametrize("number", [3 * 10**7, 10**10, 10**300, -1])
+def test_any_number_of_a_description_may_be_wrong(whole, number):
+    """It is refused, or means nothing to charlm (another seed); soon and in little memory."""
+    paths = []
+    described(whole, lambda about: paths.extend(numbers_of(about)))
+    assert len(paths) > 50
+    for path in paths:
+
+        def change(about, path=path):
+            for key in path[:-1]:
+                about = about[key]
+            about[path[-1]] = number
+
+        began = time.process_time()
+        with contextlib.suppress(InputError):
+            read(described(whole, change))
+        assert time.process_time() - began < SECONDS
+
+
 @pytest.mark.parametrize("name", DESCRIPTIONS)
 def test_a_description_that_is_no_run_s_is_refused(whole, old, name):
     change, why = DESCRIPTIONS[name]
@@ -364,7 +393,7 @@ def shared(about):
 WITHIN = "within the file"
 PLACES = {
     "beyond the end": (array(KERNEL, ..., ..., 10**9), WITHIN),
-    "far beyond": (array(KERNEL, ..., ..., 2**80), WITHIN),
+    "far beyond": (array(KERNEL, ..., ..., 2**80), "something else"),
     "before the beginning": (array(KERNEL, ..., ..., -8), "something else"),
     "nowhere": (array(KERNEL, ..., ..., None), "something else"),
     "at a fraction": (array(KERNEL, ..., ..., 8.5), "something else"),
@@ -373,7 +402,7 @@ PLACES = {
     "a negative shape": (array("charlm/carried/0", ..., [-1, 4], ...), "something else"),
     "a shape that is a number": (array(KERNEL, ..., 4, ...), DAMAGED),
     "a text for a shape": (array(KERNEL, ..., "33", ...), "something else"),
-    "a bomb": (array("charlm/carried/0", ..., [2**40, 2**40], ...), "arrays of"),
+    "a bomb": (array("charlm/carried/0", ..., [2**30, 2**30], ...), "arrays of"),
     "another type": (array(KERNEL, "<i4", ..., ...), FLOATS),
     "twice the size": (array("charlm/carried/0", "<f8", ..., ...), FLOATS.replace("f4", ".*")),
     "the other order of bytes": (array(KERNEL, ">f4", ..., ...), FLOATS),
@@ -387,6 +416,8 @@ PLACES = {
     "one more of ours": (array("charlm/pickle", "<f4", [1], 0), "beside them"),
     "a gap in the numbers": (
         lambda about: about["arrays"].__delitem__("charlm/carried/0"), "beside them"),
+    "a shape of long numbers": (array(KERNEL, ..., [10**4000] * 300, ...), "something else"),
+    "many dimensions": (array(KERNEL, ..., [1] * 9, ...), "something else"),
     "no arrays": (lambda about: about.__delitem__("arrays"), DAMAGED),
     "a list of arrays": (meta("arrays", [1]), DAMAGED),
     "two parts of a place": (lambda about: about["arrays"][KERNEL].pop(), DAMAGED),
@@ -446,22 +477,23 @@ def test_a_large_file_takes_little_more_than_itself(rng, tmp_path):
     path = tmp_path / "big.h5"
     path.write_bytes(checkpoint.to_bytes(made(rng, carried=big)))
     program = """if True:
-        import resource, sys
+        import sys
         from pathlib import Path
         from charlm import checkpoint
         from charlm.errors import InputError
-        before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+        from charlm.benchmarks.worker import peak_memory
+        before = peak_memory()
         try:
             checkpoint.read(Path(sys.argv[1]))
         except InputError as error:
-            print(1024 * (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before), error)
+            print(peak_memory() - before, error)
     """
     env = os.environ | {"PYTHONPATH": os.pathsep.join(p for p in sys.path if p)}
     run = [sys.executable, "-c", program, str(path)]
     done = subprocess.run(run, env=env, capture_output=True, text=True, timeout=120)
     grown, message = done.stdout.split(maxsplit=1)
     assert "finite numbers in 'charlm/carried/1'" in message
-    assert int(grown) < path.stat().st_size + MEMORY
+    assert 0.9 * path.stat().st_size < int(grown) < path.stat().st_size + MEMORY
 
 
 def test_what_changes_nothing_is_read(whole, old):

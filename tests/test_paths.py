@@ -159,7 +159,24 @@ def test_the_folders_above_it_are_ours_or_the_systems(folder, sticky):
     paths.cache()
     os.chown(folder.parent, STRANGER, -1)
     folder.parent.chmod(0o755 | sticky)
-    assert f"{folder.parent} belongs to user {STRANGER}, who can put another" in refused()
+    assert f"{folder.parent} belongs to user {STRANGER}, who could replace it" in refused()
+
+
+@as_root
+def test_nothing_is_made_on_a_way_that_is_refused(tmp_path, monkeypatch):
+    theirs = tmp_path / "theirs"
+    theirs.mkdir()
+    os.chown(theirs, STRANGER, -1)
+    (tmp_path / "victim").mkdir()
+    (tmp_path / "link").symlink_to("victim")
+    os.lchown(tmp_path / "link", STRANGER, -1)
+    (tmp_path / "open").mkdir()
+    (tmp_path / "open").chmod(0o777)
+    for way in ("theirs/a/b", "link/a/b", "open/a"):
+        monkeypatch.setenv(paths.VARIABLE, str(tmp_path / way))
+        paths._said.clear()
+        assert paths.usable_cache() is None
+    assert not [p for name in ("theirs", "victim", "open") for p in (tmp_path / name).iterdir()]
 
 
 @as_root
@@ -177,7 +194,13 @@ def test_what_cannot_be_made_is_an_error_of_the_systems(folder, tmp_path, monkey
     with pytest.raises(NotADirectoryError):
         paths.usable_cache()
     (tmp_path / "a").unlink()
-    (tmp_path / "a").symlink_to("nowhere")
+    for target in ("nowhere", "a", "b"):
+        (tmp_path / "b").unlink(missing_ok=True)
+        (tmp_path / "b").symlink_to("a")
+        (tmp_path / "a").unlink(missing_ok=True)
+        (tmp_path / "a").symlink_to(target)
+        with pytest.raises(FileNotFoundError):
+            paths.usable_cache()
     with pytest.raises(FileNotFoundError):
         paths.usable_cache()
     monkeypatch.setattr(paths, "cache_folder", lambda: None)

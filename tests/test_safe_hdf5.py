@@ -140,6 +140,14 @@ def many_members(rng):
     return buffer.getvalue()
 
 
+def long_members(rng):
+    buffer = io.BytesIO()
+    with zipfile.ZipFile(buffer, "w") as archive:
+        for k in range(500):
+            archive.writestr(f"{k}".rjust(30_000, "\xb0"), "")
+    return buffer.getvalue()
+
+
 def long_list(rng):
     """A zip of 40 MB, of which its list of members is said to take 39."""
     data = keras({"config.json": bytes(40 * 2**20)})
@@ -177,14 +185,14 @@ FILES = {
     "an object of the size of others": (lambda rng: wrong_object(rng, 256), "damaged"),
     "an object without a size": (lambda rng: wrong_object(rng, 0), "damaged"),
     "an object of all sizes": (lambda rng: wrong_object(rng, 2**64 - 1), "damaged"),
-    "a node that is its own child": (own_child, "damaged .it ended the HDF5 library with SIG"),
-    "nodes that share children": (lambda rng: shared_children(rng, 6), "busy without an end"),
+    "a node that is its own child": (own_child, "damaged .the HDF5 library crashed: SIG"),
+    "nodes that share children": (lambda rng: shared_children(rng, 6), "did not finish within"),
     "a text of four billion characters": (long_text, "damaged|48 MB of memory"),
     "a member of bzip2": (lambda rng: lying_member(rng, zipfile.ZIP_BZIP2), "bzip2; unzip"),
     "a member of lzma": (lambda rng: lying_member(rng, zipfile.ZIP_LZMA), "lzma; unzip"),
     "a member of deflate": (lambda rng: lying_member(rng, DEFLATED), "damaged"),
     "many members": (many_members, "5000 members of a zip at most, found 20000"),
-    "a long list of members": (long_list, "parts of a zip of 33554432 bytes at most"),
+    "a long list of members": (long_list, "a zip's list of members of 2097152 bytes at most"),
     "zeros, deflated": (
         lambda rng: keras({"config.json": "{}", "model.weights.h5": bytes(150 * 2**20)}, DEFLATED),
         "damaged|class_name"),
@@ -197,8 +205,8 @@ FILES = {
     "a long description": (lambda rng: keras({"config.json": PARTS}, DEFLATED), "4194304 bytes"),
     "many parts in an attribute": (
         lambda rng: described(rng, "[" + "[]," * 600_000 + "[]]"), "model_config of 300000 parts"),
-    "a long attribute": (lambda rng: described(rng, PARTS), "48 MB of memory, found"),
-    "many layers": (lambda rng: keras({"config.json": layers(20_000)}, DEFLATED), "1000 layers"),
+    "a long attribute": (lambda rng: described(rng, PARTS), "48 MB of memory beside"),
+    "many layers": (lambda rng: keras({"config.json": layers(15_000)}, DEFLATED), "1000 layers"),
     "one layer many times": (
         lambda rng: keras_2(rng, [b"lstm_1"] * 60_000, 3000, libver="latest"), "20000 texts of"),
     "two names of a layer": (
@@ -208,6 +216,12 @@ FILES = {
     "many names": (
         lambda rng: keras_3(rng, lambda f: [f.create_group(f"g{k}") for k in range(6000)]),
         "5000 names at most"),
+    "long names": (
+        lambda rng: keras_3(rng, lambda f: f.create_group("g" * 2000)), "1000 characters at most"),
+    "a long description, wide": (
+        lambda rng: keras({"config.json": '{"a":' * 297_000 + '"\U0001f601"' + "}" * 297_000},
+                          DEFLATED), "300000 parts"),
+    "long names of members": (lambda rng: long_members(rng), "list of members of 2097152 bytes"),
     "deep groups": (lambda rng: keras_3(rng, lambda f: f.create_group("g/" * 400)), "20 deep"),
 }  # fmt: skip
 
@@ -216,16 +230,17 @@ COST = """if True:
     from pathlib import Path
     from charlm import foreign
     from charlm.errors import InputError
+    from charlm.benchmarks.worker import peak_memory
     def used(who):
         found = resource.getrusage(who)
         return found.ru_utime + found.ru_stime, 1024 * found.ru_maxrss
-    (seconds, before), message = used(resource.RUSAGE_SELF), None
+    (seconds, _), before, message = used(resource.RUSAGE_SELF), peak_memory(), None
     try:
         foreign.read(Path(sys.argv[1]))
     except InputError as error:
         message = str(error)
     here, there = used(resource.RUSAGE_SELF), used(resource.RUSAGE_CHILDREN)
-    print(here[0] - seconds + there[0], here[1] - before, there[1])
+    print(here[0] - seconds + there[0], peak_memory() - before, there[1])
     print(message)
 """
 
@@ -406,9 +421,10 @@ def test_ten_copies_of_the_largest_whole_file_fit_the_limits(rng):
     assert len(safe_hdf5.read(data).arrays) == untrusted.MAX_NAMES // 2 - 10 + len(NUMBERS)
 
 
-def test_a_large_array_costs_no_more_than_itself(rng, tmp_path, idle):
+@pytest.mark.parametrize("dtype", ["f2", "f4", "f8"])
+def test_a_large_array_costs_no_more_than_itself(rng, tmp_path, idle, dtype):
     """128 MB, whose last number is none."""
-    big = np.zeros((2**25 // V, V), "f4")
+    big = np.zeros((2**27 // np.dtype(dtype).itemsize // V, V), dtype)
     big[-1, -1] = np.nan
     path = tmp_path / "x.weights.h5"
     path.write_bytes(
@@ -416,8 +432,9 @@ def test_a_large_array_costs_no_more_than_itself(rng, tmp_path, idle):
     )
     seconds, here, there, message = cost(path)
     assert "finite numbers in 'layers/embedding" in message
-    assert here < 2 * path.stat().st_size + MEMORY  # the file and an array of float32
-    assert there - idle < path.stat().st_size + MEMORY
+    size = path.stat().st_size
+    assert size < here < size + MEMORY
+    assert 0.9 * size < there - idle < size + MEMORY
     assert hdf5_child.MEMORY < MEMORY
     assert seconds < SECONDS
 

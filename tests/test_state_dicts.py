@@ -313,15 +313,15 @@ BOMBS = {
 def memory_of_a_refusal():
     """Bytes that a process takes to refuse x.safetensors."""
     program = """if True:
-        import resource
         from pathlib import Path
         from charlm import foreign
         from charlm.errors import InputError
-        before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+        from charlm.benchmarks.worker import peak_memory
+        before = peak_memory()
         try:
             foreign.read(Path("x.safetensors"))
         except InputError:
-            print(1024 * (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before))
+            print(peak_memory() - before)
     """
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
     return int(done.stdout)

@@ -5,7 +5,9 @@ anything in the process that reads it. So every file is opened by `charlm.paths`
 """
 
 import contextlib
+import fcntl
 import inspect
+import os
 import types
 
 import numba
@@ -13,6 +15,7 @@ from numba.core import caching
 
 from charlm import paths
 
+LOCK = "lock"
 LOCATOR = caching.UserProvidedCacheLocator
 
 
@@ -93,5 +96,17 @@ class _Files(caching.IndexDataCacheFile):
             return None
 
     def save(self, key, data):
-        with contextlib.suppress(OSError):  # a full disk does not end a run
+        # two processes that save at once might give one file's name to the code of both
+        with contextlib.suppress(OSError), _alone(self._cache_path):  # a full disk ends no run
             super().save(key, data)
+
+
+@contextlib.contextmanager
+def _alone(folder):
+    """Keeps other processes from saving into the folder."""
+    number = os.open(os.path.join(folder, LOCK), os.O_RDWR | os.O_CREAT | paths.NO_LINK, 0o600)
+    try:
+        fcntl.flock(number, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(number)

@@ -132,8 +132,10 @@ def _hdf5(data, version=None, described=None):
     found = [array for layer in layers for array in layer.arrays.values()]
     # two names may have one array
     untrusted.check_size("arrays", sum(array.nbytes for array in found), len(data))
-    for layer in layers:
+    for layer in layers:  # all of them, before any takes memory of its own
         layer.arrays = {key: safe_hdf5.numbers(x, data) for key, x in layer.arrays.items()}
+    for layer in layers:
+        layer.arrays = {key: x.astype(np.float32) for key, x in layer.arrays.items()}
         pack(layer)
     return Foreign(
         **assemble(layers, described, ordered=legacy),

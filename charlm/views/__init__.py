@@ -1,6 +1,8 @@
 """Pictures of runs and models, drawn in memory."""
 
 import io
+from collections.abc import Callable
+from pathlib import Path
 
 
 def png(figure, dpi: int = 120) -> bytes:
@@ -8,3 +10,19 @@ def png(figure, dpi: int = 120) -> bytes:
     drawn = io.BytesIO()
     figure.savefig(drawn, format="png", dpi=dpi)
     return drawn.getvalue()
+
+
+def try_draw(
+    draw: Callable[[], bytes | None], path: Path, say: Callable[[str], object]
+) -> bytes | None:
+    """Calls `draw`; reports a failure instead of raising it, since a command can do without.
+
+    Args:
+        path: where the picture is to go, for the report.
+    """
+    try:
+        return draw()
+    except Exception as error:  # matplotlib needs fonts, a folder for its cache, memory
+        what = " ".join(str(error).split())[:200]
+        say(f"NOT SAVED: {path} (drawing it failed: {what}); continuing without it")
+        return None

@@ -2,6 +2,7 @@
 
 import os
 import pickle
+import subprocess
 import sys
 from pathlib import Path
 
@@ -9,7 +10,7 @@ import numba
 import pytest
 
 from charlm import paths
-from charlm.compiled import compiler
+from charlm.compiled import compiler, disk
 from tests.test_paths import STRANGER, as_root
 
 _opened = []
@@ -196,4 +197,26 @@ def test_a_disk_that_fills_ends_nothing(folder, run, monkeypatch):
 
     monkeypatch.setattr("os.replace", fails)
     assert run()[0] == 0
-    assert not [p for p in folder.rglob("*") if p.is_file()]
+    assert not [p for p in folder.rglob("*") if p.is_file() and p.name != disk.LOCK]
+
+
+def test_two_processes_that_save_at_once_keep_each_its_code(folder):
+    """Numba's own way may give both the same name of a file: the last index, the first's code."""
+    program = """if True:
+        import sys
+        from charlm import paths
+        from charlm.compiled import disk
+        files = disk._Files(str(paths.cache()), "f", "stamp")
+        for k in range(150):
+            key = f"{sys.argv[1]}-{k}"
+            files.save(key, key)
+    """
+    env = os.environ | {"PYTHONPATH": os.pathsep.join(p for p in sys.path if p)}
+    run = [
+        subprocess.Popen([sys.executable, "-c", program, name], env=env) for name in ("a", "b", "c")
+    ]
+    assert [process.wait(60) for process in run] == [0, 0, 0]
+    files = disk._Files(str(paths.cache()), "f", "stamp")
+    for name in ("a", "b", "c"):
+        for k in range(150):
+            assert files.load(f"{name}-{k}") == f"{name}-{k}"
