@@ -38,6 +38,7 @@ from charlm.reference import network
 from charlm.vocab import Vocab
 
 FORMAT = 3
+SIGNATURE = b"\x89HDF\r\n\x1a\n"  # of HDF5
 MARK = b"\x89charlm-places\r\n"  # not text, and sixteen bytes that no array is likely to have
 OLD_MARK = b"\x89charlm-sha256\r\n"
 DIGEST = hashlib.sha256().digest_size
@@ -280,6 +281,11 @@ def _older(data):
     at = data.rfind(OLD_MARK)
     if at >= 0:
         _check_digest(data, at)
+    if not data.startswith(SIGNATURE):
+        raise InputError(
+            "expected a weights file of charlm, found no HDF5 file; charlm import reads the models "
+            "of other programs"
+        )
     arrays = safe_hdf5.read(data).arrays
     if "charlm/meta" not in arrays:
         raise InputError(

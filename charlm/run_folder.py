@@ -2,6 +2,7 @@
 
 import contextlib
 import os
+import re
 import shutil
 import stat
 import time
@@ -24,6 +25,7 @@ SUMMARY, HISTORY, SAMPLES, CURVE, LOCK = (
 TENSORBOARD = "tensorboard"
 FILES = (LAST, BEST, SUMMARY, HISTORY, SAMPLES, CURVE)
 LATEST = "latest"
+MAX_NAME = 200  # bytes
 
 
 def new(runs: Path, name: str | None, corpus: str, overwrite: bool) -> Path:
@@ -36,11 +38,30 @@ def new(runs: Path, name: str | None, corpus: str, overwrite: bool) -> Path:
     if name is None:
         stem = "".join(c if c.isalnum() else "-" for c in Path(corpus).stem)[:40].strip("-")
         name = f"{stem or 'run'}-{time.strftime('%Y%m%d-%H%M%S')}"
-    if name in ("", ".", "..", LATEST) or Path(name).name != name or len(os.fsencode(name)) > 200:
-        raise InputError(f"expected --name to be the name of a folder in {runs}, found {name!r}")
+    _check_name(name, runs)
+    _check_runs(runs)
     folder = runs / name
     _require_free(folder, overwrite)
     return folder
+
+
+def _check_name(name, runs):
+    ok = name not in ("", ".", "..", LATEST) and Path(name).name == name
+    if not ok or re.search(r"[\x00-\x1f\x7f]", name) or len(os.fsencode(name)) > MAX_NAME:
+        raise InputError(
+            f"expected --name to be the name of a folder in {runs}, of at most {MAX_NAME} bytes "
+            f"and without control characters, found {name!r}"
+        )
+
+
+def _check_runs(runs):
+    """Refuses a folder that cannot be made, before a backend is loaded."""
+    nearest = next((path for path in (runs, *runs.parents) if os.path.lexists(path)), Path())
+    if not (os.path.isdir(nearest) and os.access(nearest, os.W_OK | os.X_OK)):
+        raise InputError(
+            f"expected --runs-dir to be a folder that can be written in, or a new one, found "
+            f"{nearest}, {'which cannot' if os.path.isdir(nearest) else 'which is no folder'}"
+        )
 
 
 def _require_free(folder, overwrite):
@@ -96,6 +117,8 @@ def find(runs: Path, run: str) -> Path:
             return path
     there = any(os.path.isdir(path) for path in (Path(run), runs / run))
     what = "which has no weights in it" if there else "which does not exist"
+    if not there and any(os.path.lexists(path) for path in (Path(run), runs / run)):
+        what = "which is no regular file"
     raise InputError(f"expected a run folder or a .weights.h5 file, found {run}, {what}")
 
 
@@ -127,10 +150,13 @@ def _saved_at(folder):
 
 
 def weights_file(path: Path, prefer: tuple[str, ...]) -> Path:
-    """`path` if it is a file, else the first of `prefer` that the folder has."""
+    """`path` if it is a file, else the first of `prefer` that the folder has.
+
+    What lies in the place of one and is no file is named, too, so that whoever reads it refuses it.
+    """
     if os.path.isfile(path):  # unlike Path.is_file it answers for a name that is too long
         return path
-    return next((path / name for name in prefer if os.path.isfile(path / name)), path / prefer[0])
+    return next((path / name for name in prefer if os.path.exists(path / name)), path / prefer[0])
 
 
 def read_best(runs: Path, run: str) -> tuple[Path, Checkpoint]:

@@ -132,10 +132,20 @@ def _saved(run):
     return path.parent, path
 
 
+def _read(folder, path):
+    best = folder / run_folder.BEST
+    try:
+        return checkpoint.read(path)
+    except InputError as error:
+        if path.name != run_folder.LAST or not os.path.isfile(best):
+            raise
+        raise InputError(f"{error}; --resume {best} goes on from the best epoch") from error
+
+
 def _resume(run, folder, path, argv, timeline):
     if run.tensorboard:
         run_folder.logs_folder(folder)
-    saved = checkpoint.read(path)
+    saved = _read(folder, path)
     kept = saved.config
     unnamed = replace(kept.data, corpus=None)  # to know whether it is given
     args = cli.parse(  # what is not given is as the run has it

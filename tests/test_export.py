@@ -160,10 +160,10 @@ def test_what_was_exported_before_stays_until_all_of_it_is_written(here, capsys,
     assert export.main(["a", *argv]) == 0
     before, write = snapshot(here), atomic.write
 
-    def full(path, data):
+    def full(path, data, like=None):
         if path.name.endswith(".vocab.json"):
             raise OSError("No space left on device")
-        write(path, data)
+        write(path, data, like)
 
     monkeypatch.setattr(atomic, "write", full)
     assert export.main(["b", *argv]) == 1

@@ -28,11 +28,16 @@ def keep(dispatcher, *inner: str) -> None:
         dispatcher: from `numba.njit`. inner: names of folders, each in the one before it.
     """
     source = inspect.getfile(dispatcher.py_func)
-    with contextlib.suppress(OSError):
+    try:
         folder = paths.usable_cache(*inner)
         # Numba would make this one, with a mode that may let others write in it
         if folder and paths.usable_cache(*inner, LOCATOR.get_suitable_cache_subpath(source)):
             _enable(dispatcher, folder)
+    except OSError as error:
+        paths.say_once(
+            f"NOTE: compiled code is not kept, which costs seconds in every run: no cache folder "
+            f"({error.strerror}); {paths.VARIABLE} names another"
+        )
 
 
 def _enable(dispatcher, folder):
