@@ -10,8 +10,8 @@ from charlm import checkpoint, run_folder
 class SaveWeights(keras.callbacks.Callback):
     """`last` each epoch and `best` when the held-out loss is the lowest yet.
 
-    Weights that are not finite are never written over good ones. A save that fails is told, and
-    training goes on; the next save makes good for it. `unsaved` says whether the last one failed.
+    Weights that are not finite never replace finite ones. A failed save is reported and tried again
+    at the next one, while training continues. `unsaved` says whether the last one failed.
 
     Args:
         snapshot: () -> `charlm.checkpoint.Checkpoint`.

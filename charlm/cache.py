@@ -108,10 +108,11 @@ def read_link(folder: Path, name: str) -> tuple[MappedIds, dict] | None:
 def read(
     path: Path, say: Callable[[str], object] = lambda text: None
 ) -> tuple[MappedIds, dict] | None:
-    """The ids (n,) in a file, mapped, and what they are of; None if there is no such file.
+    """Maps the ids (n,) in a file, and reads what they are of.
 
-    Nor if its description is damaged, or it is somebody else's, another program's or another
-    version's: that is said.
+    Returns:
+        None if there is no such file. Also, with a message, if its description is damaged, or it
+        belongs to somebody else, another program or another version.
     """
     try:
         with open(path, "rb", opener=paths.opener) as file:

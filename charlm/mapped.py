@@ -30,7 +30,7 @@ class _File:
     """All ids of a mapped file, and which blocks of it were verified.
 
     Args:
-        ids: (n,). sums: of its blocks. path: for messages.
+        ids: (n,). sums: the CRC-32 of each block. path: the file's, for messages.
     """
 
     def __init__(self, ids: np.memmap, sums: Sequence[int], path: Path):
@@ -73,10 +73,10 @@ class _File:
 
 
 class MappedIds:
-    """(n,) ids of a mapped file. Whatever is read of them is verified, then an array of NumPy's.
+    """(n,) ids of a mapped file. Reading some verifies their blocks and returns a NumPy array.
 
     Args:
-        file: its. begin, end: the part of it.
+        file: the mapped file. begin, end: which of its ids these are.
     """
 
     ndim = 1

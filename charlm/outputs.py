@@ -30,13 +30,13 @@ def check_file(flag: str, path: Path) -> None:
     """Raises InputError unless a file can be written there, or written anew."""
     _check_place(flag, path)
     there = os.path.lexists(path)
-    check(not there or os.path.isfile(path), flag, "a file, or free", f"{path}, which is none")
+    check(not there or os.path.isfile(path), flag, "a file or a new one", f"{path}, {_kind(path)}")
 
 
 def check_new_folder(flag: str, path: Path) -> None:
     """Raises InputError unless a folder can be made there."""
     free = not os.path.lexists(path)
-    check(free, flag, "a folder, or free", f"{path}, which is none")
+    check(free, flag, "a folder or a new one", f"{path}, {_kind(path)}")
     _check_place(flag, path)
 
 
@@ -50,4 +50,10 @@ def _check_place(flag, path):
     except FileNotFoundError:
         pass
     except OSError as error:
-        check(False, flag, "a name that the file system takes", f"{path} ({error.strerror})")
+        check(False, flag, "a valid file name", f"{path} ({error.strerror})")
+
+
+def _kind(path):
+    if os.path.isdir(path):
+        return "a folder"
+    return "a file" if os.path.isfile(path) else "a pipe, a device or a link to nothing"

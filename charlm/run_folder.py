@@ -272,9 +272,9 @@ def _unlink(path):
 
 
 def turn_back(folder: Path, saved: Checkpoint, say: Callable[[str], object] = print) -> None:
-    """Makes what there is to read what it was when the run was saved.
+    """Restores run.json, history.csv and samples.txt to the state of the saved run.
 
-    A run that was killed may have gone on from there without being saved again.
+    A run that was killed may have trained further without saving again.
     """
     describe(folder, saved, say)
     if not saved.progress.history:  # they are of a run that this one has overwritten

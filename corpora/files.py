@@ -18,7 +18,7 @@ from pathlib import Path
 
 from corpora.document import PIECE, Corpus, CorpusError, CorpusNotFound
 
-MAX_STORED = 10_000  # names in a folder that nobody gave by hand: a moment's work
+MAX_STORED = 10_000  # names in a folder that a weights file names; they are listed in a second
 
 
 @dataclass(frozen=True)
@@ -82,10 +82,10 @@ def load(name: str, encoding: str = "utf-8") -> Corpus:
 
 
 def load_stored(name: str, encoding: str) -> Corpus:
-    """A file or folder by a name that nobody gave: it stands in a file which may be a stranger's.
+    """Loads the text that a weights file names.
 
-    So no pattern is followed, no pipe or device opened, and no folder of very many names walked.
-    Empty files, which do not count, are left out: some of the system's never end.
+    The file may come from a stranger, so no pattern is expanded, no pipe or device opened, and no
+    folder of very many names searched. Empty files are skipped: those in /proc may never end.
 
     Raises:
         CorpusError: it is no regular file, and no folder of them that is small enough.

@@ -77,11 +77,11 @@ def test_a_flip_of_any_byte_is_refused(whole):
 def test_a_file_cut_anywhere_is_refused(whole):
     mark = whole.index(checkpoint.MARK)  # before it, each needs another process
     for size in [*range(0, mark, mark // 30), *range(mark + len(checkpoint.MARK), len(whole))]:
-        refused(whole[:size], "damaged")
+        refused(whole[:size], "damaged|no HDF5 file")
 
 
 def test_random_edits_are_refused(rng, whole):
-    for _ in range(10_000):
+    for _ in range(4000):
         edited = bytearray(whole)
         for _ in range(rng.integers(1, 9)):
             at = int(rng.integers(len(edited)))
@@ -525,7 +525,7 @@ def test_many_changes_at_once(rng, old, folder):
     changes = [change for change, _ in TREES.values()]
     changes += [in_file(change) for change, _ in DESCRIPTIONS.values()]
     both = 0
-    for _ in range(150):
+    for _ in range(50):
         pair = rng.choice(len(changes), 2, replace=False)
         try:  # where there is no pipe, for the second may follow a link of the first
             with contextlib.chdir(elsewhere):
@@ -543,7 +543,7 @@ def test_many_changes_at_once(rng, old, folder):
             continue  # the one leaves nothing that the other could change
         refused(data)
         both += 1
-    assert both > 50
+    assert both > 15
 
 
 @pytest.mark.parametrize("make", [os.mkfifo, os.mkdir, lambda p: os.symlink(p, p)])

@@ -60,7 +60,7 @@ def test_a_run_goes_on_without_its_preset(here, capsys):  # noqa: F811
 def test_a_preset_that_is_none_is_refused(here, capsys):  # noqa: F811
     before = snapshot(here)
     code = train.main([*BEGIN, "--preset", "fast"])
-    one_line_and_nothing_made(capsys, before, code, "'fast'.*--preset", here)
+    one_line_and_nothing_made(capsys, before, code, "--preset .*found fast", here)
 
 
 SIZE = "--preset quick-gpu was chosen for a GPU"
