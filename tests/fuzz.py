@@ -10,6 +10,7 @@ milliseconds; one file in `WHOLE` goes the whole way. The last figures are in do
 import argparse
 import collections
 import contextlib
+import functools
 import io
 import os
 import re
@@ -43,6 +44,7 @@ KERAS = """if True:
 """
 
 
+@functools.cache
 def bases() -> dict[str, bytes]:
     """A whole file of each format that is read."""
     with tempfile.TemporaryDirectory() as folder:

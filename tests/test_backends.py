@@ -11,6 +11,14 @@ import pytest
 
 HERE = Path(__file__).parent
 RERUN = ["layers", "test_model.py", "test_exact.py"]
+SLOW_ON_JAX = [  # which compiles each shape of each test; in every run the rest must do
+    "layers/test_drop_in.py",
+    "layers/test_half_precision.py",
+    "layers/test_inference.py",
+    "layers/test_subclasses.py",
+    "layers/test_derivatives.py::test_a_gradient_penalty_reaches_every_weight",
+    "layers/test_derivatives.py::test_a_penalty_where_one_input_is_computed_from_another",
+]
 RERUN += [  # the others of this file are of NumPy alone, or stand in `layers`, too
     f"reference/test_cells.py::{name}"
     for name in (
@@ -27,9 +35,19 @@ def test_passes_on_backend(backend):
         pytest.skip("this very run")
     if importlib.util.find_spec(backend) is None:
         pytest.skip(f"{backend} is not installed")
-    rerun = [HERE / name for name in RERUN]
+    left_out = SLOW_ON_JAX if backend == "jax" else []
+    run_on(backend, RERUN, [f"--deselect={HERE / name}" for name in left_out])
+
+
+@pytest.mark.soak
+def test_the_rest_passes_on_jax():
+    run_on("jax", SLOW_ON_JAX, [])
+
+
+def run_on(backend, names, options):
+    rerun = [str(HERE / name) for name in names]
     done = subprocess.run(
-        [sys.executable, "-m", "pytest", *rerun, "--no-header", "-n", "0"],
+        [sys.executable, "-m", "pytest", *rerun, *options, "--no-header", "-n", "0"],
         cwd=HERE.parent,
         # JAX compiles each shape of each test: with little optimizing, in a fifth of the time
         env=os.environ | {"KERAS_BACKEND": backend, "JAX_DISABLE_MOST_OPTIMIZATIONS": "1"},
