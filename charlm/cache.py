@@ -31,7 +31,7 @@ from charlm.paths import VARIABLE
 VERSION = 2  # version 1 had no checksums of the ids
 MAGIC = b"charlm ids"
 END = struct.Struct("<32s Q 10s I")
-LOCK, TEMPORARY = "lock", "unfinished"
+TEMPORARY = "unfinished"
 NAME = re.compile(r"[0-9a-f]{64}\.ids")
 
 
@@ -49,7 +49,8 @@ def held(say: Callable[[str], object]) -> Iterator[Path]:
         try:
             path = paths.usable_cache(say=say)
             if path:
-                stack.enter_context(_locked(path, say))
+                busy = f"waiting for another process, which encodes a text into {path}"
+                stack.enter_context(paths.locked(path, lambda: say(busy)))
         except OSError as error:
             path = _without(error, say)
         if path is None:
@@ -57,21 +58,6 @@ def held(say: Callable[[str], object]) -> Iterator[Path]:
             path = Path(stack.enter_context(temporary))
             stack.enter_context(interrupt.before_leaving(temporary.cleanup))
         yield path
-
-
-@contextlib.contextmanager
-def _locked(folder, say):
-    import fcntl
-
-    # nothing is read from it or written to it, so it need not be checked
-    number = os.open(folder / LOCK, os.O_RDWR | os.O_CREAT | paths.NO_LINK, 0o600)
-    with os.fdopen(number, "rb") as lock:
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            say(f"waiting for another process, which encodes a text into {folder}")
-            fcntl.flock(lock, fcntl.LOCK_EX)
-        yield
 
 
 def _without(error, say):

@@ -26,7 +26,7 @@ import io
 import json
 import math
 import struct
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
@@ -158,7 +158,7 @@ def _equal(a, b):
 
 
 def _check_hdf5(data):
-    """Whether Keras, too, finds in a file of ours the arrays that its description lists."""
+    """Refuses a file in which Keras would find other arrays than its description lists."""
     import h5py
 
     from charlm.hdf5_child import listing
@@ -246,20 +246,18 @@ def from_bytes(data: bytes) -> Checkpoint:
     meta = _description(data)
     if meta["format"] < 3:
         raise InputError("expected a whole weights file, found it damaged (its format)")
-    arrays = {
-        path: safe_hdf5.Array(path, *_place(*place)) for path, place in meta["arrays"].items()
-    }
+    arrays = {path: _listed(path, *place) for path, place in meta["arrays"].items()}
     return _checkpoint(meta, arrays, data)
 
 
-def _place(dtype, shape, at):
-    """Type, shape, place and bytes of an array as `safe_hdf5.Array` has them."""
+def _listed(path, dtype, shape, at):
+    """An array as the description lists it."""
     numbers = [*shape, at]
     ok = all(type(n) is int and 0 <= n <= untrusted.MAX_BYTES for n in numbers)
     if not (ok and isinstance(dtype, str) and len(numbers) <= 3):  # two dimensions at most
         raise InputError("expected types, shapes and places of arrays, found something else")
-    found = safe_hdf5.Array("", dtype, tuple(shape), at, 0)
-    return dtype, found.shape, at, found.nbytes
+    found = safe_hdf5.Array(path, dtype, tuple(shape), at, stored=0)
+    return replace(found, stored=found.nbytes)
 
 
 def _description(data):

@@ -21,7 +21,7 @@ from charlm.errors import InputError
 from charlm.text import Text, fingerprint, read
 from corpora import Corpus, CorpusError, CorpusNotFound
 
-if TYPE_CHECKING:  # h5py takes a tenth of a second, and not every command reads a run
+if TYPE_CHECKING:  # not every command reads a run
     from charlm.checkpoint import Checkpoint
 
 MOST = 1000  # characters of an error's line

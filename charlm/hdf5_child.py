@@ -20,7 +20,7 @@ import h5py
 import numpy as np
 from h5py import h5d, h5g, h5l, h5o
 
-SECONDS = 1.0  # of the processor; 10,000 names take 0.5
+SECONDS = 1.0  # of the processor; 10,000 names took 0.7
 MEMORY = 48 * 2**20  # beside Python, the libraries and the file
 PATIENCE = 60  # seconds on the clock, whatever holds it up
 MAX_DEPTH = 20  # of groups within groups

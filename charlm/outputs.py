@@ -27,7 +27,7 @@ def check_stem(flag: str, stem: str, endings: Iterable[str]) -> None:
 
 
 def check_file(flag: str, path: Path) -> None:
-    """Raises InputError unless a file can be written there, or written anew."""
+    """Raises InputError unless a file can be written there, or replaced."""
     _check_place(flag, path)
     there = os.path.lexists(path)
     check(not there or os.path.isfile(path), flag, "a file or a new one", f"{path}, {_kind(path)}")

@@ -13,7 +13,7 @@ import shlex
 import stat
 import sys
 from collections.abc import Callable, Iterator
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from charlm.errors import InputError
@@ -21,6 +21,7 @@ from charlm.errors import InputError
 VARIABLE, XDG_VARIABLE = "CHARLM_CACHE", "XDG_CACHE_HOME"
 OTHERS_WRITE = stat.S_IWGRP | stat.S_IWOTH  # an access control list shows in the group's bits
 NO_LINK = os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC  # and no waiting for the end of a FIFO
+LOCK = "lock"
 _said = set()
 
 
@@ -131,6 +132,28 @@ def opener(path: str, flags: int) -> int:
         os.close(number)
         raise
     return number
+
+
+@contextmanager
+def locked(folder: Path, waiting: Callable[[], object] = lambda: None) -> Iterator[None]:
+    """Keeps other processes from writing in a folder of the cache.
+
+    Args:
+        waiting: called where another process is in there, before waiting for it.
+    """
+    import fcntl
+
+    # nothing is read from it or written to it, so it need not be checked
+    number = os.open(folder / LOCK, os.O_RDWR | os.O_CREAT | NO_LINK, 0o600)
+    try:
+        try:
+            fcntl.flock(number, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            waiting()
+            fcntl.flock(number, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(number)
 
 
 def _make(path):

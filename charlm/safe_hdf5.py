@@ -16,6 +16,7 @@ import sys
 from collections import Counter
 from contextlib import suppress
 from dataclasses import dataclass, field
+from itertools import count, takewhile
 from pathlib import Path
 
 import numpy as np
@@ -42,7 +43,7 @@ class Array:
     shape: tuple[int, ...] | None
     """None of an array without space."""
     at: int | None
-    """Where its first byte is in the file."""
+    """Where its first byte is in the file; None if it has no place of its own."""
     stored: int
     """Bytes there."""
     how: str = ""
@@ -160,8 +161,8 @@ def stored(array: Array, data) -> np.ndarray:
         data = base64.b64decode(array.inline)
     if not 0 <= at <= len(data) - declared:
         raise InputError(f"expected {name!r} within the file, found it at {at}")
-    dtype, count = np.dtype(array.dtype), math.prod(array.shape)
-    return np.frombuffer(data, dtype, count, at).reshape(array.shape)
+    numbers = np.frombuffer(data, array.dtype, math.prod(array.shape), at)
+    return numbers.reshape(array.shape)
 
 
 def numbers(array: Array, data) -> np.ndarray:
@@ -197,9 +198,9 @@ def names(attributes: Attributes, name: str) -> list[str]:
     Raises:
         InputError: one is there twice; see `texts`.
     """
-    keys = [name] if name in attributes else []
-    while (key := f"{name}{len(keys)}") in attributes and name not in attributes:
-        keys.append(key)
+    keys = [name]
+    if name not in attributes:
+        keys = takewhile(attributes.__contains__, (f"{name}{k}" for k in count()))
     found = [text for key in keys for text in texts(attributes, key)]
     if len(set(found)) < len(found):
         twice = Counter(found).most_common(1)[0][0]

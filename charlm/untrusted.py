@@ -119,8 +119,8 @@ class Zip:
         """A member's bytes.
 
         Raises:
-            InputError: no such member, of more than `most` bytes; compressed in another way than
-                by deflate, or to less than a file that need not be compressed.
+            InputError: no such member, or more than `most` bytes; neither stored nor deflated;
+                deflated and more than `MAX_UNPACKED` bytes.
         """
         if name not in self.names:
             raise InputError(f"expected {name} in the zip, as in a .keras file, found none")
@@ -132,12 +132,12 @@ class Zip:
             how = zipfile.compressor_names.get(about.compress_type, about.compress_type)
             raise InputError(
                 f"expected {name} stored as it is or deflated, found it compressed by {how}; unzip "
-                "the file and zip it anew without compression (zip -0)"
+                "the file and zip it again without compression (zip -0)"
             )
         if about.file_size > MAX_UNPACKED:
             raise InputError(
                 f"expected at most {MAX_UNPACKED} bytes of {name} compressed, found "
-                f"{about.file_size}; unzip the file and zip it anew without compression (zip -0)"
+                f"{about.file_size}; unzip the file and zip it again without compression (zip -0)"
             )
         with self._archive.open(about) as file:
             return file.read(about.file_size)  # no more, as `zipfile.ZipFile.read` might
@@ -163,7 +163,7 @@ class _Bounded(io.BytesIO):
 
 
 def check_finite(array, name):
-    """Refuses numbers that are not finite in float32. Looks at a part after another."""
+    """Refuses numbers that are not finite in float32, in parts that take little memory."""
     if array.dtype.kind != "f":
         return
     flat, bad = array.reshape(-1), 0

@@ -40,6 +40,7 @@ def test_passes_on_backend(backend):
 
 
 @pytest.mark.soak
+@pytest.mark.skipif(importlib.util.find_spec("jax") is None, reason="jax is not installed")
 def test_the_rest_passes_on_jax():
     run_on("jax", SLOW_ON_JAX, [])
 

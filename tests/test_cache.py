@@ -16,7 +16,7 @@ import numpy as np
 import pytest
 
 import corpora
-from charlm import cache, cli, mapped, text
+from charlm import cache, cli, mapped, paths, text
 from charlm.mapped import MappedIds
 from charlm.windows import TrainingWindows
 from tests.test_paths import STRANGER, as_root
@@ -153,7 +153,7 @@ def test_a_full_disk_leaves_no_file_and_ends_with_one_line(folder, monkeypatch, 
     err = capsys.readouterr().err
     assert err.count("\n") == 1
     assert f"GB of encoded text in {folder}, found: {os.strerror(number)}; make room" in err
-    assert [p.name for p in folder.iterdir()] == [cache.LOCK]
+    assert [p.name for p in folder.iterdir()] == [paths.LOCK]
     read(folder)
 
 
@@ -166,7 +166,7 @@ def test_a_file_that_may_not_grow_leaves_none(folder):
             read(folder)
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, before)
-    assert [p.name for p in folder.iterdir()] == [cache.LOCK]
+    assert [p.name for p in folder.iterdir()] == [paths.LOCK]
 
 
 @pytest.mark.parametrize("given", [True, False])
@@ -233,7 +233,7 @@ def test_a_process_waits_for_another_and_says_so(folder):
         process = start(folder)
         assert process.stdout.readline().startswith("waiting for another process")
         time.sleep(0.1)
-        assert [p.name for p in folder.iterdir()] == [cache.LOCK]
+        assert [p.name for p in folder.iterdir()] == [paths.LOCK]
     out, _ = process.communicate()
     assert out.startswith("encoding")
     assert process.returncode == 0
@@ -309,7 +309,7 @@ def test_a_folder_that_others_can_write_is_neither_read_nor_written(
     assert not list(temporary.iterdir())
 
 
-@pytest.mark.parametrize("name", [cache.TEMPORARY, cache.LOCK])
+@pytest.mark.parametrize("name", [cache.TEMPORARY, paths.LOCK])
 @pytest.mark.parametrize("kind", ["symlink", "hard link"])
 def test_no_link_is_written_through(folder, tmp_path, name, kind):
     folder.mkdir(0o700)
@@ -319,7 +319,7 @@ def test_no_link_is_written_through(folder, tmp_path, name, kind):
         (folder / name).symlink_to(target)
     else:
         os.link(target, folder / name)
-    if (name, kind) == (cache.LOCK, "symlink"):
+    if (name, kind) == (paths.LOCK, "symlink"):
         with pytest.raises(cache.InputError, match="expected to write in"):
             read(folder)
     else:

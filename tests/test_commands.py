@@ -500,6 +500,41 @@ def test_a_run_whose_curve_cannot_be_written_is_done_all_the_same(run, capsys):
     assert checkpoint.read(run / "last.weights.h5").progress.epoch == 3
 
 
+def test_a_curve_that_cannot_be_drawn_changes_nothing_else(run, capsys, monkeypatch):
+    def fails(history):
+        raise OSError("no folder\nfor fonts")
+
+    monkeypatch.setattr("charlm.views.loss_curve.draw", fails)
+    assert train.main(["--resume", "a", "--epochs", "3"]) == 0
+    *_, told, done = capsys.readouterr().out.splitlines()
+    assert told == (
+        "NOT SAVED: saved_models/a/loss.png (drawing it failed: no folder for fonts); continuing "
+        "without it"
+    )
+    assert done.startswith("done: ")
+
+
+def test_a_damaged_last_file_leads_to_the_best(run, capsys):
+    data = bytearray((run / "last.weights.h5").read_bytes())
+    data[5000] ^= 1
+    (run / "last.weights.h5").write_bytes(data)
+    assert train.main(["--resume", "a", "--epochs", "3"]) == 2
+    err = capsys.readouterr().err
+    best = "saved_models/a/best.weights.h5"
+    assert err.endswith(f"; --resume {best} goes on from the best epoch\n")
+    assert train.main(["--resume", best, "--epochs", "3"]) == 0
+
+
+@pytest.mark.parametrize("name", ["best.weights.h5", "last.weights.h5"])
+def test_a_pipe_for_weights_is_refused_at_once(run, capsys, monkeypatch, name):
+    (run / name).unlink()
+    os.mkfifo(run / name)
+    monkeypatch.setitem(sys.modules, "keras", None)
+    assert train.main(["--resume", "a", "--epochs", "3"]) == 2
+    assert "found a pipe, socket or device; move it away" in capsys.readouterr().err
+    assert sample.main(["a"]) == (2 if name.startswith("best") else 0)
+
+
 def test_a_run_stays_private(run):
     for path in run.iterdir():
         path.chmod(0o600)

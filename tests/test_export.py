@@ -171,6 +171,29 @@ def test_what_was_exported_before_stays_until_all_of_it_is_written(here, capsys,
     assert snapshot(here) == before
 
 
+@pytest.mark.parametrize("folder", [False, True])
+def test_a_failed_move_puts_back_what_was_there(tmp_path, monkeypatch, folder):
+    old = tmp_path / "temporary" / "old"
+    output, vocab = tmp_path / "m", tmp_path / "m.vocab.json"
+    made, characters = old.with_name("m"), old.with_name("m.vocab.json")
+    for path in (output, made):
+        (path.mkdir if folder else path.parent.mkdir)(parents=True, exist_ok=True)
+        (path / "x" if folder else path).write_text(f"of {path.parent.name}")
+    vocab.write_text("old")
+    characters.write_text("new")
+
+    def fails(*args):
+        raise OSError("No space left on device")
+
+    monkeypatch.setattr(atomic, "move", fails)
+    before = {path: path.read_text() for path in tmp_path.glob("m*/**/*") if path.is_file()}
+    with pytest.raises(OSError, match="No space left"):
+        export._put(made, output, characters, vocab, old)
+    assert {path: path.read_text() for path in before} == before
+    assert vocab.read_text() == "old"
+    assert (output / "x" if folder else output).read_text() == f"of {tmp_path.name}"
+
+
 PUT = """if True:
     import os, sys
     from pathlib import Path

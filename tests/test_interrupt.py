@@ -186,3 +186,16 @@ def test_which_processes_are_a_command_s(monkeypatch, original, argv, expected):
     monkeypatch.setattr(sys, "orig_argv", original)
     monkeypatch.setattr(sys, "argv", argv)
     assert interrupt._is_command() == expected
+
+
+def test_sigterm_removes_what_is_half_made_and_still_ends_by_the_signal():
+    program = """if True:
+        import os, signal
+        from charlm import interrupt
+        interrupt._stderr = 2  # as in the process of a command
+        with interrupt.before_leaving(lambda: os.write(1, b"removed")):
+            os.kill(os.getpid(), signal.SIGTERM)
+            os.write(1, b", and went on")
+    """
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, timeout=60)
+    assert (done.returncode, done.stdout) == (-signal.SIGTERM, b"removed")

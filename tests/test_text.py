@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 import corpora
-from charlm import cache, text
+from charlm import cache, paths, text
 from charlm.mapped import MappedIds
 from charlm.vocab import UnknownCharacterError, Vocab
 from charlm.windows import HeldOutWindows, TrainingWindows
@@ -138,7 +138,7 @@ def test_what_is_no_text_leaves_nothing_behind(folder, tmp_path):
     (tmp_path / "f.txt").write_bytes(b"abc" * 100 + b"\xff")
     with pytest.raises(CorpusError, match="offset 300"):
         read(tmp_path / "f.txt")
-    assert [p.name for p in folder.iterdir()] == [cache.LOCK]
+    assert [p.name for p in folder.iterdir()] == [paths.LOCK]
 
 
 # --- the cache ---

@@ -5,17 +5,15 @@ anything in the process that reads it. So every file is opened by `charlm.paths`
 """
 
 import contextlib
-import fcntl
 import inspect
-import os
 import types
+from pathlib import Path
 
 import numba
 from numba.core import caching
 
 from charlm import paths
 
-LOCK = "lock"
 LOCATOR = caching.UserProvidedCacheLocator
 
 
@@ -102,16 +100,8 @@ class _Files(caching.IndexDataCacheFile):
 
     def save(self, key, data):
         # two processes that save at once might give one file's name to the code of both
-        with contextlib.suppress(OSError), _alone(self._cache_path):  # a full disk ends no run
+        with (
+            contextlib.suppress(OSError),
+            paths.locked(Path(self._cache_path)),
+        ):  # a full disk ends no run
             super().save(key, data)
-
-
-@contextlib.contextmanager
-def _alone(folder):
-    """Keeps other processes from saving into the folder."""
-    number = os.open(os.path.join(folder, LOCK), os.O_RDWR | os.O_CREAT | paths.NO_LINK, 0o600)
-    try:
-        fcntl.flock(number, fcntl.LOCK_EX)
-        yield
-    finally:
-        os.close(number)

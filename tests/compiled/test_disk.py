@@ -69,6 +69,12 @@ def kept(folder, run):
     return index, code
 
 
+NOT_OURS = [  # what makes a file or folder one that is not used, beside its mode
+    pytest.param(lambda path: os.chown(path, STRANGER, -1), marks=as_root),
+    lambda path: path.symlink_to(path.rename(path.with_name("elsewhere"))),
+]
+
+
 def changes(folder):
     """When each thing in it was last changed."""
     return {path: path.lstat().st_ctime_ns for path in folder.rglob("*")}
@@ -93,8 +99,7 @@ def test_what_is_planted_would_be_run(run, kept, tmp_path, which):
     [
         lambda path: path.chmod(0o777),
         lambda path: path.chmod(0o770),
-        pytest.param(lambda path: os.chown(path, STRANGER, -1), marks=as_root),
-        lambda path: path.symlink_to(path.rename(path.with_name("elsewhere"))),
+        *NOT_OURS,
     ],
     ids=["others", "group", "stranger", "link"],
 )
@@ -124,8 +129,7 @@ def test_nothing_is_read_from_a_folder_that_others_can_write(
     [
         lambda path: path.chmod(0o602),
         lambda path: path.chmod(0o660),
-        pytest.param(lambda path: os.chown(path, STRANGER, -1), marks=as_root),
-        lambda path: path.symlink_to(path.rename(path.with_name("elsewhere"))),
+        *NOT_OURS,
     ],
     ids=["others", "group", "stranger", "link"],
 )
@@ -197,7 +201,7 @@ def test_a_disk_that_fills_ends_nothing(folder, run, monkeypatch):
 
     monkeypatch.setattr("os.replace", fails)
     assert run()[0] == 0
-    assert not [p for p in folder.rglob("*") if p.is_file() and p.name != disk.LOCK]
+    assert not [p for p in folder.rglob("*") if p.is_file() and p.name != paths.LOCK]
 
 
 def test_two_processes_that_save_at_once_keep_each_its_code(folder):
@@ -220,3 +224,12 @@ def test_two_processes_that_save_at_once_keep_each_its_code(folder):
     for name in ("a", "b", "c"):
         for k in range(150):
             assert files.load(f"{name}-{k}") == f"{name}-{k}"
+
+
+@pytest.mark.parametrize("make", [Path.touch, os.mkfifo, lambda path: path.symlink_to("nowhere")])
+def test_without_a_folder_one_line_says_so(folder, run, make):
+    make(folder)
+    hits, opened, said = run()
+    assert (hits, opened) == (0, [])
+    assert said.startswith("NOTE: compiled code is not kept")
+    assert said.count("\n") == 1
