@@ -9,7 +9,7 @@ class ReportEpoch(keras.callbacks.Callback):
     """One line an epoch: bits per character in training and held out, characters a second, time.
 
     Args:
-        progress: a `charlm.checkpoint.Progress`. epochs: of the whole run. print: where to.
+        progress: a `charlm.runs.checkpoint.Progress`. epochs: of the whole run. print: where to.
     """
 
     def __init__(self, progress, epochs, print=print):

@@ -7,7 +7,7 @@ class ReportStart(keras.callbacks.Callback):
     """One line when the first windows have been trained on: where the time until then went.
 
     Args:
-        timeline: a `charlm.timeline.Timeline`. print: where to.
+        timeline: a `charlm.training.startup_timer.Timeline`. print: where to.
     """
 
     def __init__(self, timeline, print=print):

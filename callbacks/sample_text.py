@@ -2,7 +2,7 @@
 
 import keras
 
-from charlm import run_folder
+from charlm.runs import run_folder
 
 
 class SampleText(keras.callbacks.Callback):

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import keras
 
-from charlm import checkpoint, run_folder
+from charlm.runs import checkpoint, run_folder
 
 
 class SaveWeights(keras.callbacks.Callback):
@@ -14,8 +14,8 @@ class SaveWeights(keras.callbacks.Callback):
     at the next one, while training continues. `unsaved` says whether the last one failed.
 
     Args:
-        snapshot: () -> `charlm.checkpoint.Checkpoint`.
-        folder: of the run. progress: its `charlm.checkpoint.Progress`.
+        snapshot: () -> `charlm.runs.checkpoint.Checkpoint`.
+        folder: of the run. progress: its `charlm.runs.checkpoint.Progress`.
         windows: of a whole epoch. every: windows after which to save within an epoch; 0 for never.
         print: where to say that something was not saved.
     """

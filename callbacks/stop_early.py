@@ -10,7 +10,9 @@ class StopEarly(keras.callbacks.Callback):
     forget; this one counts in the run's progress, which is saved.
 
     Args:
-        progress: a `charlm.checkpoint.Progress`. patience: epochs; 0 for never. print: where to.
+        progress: a `charlm.runs.checkpoint.Progress`.
+        patience: epochs; 0 for never.
+        print: where to.
     """
 
     def __init__(self, progress, patience, print=print):

@@ -18,7 +18,7 @@ class StopOnNaN(keras.callbacks.Callback):
     it is told or saved, at an epoch's training and held-out loss.
 
     Args:
-        progress: a `charlm.checkpoint.Progress`.
+        progress: a `charlm.runs.checkpoint.Progress`.
     """
 
     def __init__(self, progress):

@@ -24,7 +24,8 @@ class StopOnSignal(keras.callbacks.Callback):
     Args:
         save: () -> None, called between two windows.
         windows: of a whole epoch. epochs: of the whole run; one that has ended is not stopped.
-        progress: a `charlm.checkpoint.Progress`. print: where to say that the signal was heard.
+        progress: a `charlm.runs.checkpoint.Progress`.
+        print: where to say that the signal was heard.
     """
 
     def __init__(self, save, windows, epochs, progress, print=print):

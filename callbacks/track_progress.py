@@ -13,7 +13,7 @@ class TrackProgress(keras.callbacks.Callback):
     validation), learning_rate.
 
     Args:
-        progress: a `charlm.checkpoint.Progress`, changed in place.
+        progress: a `charlm.runs.checkpoint.Progress`, changed in place.
         characters: trained on in one window, B * T.
         windows: of a whole epoch.
     """

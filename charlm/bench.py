@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal, get_args
 
-from charlm import atomic, cli, outputs
+from charlm import cli
 from charlm.benchmarks import drop_in, estimates, layer_case, machine, report
 from charlm.benchmarks.case import Case
 from charlm.benchmarks.layer_case import LayerCase
@@ -17,8 +17,10 @@ from charlm.benchmarks.measure import MEASURE
 from charlm.benchmarks.peers import STEP, Peer
 from charlm.benchmarks.sections import Setup
 from charlm.benchmarks.workers import cpus
+from charlm.cli import outputs
 from charlm.config import MAX_UNITS, DataConfig, check
 from charlm.errors import InputError
+from charlm.runs import atomic
 from corpora import Corpus, CorpusError
 
 Section = Literal["step", "sampling", "fit", "memory", "quality", "layers"]
@@ -187,8 +189,8 @@ def _main(argv):
 
 
 def _write(out, told, results):
-    from charlm.views import benchmarks as view
-    from charlm.views import try_draw
+    from charlm.benchmarks import plot as view
+    from charlm.plots import try_draw
 
     atomic.make_folder(out)
     files = {"bench.md": told.encode(), "bench.json": json.dumps(results, indent=1).encode()}

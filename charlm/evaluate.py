@@ -10,11 +10,16 @@ from typing import Annotated, Literal
 import numpy as np
 import tyro
 
-from charlm import atomic, cli, compose, novelty, outputs, run_folder, scoring
+from charlm import cli
+from charlm.cli import outputs
 from charlm.config import DataConfig, check, check_temperature
 from charlm.errors import InputError
-from charlm.ngram import NGram
-from charlm.text import fingerprint
+from charlm.evaluation import losses as scoring
+from charlm.evaluation import novelty
+from charlm.evaluation.ngram import NGram
+from charlm.generation import generate
+from charlm.runs import atomic, run_folder
+from charlm.text.encode import fingerprint
 from corpora import CorpusError
 from corpora.document import cuts
 
@@ -218,7 +223,7 @@ def _samples(args, network, vocab, corpus, own, documents):
     chosen = np.linspace(0, len(stretches) - 1, min(TEXTS, len(stretches))).astype(int)
     rows = [(MEASURED, [stretches[k] for k in chosen])]
     for t in args.temperature or TEMPERATURES:
-        pieces = compose.texts(network, vocab, "", LENGTH, [t] * TEXTS, args.seed)
+        pieces = generate.texts(network, vocab, "", LENGTH, [t] * TEXTS, args.seed)
         texts = ["".join(text) for text in zip(*pieces, strict=True)]
         rows.append((t, [vocab.encode(text) for text in texts]))
     trained = [(d, cut) for d, _, cut in _parts(corpus) if cut]
@@ -292,7 +297,7 @@ def _percent(share):
 
 
 def _write(report, output):
-    from charlm.views import evaluation, try_draw
+    from charlm.plots import evaluation, try_draw
 
     data, picture = outputs.files(output, ENDINGS)
     text = json.dumps(report, indent=1, ensure_ascii=False)

@@ -13,14 +13,17 @@ from typing import Literal
 import numpy as np
 import tyro
 
-from charlm import atomic, cli, foreign, interrupt, outputs, run_folder
+from charlm import cli, interrupt
+from charlm.cli import outputs
 from charlm.config import check
 from charlm.errors import InputError
-from charlm.foreign import pytorch
-from charlm.foreign.convert import network_weights
-from charlm.foreign.vocabulary import OURS
+from charlm.interop import keras_files
+from charlm.interop.keras_files import pytorch
+from charlm.interop.keras_files.convert import network_weights
+from charlm.interop.keras_files.vocabulary import OURS
+from charlm.interop.stock import stock
 from charlm.reference.network import Network
-from charlm.stock import stock
+from charlm.runs import atomic, run_folder
 
 SUFFIX = {
     "keras": ".keras",
@@ -161,10 +164,10 @@ def _writer(format_) -> Callable:
 def _keras(saved, network, path):
     import keras
 
-    from charlm import portable
+    from charlm.interop import keras_model
 
     V = len(saved.vocab)
-    portable.text_model(saved.config.model, saved.weights, V).save(path)
+    keras_model.text_model(saved.config.model, saved.weights, V).save(path)
     again = keras.saving.load_model(path)
     ids = _ids(V)
     found = again.predict(ids, verbose=0)
@@ -178,9 +181,9 @@ def _keras(saved, network, path):
 def _saved_model(saved, network, path):
     import tensorflow as tf
 
-    from charlm import portable
+    from charlm.interop import keras_model
 
-    model = portable.step_model(saved.config.model, saved.weights, len(saved.vocab))
+    model = keras_model.step_model(saved.config.model, saved.weights, len(saved.vocab))
     model.export(path, format="tf_saved_model", verbose=False)
     again = tf.saved_model.load(path)  # kept: its variables go with it
     return _compare(network, lambda feed: {k: v.numpy() for k, v in again.serve(feed).items()})
@@ -189,9 +192,9 @@ def _saved_model(saved, network, path):
 def _onnx(saved, network, path):
     import onnxruntime
 
-    from charlm import portable
+    from charlm.interop import keras_model
 
-    model = portable.step_model(saved.config.model, saved.weights, len(saved.vocab))
+    model = keras_model.step_model(saved.config.model, saved.weights, len(saved.vocab))
     model.export(path, format="onnx", verbose=False)
     session = onnxruntime.InferenceSession(path, providers=["CPUExecutionProvider"])
     names = [o.name for o in session.get_outputs()]
@@ -202,7 +205,7 @@ def _safetensors(saved, network, path):
     config, weights = stock(saved.config.model, saved.weights)
     learned_from = saved.corpus_sha256, saved.learned_before
     atomic.write(path, pytorch.to_bytes(config, weights, saved.vocab, *learned_from))
-    found = foreign.read(path)
+    found = keras_files.read(path)
     if found.vocab != saved.vocab:
         raise OSError("expected to read back the vocabulary that was written, found another")
     config = replace(config, cell=found.cell, activation=found.activation)

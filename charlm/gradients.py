@@ -11,13 +11,15 @@ from typing import Annotated, Literal
 import numpy as np
 import tyro
 
-from charlm import atomic, checkpoint, cli, outputs, run_folder
+from charlm import cli
+from charlm.cli import outputs
 from charlm.config import DataConfig, ModelConfig, check
 from charlm.errors import InputError
 from charlm.reference import CELLS, gradient_flow, trainer
 from charlm.reference.network import Network, initial_weights
-from charlm.text import Text
-from charlm.vocab import Vocab
+from charlm.runs import atomic, checkpoint, run_folder
+from charlm.text.encode import Text
+from charlm.text.vocab import Vocab
 
 DISTANCES = (0, 1, 2, 5, 10, 20, 50, 100, 200, 500, 1000)  # of the table
 MAX_STEPS = 10_000
@@ -264,8 +266,8 @@ def _tell(measured, args):
 
 
 def _write(measured, output):
-    from charlm.views import gradient_flow as view
-    from charlm.views import try_draw
+    from charlm.plots import gradient_flow as view
+    from charlm.plots import try_draw
 
     rows = io.StringIO()
     writer = csv.writer(rows, lineterminator="\n")

@@ -8,16 +8,18 @@ from typing import Literal
 import numpy as np
 import tyro
 
-from charlm import cli, foreign, run_folder
-from charlm.checkpoint import Checkpoint, Progress
+from charlm import cli
 from charlm.config import NO_TEXT, Config, DataConfig
 from charlm.errors import InputError
-from charlm.foreign.choice import Choice
-from charlm.foreign.convert import network_weights
-from charlm.foreign.readings import CODEPOINT, TextReadings
-from charlm.foreign.settings import settle, with_version
+from charlm.interop import keras_files
+from charlm.interop.keras_files.choice import Choice
+from charlm.interop.keras_files.convert import network_weights
+from charlm.interop.keras_files.readings import CODEPOINT, TextReadings
+from charlm.interop.keras_files.settings import settle, with_version
 from charlm.reference.network import Network
-from charlm.text import fingerprint
+from charlm.runs import run_folder
+from charlm.runs.checkpoint import Checkpoint, Progress
+from charlm.text.encode import fingerprint
 
 NOTHING = fingerprint([])  # that of no text
 
@@ -81,7 +83,7 @@ def main(argv: list[str] | None = None) -> int:
 
 def _main(argv):
     args = cli.parse(Import, "charlm import", argv)
-    found = with_version(foreign.read(args.file), args.file, args.keras_version)
+    found = with_version(keras_files.read(args.file), args.file, args.keras_version)
     _check_flags(args, found)
     settings = settle(found, args.file, args.activation, args.recurrent_activation)
     config = settings.config

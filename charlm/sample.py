@@ -8,11 +8,13 @@ from typing import Annotated, Literal
 
 import tyro
 
-from charlm import cli, compose, run_folder
+from charlm import cli
 from charlm.config import check, check_temperature
 from charlm.errors import InputError
-from charlm.sampler import Rules
-from charlm.untrusted import file_bytes
+from charlm.generation import generate
+from charlm.generation.sampler import Rules
+from charlm.runs import run_folder
+from charlm.runs.untrusted import file_bytes
 
 MAX_TEXTS = 10_000  # side by side in memory
 MAX_BEAMS, MAX_BEAM_LENGTH = 1000, 1000  # a search keeps every beginning whole
@@ -120,7 +122,7 @@ def _main(argv):
         seed = secrets.randbits(32)
         print(f"(--seed {seed})", file=sys.stderr)
     temperatures = [t for t in args.temperature or (TEMPERATURE,) for _ in range(args.n)]
-    pieces = compose.texts(
+    pieces = generate.texts(
         network,
         saved.vocab,
         prompt,
@@ -162,7 +164,7 @@ def _file_text(path):
 
 
 def _search(args, network, vocab, prompt):
-    found = compose.likeliest(
+    found = generate.likeliest(
         network, vocab, prompt, args.length, args.beam, args.stop, args.min_length
     )
     for k, (text, nats) in enumerate(found[: args.n], 1):

@@ -8,9 +8,11 @@ from typing import Literal
 import numpy as np
 import tyro
 
-from charlm import cli, run_folder, scoring
+from charlm import cli
 from charlm.config import DataConfig
 from charlm.errors import InputError
+from charlm.evaluation import losses as scoring
+from charlm.runs import run_folder
 
 
 @dataclass(frozen=True)

@@ -8,10 +8,12 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Literal
 
-from charlm import checkpoint, cli, presets, run_folder, transfer
+from charlm import cli, presets
 from charlm.config import DROPOUTS, Config, DataConfig, FitConfig, ModelConfig, SampleConfig
 from charlm.errors import InputError
-from charlm.timeline import Timeline
+from charlm.runs import checkpoint, run_folder
+from charlm.training import warm_start
+from charlm.training.startup_timer import Timeline
 
 FIXED = ("model", "data")  # parts of the configuration that a run keeps for life,
 MOVABLE = ("corpus", "encoding")  # but for where its text lies: the text's fingerprint is checked;
@@ -96,13 +98,13 @@ def _start(run, argv, timeline):
     folder = run_folder.new(run.runs_dir, run.name, corpus.name, run.overwrite)
     config = replace(args.config(), data=data)
     text = cli.text(corpus)
-    begun = first and transfer.begun(first, text, data.seed)
+    begun = first and warm_start.begun(first, text, data.seed)
     training = _load(config, text, run, timeline, begun)
     with run_folder.locked(folder):
         run_folder.clear(folder, run.overwrite)
         cli.say(f"preset {run.preset}: {presets.flags(config)}")
         if begun:
-            cli.say(f"begins with {path}: {transfer.describe(first, text)}")
+            cli.say(f"begins with {path}: {warm_start.describe(first, text)}")
         return _train(training, folder, args.run, timeline)
 
 
@@ -226,7 +228,7 @@ def _load(config, text, run, timeline, saved=None):
         import keras  # and its backend, which takes seconds
 
         _check_backend(keras.backend.backend())  # a keras.json may say which
-        from charlm.training import Training
+        from charlm.training.trainer import Training
 
         timeline.done("import")
         training = Training(config, text, saved)
@@ -235,7 +237,7 @@ def _load(config, text, run, timeline, saved=None):
 
 
 def _headline(training, folder, preset):
-    from charlm import device
+    from charlm.training import device
 
     sizes = training.config.model
     layer = next(x for x in training.network.layers if hasattr(x, "cell"))
@@ -325,7 +327,7 @@ def _callbacks(training, folder, run, timeline):
 
 def _draw(progress, folder):
     """Whether there is a curve, and it could be written."""
-    from charlm.views import loss_curve, try_draw
+    from charlm.plots import loss_curve, try_draw
 
     if not progress.history:
         return False

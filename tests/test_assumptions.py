@@ -7,10 +7,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from charlm import checkpoint, import_weights
-from tests import state_dicts
-from tests.state_dicts import save, state_dict
-from tests.test_foreign import arrays, described, write_legacy
+from charlm import import_weights
+from charlm.runs import checkpoint
+from tests.interop import state_dicts
+from tests.interop.state_dicts import save, state_dict
+from tests.interop.test_keras_files import arrays, described, write_legacy
 
 V, D, H = 7, 3, 4
 LAST = Path("saved_models/a/last.weights.h5")

@@ -10,7 +10,7 @@ import keras
 import pytest
 
 HERE = Path(__file__).parent
-RERUN = ["layers", "test_model.py", "test_exact.py"]
+RERUN = ["layers", "training/test_network.py", "training/test_exact.py"]
 SLOW_ON_JAX = [  # which compiles each shape of each test; in every run the rest must do
     "layers/test_drop_in.py",
     "layers/test_half_precision.py",

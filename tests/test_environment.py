@@ -12,13 +12,15 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from charlm import allocator, checkpoint, train
-from charlm.checkpoint import Checkpoint, Progress
+from charlm import train
 from charlm.config import Config, ModelConfig
 from charlm.reference.network import initial_weights
-from charlm.vocab import Vocab
+from charlm.runs import checkpoint
+from charlm.runs.checkpoint import Checkpoint, Progress
+from charlm.text.vocab import Vocab
+from charlm.training import allocator
+from tests.cli.test_commands import TRAIN
 from tests.conftest import SMALL_TEXT
-from tests.test_commands import TRAIN
 
 NOWHERE = {"HOME": None, "XDG_CACHE_HOME": None, "CHARLM_CACHE": None}
 ON = ["--corpus", "small.txt", "--epochs", "1", "--name", "a", *TRAIN]

@@ -10,7 +10,7 @@ import pytest
 
 from charlm import cli, presets, train
 from charlm.config import Config
-from tests.test_commands import TRAIN, here, one_line_and_nothing_made, snapshot  # noqa: F401
+from tests.cli.test_commands import TRAIN, here, one_line_and_nothing_made, snapshot  # noqa: F401
 
 BEGIN = ["--corpus", "small.txt", "--epochs", "1", *TRAIN]
 
@@ -87,8 +87,8 @@ def test_an_idle_gpu_or_a_preset_for_another_device_is_hinted_at(
     preset,
     told,
 ):
-    monkeypatch.setattr("charlm.device._gpus", lambda: gpus)
-    monkeypatch.setattr("charlm.device._seems_to_have_nvidia", lambda: nvidia)
+    monkeypatch.setattr("charlm.training.device._gpus", lambda: gpus)
+    monkeypatch.setattr("charlm.training.device._seems_to_have_nvidia", lambda: nvidia)
     begin = [*BEGIN, "--preset", preset, "--precision", "fp32"]
 
     def hints(*argv):

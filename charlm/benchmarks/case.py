@@ -29,7 +29,7 @@ class Case:
 
     @property
     def model(self) -> ModelConfig:
-        """As `charlm.model.build` takes it; the cell is ours."""
+        """As `charlm.training.network.build` takes it; the cell is ours."""
         return ModelConfig(cell=self.cell, units=self.units, layers=self.layers)
 
     @property

@@ -14,8 +14,8 @@ from charlm.benchmarks import Timed
 from charlm.benchmarks.case import Case, random_text
 from charlm.benchmarks.keras_step import require_device
 from charlm.config import Config, DataConfig
-from charlm.text import read
-from charlm.training import Training
+from charlm.text.encode import read
+from charlm.training.trainer import Training
 from corpora import Corpus, Document
 
 CHARACTERS = 1_000_000  # of an epoch: a few seconds, so that its beginning counts as in a run

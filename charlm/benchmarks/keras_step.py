@@ -7,20 +7,21 @@ import keras
 import numpy as np
 from keras import ops
 
-from charlm import device, model
 from charlm.benchmarks.case import CLIP_NORM, EPSILON, LEARNING_RATE, Case
 from charlm.errors import InputError
 from charlm.layers.recurrent import Recurrent
-from charlm.loss import CrossEntropy
-from charlm.optimizer import Adam
+from charlm.training import device
+from charlm.training import network as model
+from charlm.training.loss import CrossEntropy
+from charlm.training.optimizer import Adam
 
 
 def make(case: Case, gpu: bool, own: bool, xla: bool = False, precision: str = "fp32") -> dict:
-    """Jobs "layer" and "step" of the network that `charlm.model.build` makes.
+    """Jobs "layer" and "step" of the network that `charlm.training.network.build` makes.
 
     Args:
         own: our layer, which reads ids; else Keras's, whose ids become vectors in the step.
-        xla: `jit_compile` (TensorFlow). precision: as of `charlm.model.build`.
+        xla: `jit_compile` (TensorFlow). precision: as of `charlm.training.network.build`.
     """
     require_device(gpu)
     keras.backend.clear_session()

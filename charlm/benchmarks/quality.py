@@ -15,13 +15,13 @@ from numpy.lib.stride_tricks import sliding_window_view
 from charlm.benchmarks.case import SEED, Case
 from charlm.benchmarks.keras_step import require_device
 from charlm.config import Config, DataConfig
-from charlm.model import weights
 from charlm.reference import trainer
 from charlm.reference.loss import log_softmax
 from charlm.reference.network import Network, shapes
-from charlm.text import read
-from charlm.training import Training
-from charlm.windows import HeldOutWindows
+from charlm.text.encode import read
+from charlm.text.windows import HeldOutWindows
+from charlm.training.network import weights
+from charlm.training.trainer import Training
 from corpora import Corpus
 
 WINDOW, STRIDE, BATCH, LEARNING_RATE = 40, 3, 128, 0.01  # of the original recipe

@@ -14,7 +14,7 @@ def ours(case: Case, gpu: bool, machine_code: bool) -> dict:
 
     The value is NumPy's in both; the tests hold the one to the other.
     """
-    from charlm import sampler
+    from charlm.generation import sampler
     from charlm.reference.loss import log_softmax
     from charlm.reference.network import Network
 
@@ -26,7 +26,7 @@ def ours(case: Case, gpu: bool, machine_code: bool) -> dict:
 
     block = None
     if machine_code:
-        from charlm.compiled.sampling import Drawing
+        from charlm.kernels.generate import Drawing
 
         block = Drawing(network)
 

@@ -8,7 +8,7 @@ import sys
 import tempfile
 from multiprocessing import Pipe
 
-from charlm import allocator
+from charlm.training import allocator
 
 LOAD, RUN = 180, 600  # seconds to wait for an answer
 

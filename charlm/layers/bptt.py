@@ -5,7 +5,7 @@ from functools import partial
 import keras
 from keras import ops
 
-from charlm.layers import host
+from charlm.layers import numpy_op
 from charlm.layers.ids import checked_ids
 from charlm.layers.loops import scan
 
@@ -130,14 +130,14 @@ def run_compiled(cell, length, arrays, keep=True, show_first=False):
     Args:
         cell: a `RecurrentCell` with `compiled()`.
         length: T, or None where TensorFlow does not know it yet.
-        arrays: tensors by their names in `charlm.compiled.threads.Batch`.
+        arrays: tensors by their names in `charlm.kernels.batch_loop.Batch`.
         keep: keep what the backward pass needs; otherwise it computes that again.
         show_first: see `threads.forward`.
 
     Returns:
         h after every step (B, T, H), and the tuple of states after the last.
     """
-    from charlm.compiled import threads
+    from charlm.kernels import batch_loop
 
     module, factors = cell.compiled()
     given = [name for name in GIVEN if name in arrays]
@@ -145,18 +145,18 @@ def run_compiled(cell, length, arrays, keep=True, show_first=False):
     n, S = len(arrays), len(cell.STATES)
 
     def batch(values):
-        return threads.Batch(**dict(zip([*given, *inputs], values, strict=True)))
+        return batch_loop.Batch(**dict(zip([*given, *inputs], values, strict=True)))
 
     def forward(*values):
-        states, last, kept = threads.forward(module, factors, batch(values), keep, show_first)
+        states, last, kept = batch_loop.forward(module, factors, batch(values), keep, show_first)
         return states[0], *last, *states[1:], kept
 
     def backward(*values):
         found, (h, *rest) = batch(values[:n]), values[n:]
         states, kept, (d_h, *d_last) = [h, *rest[S : 2 * S - 1]], rest[2 * S - 1], rest[2 * S :]
         if not keep:
-            states, _, kept = threads.forward(module, factors, found, show_first=show_first)
-        d = threads.backward(module, factors, found, states, kept, d_h, d_last, show_first)
+            states, _, kept = batch_loop.forward(module, factors, found, show_first=show_first)
+        d = batch_loop.backward(module, factors, found, states, kept, d_h, d_last, show_first)
         return [getattr(d, name) for name in inputs]
 
     def fallback(*values):
@@ -166,7 +166,7 @@ def run_compiled(cell, length, arrays, keep=True, show_first=False):
     kept = (B, length if keep else 1, module.CACHE * H)
     shapes = [(B, length, H), *[(B, H)] * S], [*[(B, length, H)] * (S - 1), kept]
     tensors = ([arrays[name] for name in names] for names in (given, inputs))
-    h, *last = host.operation(forward, backward, fallback, shapes, *tensors)
+    h, *last = numpy_op.operation(forward, backward, fallback, shapes, *tensors)
     return h, tuple(last)
 
 

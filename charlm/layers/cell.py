@@ -11,7 +11,7 @@ from keras import ops
 # mask for all time steps of a call, drawn before the loop begins.
 from keras.src.layers.rnn.dropout_rnn_cell import DropoutRNNCell
 
-from charlm.layers import bptt, host
+from charlm.layers import bptt, numpy_op
 from charlm.layers.dropout import dropped
 
 
@@ -64,7 +64,7 @@ class RecurrentCell(HalfProducts, keras.layers.Layer, DropoutRNNCell):
     GATES: str  # a letter for each of the G blocks of H columns in `kernel`, in their order
     STATES: str  # a letter for each of the S state tensors (B, H); the first is the output, h
     SEEDS_ITSELF_FIRST = False  # create seed_generator before the initializers
-    COMPILED: str | None = None  # the module of `charlm.compiled` with the same equations
+    COMPILED: str | None = None  # the module of `charlm.kernels` with the same equations
     OPTIONS = {  # noqa: RUF012 - never changed
         "units": inspect.Parameter.empty,
         "activation": "tanh",
@@ -209,11 +209,10 @@ class RecurrentCell(HalfProducts, keras.layers.Layer, DropoutRNNCell):
         Args:
             dropped: whether there is recurrent dropout.
         """
-        precision = {"float32": "single", "bfloat16": "half"}.get(self.product_dtype)
-        compiler = host.machine_code("compiler")
-        if None in (self.COMPILED, precision, compiler):
+        precision, jit = self.product_dtype, numpy_op.machine_code("jit")
+        if self.COMPILED is None or jit is None or precision not in ("float32", "bfloat16"):
             return None
-        factors = host.machine_code(precision)
+        factors = numpy_op.machine_code(precision)
         names = [n for n in ("activation", "recurrent_activation") if n in self.OPTIONS]
         activations = {n: _name_of_activation(getattr(self, n)) for n in names}
         # two bfloat16 share a word, so each gate needs an even number of columns
@@ -221,7 +220,7 @@ class RecurrentCell(HalfProducts, keras.layers.Layer, DropoutRNNCell):
         if not factors.AVAILABLE or odd or None in activations.values():
             return None
         try:
-            return compiler.cell(self.COMPILED, **activations), factors
+            return jit.cell(self.COMPILED, **activations), factors
         except (ImportError, KeyError):
             return None
 

@@ -3,7 +3,7 @@
 import keras
 from keras import ops
 
-from charlm.layers import host
+from charlm.layers import numpy_op
 from charlm.layers.cell import tensor
 
 
@@ -18,9 +18,9 @@ class Dense(keras.layers.Dense):
     def call(self, inputs, training=None):
         """(..., H) -> (..., units)."""
         plain = self.use_bias and self.activation is keras.activations.linear
-        if not (training and plain and host.pays(inputs)):
+        if not (training and plain and numpy_op.pays(inputs)):
             return super().call(inputs, training=training)
-        from charlm.compiled import dense
+        from charlm.kernels import dense
 
         def forward(x, kernel, bias):
             return [dense.forward(x, kernel, bias)]
@@ -34,4 +34,4 @@ class Dense(keras.layers.Dense):
         weights = [tensor(w) for w in (self.kernel, self.bias)]
         shape = (*inputs.shape[:-1], self.units)
         operands = [inputs, *weights]
-        return host.operation(forward, backward, fallback, ([shape], []), [], operands)[0]
+        return numpy_op.operation(forward, backward, fallback, ([shape], []), [], operands)[0]

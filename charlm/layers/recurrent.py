@@ -10,7 +10,7 @@ import keras
 from keras import ops
 from keras.src.backend import AutocastScope
 
-from charlm.layers import bptt, host
+from charlm.layers import bptt, numpy_op
 from charlm.layers.cell import HalfProducts, RecurrentCell, bind, set_signature, tensor
 
 COMPILED = "compiled_training", "compiled_inference"  # attributes of layers
@@ -47,7 +47,7 @@ class Recurrent(HalfProducts, keras.layers.RNN):
     False before tracing such a graph, or give `jit_compile=True` to the inner function too.
     """
     compiled_inference = False
-    """Whether inference may too, as in `charlm.model.Streams`. It has the same restriction."""
+    """Whether inference may too, as in `charlm.training.network.Streams`, with the same limits."""
     OPTIONS = {  # noqa: RUF012 - never changed; beside those of the cell
         "activity_regularizer": None,
         "return_sequences": False,
@@ -86,7 +86,7 @@ class Recurrent(HalfProducts, keras.layers.RNN):
         self.input_spec = keras.layers.InputSpec(ndim=2 if self.vocab_size else 3)
 
     def build(self, sequences_shape, initial_state_shape=None):
-        if getattr(self, "use_cudnn", False) is True and host.on_gpu():
+        if getattr(self, "use_cudnn", False) is True and numpy_op.on_gpu():
             raise ValueError(
                 "Expected use_cudnn='auto' or False on a GPU: this layer is written by hand and "
                 "never runs cuDNN; keras.layers has one that does. Received: use_cudnn=True"
@@ -190,7 +190,7 @@ class Recurrent(HalfProducts, keras.layers.RNN):
         cell = self.cell
         dropped = training and 0 < cell.recurrent_dropout < 1
         wanted = self.compiled_training if training else self.compiled_inference
-        if wanted and not self.unroll and cell.compiled(dropped) and host.usable(tensor):
+        if wanted and not self.unroll and cell.compiled(dropped) and numpy_op.usable(tensor):
             return "compiled"
         simple = training and not (masked or dropped or self.unroll)
         return "hand-derived" if simple and cell.can_step_backward() else "autodiff"

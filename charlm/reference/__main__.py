@@ -9,14 +9,17 @@ from pathlib import Path
 
 import numpy as np
 
-from charlm import atomic, checkpoint, cli, compose, outputs, reference, run_folder
-from charlm.checkpoint import Checkpoint, Progress
+from charlm import cli, reference
+from charlm.cli import outputs
 from charlm.config import DROPOUTS, Config, DataConfig, ModelConfig, check, check_temperature
 from charlm.errors import InputError
+from charlm.generation import generate
 from charlm.reference import gradient_check, trainer
 from charlm.reference.loss import softmax_cross_entropy
 from charlm.reference.network import Network, initial_weights
-from charlm.windows import HeldOutWindows, TrainingWindows
+from charlm.runs import atomic, checkpoint, run_folder
+from charlm.runs.checkpoint import Checkpoint, Progress
+from charlm.text.windows import HeldOutWindows, TrainingWindows
 
 TOLERANCE = 1e-6  # of --check: relative, in float64
 REPORTS = 10  # lines an epoch
@@ -233,7 +236,7 @@ def _sample(network, vocab, run, seed, folder, epoch):
 
 def _texts(network, vocab, length, temperatures, seed):
     network = Network(network.weights, len(vocab), network.config)  # of the weights as they are now
-    pieces = compose.texts(network, vocab, "", length, temperatures, seed)
+    pieces = generate.texts(network, vocab, "", length, temperatures, seed)
     return ["".join(text) for text in zip(*pieces, strict=True)]
 
 

@@ -1,4 +1,4 @@
-"""The network of `charlm.model` in NumPy: stepped to draw text, forward and backward to train."""
+"""The network of `charlm.training.network` in NumPy: stepped to draw text, or trained."""
 
 import inspect
 
@@ -15,8 +15,9 @@ class Network:
     """A network from its weights.
 
     Args:
-        weights: {path: array}, as `charlm.model.weights` gives and weight files hold. `forward` and
-            `backward` read `self.weights` as they are; `step` as they were when this was made.
+        weights: {path: array}, as `charlm.training.network.weights` gives and weight files hold.
+            `forward` and `backward` read `self.weights` as they are; `step` as they were when this
+            was made.
         vocab_size: V. config: sizes and options.
         dtype: float32, or float64 to check gradients.
 

@@ -6,7 +6,7 @@ import numpy as np
 
 from charlm.reference.loss import log_softmax, softmax_cross_entropy
 from charlm.reference.network import Network
-from charlm.windows import HeldOutWindows, TrainingWindows
+from charlm.text.windows import HeldOutWindows, TrainingWindows
 
 
 class RMSprop:

@@ -14,7 +14,7 @@ import pytest
 from keras import ops
 
 from charlm.layers import LSTM
-from charlm.loss import CrossEntropy
+from charlm.training.loss import CrossEntropy
 from tests.cells import KINDS, NAMESAKES, normal, set_random
 from tests.oracle import outputs
 
@@ -329,30 +329,30 @@ def test_xla_around_a_graph_with_machine_code_says_what_to_do(rng):
 FORKED = """if True:
     import os, signal, sys
     import numpy as np
-    from charlm.compiled import compiler, dense, loss, memory, single, threads
-    from charlm.compiled.sampling import Drawing
+    from charlm.kernels import batch_loop, buffer_pool, dense, float32, jit, loss
+    from charlm.kernels.generate import Drawing
     from charlm.config import ModelConfig
     from charlm.reference.network import Network, initial_weights
-    from charlm import scoring
+    from charlm.evaluation import losses
     rng = np.random.default_rng(0)
     config = ModelConfig(units=8)
     net = Network(initial_weights(config, 5, rng), 5, config)
     f = lambda *shape: rng.normal(size=shape).astype("float32")
-    batch = threads.Batch(f(8, 32), f(64, 8), f(64, 8), x=f(64, 9, 3), W=f(3, 32))
+    batch = batch_loop.Batch(f(8, 32), f(64, 8), f(64, 8), x=f(64, 9, 3), W=f(3, 32))
     x, K, b = f(200, 40), f(40, 33), f(33)
 
     def run():
-        cell = compiler.cell("lstm")
-        states, last, kept = threads.forward(cell, single, batch)
-        gradients = threads.backward(cell, single, batch, states, kept, states[0], last)
+        cell = jit.cell("lstm")
+        states, last, kept = batch_loop.forward(cell, float32, batch)
+        gradients = batch_loop.backward(cell, float32, batch, states, kept, states[0], last)
         drawn, _ = Drawing(net)(
             np.zeros(64, int), net.initial_states(64), np.ones(64), np.ones((5, 64)) / 3
         )
-        scored = scoring.carried(net, [np.arange(50) % 5] * 40)
+        scored = losses.carried(net, [np.arange(50) % 5] * 40)
         return [states[0], gradients.U, dense.forward(x, K, b), drawn, *scored]
 
     expected = run()
-    shared = memory.empty(100_000)
+    shared = buffer_pool.empty(100_000)
     shared[:] = 1
     child = os.fork()
     if not child:

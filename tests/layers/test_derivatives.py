@@ -11,7 +11,7 @@ from keras import ops
 
 from charlm.layers import LSTM
 from charlm.layers.dense import Dense
-from charlm.loss import CrossEntropy
+from charlm.training.loss import CrossEntropy
 from tests.cells import KINDS, NAMESAKES, normal, set_random
 
 B, T, D, H, V = 3, 6, 5, 4, 7

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 from keras import ops
 
-from charlm.layers import bptt, host
+from charlm.layers import bptt, numpy_op
 from tests.cells import CASES, FEW, normal, set_random
 from tests.oracle import in_numpy, results_and_gradients
 
@@ -53,7 +53,7 @@ def test_in_half_precision_states_and_gradients_add_up_over_long_sequences(
     if case.name != "lstm" and (BACKEND == "jax" or policy == "mixed_float16"):
         pytest.skip("the LSTM stands for all, on JAX, and in float16: it takes long")
     if way != "compiled":
-        monkeypatch.setattr(host, "usable", lambda tensor=None: False)
+        monkeypatch.setattr(numpy_op, "usable", lambda tensor=None: False)
     long = 300
     x = normal(rng, B, long, D) + 0.5
     options = {"return_sequences": True, "return_state": True, "dtype": policy}
@@ -64,7 +64,7 @@ def test_in_half_precision_states_and_gradients_add_up_over_long_sequences(
     for k, gate in enumerate(ours.cell.GATES):
         bias[..., k * H : (k + 1) * H] += SLOW.get(gate, 0) / (1 if bias.ndim == 1 else 2)
     ours.set_weights([W, U, bias])
-    if way == "compiled" and not (ours.cell.compiled() and host.usable()):
+    if way == "compiled" and not (ours.cell.compiled() and numpy_op.usable()):
         pytest.skip("no machine code for it")
     assert ours.backward_pass(masked=way == "autodiff") == way
     call = {"training": True, "mask": np.ones((B, long), bool) if way == "autodiff" else None}

@@ -4,10 +4,10 @@ import keras
 import numpy as np
 import pytest
 
-from charlm.layers import host
+from charlm.layers import numpy_op
 from charlm.layers.cell import tensor
 from charlm.layers.dense import Dense
-from charlm.loss import CrossEntropy
+from charlm.training.loss import CrossEntropy
 from tests.cells import normal, set_random
 from tests.oracle import results_and_gradients
 
@@ -18,8 +18,8 @@ TENSORFLOW = keras.backend.backend() == "tensorflow"
 @pytest.fixture
 def operations(monkeypatch):
     """The number of operations in machine code so far."""
-    found, operation = [], host.operation
-    monkeypatch.setattr(host, "operation", lambda *given: found.append(1) or operation(*given))
+    found, operation = [], numpy_op.operation
+    monkeypatch.setattr(numpy_op, "operation", lambda *given: found.append(1) or operation(*given))
     return found
 
 
@@ -70,7 +70,7 @@ def test_loss(rng, weighted, operations):
 
 @pytest.mark.skipif(not TENSORFLOW, reason="elsewhere there is no machine code for these")
 def test_without_numba_keras_computes(rng, monkeypatch, operations):
-    monkeypatch.setattr(host, "machine_code", lambda name: None)
+    monkeypatch.setattr(numpy_op, "machine_code", lambda name: None)
     dense = Dense(V)
     x = normal(rng, B, T, H)
     CrossEntropy()(rng.integers(V, size=(B, T)), dense(x, training=True))

@@ -13,8 +13,8 @@ import pytest
 from keras import ops
 
 from charlm import layers, reference
-from charlm.compiled import half
-from charlm.layers import dropout, host
+from charlm.kernels import bfloat16
+from charlm.layers import dropout, numpy_op
 from tests.cells import CASES, FEW, KINDS, NAMESAKES, normal, set_random
 from tests.oracle import in_numpy, outputs, results_and_gradients
 
@@ -141,17 +141,17 @@ def test_equals_keras_and_numpy_in_outputs_states_and_gradients(rng, case, mode,
 def test_the_passes_are_the_ones_named(rng, case, monkeypatch):
     ours, _ = pair(rng, case)
     resets_before = case.options.get("reset_after") is False
-    by_hand = resets_before or not host.usable()  # that is on a GPU
+    by_hand = resets_before or not numpy_op.usable()  # that is on a GPU
     assert ours.backward_pass() == ("hand-derived" if by_hand else "compiled")
     in_half = pair(rng, case, dtype="mixed_bfloat16")[0].backward_pass()
-    assert in_half == (ours.backward_pass() if half.AVAILABLE else "hand-derived")
+    assert in_half == (ours.backward_pass() if bfloat16.AVAILABLE else "hand-derived")
     assert pair(rng, case, dtype="mixed_float16")[0].backward_pass() == "hand-derived"
     with monkeypatch.context() as patch:
-        patch.setitem(sys.modules, "charlm.compiled.compiler", None)  # as without Numba
+        patch.setitem(sys.modules, "charlm.kernels.jit", None)  # as without Numba
         assert ours.backward_pass() == "hand-derived"
         assert ours.backward_pass(masked=True) == "autodiff"
     with monkeypatch.context() as patch:
-        patch.setattr(host, "usable", lambda tensor=None: False)  # as on a GPU
+        patch.setattr(numpy_op, "usable", lambda tensor=None: False)  # as on a GPU
         assert ours.backward_pass() == "hand-derived"
     with monkeypatch.context() as patch:
         patch.setattr(ours, "compiled_training", False)
@@ -383,14 +383,14 @@ def test_cudnn_may_be_asked_for_where_there_is_no_gpu(rng, named, monkeypatch):
     if named.name == "rnn":
         pytest.skip("it has no such option")
     x, options = normal(rng, B, T, D), {"use_cudnn": True}
-    monkeypatch.setattr(host, "on_gpu", lambda: False)
+    monkeypatch.setattr(numpy_op, "on_gpu", lambda: False)
     ours, _ = pair(rng, named)
     asked = named.make(H, **options)
     asked.build(x.shape)
     asked.set_weights(ours.get_weights())
     close(outputs(asked, x), outputs(ours, x))
     assert asked.get_config()["use_cudnn"] is True
-    monkeypatch.setattr(host, "on_gpu", lambda: True)
+    monkeypatch.setattr(numpy_op, "on_gpu", lambda: True)
     with pytest.raises(ValueError, match=r"'auto' or False on a GPU.*never runs cuDNN"):
         named.make(H, **options).build(x.shape)
 

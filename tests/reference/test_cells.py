@@ -4,7 +4,6 @@ import keras
 import numpy as np
 import pytest
 
-from charlm import model
 from charlm.config import ModelConfig
 from charlm.reference import lstm, through_time
 from charlm.reference.activations import ACTIVATIONS
@@ -12,6 +11,7 @@ from charlm.reference.coupled import as_lstm
 from charlm.reference.gradient_check import numeric, worst
 from charlm.reference.loss import softmax_cross_entropy
 from charlm.reference.network import Network, initial_weights
+from charlm.training import network as model
 from tests.cells import CASES, KINDS, Case, normal, set_random
 from tests.oracle import in_numpy, loss_by, results_and_gradients
 

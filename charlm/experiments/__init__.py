@@ -1,0 +1,1 @@
+"""How the defaults were chosen; not part of the product."""

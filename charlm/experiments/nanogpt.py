@@ -1,0 +1,142 @@
+"""`python -m charlm.experiments.nanogpt FILE`: nanoGPT's recipe for a CPU, on a text split as ours.
+
+A transformer of 0.8 million parameters in plain torch, written anew from the description in the
+README of github.com/karpathy/nanoGPT ("I only have a macbook") and its
+`config/train_shakespeare_char.py`: 4 blocks of 128 channels and 4 heads, contexts of 64 characters,
+2,000 steps of 12 of them. It is spared what nanoGPT measures and saves on the way.
+"""
+
+import argparse
+import math
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import nn
+from torch.nn import functional
+
+from charlm import cli
+from charlm.errors import InputError
+from charlm.text.encode import read
+from corpora import load
+
+CONTEXT, BATCH, STEPS = 64, 12, 2000
+CHANNELS, HEADS, BLOCKS = 128, 4, 4
+RATE, LAST_RATE, WARM_UP = 1e-3, 1e-4, 100
+BETAS, WEIGHT_DECAY, CLIP_NORM = (0.9, 0.99), 0.1, 1.0
+FIRST = 0.02  # standard deviation of the first weights
+
+
+def linear(inputs: int, outputs: int, deviation: float = FIRST) -> nn.Linear:
+    """Without a bias, as all of nanoGPT's."""
+    layer = nn.Linear(inputs, outputs, bias=False)
+    nn.init.normal_(layer.weight, std=deviation)
+    return layer
+
+
+class Block(nn.Module):
+    """Attention to what came before, then two dense layers, each added to its input."""
+
+    def __init__(self):
+        super().__init__()
+        last = FIRST / math.sqrt(2 * BLOCKS)  # of the layers whose outputs add up
+        self.before_attention = nn.LayerNorm(CHANNELS, bias=False)
+        self.attention = linear(CHANNELS, 3 * CHANNELS)
+        self.after_attention = linear(CHANNELS, CHANNELS, last)
+        self.before_dense = nn.LayerNorm(CHANNELS, bias=False)
+        self.up, self.down = linear(CHANNELS, 4 * CHANNELS), linear(4 * CHANNELS, CHANNELS, last)
+
+    def forward(self, x):
+        B, T, C = x.shape
+        vectors = self.attention(self.before_attention(x))
+        q, k, v = vectors.view(B, T, 3, HEADS, C // HEADS).permute(2, 0, 3, 1, 4)
+        seen = functional.scaled_dot_product_attention(q, k, v, is_causal=True)
+        x = x + self.after_attention(seen.transpose(1, 2).reshape(B, T, C))
+        return x + self.down(functional.gelu(self.up(self.before_dense(x))))
+
+
+class GPT(nn.Module):
+    """Ids (B, T) to logits (B, T, V); rows of the output layer are the characters' vectors."""
+
+    def __init__(self, V: int):
+        super().__init__()
+        self.positions = nn.Parameter(FIRST * torch.randn(CONTEXT, CHANNELS))
+        self.blocks = nn.Sequential(*(Block() for _ in range(BLOCKS)))
+        self.norm = nn.LayerNorm(CHANNELS, bias=False)
+        self.out = linear(CHANNELS, V)
+
+    def forward(self, ids):
+        x = functional.embedding(ids, self.out.weight) + self.positions[: ids.shape[1]]
+        return self.out(self.norm(self.blocks(x)))
+
+
+def loss(model: GPT, windows: np.ndarray, **options) -> torch.Tensor:
+    """Of windows (n, 1 + `CONTEXT`) of ids, in nats."""
+    windows = torch.as_tensor(windows.astype(np.int64))
+    logits = model(windows[:, :-1]).flatten(0, 1)
+    return functional.cross_entropy(logits, windows[:, 1:].flatten(), **options)
+
+
+def rate(step: int) -> float:
+    """It rises to `RATE` and falls along a cosine to `LAST_RATE`."""
+    if step < WARM_UP:
+        return RATE * step / WARM_UP
+    done = (step - WARM_UP) / (STEPS - WARM_UP)
+    return LAST_RATE + (RATE - LAST_RATE) * (1 + math.cos(math.pi * done)) / 2
+
+
+def trained(ids: np.ndarray, V: int, seed: int) -> GPT:
+    """A model after all steps on windows drawn from a text (n,)."""
+    torch.manual_seed(seed)
+    drawn, model = np.random.default_rng(seed), GPT(V)
+    weights = list(model.parameters())
+    matrices, gains = ([w for w in weights if (w.ndim > 1) == x] for x in (True, False))
+    groups = [{"params": matrices, "weight_decay": WEIGHT_DECAY}, {"params": gains}]
+    optimizer = torch.optim.AdamW(groups, betas=BETAS, weight_decay=0.0)
+    for step in range(STEPS):
+        for group in optimizer.param_groups:
+            group["lr"] = rate(step)
+        begins = drawn.integers(len(ids) - CONTEXT, size=(BATCH, 1))
+        optimizer.zero_grad()
+        loss(model, ids[begins + np.arange(CONTEXT + 1)]).backward()
+        nn.utils.clip_grad_norm_(weights, CLIP_NORM)
+        optimizer.step()
+    return model
+
+
+def main() -> int:
+    """Trains, and prints seconds and the loss on windows of held-out text that begin cold."""
+    return cli.run(_main, None)
+
+
+def _main(argv):
+    parser = argparse.ArgumentParser(
+        prog="python -m charlm.experiments.nanogpt", description=__doc__
+    )
+    parser.add_argument("file", type=Path)
+    parser.add_argument("--seed", type=int, default=1)
+    args = parser.parse_args(argv)
+    text = read(load(str(args.file)))
+    n = (len(text.held_out) - 1) // CONTEXT  # windows side by side
+    if n < 1 or len(text.training) <= CONTEXT:
+        raise InputError(
+            f"expected more than {CONTEXT} characters to train on and to hold out, found "
+            f"{len(text.training):,} and {len(text.held_out):,}"
+        )
+    begin = time.perf_counter()
+    model = trained(text.training, len(text.vocab), args.seed)
+    seconds = time.perf_counter() - begin
+    windows = text.held_out[np.arange(n)[:, None] * CONTEXT + np.arange(CONTEXT + 1)]
+    with torch.no_grad():
+        sums = [float(loss(model, part, reduction="sum")) for part in np.array_split(windows, 16)]
+    nats = sum(sums) / (n * CONTEXT)
+    print(
+        f"{sum(w.numel() for w in model.parameters()):,} parameters, {seconds:.0f} s; "
+        f"{nats:.3f} nats a character on {n:,} cold windows of {CONTEXT}"
+    )
+
+
+if __name__ == "__main__":
+    sys.exit(main())

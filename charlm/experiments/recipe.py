@@ -1,0 +1,229 @@
+"""`python -m charlm.experiments.recipe`: what the presets and their alternatives reach, and when.
+
+Each row is a command line of `charlm train`, run as a user would, in a process of its own: seconds
+are those from its start to its end. So is a trial's, of `charlm.experiments.changes`. Rows are kept
+in a file as they come, so that a run of hours goes on where it was stopped.
+"""
+
+import argparse
+import json
+import math
+import shlex
+import statistics
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+
+from charlm import cli, presets
+from charlm.evaluation import losses
+from charlm.runs import atomic, checkpoint, run_folder
+from charlm.text.encode import read
+from corpora import load
+
+NATS = np.log(2)
+MAX_WINDOWS = 4096
+DIVERGED = {"bpc": math.inf, "val_bpc": math.inf, "epoch": 0}  # within the first epoch
+
+
+class Row(NamedTuple):
+    """A run to make."""
+
+    corpus: str  # or "shakespeare" for the file that is given beside it
+    flags: str
+    change: str | None = None  # of `changes`
+
+    @property
+    def preset(self):
+        """The configuration that its flags are beside."""
+        words = shlex.split(self.flags)
+        name = words[words.index("--preset") + 1] if "--preset" in words else presets.DEFAULT
+        return presets.PRESETS[name]
+
+    @property
+    def asked(self):
+        """What the run depends on, but for the code and the text."""
+        return f"{presets.flags(self.preset)}; {self.flags}; {self.change}"
+
+
+MAIN = {
+    **{name: Row("state_union", f"--preset {name}") for name in presets.PRESETS},
+    "original": Row(
+        "state_union_original", "--units 128 --dropout 0 --output-bias zeros --epochs 10"
+    ),
+    "shakespeare, nanoGPT's time": Row(
+        "shakespeare", "--units 288 --dropout 0 --window 24 --learning-rate 0.015 --epochs 3"
+    ),
+    "shakespeare, 15 minutes": Row(
+        "shakespeare",
+        "--preset best --dropout 0.4 --weight-drop 0.4 --output-bias zeros --epochs 23",
+    ),
+}
+UNLESS_TOLD = ["quick", "default", "best", "original"]  # need neither another text nor a GPU
+# What was tried: runs of a minute, and longer ones where a text is learned by heart
+SHORT = Row("state_union", "--preset quick")
+LONG = Row(
+    "shakespeare",
+    "--units 256 --dropout 0.2 --weight-drop 0.2 --output-bias zeros --epochs 10",
+)
+TRIED_SHORT = (
+    *("", "--window 16", "--window 32", "--window 64", "--batch-size 16", "--batch-size 64"),
+    *("--learning-rate 0.005", "--learning-rate 0.01", "--learning-rate 0.015"),
+    *("--learning-rate 0.03", "--warmup-steps 50", "--dropout 0.1"),
+    *("--units 136 --layers 2", "--units 136 --layers 2 --skip add", "--precision fp32"),
+    *("--cell gru", "--cell gru --learning-rate 0.005", "--cell coupled", "--output-bias zeros"),
+    *("label-smoothing", "embedding", "tied-output"),
+    *("averaged-weights", "linear-schedule", "late-schedule", "constant-rate"),
+    *("adam-beta-2-99", "adamw", "nadam", "rmsprop", "lion", "sgd"),
+    *("layer-normalisation", "multiplicative"),
+)
+TRIED_LONG = (
+    *("", "--dropout 0 --weight-drop 0", "--dropout 0.4 --weight-drop 0"),
+    *("--dropout 0 --weight-drop 0.4", "--dropout 0.4 --weight-drop 0.4"),
+    *("dropout-by-step", "character-dropout", "label-smoothing", "averaged-weights", "adamw"),
+    *("--units 192 --layers 2 --skip add", "--window 24", "--batch-size 16", "--cell gru"),
+    *("zoneout", "recurrent-dropout"),
+)
+
+
+def _trials(name, base, tried):
+    for x in tried:
+        is_change = x and not x.startswith("-")
+        row = base._replace(change=x) if is_change else base._replace(flags=f"{base.flags} {x}")
+        yield f"{name}: {x or 'as it is'}", row
+
+
+TRIALS = dict([*_trials("short", SHORT, TRIED_SHORT), *_trials("long", LONG, TRIED_LONG)])
+ROWS = MAIN | TRIALS
+
+
+def main() -> int:
+    """Runs what is asked for and prints the tables of all that is kept."""
+    return cli.run(_main, None)
+
+
+def _main(argv):
+    parser = argparse.ArgumentParser(
+        prog="python -m charlm.experiments.recipe", description=__doc__
+    )
+    which = parser.add_mutually_exclusive_group()
+    which.add_argument("--only", nargs="+", choices=ROWS, default=UNLESS_TOLD, metavar="ROW")
+    which.add_argument("--trials", choices=("short", "long"), help="all rows of these instead")
+    parser.add_argument("--seeds", nargs="+", type=int, default=[1, 2, 3])
+    parser.add_argument("--shakespeare", type=Path, help="tinyshakespeare's text")
+    parser.add_argument(
+        "--out",
+        type=Path,
+        default=Path("recipe"),
+        help="folder for runs and rows; those in it are not made again, so after a change of the "
+        "code or the text name another",
+    )
+    args = parser.parse_args(argv)
+    names = args.only
+    if args.trials:
+        names = [name for name in TRIALS if name.startswith(args.trials)]
+    if not args.shakespeare and any(ROWS[name].corpus == "shakespeare" for name in names):
+        parser.error("expected --shakespeare with the text's file for rows of it, found none")
+    atomic.make_folder(args.out)
+    kept = args.out / "rows.jsonl"
+    lines = kept.read_text().splitlines() if kept.exists() else []
+    found = [json.loads(line) for line in lines]
+    found = [x for x in found if x["name"] in ROWS and x.get("asked") == ROWS[x["name"]].asked]
+    done = {(x["name"], x["seed"]) for x in found}
+    for seed in args.seeds:
+        for name in names:
+            if (name, seed) in done:
+                continue
+            row = ROWS[name]
+            corpus = str(args.shakespeare) if row.corpus == "shakespeare" else row.corpus
+            figures = {"name": name, "seed": seed, "asked": row.asked}
+            if name in TRIALS:
+                figures |= tried(row, corpus, seed)
+            else:
+                figures |= measured(row, corpus, seed, args.out, name)
+            found.append(figures)
+            lines.append(json.dumps(figures))
+            atomic.write(kept, ("\n".join(lines) + "\n").encode())
+            print(json.dumps(figures), flush=True)
+    for kind in (MAIN, TRIALS):
+        if rows := [x for x in found if x["name"] in kind]:
+            print(table(rows))
+
+
+def measured(row: Row, corpus: str, seed: int, out: Path, name: str) -> dict:
+    """One run: its seconds, and its best weights' bits per character."""
+    folder = f"{name.replace(', ', '-').replace(' ', '-')}-{seed}"
+    kept = ("--runs-dir", str(out), "--name", folder, "--overwrite")
+    seconds, printed = _run(["charlm.train"], row, corpus, seed, *kept)
+    saved = checkpoint.read(out / folder / run_folder.BEST)
+    network = saved.to_network()
+    data = saved.config.data
+    text = read(load(data.corpus, data.encoding)).translated(saved.vocab)
+    documents = text.to_measure(data.max_held_out)
+    best = saved.progress.history[saved.progress.best_epoch - 1]
+
+    def cold(texts, n):
+        return losses.cold(network, texts, n, MAX_WINDOWS)
+
+    return {
+        "seconds": seconds,
+        "flags": printed[0],
+        "training": best["bpc"],
+        # what the original recipe trains on: the character after a window of 40
+        "after 40": losses.bits([cold([text.training], 40)[:, -1]]),
+        "held out, carried": losses.bits(losses.carried(network, documents)),
+        "cold, 64": losses.bits([cold(documents, 64)]),
+        "cold, 256": losses.bits([cold(documents, 256)]),
+    }
+
+
+def tried(row: Row, corpus: str, seed: int) -> dict:
+    """One run of a trial: its seconds, and its history's best bits per character."""
+    program = ["charlm.experiments.changes", row.change or "nothing"]
+    seconds, printed = _run(program, row, corpus, seed)
+    history = json.loads(printed[-1])
+    best = min(history, key=lambda epoch: epoch["val_bpc"], default=DIVERGED)
+    figures = {"training": best["bpc"], "held out, carried": best["val_bpc"]}
+    return {"seconds": seconds} | figures | {"epoch": best["epoch"]}
+
+
+def _run(program, row, corpus, seed, *more):
+    """Seconds, and what was printed, of one process."""
+    command = [sys.executable, "-m", *program, "--corpus", corpus, "--seed", str(seed)]
+    command += [*more, *shlex.split(row.flags)]
+    began = time.perf_counter()
+    done = subprocess.run(command, capture_output=True, text=True)
+    if done.returncode:
+        raise SystemExit(f"{shlex.join(command)}: {done.stderr.strip()}")
+    return round(time.perf_counter() - began), done.stdout.splitlines()
+
+
+def table(rows: list[dict]) -> str:
+    """Medians over seeds, with the least and the largest of what was asked for.
+
+    In bits a character; rows that compare with figures of others in nats, as those are given.
+    """
+    columns = [key for key in rows[0] if key not in ("name", "seed", "asked", "flags", "seconds")]
+    lines = [f"| | seeds | seconds | {' | '.join(columns)} |", "|---" * (3 + len(columns)) + "|"]
+    for name in dict.fromkeys(row["name"] for row in rows):
+        mine = [row for row in rows if row["name"] == name]
+        unit = 1.0 if name in (*presets.PRESETS, *TRIALS) else NATS
+        cells = [_cell([row[key] for row in mine], unit) for key in columns]
+        seconds = statistics.median(row["seconds"] for row in mine)
+        title = name if unit == 1 else f"{name}, in nats"
+        lines.append(f"| {title} | {len(mine)} | {seconds:.0f} | {' | '.join(cells)} |")
+    return "\n".join(lines)
+
+
+def _cell(values, unit):
+    if all(isinstance(x, int) for x in values):
+        return f"{statistics.median(values):.0f}"
+    found = [f"{x * unit:.4f}" for x in (statistics.median(values), min(values), max(values))]
+    return "{} ({} to {})".format(*found) if len(values) > 1 else found[0]
+
+
+if __name__ == "__main__":
+    sys.exit(main())

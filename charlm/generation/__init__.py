@@ -1,0 +1,1 @@
+"""From ids to text: sampling, beam search."""

@@ -1,0 +1,151 @@
+"""Weights that others wrote: Keras 3 (`.weights.h5`, `.keras`), the HDF5 files of Keras 1 and 2,
+and PyTorch's state dicts (`.safetensors`).
+
+Arrays and JSON text only: nothing in a file is ever run and no link in it is followed.
+NumPy and safetensors, and h5py in a process of its own; neither Keras nor torch.
+"""
+
+import re
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from charlm.errors import InputError
+from charlm.interop.keras_files import other_formats, pytorch
+from charlm.interop.keras_files.assembly import assemble
+from charlm.interop.keras_files.description import describe
+from charlm.interop.keras_files.layers import (
+    all_slashed,
+    keras_3_layers,
+    legacy_layers,
+    pack,
+    slashed,
+)
+from charlm.runs import safe_hdf5, untrusted
+from charlm.text.vocab import Vocab
+
+
+@dataclass(frozen=True)
+class Foreign:
+    """A character model's arrays as found in a file, in Keras 3's packing, float32."""
+
+    cell: str
+    """"lstm", "gru", "rnn", or "coupled", which is ours."""
+    layers: tuple[tuple[np.ndarray, np.ndarray, np.ndarray], ...]
+    """First to last: kernel (D, GH), recurrent_kernel (H, GH), bias (GH,), or (2, 3H) of a GRU
+    with reset_after; zeros where the layer had none."""
+    dense: tuple[np.ndarray, np.ndarray]
+    """Kernel (H, V), bias (V,)."""
+    embedding: np.ndarray | None
+    """(V, D)."""
+    activation: str | None
+    recurrent_activation: str | None
+    """Keras's names, None where the file does not say."""
+    program: str = "Keras"
+    """Which wrote it: Keras or PyTorch."""
+    keras_version: str | None = None
+    """None where the file does not say."""
+    layout: int = 3
+    """How Keras lays out the file: 1 for Keras 1 and 2, or 3."""
+    whole: bool = False
+    """Whether the file describes the model, too."""
+    vocab: Vocab | None = None
+    """The characters in the order of their ids, where `charlm export` wrote them."""
+    corpus_sha256: str | None = None
+    """With them, the fingerprint of the text that was learned from."""
+    learned_before: tuple[str, ...] = ()
+    """And those of the texts that the weights had learned from before."""
+    notes: tuple[str, ...] = ()
+    """What was taken for granted."""
+
+    @property
+    def kind(self) -> str:
+        """For messages: "Keras 3 weights", "Keras 2.1.3 model", "PyTorch weights" ..."""
+        version = self.keras_version or str(self.layout)
+        keras = f" {'3' if version.startswith('3.') else version}"
+        name = self.program + (keras if self.program == "Keras" else "")
+        return f"{name} {'model' if self.whole else 'weights'}"
+
+    @property
+    def version(self) -> tuple[int, int]:
+        """Of Keras, major and minor, by what the file looks like where it does not say."""
+        # Keras 1 began to write its version late, 2 always did
+        numbers = re.findall(r"\d+", f"{self.keras_version or self.layout}.0")
+        return int(numbers[0]), int(numbers[1])
+
+
+def read(path: Path) -> Foreign:
+    """A model of [Embedding], LSTMs or GRUs or SimpleRNNs, and Dense, from a file.
+
+    Args:
+        path: `.weights.h5`, `.keras`, `.h5`, `.hdf5` or `.safetensors`; known by its bytes, not by
+            its name.
+
+    Raises:
+        InputError: no such file, damaged, another format or another kind of model; one line.
+    """
+    with untrusted.refusals(path, "a whole file of weights"):
+        other_formats.refuse_path(path)
+        return _parsed(path, untrusted.file_bytes(path))
+
+
+def _parsed(path, data):
+    if data.startswith(b"PK\x03\x04"):
+        archive = untrusted.Zip(data)
+        other_formats.refuse_zip(path, archive.names)
+        about, config = (
+            untrusted.parsed_json(name, bytes(archive.read(name, untrusted.MAX_JSON)))
+            for name in ("metadata.json", "config.json")
+        )
+        described = describe(config)
+        weights = archive.read("model.weights.h5", untrusted.MAX_BYTES)
+        return _hdf5(weights, _version(about["keras_version"]), described)
+    if data.startswith(b"\x89HDF\r\n\x1a\n"):
+        return _hdf5(data)
+    if data[4:9] == b"\0\0\0\0{":  # the header, after its length of 8 bytes
+        return Foreign(**pytorch.read(*untrusted.tensors(data)), program="PyTorch")
+    other_formats.refuse(path, data)
+
+
+def _version(version):
+    """The text if it is like a version, else None; it goes into messages."""
+    return version if re.fullmatch(r"\d[\w.+-]{0,40}", version) else None
+
+
+def _hdf5(data, version=None, described=None):
+    file = safe_hdf5.read(data)
+    arrays = all_slashed(file.arrays)
+    if "charlm/meta" in arrays:
+        raise InputError(
+            "expected weights that others wrote, found charlm's own; charlm sample and charlm "
+            "train --resume read such a file as it is"
+        )
+    base = "model_weights" if "model_weights" in file.groups else ""
+    root = file.groups[base]
+    legacy = "layer_names" in root or "layer_names0" in root
+    if legacy:
+        said = safe_hdf5.texts(root, "keras_version") or safe_hdf5.texts(
+            file.groups[""], "keras_version"
+        )
+        version = _version("".join(said))
+        for text in safe_hdf5.texts(file.groups[""], "model_config"):
+            described = describe(untrusted.parsed_json("model_config", text))
+        layers = legacy_layers(file.groups, base, arrays, described and described.kinds)
+    else:
+        groups = [slashed(path) for path in file.groups if path]
+        layers = keras_3_layers(arrays, groups, described is not None)
+    found = [array for layer in layers for array in layer.arrays.values()]
+    # two names may have one array
+    untrusted.check_size("arrays", sum(array.nbytes for array in found), len(data))
+    for layer in layers:  # all of them, before any takes memory of its own
+        layer.arrays = {key: safe_hdf5.numbers(x, data) for key, x in layer.arrays.items()}
+    for layer in layers:
+        layer.arrays = {key: x.astype(np.float32) for key, x in layer.arrays.items()}
+        pack(layer)
+    return Foreign(
+        **assemble(layers, described, ordered=legacy),
+        keras_version=version,
+        layout=1 if legacy else 3,
+        whole=described is not None,
+    )

@@ -1,0 +1,44 @@
+"""The weights of our network from those that a file of others holds."""
+
+import numpy as np
+
+from charlm import reference
+from charlm.config import ModelConfig
+from charlm.errors import InputError
+from charlm.interop.keras_files import Foreign
+from charlm.reference.network import DENSE, layer_path
+
+
+def network_weights(
+    found: Foreign, config: ModelConfig, ids: np.ndarray, scale: float = 1.0
+) -> dict[str, np.ndarray]:
+    """{path: array} of our network, an embedding multiplied into the first kernel.
+
+    Args:
+        config: the network's.
+        ids: (n,), the model's id of each of our network's characters.
+        scale: factor on the weights of the gates.
+
+    Raises:
+        InputError: a product of the file's numbers is too large for float32.
+    """
+    gates = reference.cell(config.family).GATES
+    kernel, bias = found.dense
+    weights = {f"{DENSE}/0": np.ascontiguousarray(kernel[:, ids]), f"{DENSE}/1": bias[ids]}
+    factors = np.repeat([1.0 if x in "gh" else scale for x in gates], config.units)
+    with np.errstate(over="ignore", invalid="ignore"):
+        for k, (kernel, recurrent_kernel, bias) in enumerate(found.layers):
+            if k == 0:  # a row of it is what an id becomes in the end
+                table = found.embedding
+                kernel = kernel[ids] if table is None else table[ids] @ kernel
+            for n, w in enumerate((kernel, recurrent_kernel, bias)):
+                scaled = (w * factors).astype(np.float32, order="C")  # as a run's file has them
+                weights[f"{layer_path(config, k)}/{n}"] = scaled
+    for path, w in weights.items():
+        if not np.isfinite(w).all():
+            raise InputError(
+                "expected products of weights within the range of float32, found a larger one in "
+                f"{path} (an embedding is multiplied by the first kernel, and gates of "
+                "hard_sigmoid by 1.2); no network of charlm has such weights"
+            )
+    return weights

@@ -1,0 +1,154 @@
+"""A model's settings: what its file says, what its user says, and what its program has by default.
+
+Keras before 2.3 had gates of hard_sigmoid(a) = clip(0.2 a + 0.5, 0, 1), Keras 3 has the slope 1/6.
+tf.keras of TensorFlow 2 had sigmoid from its first version on, yet TensorFlow 1.13 to 2.1 all write
+the same version, 2.2.4-tf.
+"""
+
+import re
+from dataclasses import dataclass, fields, replace
+from pathlib import Path
+from typing import get_args
+
+from charlm.config import ModelConfig, check
+from charlm.errors import InputError
+from charlm.interop.keras_files import Foreign
+
+SIGMOID_SINCE = (2, 3)  # Keras's default for gates; before, hard_sigmoid
+OLD_SLOPE = 1.2  # hard_sigmoid of Keras 1 and 2 is Keras 3's of 1.2 a
+TENSORFLOW_1_OR_2 = r"2\.2\.\d+-tf"  # versions of Keras
+
+
+@dataclass(frozen=True)
+class Settings:
+    """What a network is made with, beside its arrays."""
+
+    config: ModelConfig
+    scale: float
+    """Factor on the weights of the gates."""
+    notes: tuple[str, ...]
+    """What was taken for granted, in words."""
+
+
+def with_version(found: Foreign, file: Path, version: str | None) -> Foreign:
+    """What was found, of the Keras that its user names, if any.
+
+    Raises:
+        InputError: the file says it itself, or another program wrote it.
+    """
+    if version is None:
+        return found
+    if found.program != "Keras" or found.keras_version is not None:
+        what = f"says {found.keras_version}" if found.keras_version else f"is of {found.program}"
+        raise InputError(
+            f"expected no --keras-version, for {file} {what}, found {version}; leave it out"
+        )
+    ok = re.fullmatch(r"\d{1,3}\.\d{1,3}(\.\w{1,20})*", version)
+    check(ok, "keras_version", "like 2.15", version)
+    return replace(found, keras_version=version)
+
+
+def settle(
+    found: Foreign,
+    file: Path,
+    activation: str | None = None,
+    recurrent_activation: str | None = None,
+) -> Settings:
+    """Settles the settings of a model that was found in a file.
+
+    Args:
+        file: where it was found. activation, recurrent_activation: as its user says, if at all.
+
+    Raises:
+        InputError: file and user contradict each other, nothing says what the gates are, or charlm
+            has no such model.
+    """
+    gated = found.cell != "rnn"
+    ok = gated or recurrent_activation is None
+    check(ok, "recurrent_activation", "left out for a cell without gates", recurrent_activation)
+    told = {"activation": _told(found, file, "activation", activation)}
+    if gated:
+        name = "recurrent_activation"
+        told[name] = _told(found, file, name, recurrent_activation)
+    defaults = {"activation": lambda: "tanh", "recurrent_activation": lambda: _gates(found, file)}
+    assumed = {name: defaults[name]() for name, value in told.items() if value is None}
+    chosen = told | assumed
+    old = chosen.get("recurrent_activation") == "hard_sigmoid" and found.version < (3, 0)
+    _, recurrent_kernel, bias = found.layers[0]
+    config = ModelConfig(
+        cell=found.cell,
+        units=len(recurrent_kernel),
+        layers=len(found.layers),
+        reset="before" if found.cell == "gru" and bias.ndim == 1 else "after",
+        **chosen,
+    )
+    return Settings(config, OLD_SLOPE if old else 1.0, tuple(_notes(found, config, assumed, old)))
+
+
+def _told(found, file, name, flag):
+    """What the file says of an activation, or else the flag; None if neither does."""
+    said = getattr(found, name)
+    if flag and said and flag != said:
+        raise InputError(
+            f"expected --{name.replace('_', '-')} {said}, which {file} says, found {flag}; "
+            "leave it out"
+        )
+    known = get_args(next(f.type for f in fields(ModelConfig) if f.name == name))
+    if said and said not in known:
+        raise InputError(
+            f"expected {name} {' or '.join(known)} in {file}, found {said}, which charlm's models "
+            "do not have"
+        )
+    return said or flag
+
+
+def _gates(found, file):
+    """The recurrent_activation that the program of a file has by default."""
+    if not _is_of_either(found):
+        return "sigmoid" if found.version >= SIGMOID_SINCE else "hard_sigmoid"
+    if found.cell == "gru" and found.layers[0][2].ndim == 2:
+        return "sigmoid"
+    raise InputError(
+        f"expected --recurrent-activation, for {file} does not say it and Keras "
+        f"{found.keras_version}, which wrote it, came with TensorFlow 1 (hard_sigmoid by default) "
+        "and with TensorFlow 2.0 and 2.1 (sigmoid), found none; give that of the TensorFlow that "
+        "wrote it"
+    )
+
+
+def _is_of_either(found):
+    """Whether TensorFlow 1 or 2 may have written the file, whose defaults differ."""
+    return bool(re.fullmatch(TENSORFLOW_1_OR_2, found.keras_version or ""))
+
+
+def _notes(found, config, assumed, old):
+    """What was taken for granted."""
+    if assumed:
+        values = " and ".join(assumed.values())
+        default = "the default" if len(assumed) == 1 else "the defaults"
+        flags = " and ".join(f"--{name.replace('_', '-')}" for name in assumed)
+        yield (
+            f"the file names no activations, assumed: {values}, {default} of {_whose(found)} "
+            f"({flags} if it had others)"
+        )
+    yield from found.notes
+    if config.recurrent_activation == "hard_sigmoid" and found.keras_version is None:
+        yield (
+            f"it does not say which Keras wrote it, taken for Keras {found.version[0]} "
+            "(--keras-version)"
+        )
+    if old:
+        yield (
+            "before Keras 3 hard_sigmoid had the slope 0.2, so the gates' weights are stored times "
+            f"{OLD_SLOPE}, for the slope 1/6"
+        )
+
+
+def _whose(found):
+    """The program whose defaults were taken."""
+    if found.program != "Keras":
+        return found.program
+    if _is_of_either(found) and found.cell == "gru" and found.layers[0][2].ndim == 2:
+        return "TensorFlow 2, to which the two rows of the GRU's bias point"
+    major, minor = found.version
+    return f"Keras {major}.{minor}" if found.keras_version else f"Keras {major}"

@@ -1,0 +1,215 @@
+"""A cell over time for a whole batch: each core takes a part of the sequences."""
+
+from typing import NamedTuple
+
+import numpy as np
+
+from charlm.kernels import time_loop
+from charlm.kernels.arrays import indices, require
+from charlm.kernels.buffer_pool import empty, zeros
+from charlm.kernels.denormals import flushed
+from charlm.kernels.jit import made_for
+from charlm.kernels.matmul import sums
+from charlm.kernels.parallel import each, total
+
+
+class Batch(NamedTuple):
+    """What both loops are given, arrays in float32 if not said otherwise.
+
+    The inputs' share of the pre-activations is x W + b; or rows[ids]; or, without ids, rows.
+    """
+
+    U: np.ndarray
+    """(H, G*H)"""
+    h: np.ndarray
+    """(B, H), before the first step."""
+    c: np.ndarray | None = None
+    """(B, H), likewise, of a cell that has it."""
+    d: np.ndarray | None = None
+    """(G*H,), a bias of h' U."""
+    x: np.ndarray | None = None
+    """(B, T, D)"""
+    W: np.ndarray | None = None
+    """(D, G*H)"""
+    b: np.ndarray | None = None
+    """(G*H,)"""
+    rows: np.ndarray | None = None
+    """(N, G*H), or (B, T, G*H) without ids."""
+    ids: np.ndarray | None = None
+    """(B, T), whole numbers of any type from 0 to N - 1."""
+    live: np.ndarray | None = None
+    """(B, T) booleans, whether a sequence takes a step; None: each takes all."""
+    drop: np.ndarray | None = None
+    """(G, B, H), recurrent dropout: what h is multiplied by for each gate."""
+
+    @property
+    def states(self) -> list[np.ndarray]:
+        """h, and c if there is one."""
+        return [self.h] if self.c is None else [self.h, self.c]
+
+    def laid_out(self, B: int, T: int):
+        """The loops' `rows`, `index`, `x`, `live`, `start` and `drop`; empty what was not given."""
+        GH = self.U.shape[1]
+        if self.x is not None:
+            rows, index = np.zeros((0, GH), np.float32), np.zeros((0, 0), np.int32)
+        else:
+            rows = self.rows.reshape(-1, GH)
+            index = np.arange(B * T, dtype=np.int32).reshape(B, T)
+            index = index if self.ids is None else indices(self.ids, len(rows))
+        x = np.zeros((1, 1, 0), np.float32) if self.x is None else self.x
+        if self.live is None:
+            live, start = np.zeros((0, 0), bool), np.zeros(B, np.int32)
+        else:
+            live = self.live
+            first = live.argmax(axis=1) if T else 0
+            start = np.where(live.any(axis=1), first, T).astype(np.int32)
+        drop = np.zeros((0, 0, 0), np.float32) if self.drop is None else self.drop
+        return rows, index, x, live, start, drop
+
+    def sizes(self, cell) -> tuple[int, int, int, int]:
+        """B, T, H and G*H, for a cell from `compiler.cell`.
+
+        Raises:
+            ValueError: arrays that do not fit together, or not of their type.
+        """
+        vectors, rows, ids = (a is not None for a in (self.x, self.rows, self.ids))
+        whole = vectors == (self.W is not None) and vectors != rows and rows >= ids
+        if len(self.states) != cell.STATES or not whole:
+            raise ValueError(
+                f"Expected {cell.STATES} states, and x and W, or rows, or rows and ids. "
+                f"Received: {[n for n, a in self._asdict().items() if a is not None]}"
+            )
+        inputs = next(a for a in (self.x, self.ids, self.rows) if a is not None)
+        B, T = (*inputs.shape, 0, 0)[:2]
+        for name, matrix in (("h", self.h), ("W", self.W)):
+            if matrix is not None:
+                require(name, matrix, (None, None))
+        gates, H = cell.GATES, self.h.shape[1]
+        GH, D = gates * H, None if self.W is None else self.W.shape[0]
+        shapes = Batch(
+            U=(H, GH), h=(B, H), c=(B, H), d=(GH,), x=(B, T, D), W=(D, GH), b=(GH,),
+            rows=(B, T, GH) if self.ids is None else (None, GH),
+            ids=(B, T), live=(B, T), drop=(gates, B, H),
+        )  # fmt: skip
+        for name, array, shape in zip(self._fields, self, shapes, strict=True):
+            if array is not None:
+                require(name, array, shape, {"ids": None, "live": "bool"}.get(name, "float32"))
+        return B, T, H, GH
+
+
+def forward(cell, factors, batch, keep=True, show_first=False):
+    """Every step of a batch.
+
+    Args:
+        cell: from `compiler.cell`.
+        factors: the module `single` or `half`, of the products' precision.
+        batch: a `Batch`.
+        keep: what `backward` needs.
+        show_first: whether h before the first step that a sequence takes is its first state in
+            what is returned, or zeros.
+
+    Returns:
+        The states after every step, S of (B, T, H); those after the last, S of (B, H); and
+        (B, T, C) that `backward` needs, or (B, 1, C) of no use.
+
+    Raises:
+        ValueError: arrays that do not fit together; an id that is no row's.
+    """
+    B, T, H, GH = batch.sizes(cell)
+    first = batch.states
+    states = [empty(B, T, H) for _ in first]
+    kept = empty(B, T if keep else 1, cell.CACHE * H)
+    rows, index, x, live, start, drop = batch.laid_out(B, T)
+    arrays = (
+        *(rows, index, x, factors.panels(_or_zeros(batch.W, 1, GH)), _or_zeros(batch.b, GH)),
+        *(_panels(factors, batch.U, drop), _or_zeros(batch.d, GH), live, start, drop),
+        *(first[0], first[-1], states[0], states[-1], kept, show_first),
+    )
+    loop = made_for(time_loop.forward, cell=cell, factors=factors)
+
+    def part(begin, end):
+        n, sizes = end - begin, (H, GH, x.shape[2], len(drop))
+        space = time_loop.forward_space(factors, n, *sizes)
+        with flushed():
+            loop(*arrays, begin, end, *space)
+
+    if B * T:
+        each(part, B)
+    never = (start == T)[:, None]
+    last = [np.where(never, a, s[:, -1] if T else a) for a, s in zip(first, states, strict=True)]
+    return states, last, kept
+
+
+def backward(cell, factors, batch, states, kept, d_h, d_last, show_first=False):
+    """Back-propagation through time of a batch.
+
+    Args:
+        cell, factors, batch, show_first: as given to `forward`. states, kept: as it returned them.
+        d_h: dLoss/dh of every step, (B, T, H).
+        d_last: dLoss/d(states after the last step) beside that, S of (B, H).
+
+    Returns:
+        A `Batch` of the gradients by the arrays that were given and can be differentiated.
+
+    Raises:
+        ValueError: arrays that do not fit together.
+    """
+    B, T, H, GH = batch.sizes(cell)
+    if {len(states), len(d_last)} != {cell.STATES}:
+        raise ValueError(
+            f"Expected {cell.STATES} of states and of d_last. "
+            f"Received: {len(states)} and {len(d_last)}"
+        )
+    for array in (*states, d_h):
+        require("states and d_h", array, (B, T, H))
+    for array in d_last:
+        require("d_last", array, (B, H))
+    require("kept", kept, (B, T, cell.CACHE * H))
+    first, d_first = batch.states, [np.array(x) for x in d_last]  # changed in place
+    rows, index, x, live, start, drop = batch.laid_out(B, T)
+    D, groups = x.shape[2], max(1, len(drop))
+    share = GH // groups
+    d_x, shared = zeros(*x.shape), zeros(*rows.shape) if batch.ids is None else None
+    arrays = (
+        *(index, x, factors.panels(_or_zeros(batch.W, 1, GH).T), _panels(factors, batch.U.T, drop)),
+        *(live, start, drop, first[0], first[-1], states[0], states[-1], kept, show_first),
+        *(d_h, d_first[0], d_first[-1]),
+    )
+    loop = made_for(time_loop.backward, cell=cell, factors=factors)
+
+    def part(begin, end):
+        d_rows = zeros(*rows.shape) if shared is None else shared  # a row may be of several cores
+        dW, dU = sums(D, GH), sums(groups, H, share)
+        db, dd = zeros(0 if batch.b is None else GH), zeros(0 if batch.d is None else GH)
+        if (end - begin) * T:
+            sizes = H, GH, D, len(drop), cell.SPLIT
+            space = time_loop.backward_space(factors, end - begin, *sizes)
+            with flushed():
+                loop(*arrays, d_rows, d_x, dW, db, dU, dd, begin, end, *space)
+        return d_rows, dW[:D, :GH], db, dU[:, :H, :share], dd
+
+    d_rows, dW, db, dU, dd = zip(*each(part, B), strict=True)
+    dU = total(dU)
+    found = Batch(
+        U=dU[0] if groups == 1 else np.concatenate(dU, axis=1),
+        h=d_first[0],
+        c=d_first[-1],
+        d=total(dd),
+        x=d_x,
+        W=total(dW),
+        b=total(db),
+        rows=(total(d_rows) if shared is None else shared).reshape(_or_zeros(batch.rows, 0).shape),
+    )
+    return Batch(*(g if given is not None else None for g, given in zip(found, batch, strict=True)))
+
+
+def _panels(factors, U, drop):
+    """`factors.panels` of U or U^T, for each group of gates that has h to itself."""
+    if not len(drop):
+        return factors.panels(U)[None]
+    axis = int(U.shape[0] < U.shape[1])
+    return np.stack([factors.panels(u) for u in np.split(U, len(drop), axis)])
+
+
+def _or_zeros(array, *shape):
+    return np.zeros(shape, np.float32) if array is None else array

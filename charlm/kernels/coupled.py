@@ -1,0 +1,42 @@
+"""LSTM with coupled gates (equations: `charlm/layers/coupled.py`), a row of a batch at a time.
+
+`compiler.cell` puts other activations in the place of the names imported here.
+"""
+
+from charlm.kernels.activations import sigmoid as gate
+from charlm.kernels.activations import sigmoid_slope as gate_slope
+from charlm.kernels.activations import tanh as activation
+from charlm.kernels.activations import tanh_slope as activation_slope
+from charlm.kernels.jit import f4
+
+GATES, STATES, CACHE, SPLIT = 3, 2, 3, False
+ONE = f4(1)
+
+
+def step(x, u, _h_prev, c_prev, h, c, gates):
+    """x = W x + b and u = h' U (3H,) -> h, c (H,) and the gates (3H,)."""
+    H = len(h)
+    for j in range(H):
+        f = gate(x[j] + u[j])
+        g = activation(x[H + j] + u[H + j])
+        o = gate(x[2 * H + j] + u[2 * H + j])
+        new = f * c_prev[j] + (ONE - f) * g
+        h[j] = o * activation(new)
+        c[j] = new
+        gates[j] = f
+        gates[H + j] = g
+        gates[2 * H + j] = o
+
+
+def step_backward(dh, dc, gates, _h_prev, c_prev, _h, c, _dx, du):
+    """dh, dc (H,) after the step -> du (3H,), which is dx, and dc before the step, in place."""
+    H = len(c)
+    for j in range(H):
+        f, g, o = gates[j], gates[H + j], gates[2 * H + j]
+        shown = activation(c[j])
+        d = dc[j] + dh[j] * o * activation_slope(shown)
+        du[j] = d * (c_prev[j] - g) * gate_slope(f)
+        du[H + j] = d * (ONE - f) * activation_slope(g)
+        du[2 * H + j] = dh[j] * shown * gate_slope(o)
+        dc[j] = d * f
+        dh[j] = 0  # all of dh' goes by du

@@ -1,0 +1,101 @@
+"""x K + b for many rows, and its gradients; the products in tiles of registers.
+
+Blocks of rows are copied into arrays padded to whole tiles, so that products never meet an edge.
+"""
+
+from charlm.kernels.arrays import require
+from charlm.kernels.buffer_pool import empty, zeros
+from charlm.kernels.jit import kept
+from charlm.kernels.matmul import (
+    COLUMNS,
+    PADDING,
+    ROWS,
+    multiply,
+    multiply_transposed,
+    panels,
+    rounded,
+    sums,
+)
+from charlm.kernels.parallel import each, total
+
+BLOCK = 256  # rows; their share of all arrays stays in a core's cache
+
+
+def forward(x, kernel, bias):
+    """x (..., H), kernel (H, V), bias (V,) -> (..., V).
+
+    Raises:
+        ValueError: arrays that do not fit together.
+    """
+    require("kernel", kernel, (None, None))
+    H, V = kernel.shape
+    require("x", x, (*x.shape[:-1], H))
+    require("bias", bias, (V,))
+    y = empty(*x.shape[:-1], V)
+    flat = x.reshape(-1, H), panels(kernel), bias, y.reshape(-1, V)
+    loop = kept(forward_rows)
+
+    def part(begin, end):
+        loop(*flat, begin, end, empty(BLOCK, rounded(V, COLUMNS)))
+
+    each(part, len(flat[0]))
+    return y
+
+
+def backward(x, kernel, d_y):
+    """dLoss/d(x), dLoss/d(kernel), dLoss/d(bias) from dLoss/d(y), (..., V).
+
+    Raises:
+        ValueError: arrays that do not fit together.
+    """
+    require("kernel", kernel, (None, None))
+    H, V = kernel.shape
+    require("x", x, (*x.shape[:-1], H))
+    require("d_y", d_y, (*x.shape[:-1], V))
+    d_x = empty(*x.shape)
+    flat = x.reshape(-1, H), panels(kernel.T), d_y.reshape(-1, V), d_x.reshape(-1, H)
+    loop = kept(backward_rows)
+
+    def part(begin, end):
+        d_kernel, d_bias = sums(H, V), zeros(V)
+        widths = rounded(H, ROWS), rounded(V, COLUMNS) + PADDING, rounded(H, COLUMNS)
+        space = [zeros(BLOCK, n) for n in widths]  # what lies beyond H and V is multiplied too
+        loop(*flat, d_kernel, d_bias, begin, end, *space)
+        return d_kernel[:H, :V], d_bias
+
+    d_kernel, d_bias = zip(*each(part, len(flat[0])), strict=True)
+    return [d_x, total(d_kernel), total(d_bias)]
+
+
+def forward_rows(x, K, bias, y, begin, end, block):
+    """Rows begin..end of y. K: `panels`. block: to work in."""
+    V = y.shape[1]
+    for first in range(begin, end, BLOCK):
+        n = min(BLOCK, end - first)
+        for r in range(n):
+            for v in range(V):
+                block[r, v] = bias[v]
+        multiply(x, first, n, K, block)
+        for r in range(n):
+            for v in range(V):
+                y[first + r, v] = block[r, v]
+
+
+def backward_rows(x, K_t, d_y, d_x, d_kernel, d_bias, begin, end, x_block, d_block, up):
+    """Rows begin..end of d_x; adds theirs to d_kernel and d_bias. K_t: `panels` of K^T."""
+    H, V = x.shape[1], d_y.shape[1]
+    for first in range(begin, end, BLOCK):
+        n = min(BLOCK, end - first)
+        for r in range(n):
+            for j in range(H):
+                x_block[r, j] = x[first + r, j]
+                up[r, j] = 0
+            for v in range(V):
+                d = d_y[first + r, v]
+                d_block[r, v] = d
+                d_bias[v] += d
+        multiply(d_block, 0, n, K_t, up)
+        for r in range(n):
+            for j in range(H):
+                d_x[first + r, j] = up[r, j]
+        multiply_transposed(x_block, d_block, n, d_kernel)

@@ -1,0 +1,74 @@
+"""Softmax cross-entropy and its slope: `charlm.reference.loss`, a row of logits at a time."""
+
+import math
+
+import numba
+import numpy as np
+
+from charlm.kernels.activations import exp
+from charlm.kernels.arrays import indices, require
+from charlm.kernels.buffer_pool import empty
+from charlm.kernels.jit import OPTIONS, f4, kept
+from charlm.kernels.parallel import each
+
+ONE = f4(1)
+
+
+def forward(targets, logits):
+    """-log softmax(logits)[target], in nats, and its gradient by the logits.
+
+    Args:
+        targets: (...) whole numbers of any type. logits: (..., V) float32.
+
+    Returns:
+        (...) and (..., V).
+
+    Raises:
+        ValueError: a target that is no column's, or targets of another shape.
+    """
+    require("logits", logits, (*targets.shape, None))
+    V = logits.shape[-1]
+    targets = indices(targets, V, "targets")
+    losses, slopes = empty(*targets.shape), empty(*logits.shape)
+    flat = targets.ravel(), logits.reshape(-1, V), losses.reshape(-1), slopes.reshape(-1, V)
+    loop = kept(rows)
+    each(lambda begin, end: loop(*flat, begin, end), targets.size)
+    return losses, slopes
+
+
+def backward(slopes, d_losses):
+    """dLoss/d(logits), (..., V), from the slopes and dLoss/d(losses), (...).
+
+    Raises:
+        ValueError: arrays that do not fit together.
+    """
+    require("slopes", slopes, (*d_losses.shape, None))
+    require("d_losses", d_losses, d_losses.shape)  # its type
+    return np.multiply(slopes, d_losses[..., None], out=empty(*slopes.shape))
+
+
+def rows(targets, logits, losses, slopes, begin, end):
+    """Fills losses (N,) and slopes (N, V) from row `begin` to `end`."""
+    V = logits.shape[1]
+    for n in range(begin, end):
+        z, p, target = logits[n], slopes[n], targets[n]
+        top = z[0]
+        for v in range(1, V):
+            top = max(top, z[v])
+        for v in range(V):
+            p[v] = exp(z[v] - top)
+        total = add(p)
+        losses[n] = math.log(total) + (top - z[target])
+        scale = ONE / total
+        for v in range(V):
+            p[v] *= scale
+        p[target] -= ONE
+
+
+@numba.njit(**OPTIONS | {"fastmath": {"contract", "reassoc"}})
+def add(values):
+    """Their sum in an order that suits a vector register; a NaN comes out as one all the same."""
+    total = f4(0)
+    for v in range(len(values)):
+        total += values[v]
+    return total

@@ -1,0 +1,37 @@
+"""Work on the machine's cores, each with its own part of a batch."""
+
+import os
+from concurrent.futures import ThreadPoolExecutor
+from functools import cache
+
+import numba
+
+from charlm.kernels.buffer_pool import empty
+from charlm.kernels.matmul import ROWS
+
+
+def total(arrays):
+    """The sum of what each core found, contiguous, or TensorFlow would copy it."""
+    first, *rest = arrays
+    found = empty(*first.shape)
+    found[:] = first
+    for x in rest:
+        found += x
+    return found
+
+
+def each(part, B):
+    """Calls part(begin, end) for every core's share of B rows or sequences, side by side."""
+    tiles = -(-B // ROWS)
+    n = max(1, min(numba.config.NUMBA_NUM_THREADS, tiles))  # the variable may say fewer than cores
+    edges = [min(B, tiles * k // n * ROWS) for k in range(n + 1)]
+    rest = [_pool().submit(part, edges[k], edges[k + 1]) for k in range(1, n)]
+    return [part(edges[0], edges[1]), *(x.result() for x in rest)]
+
+
+@cache
+def _pool():
+    return ThreadPoolExecutor(numba.config.NUMBA_NUM_THREADS)
+
+
+os.register_at_fork(after_in_child=_pool.cache_clear)  # a child has none of its parent's threads

@@ -1,0 +1,241 @@
+"""A cell over time for one part of a batch, forward and backward.
+
+A sequence that its time mask leaves out of a step is not computed there: the sequences that take
+the step lie side by side in the rows of the products, and the others keep their states.
+
+What products read is copied into arrays padded to whole tiles, so that they never meet an edge.
+The caller allocates these arrays, because asking the system for memory can take longer than the
+arithmetic. Only `multiply_transposed` has arrays of its own, once for many time steps.
+"""
+
+import numpy as np
+
+from charlm.kernels.buffer_pool import empty
+from charlm.kernels.jit import compiled
+from charlm.kernels.matmul import COLUMNS, ROWS, multiply, multiply_transposed, padded, rounded
+
+# modules put here by `compiler.made_for`: the cell whose equations these loops run, and how the
+# factors of its products lie (`single` or `half`)
+cell = factors = None
+GATHER = 256  # rows of several time steps that one product takes, or it would be all edges
+BLOCK = 128  # rows of inputs that are multiplied ahead: what they become stays in the cache
+
+
+def width(GH, drops):
+    """Columns that products write for G*H of them, or for each group, up to whole panels."""
+    share = GH // max(1, drops)
+    return max(rounded(GH, COLUMNS), GH - share + rounded(share, COLUMNS))
+
+
+def forward_space(factors, n, H, GH, D, drops):
+    """The arrays that `forward` works in, for n sequences.
+
+    Args:
+        D: of the inputs, 0 where they are rows to be read. drops: len(drop) of `forward`.
+    """
+    R = padded(n)
+    block = rounded(max(1, BLOCK // R) * R, ROWS) if D else 0
+    return (
+        factors.rows(R, H),
+        empty(R, width(GH, drops)),
+        factors.rows(block, D),
+        empty(block, rounded(GH, COLUMNS) if D else 0),
+        empty(H),
+    )
+
+
+def forward(
+    rows, index, x, W, b, U, d, live, start, drop, h0, c0, hs, cs, cache, show_first,
+    begin, end, h, u, x_block, v, dropped,
+):  # fmt: skip
+    """Fills h and c of every step and what `backward` needs, for sequences begin..end of a batch.
+
+    The inputs' share of the pre-activations is rows[index], or where that is empty x W + b.
+
+    Args:
+        rows: (N, G*H). index: (B, T). x: (B, T, D). W: `panels` of (D, G*H). b: (G*H,).
+        U: `panels` of (H, a group's columns) for each group: with recurrent dropout each gate is
+            one, else all gates together are.
+        d: (G*H,), a bias of h' U.
+        live: (B, T), whether a sequence takes a step; or empty, then each takes all.
+        start: (B,), the first step that a sequence takes.
+        drop: (groups, B, H), what h is multiplied by for each group; or empty.
+        h0, c0: (B, H), before the first step. hs, cs: (B, T, H). Without c, they are those of h.
+        cache: (B, T, C), or (B, 1, C) where it is not needed.
+        show_first: whether h before a sequence's first step is h0 in hs, or zeros.
+        h ... dropped: `forward_space`.
+    """
+    T, H, GH = hs.shape[1], hs.shape[2], len(d)
+    computed, at = 0, 0  # time steps whose share of the inputs is in v; the row that comes next
+    for t in range(T):
+        if len(v) and t == computed:
+            computed, at, n = min(T, t + len(v) // len(u)), 0, 0
+            for k in range(t, computed):
+                for s in range(begin, end):
+                    if takes(live, s, k):
+                        factors.put(x_block, n, x[s, k])
+                        for j in range(GH):
+                            v[n, j] = b[j]
+                        n += 1
+            multiply(x_block, 0, padded(n), W, v)
+        n = 0
+        for s in range(begin, end):
+            if takes(live, s, t):
+                if len(drop) == 0:
+                    factors.put(h, n, hs[s, t - 1] if t > start[s] else h0[s])
+                for j in range(GH):
+                    u[n, j] = d[j]
+                n += 1
+        if len(drop) == 0 and n:
+            multiply(h, 0, padded(n), U[0], u)
+        for g in range(len(drop) if n else 0):
+            r = 0
+            for s in range(begin, end):
+                if takes(live, s, t):
+                    h_prev = hs[s, t - 1] if t > start[s] else h0[s]
+                    for j in range(H):
+                        dropped[j] = h_prev[j] * drop[g, s, j]
+                    factors.put(h, r, dropped)
+                    r += 1
+            multiply(h, 0, padded(n), U[g], u, 0, g * (GH // len(drop)))
+        n = 0
+        for s in range(begin, end):
+            h_prev, c_prev = (hs[s, t - 1], cs[s, t - 1]) if t > start[s] else (h0[s], c0[s])
+            if takes(live, s, t):
+                a_x = v[at] if len(v) else rows[index[s, t]]
+                gates = cache[s, t % cache.shape[1]]
+                cell.step(a_x, u[n], h_prev, c_prev, hs[s, t], cs[s, t], gates)
+                n += 1
+                at += 1
+            elif t > start[s] or show_first:
+                hs[s, t], cs[s, t] = h_prev, c_prev
+            else:
+                hs[s, t], cs[s, t] = 0, 0
+
+
+@compiled
+def takes(live, s, t):
+    """Whether sequence s takes step t."""
+    return live.shape[1] == 0 or live[s, t]
+
+
+def backward_space(factors, n, H, GH, D, drops, split):
+    """The arrays that `backward` works in, for n sequences; arguments as of `forward_space`.
+
+    Args:
+        split: `cell.SPLIT`.
+    """
+    R = padded(n)
+    most = (max(1, GATHER // R) + 1) * R  # that are gathered; a product reads up to a whole tile
+    rows = rounded(most, ROWS) + ROWS
+    du = factors.gradients(rows, width(GH, drops))
+    if not split:
+        dx = du
+    elif D:
+        dx = factors.gradients(rows, rounded(GH, COLUMNS))
+    else:
+        dx = (empty(1, GH), *factors.gradients(0, 0)[1:])
+    return (
+        *du,
+        *dx,
+        factors.summed(max(1, drops), rows, H),
+        factors.summed(1, rows if D else 0, D)[0],
+        empty(R, rounded(H, COLUMNS)),
+        empty(R if drops else 0, rounded(H, COLUMNS)),
+        empty(rows if D else 0, rounded(D, COLUMNS)),
+        np.empty((most, 2), np.int64),
+        empty(H),
+    )
+
+
+def backward(
+    index, x, W_t, U_t, live, start, drop, h0, c0, hs, cs, cache, show_first, d_hs, dh, dc,
+    d_rows, d_x, dW, db, dU, dd, begin, end,
+    du, du_first, du_below, dx, dx_first, dx_below, h_below, x_below, up, part, x_up, places,
+    dropped,
+):  # fmt: skip
+    """Adds the gradients of sequences begin..end to what is there, and leaves dh and dc.
+
+    Args:
+        index ... show_first: as of `forward`, but W_t: `panels` of W^T, U_t: for each group of U^T.
+        d_hs: (B, T, H), dLoss/dh of every step from above.
+        dh, dc: (B, H), dLoss/d(states after the last step), then before the first.
+        d_rows: (N, G*H), (0, G*H) where x is given. d_x: (B, T, D), zeros.
+        dW: `sums` of (D, G*H). dU: of (groups, H, columns of a group).
+        db, dd: (G*H,), or empty without such a bias.
+        du ... dropped: `backward_space`.
+    """
+    T, H, GH, groups = hs.shape[1], hs.shape[2], d_rows.shape[1], len(h_below)
+    vectors, split = d_x.shape[2] > 0, cell.SPLIT
+    du_below[:] = 0  # what lies beyond G*H and H is multiplied too
+    dx_below[:] = 0
+    h_below[:] = 0
+    x_below[:] = 0
+    gathered = 0
+    for t in range(T - 1, -1, -1):
+        first, n = gathered, 0
+        for s in range(begin, end):
+            d_above = d_hs[s, t]
+            if not takes(live, s, t):
+                if t > start[s] or show_first:
+                    for j in range(H):
+                        dh[s, j] += d_above[j]
+                continue
+            h_prev, c_prev = (hs[s, t - 1], cs[s, t - 1]) if t > start[s] else (h0[s], c0[s])
+            d_h, d_u = up[n, :H], du[gathered % len(du), :GH]
+            d_a = dx[gathered % len(dx), :GH] if split else d_u
+            for j in range(H):
+                d_h[j] = dh[s, j] + d_above[j]
+            cell.step_backward(
+                d_h, dc[s], cache[s, t], h_prev, c_prev, hs[s, t], cs[s, t], d_a, d_u
+            )
+            factors.put_gradient(du_first, du_below, gathered, d_u)
+            for j in range(len(dd)):
+                dd[j] += d_u[j]
+            if len(drop) == 0:
+                factors.put_summed(h_below[0], gathered, h_prev)
+            for g in range(len(drop)):
+                for j in range(H):
+                    dropped[j] = h_prev[j] * drop[g, s, j]
+                factors.put_summed(h_below[g], gathered, dropped)
+            if vectors:
+                if split:
+                    factors.put_gradient(dx_first, dx_below, gathered, d_a)
+                factors.put_summed(x_below, gathered, x[s, t])
+                places[gathered, 0], places[gathered, 1] = s, t
+                for j in range(len(db)):
+                    db[j] += d_a[j]
+            else:
+                d_row = d_rows[index[s, t]]
+                for j in range(GH):
+                    d_row[j] += d_a[j]
+            gathered += 1
+            n += 1
+        if len(drop) == 0 and n:
+            multiply(du_first, first, padded(n), U_t[0], up)
+        for g in range(len(drop) if n else 0):
+            part[:] = 0
+            left = g * (GH // groups) // factors.IN_WORD
+            multiply(du_first, first, padded(n), U_t[g], part, left)
+            r = 0
+            for s in range(begin, end):
+                if takes(live, s, t):
+                    for j in range(H):
+                        up[r, j] += part[r, j] * drop[g, s, j]
+                    r += 1
+        n = 0
+        for s in range(begin, end):
+            if takes(live, s, t):
+                dh[s] = up[n, :H]
+                n += 1
+        if gathered and (gathered + (end - begin) > len(places) or t == 0):
+            words = (gathered + factors.IN_WORD - 1) // factors.IN_WORD
+            for g in range(groups):
+                multiply_transposed(h_below[g], du_below, words, dU[g], g * (GH // groups))
+            if vectors:
+                multiply_transposed(x_below, dx_below, words, dW)
+                x_up[:] = 0
+                multiply(dx_first, 0, padded(gathered), W_t, x_up)
+                for r in range(gathered):
+                    d_x[places[r, 0], places[r, 1]] = x_up[r, : d_x.shape[2]]
+            gathered = 0

@@ -1,0 +1,1 @@
+"""A run on disk: its folder, its weights files, and how files are written and locked."""

@@ -1,0 +1,59 @@
+"""The lock of a folder: one process holds it, and the system lets go when that process ends."""
+
+import contextlib
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+from charlm.errors import InputError
+from charlm.runs import atomic
+
+MOST_DIGITS = 20  # of a process's number
+
+
+@contextlib.contextmanager
+def held(path: Path) -> Iterator[None]:
+    """Holds a folder by the file `path` in it; makes both if need be.
+
+    Raises:
+        InputError: another process holds it, or the file is not one of our own.
+    """
+    folder = path.parent
+    with contextlib.ExitStack() as stack:
+        try:
+            atomic.make_folder(folder)
+            lock = stack.enter_context(atomic.own_file(path, os.O_RDWR | os.O_CREAT))
+            free = _take(lock)
+        except atomic.NotOwnError as error:
+            raise InputError(
+                f"expected {path} to be a file of its own, found that {error.strerror}; remove it "
+                "if no other process writes in the folder"
+            ) from None
+        except OSError as error:
+            raise InputError(f"expected to write in {folder}, found: {error.strerror}") from error
+        if not free:
+            raise InputError(
+                f"expected {folder} to be free, found it in use by process {_holder(lock)}; wait "
+                "for it or give another --name"
+            )
+        with contextlib.suppress(OSError):  # it only tells others who holds the folder
+            os.ftruncate(lock, 0)
+            os.write(lock, str(os.getpid()).encode())
+        yield
+
+
+def _take(lock):
+    """Whether no other process holds it."""
+    import fcntl
+
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True
+
+
+def _holder(lock):
+    """The process's number that the file holds, whatever else may be in it."""
+    found = os.pread(lock, MOST_DIGITS + 1, 0).strip()
+    return found.decode() if found.isdigit() and len(found) <= MOST_DIGITS else "unknown"

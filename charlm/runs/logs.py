@@ -1,0 +1,81 @@
+"""What a run writes for people to read: its settings, its losses, and samples, a text that grows.
+
+A run's weights file names the length of samples.txt. It is changed in place, so it must be a
+regular file of the run's own (`atomic.own_file`).
+"""
+
+import contextlib
+import csv
+import io
+import json
+import os
+from collections.abc import Callable
+from pathlib import Path
+
+from charlm.runs import atomic
+from charlm.runs.checkpoint import Checkpoint
+
+
+def summary(saved: Checkpoint) -> bytes:
+    """run.json: all of a run but its arrays."""
+    text = json.dumps(saved.meta(), indent=1, ensure_ascii=False)
+    return text.encode("utf-8", "backslashreplace")
+
+
+def table(history: list[dict]) -> bytes:
+    """history.csv in the form of Keras's CSVLogger, which counts epochs from 0."""
+    text = io.StringIO()
+    columns = ["epoch", *sorted(set(history[0]) - {"epoch"})]
+    rows = csv.DictWriter(text, columns, restval="NA", extrasaction="ignore", lineterminator="\n")
+    rows.writeheader()
+    for row in history:
+        rows.writerow(row | {"epoch": row["epoch"] - 1})
+    return text.getvalue().encode()
+
+
+def add_samples(
+    path: Path, text: str, say: Callable[[str], object], like: Path | None = None
+) -> None:
+    """Appends a text to samples.txt; reports it if that cannot be done.
+
+    Args:
+        like: a file whose permissions a new file gets, if it exists.
+    """
+    data = text.encode("utf-8", "backslashreplace")
+    try:
+        with atomic.own_file(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, like) as file:
+            atomic.write_all(file, data)
+    except OSError as error:
+        say(f"samples not kept in {path} ({error.strerror}); training goes on")
+
+
+def samples_size(path: Path) -> int | None:
+    """The file's bytes, after they were forced to disk with its name; None if that failed."""
+    try:
+        with atomic.own_file(path, os.O_RDONLY) as file:
+            os.fsync(file)
+            found = os.fstat(file).st_size
+        atomic.sync_folder(path.parent)
+        return found
+    except FileNotFoundError:
+        return 0
+    except OSError:
+        return None
+
+
+def cut_samples(path: Path, size: int, say: Callable[[str], object]) -> None:
+    """Shortens the file to `size` bytes; reports a file that is shorter, or cannot be cut."""
+    found = 0
+    try:
+        with contextlib.suppress(FileNotFoundError), atomic.own_file(path, os.O_WRONLY) as file:
+            found = os.fstat(file).st_size
+            if found > size:
+                os.ftruncate(file, size)
+    except OSError as error:
+        say(f"NOTE: {path} was not cut to the samples of the saved run ({error.strerror})")
+    else:
+        if found < size:
+            say(
+                f"NOTE: {path} has {found:,} bytes of the {size:,} that it had when the run was "
+                "saved; the last samples in it are lost"
+            )

@@ -1,0 +1,208 @@
+"""HDF5 files from strangers, parsed where they can do no harm.
+
+A few wrong bytes make the HDF5 library loop for ever, fill the memory or crash. So another process
+lists what a file holds, with limits of time and memory (`hdf5_child`), and this one takes the
+arrays out of the file's bytes at the places in that list, after it has checked each.
+"""
+
+import base64
+import json
+import math
+import os
+import re
+import signal
+import subprocess
+import sys
+from collections import Counter
+from contextlib import suppress
+from dataclasses import dataclass, field
+from itertools import count, takewhile
+from pathlib import Path
+
+import numpy as np
+
+from charlm.errors import InputError
+from charlm.runs import untrusted
+
+CHILD = Path(__file__).with_name("hdf5_child.py")
+MAX_LIST = 2**24  # bytes of JSON; of 5000 names it has one million
+ENVIRONMENT = {
+    "OPENBLAS_NUM_THREADS": "1",  # no threads are made in a process that multiplies nothing
+    "HDF5_PLUGIN_PRELOAD": "::",  # no filters are loaded from other folders
+}
+Attributes = dict[str, list[str] | str]
+
+
+@dataclass(frozen=True)
+class Array:
+    """An array in a file, not read yet."""
+
+    name: str
+    dtype: str
+    """As NumPy writes it, for example "<f4"; words for anything but real numbers."""
+    shape: tuple[int, ...] | None
+    """None of an array without space."""
+    at: int | None
+    """Where its first byte is in the file; None if it has no place of its own."""
+    stored: int
+    """Bytes there."""
+    how: str = ""
+    """Why its bytes cannot be taken as they are: "elsewhere" or "in chunks or with a filter"."""
+    inline: str | None = None
+    """Its bytes, base64, where they lie within the description of it."""
+
+    @property
+    def kind(self) -> str:
+        """The type, for messages: "float32", "no space" ..."""
+        if self.shape is None:
+            return "no space"
+        return np.dtype(self.dtype).name if self.is_number else self.dtype[:40]
+
+    @property
+    def nbytes(self) -> int:
+        """What the array takes in memory; 0 where it has no numbers."""
+        itemsize = np.dtype(self.dtype).itemsize if self.is_number else 0
+        return math.prod(self.shape or ()) * itemsize
+
+    @property
+    def is_number(self) -> bool:
+        """Whether `dtype` is a type of integers or floats."""
+        return re.fullmatch(r"[<>|](f[248]|[iu][1248])", self.dtype) is not None
+
+
+@dataclass(frozen=True)
+class Listing:
+    """What an HDF5 file holds."""
+
+    arrays: dict[str, Array]
+    """By path."""
+    groups: dict[str, Attributes] = field(default_factory=dict)
+    """The attributes of each group by its path, "" for the file's own: texts, or the type of what
+    is no text."""
+
+
+def read(data: bytes | memoryview) -> Listing:
+    """Lists a file, in another process.
+
+    Args:
+        data: all bytes of the file.
+
+    Raises:
+        InputError: damaged; links, an object of several names, too many names; it takes the HDF5
+            library longer or more memory than any file of weights, or crashes it.
+    """
+    try:
+        code, text = run_child(data, untrusted.MAX_NAMES)
+    except OSError as error:
+        raise InputError(f"expected to run {sys.executable}, found: {error.strerror}") from error
+    if code == -signal.SIGALRM:
+        raise InputError("expected to list an HDF5 file, found that it took too long; try again")
+    if code < 0:
+        why = f"the HDF5 library crashed: {signal.Signals(-code).name}"
+        if code == -signal.SIGPROF:
+            why = "the HDF5 library did not finish within a second"
+        raise InputError(f"expected a whole HDF5 file, found it damaged ({why})")
+    untrusted.check_size("a list of names", len(text), MAX_LIST)
+    if code or not text:
+        raise InputError(
+            f"expected {sys.executable} to list an HDF5 file with h5py, found that it ended with "
+            f"exit code {code}; does `{sys.executable} -c 'import h5py'` work?"
+        )
+    found = json.loads(text)
+    if "refused" in found:
+        raise InputError(found["refused"])
+    arrays = {}
+    for name, dtype, shape, *rest in found["arrays"]:
+        arrays[name] = Array(name, dtype, None if shape is None else tuple(shape), *rest)
+    return Listing(arrays, found["groups"])
+
+
+def run_child(data, most: int) -> tuple[int, bytes]:
+    """Runs `hdf5_child`: its exit code, as of `subprocess`, and what it printed."""
+    command = [sys.executable, "-P", str(CHILD), str(len(data)), str(most)]
+    with subprocess.Popen(
+        command,
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.DEVNULL,
+        env=os.environ | ENVIRONMENT,
+        process_group=0,  # Ctrl-C is for this process, which ends the other
+    ) as child:
+        try:
+            with suppress(BrokenPipeError):  # its exit code says why
+                child.stdin.write(data)
+                child.stdin.close()
+            text = child.stdout.read(MAX_LIST + 1)
+            child.stdout.close()
+            return child.wait(), text
+        except BaseException:
+            child.kill()
+            raise
+
+
+def stored(array: Array, data) -> np.ndarray:
+    """An array of numbers, all of which `data` holds, in one piece and as it is.
+
+    Nothing is copied: it lies in `data`, where nobody can change it.
+
+    Raises:
+        InputError: it is stored in another way, or not all there.
+    """
+    name, declared = array.name, array.nbytes
+    if array.how == "elsewhere":
+        raise InputError(f"expected arrays in the file itself, found {name!r} stored elsewhere")
+    if array.how or array.stored != declared:
+        raise InputError(
+            f"expected {name!r} stored as it is, {declared} bytes in one piece, found "
+            f"{array.stored} bytes {array.how}; save it without compression"
+        )
+    at = array.at or 0  # an empty array has no place
+    if array.inline is not None:
+        data = base64.b64decode(array.inline)
+    if not 0 <= at <= len(data) - declared:
+        raise InputError(f"expected {name!r} within the file, found it at {at}")
+    numbers = np.frombuffer(data, array.dtype, math.prod(array.shape), at)
+    return numbers.reshape(array.shape)
+
+
+def numbers(array: Array, data) -> np.ndarray:
+    """An array's numbers as they are in the file, which are finite in float32.
+
+    Raises:
+        InputError: integers or something else, NaN or infinity; see `stored`.
+    """
+    if not array.is_number or array.dtype[1] != "f" or array.shape is None:
+        raise InputError(
+            f"expected float16, float32 or float64 in {array.name!r}, found {array.kind}"
+        )
+    found = stored(array, data)
+    untrusted.check_finite(found, array.name)
+    return found
+
+
+def texts(attributes: Attributes, name: str) -> list[str]:
+    """The text or texts of an attribute, [] if it is not there.
+
+    Raises:
+        InputError: it is something else.
+    """
+    found = attributes.get(name, [])
+    if isinstance(found, str):
+        raise InputError(f"expected text in the attribute {name!r}, found {found}")
+    return found
+
+
+def names(attributes: Attributes, name: str) -> list[str]:
+    """A list of different names, which Keras splits into name0, name1 ... when it is long.
+
+    Raises:
+        InputError: one is there twice; see `texts`.
+    """
+    keys = [name]
+    if name not in attributes:
+        keys = takewhile(attributes.__contains__, (f"{name}{k}" for k in count()))
+    found = [text for key in keys for text in texts(attributes, key)]
+    if len(set(found)) < len(found):
+        twice = Counter(found).most_common(1)[0][0]
+        raise InputError(f"expected each name once in {name!r}, found {twice[:60]!r} twice")
+    return found

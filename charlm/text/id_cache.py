@@ -1,0 +1,183 @@
+"""A folder of texts that were encoded once, each in a file that is mapped and never read whole.
+
+    ids                  of the text, in the smallest integers that hold them, little-endian
+    JSON text            what they are of, their type and number, the CRC-32 of each block of them
+    its sha256 (32 bytes), its length (8), "charlm ids" (10), the format's version (4)
+
+A file is described at its end, which is written last, and has its name only once it is on disk: so
+what was interrupted, or found no room, is never taken for a whole one. Ids are compared with their
+checksums when they are first read (`mapped.py`). One process at a time writes in a folder; whoever
+reads need not wait. Only folders and files that nobody else can write are used (`paths.py`).
+"""
+
+import contextlib
+import hashlib
+import json
+import os
+import re
+import struct
+import tempfile
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import BinaryIO
+
+import numpy as np
+
+from charlm import interrupt, paths
+from charlm.errors import InputError
+from charlm.paths import VARIABLE
+from charlm.text.mapped_ids import BLOCK, MappedIds, checksums, mapped
+
+VERSION = 2  # version 1 had no checksums of the ids
+MAGIC = b"charlm ids"
+END = struct.Struct("<32s Q 10s I")
+TEMPORARY = "unfinished"
+NAME = re.compile(r"[0-9a-f]{64}\.ids")
+
+
+@contextlib.contextmanager
+def held(say: Callable[[str], object]) -> Iterator[Path]:
+    """The folder, to write in: made if need be, and no other process's until the end.
+
+    Where it cannot be written in, or somebody else can write in it, a temporary one, which is gone
+    at the end: what was mapped by then can still be read.
+
+    Raises:
+        InputError: CHARLM_CACHE names a folder that cannot be written in, or no folder at all.
+    """
+    with contextlib.ExitStack() as stack:
+        try:
+            path = paths.usable_cache(say=say)
+            if path:
+                busy = f"waiting for another process, which encodes a text into {path}"
+                stack.enter_context(paths.locked(path, lambda: say(busy)))
+        except OSError as error:
+            path = _without(error, say)
+        if path is None:
+            temporary = tempfile.TemporaryDirectory(prefix="charlm-")
+            path = Path(stack.enter_context(temporary))
+            stack.enter_context(interrupt.before_leaving(temporary.cleanup))
+        yield path
+
+
+def _without(error, say):
+    """Says that there is no folder; raises where the user has named it."""
+    path = paths.cache_folder()
+    if os.environ.get(VARIABLE):
+        raise InputError(
+            f"expected to write in {path}, which {VARIABLE} names, found: {error.strerror}"
+        ) from error
+    say(
+        f"NOTE: no folder to keep the encoded text in ({path or '~/.cache/charlm'}: "
+        f"{error.strerror}), so it is deleted when this run ends; {VARIABLE} names another"
+    )
+
+
+def find(name: str, say: Callable[[str], object]) -> tuple[MappedIds, dict] | None:
+    """What `read` finds under a name that `link` gave, without waiting for who writes."""
+    with contextlib.suppress(OSError):
+        if folder := paths.usable_cache(say=say):
+            return read_link(folder, name)
+    return None
+
+
+def read_link(folder: Path, name: str) -> tuple[MappedIds, dict] | None:
+    """What `read` finds under a name that `link` gave; no link that leads elsewhere is followed."""
+    link = folder / name
+    try:
+        owner, target = os.lstat(link).st_uid, os.readlink(link)
+    except OSError:
+        return None
+    return read(folder / target) if owner == os.geteuid() and NAME.fullmatch(target) else None
+
+
+def read(
+    path: Path, say: Callable[[str], object] = lambda text: None
+) -> tuple[MappedIds, dict] | None:
+    """Maps the ids (n,) in a file, and reads what they are of.
+
+    Returns:
+        None if there is no such file. Also, with a message, if its description is damaged, or it
+        belongs to somebody else, another program or another version.
+    """
+    try:
+        with open(path, "rb", opener=paths.opener) as file:
+            return _mapped(file, path)
+    except FileNotFoundError:
+        return None
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        reason = getattr(error, "strerror", None) or error
+    say(f"NOTE: {path} is not a complete encoded text ({reason}); encoding the text again")
+    return None
+
+
+def _mapped(file, path):
+    size = file.seek(0, os.SEEK_END)
+    if size < END.size:
+        raise ValueError("it is too short")
+    file.seek(size - END.size)
+    digest, length, magic, version = END.unpack(file.read())
+    if magic != MAGIC:
+        raise ValueError("its end is missing or it is another program's")
+    if version != VERSION:
+        raise ValueError(f"it has version {version}, this is {VERSION}")
+    file.seek(max(size - END.size - length, 0))
+    data = file.read(length)
+    if hashlib.sha256(data).digest() != digest:
+        raise ValueError("its description is damaged")
+    about = json.loads(data)
+    dtype, count = np.dtype(about["dtype"]), about["count"]
+    if dtype.kind != "u":
+        raise ValueError(f"its ids are {dtype}")
+    if size != count * dtype.itemsize + length + END.size:
+        raise ValueError("its length is another than it says")
+    sums = about.pop("crc32")
+    if about.pop("block") != BLOCK or len(sums) != -(-count * dtype.itemsize // BLOCK):
+        raise ValueError("its checksums are of other blocks")
+    return mapped(np.memmap(file, dtype, "r", shape=(count,)), sums, path), about
+
+
+def write(
+    path: Path, dtype: np.dtype, count: int, fill: Callable[[BinaryIO, np.dtype], dict]
+) -> None:
+    """Makes the file that `read` reads; for whoever holds the folder.
+
+    Args:
+        dtype: of the ids. count: n.
+        fill: (file, dtype) -> what the ids are of, for JSON; it writes them to the file's first
+            n places, in any order.
+
+    Raises:
+        OSError: no room, or the folder cannot be written in; no file is left.
+    """
+    dtype = dtype.newbyteorder("<")
+    temporary = path.with_name(TEMPORARY)  # one writer a folder; a leftover is replaced
+    try:
+        temporary.unlink(missing_ok=True)
+        with open(temporary, "x+b", opener=paths.opener) as file:
+            about = fill(file, dtype) | {"dtype": dtype.str, "count": count}
+            size = count * dtype.itemsize
+            data = json.dumps(about | {"block": BLOCK, "crc32": checksums(file, size)}).encode()
+            file.seek(size)
+            file.write(data)
+            file.write(END.pack(hashlib.sha256(data).digest(), len(data), MAGIC, VERSION))
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(temporary, path)
+    except OSError as error:
+        raise OSError(
+            f"expected to write {count * dtype.itemsize / 1e9:.1f} GB of encoded text in "
+            f"{path.parent}, found: {error.strerror}; make room, or name another folder by "
+            f"{VARIABLE}"
+        ) from error
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def link(path: Path, name: str) -> None:
+    """Gives the file `name` another name in its folder; for whoever holds it."""
+    temporary = path.with_name(TEMPORARY)
+    with contextlib.suppress(OSError):  # a file system without links: it is found by its content
+        temporary.unlink(missing_ok=True)
+        temporary.symlink_to(name)
+        os.replace(temporary, path)

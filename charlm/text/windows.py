@@ -1,0 +1,140 @@
+"""Ids to windows: B streams run through the text side by side, T characters at a time.
+
+For B = 2, T = 3 the text "abcdefghijklmnop" becomes
+
+    stream 0:  a b c | d e f |        ids of a window; the targets are the same one further:
+    stream 1:  i j k | l m n |        b c d | e f g
+               step 0  step 1
+
+so that every position is a target, and the state at the end of a window is the state at the start
+of the same stream's next.
+"""
+
+import numpy as np
+
+from charlm.errors import InputError
+from charlm.text.mapped_ids import Streams
+
+VALIDATION_WINDOW = 512  # characters a step: long, as no gradient is kept
+MAX_STREAMS = 64  # held-out streams side by side
+MAX_PIECE = 2**14  # characters of a held-out text measured in one go; longer ones are cut
+WARM_UP = 512  # characters read before a piece that begins within a document
+MAX_POSITIONS = 2**13  # of a step of all streams: each has a row of logits
+
+
+class TrainingWindows:
+    """Windows of one epoch after another. The order is a pure function of (seed, epoch).
+
+    Each epoch turns the text, taken as a ring, by a random offset, so that windows, stream starts
+    and the few characters left over fall elsewhere each time.
+
+    Args:
+        ids: (n,) integers, in memory or mapped from a file (`MappedIds`).
+        batch_size: B. window: T. seed: of the offsets and restarts.
+        restart_every: windows after which, on average, a stream begins anew; 0 for never.
+        epoch: of the first pass; `begin` turns to another.
+        first: the first step of every pass, when a run goes on in the middle of one.
+
+    Each item: ((ids (B, T), fresh (B,)), next ids (B, T)); fresh is 1 where a stream begins and
+    must not inherit a state, else 0. An array of K steps gives K windows, all with K in front.
+
+    Raises:
+        InputError: the text is too short for one window a stream; for an item: it is damaged.
+    """
+
+    def __init__(self, ids, batch_size, window, seed, restart_every=0, epoch=0, first=0):
+        needed = batch_size * window + 1
+        if len(ids) < needed:
+            raise InputError(
+                f"expected at least {needed:,} characters to train on (--batch-size {batch_size} x "
+                f"--window {window} + 1), found {len(ids):,}; give more text or smaller numbers"
+            )
+        self.ids, self.window, self.seed, self.first = ids, window, seed, first
+        self.restarts = 1 / restart_every if restart_every else 0.0  # the odds in a window
+        self.length = len(ids) // batch_size  # of a stream
+        self.starts = np.arange(batch_size) * self.length
+        self.begin(epoch)
+
+    @property
+    def steps(self):
+        """Windows of a whole epoch."""
+        return self.length // self.window
+
+    def __len__(self):
+        return self.steps - self.first
+
+    def begin(self, epoch):
+        """Turns to the windows of an epoch."""
+        self.epoch = epoch
+        self.offset = np.random.default_rng([self.seed, epoch]).integers(len(self.ids))
+        self.streams = Streams(self.ids, self.offset + self.starts)
+
+    def __getitem__(self, step):
+        step = np.asarray(step) + self.first  # (...)
+        ids = self.streams.rows(step * self.window, self.window + 1)  # (..., B, T+1)
+        ids = ids.astype(np.int32)
+        odds = [
+            np.random.default_rng([self.seed, self.epoch, k]).random(len(self.starts))
+            for k in step.ravel().tolist()
+        ]
+        fresh = (np.reshape(odds, ids.shape[:-1]) < self.restarts) | (step == 0)[..., None]
+        return (ids[..., :-1], fresh.astype(np.float32)), ids[..., 1:]
+
+
+class HeldOutWindows:
+    """Every character of held-out documents but their first, with what stands before it read.
+
+    Documents are read from their beginning, the state carried, as streams side by side. Two limits
+    keep a large held-out text affordable: a document longer than `piece` is cut into pieces,
+    of which each reads the `WARM_UP` characters before it first, which are not measured again; and
+    where there are more than `MAX_STREAMS` a stream reads several, one after another, its state
+    going on.
+
+    Streams end at different times, so positions are weighted: 1 for a target, 0 for padding, what
+    was measured before and a document's first character, scaled to a mean of 1 so that the mean
+    loss over batches is the mean over targets.
+
+    Args:
+        documents: list of (n,) integer arrays.
+        window: T, at most. piece: characters of a document measured in one go, default `MAX_PIECE`.
+
+    Each item: ((ids (B, T), fresh (B,)), next ids (B, T), weights (B, T)). An array of K steps
+    gives K windows, all with K in front.
+    """
+
+    def __init__(self, documents, window=VALIDATION_WINDOW, piece=None):
+        piece = piece or MAX_PIECE
+        pieces = [  # ids, and before how many of them there are no targets
+            (d[max(0, k - WARM_UP) : k + piece + 1], min(k, WARM_UP) + 1)
+            for d in documents
+            for k in range(0, len(d) - 1, piece)
+        ]
+        if not pieces:
+            raise InputError("expected held-out text of two characters or more, found none")
+        self.targets = sum(len(ids) - before for ids, before in pieces)
+        shares = [pieces[k::MAX_STREAMS] for k in range(min(len(pieces), MAX_STREAMS))]
+        longest = max(sum(len(ids) for ids, _ in share) for share in shares)
+        self.window = min(window, longest - 1, MAX_POSITIONS // len(shares))
+        steps = -(-(longest - 1) // self.window)
+        self.ids = np.zeros((len(shares), steps * self.window + 1), np.int32)
+        counted = np.zeros(self.ids.shape, bool)
+        for row, share in enumerate(shares):
+            end = 0
+            for ids, before in share:
+                begin, end = end, end + len(ids)
+                self.ids[row, begin:end] = ids
+                counted[row, begin + before : end] = True
+        self.weights = counted[:, 1:] * np.float32(counted[:, 1:].size / self.targets)
+
+    def __len__(self):
+        return self.weights.shape[1] // self.window
+
+    def __getitem__(self, step):
+        step = np.asarray(step)  # (...)
+        columns = step[..., None] * self.window + np.arange(self.window)  # (..., T)
+        ids, following, weights = (
+            np.moveaxis(x, 0, -2)  # (..., B, T)
+            for x in (self.ids[:, columns], self.ids[:, columns + 1], self.weights[:, columns])
+        )
+        fresh = np.repeat((step == 0)[..., None], len(self.ids), axis=-1)
+        return (ids, fresh.astype(np.float32)), following, weights

@@ -1,0 +1,73 @@
+"""Law: of a value that an option cannot take, the line says what it takes and what was found."""
+
+import re
+
+import pytest
+
+from charlm import bench, cli, evaluate, export, gradients, import_weights, sample, score, train
+from charlm.cli import usage
+from charlm.errors import InputError
+from charlm.reference import __main__ as reference
+
+KINDS = [
+    train.Train, sample.Sample, evaluate.Evaluate, score.Score, gradients.Gradients,
+    reference.Reference, bench.Bench, import_weights.Import, export.Export,
+]  # fmt: skip
+
+
+def refusal(kind, *argv):
+    with pytest.raises(InputError) as caught:
+        cli.parse(kind, "charlm x", list(argv))
+    return str(caught.value)
+
+
+def typed():
+    """(command, flag, what it takes) of every option that does not take any text."""
+    for kind in KINDS:
+        for name, hint in usage._hints(kind).items():
+            words = str(hint)
+            if "int" in words and "Literal" not in words:
+                yield kind, f"--{name.replace('_', '-')}", "a whole number"
+            elif "float" in words:
+                yield kind, f"--{name.replace('_', '-')}", "a number"
+            elif "Literal" in words:
+                first = re.search(r"Literal\['(\w+)'", words)[1]
+                yield kind, f"--{name.replace('_', '-')}", f"one of {first}, "
+
+
+TYPED = [row for row in typed() if row[1] not in ("--file", "--run", "--runs")]
+
+
+def test_every_command_has_some():
+    assert {kind for kind, *_ in TYPED} == set(KINDS)
+    assert len(TYPED) > 70
+
+
+@pytest.mark.parametrize(("kind", "flag", "words"), TYPED)
+def test_what_is_expected(kind, flag, words):
+    shown = "-n" if flag == "--n" else flag
+    for argv in ([flag, "three"], [f"{flag}=three"], [flag.replace("-", "_").replace("__", "--", 1),
+                 "three"]):  # fmt: skip
+        message = refusal(kind, *argv)
+        assert message.startswith(f"expected {shown} to be {words}")
+        assert message.endswith(", found three; see charlm x --help")
+
+
+@pytest.mark.parametrize(
+    ("argv", "expected"),
+    [
+        (["--epochs", ""], "a whole number, found ''"),
+        (["--epochs"], "a whole number, found none"),
+        (["--epochs", "--units", "3"], "a whole number, found none"),
+        (["--units", "3", "--epochs", "1e3", "--layers", "2"], "a whole number, found 1e3"),
+        (
+            ["--sample-temperatures", "0.1", "x", "--units", "3"],
+            "a number, or several, found 0.1 x",
+        ),
+        (["--decay-epochs", "1 2"], "a whole number, found '1 2'"),
+        (["--cell"], "a text, found none"),
+        (["--epochs", "x" * 500], "a whole number, found x{100};"),
+    ],
+)
+def test_what_is_found(argv, expected):
+    assert re.search(rf"^expected --\S+ to be {expected}", refusal(train.Train, *argv))

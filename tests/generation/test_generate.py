@@ -1,0 +1,88 @@
+"""Law: a text ends where it should, and how it is cut into pieces does not show."""
+
+import itertools
+
+import numpy as np
+import pytest
+
+from charlm.config import ModelConfig
+from charlm.generation import generate, sampler
+from charlm.reference.network import Network, initial_weights
+from charlm.text.vocab import Vocab
+
+VOCAB = Vocab("abc")
+
+
+def network(rng):
+    config = ModelConfig(units=4)
+    return Network(initial_weights(config, 3, rng), 3, config)
+
+
+def joined(pieces):
+    return ["".join(text) for text in zip(*pieces, strict=True)]
+
+
+def until(text, stops, min_length):
+    """By definition."""
+    for n in range(max(min_length, 1), len(text) + 1):
+        if text[:n].endswith(tuple(stops)):
+            return text[:n]
+    return text
+
+
+@pytest.mark.parametrize("piece", [1, 2, 5, 16])
+@pytest.mark.parametrize("min_length", [0, 1, 7, 40])
+@pytest.mark.parametrize(
+    "stops", [(), ("a",), ("abc",), ("ccb", "ca", "bbbb"), ("a" * 300,)], ids=str
+)
+def test_a_text_ends_with_the_first_stop(rng, stops, min_length, piece, monkeypatch):
+    monkeypatch.setattr(sampler, "PIECE", piece)
+    net = network(rng)
+    free = joined(generate.texts(net, VOCAB, "ab", 120, [1.0, 2.0, 0.0], 3))
+    given = {"stops": stops, "min_length": min_length}
+    found = joined(generate.texts(net, VOCAB, "ab", 120, [1.0, 2.0, 0.0], 3, **given))
+    assert found == [until(text, stops, min_length) for text in free]
+
+
+def test_the_prompt_is_no_part_of_a_stop(rng):
+    found = joined(generate.texts(network(rng), VOCAB, "ab", 60, [1.0] * 20, 3, stops=["abc"]))
+    assert not any(text == "c" for text in found)
+    assert any(text.startswith("c") for text in found)
+
+
+def test_drawing_stops_when_all_have_ended(rng):
+    net = network(rng)
+    steps, step = [], net.step
+    net.step = lambda *given: steps.append(1) or step(*given)
+    joined(generate.texts(net, VOCAB, "", 10_000, [1.0], 3, stops=["a"]))
+    assert len(steps) < 200
+
+
+def test_the_likeliest_text_is_no_less_likely_than_any_other_of_its_length(rng):
+    net = network(rng)
+    found = generate.likeliest(net, VOCAB, "ab", 4, 81)
+    assert len(found) == 81
+    losses = {}
+    for ids in itertools.product(range(3), repeat=4):
+        states, total = net.initial_states(1), 0.0
+        text = [0, 1, *ids]
+        for at, (before, after) in enumerate(itertools.pairwise(text)):
+            logits, states = net.step(np.array([before]), states)
+            if at:
+                total -= logits[0, after] - np.log(np.exp(logits[0]).sum())
+        losses[VOCAB.decode(ids)] = total / 4
+    assert {text for text, _ in found} == set(losses)
+    for text, nats in found:
+        assert nats == pytest.approx(losses[text], rel=1e-4)
+    assert [nats for _, nats in found] == sorted(nats for _, nats in found)
+
+
+def test_the_likeliest_texts_end_with_a_stop_that_is_not_too_soon(rng):
+    found = generate.likeliest(network(rng), VOCAB, "", 8, 6, stops=["c", "ab"], min_length=3)
+    for text, _ in found:
+        assert until(text, ["c", "ab"], 3) == text
+    assert not any(len(text) < 3 for text, _ in found)
+    assert any(
+        len(t) < 3 for t, _ in generate.likeliest(network(rng), VOCAB, "", 8, 6, stops=["c"])
+    )
+    assert any(len(text) < 8 for text, _ in found)

@@ -1,0 +1,226 @@
+"""Law: callbacks tell, save and stop when they should, and never spoil what is saved."""
+
+import signal
+
+import numpy as np
+import pytest
+
+from callbacks import (
+    NonFiniteLossError,
+    ReportEpoch,
+    ReportStart,
+    SampleText,
+    SaveWeights,
+    StopEarly,
+    StopOnNaN,
+    StopOnSignal,
+    Stopped,
+    TrackProgress,
+)
+from charlm.config import Config, ModelConfig, SampleConfig
+from charlm.reference.network import shapes
+from charlm.runs import atomic, run_folder
+from charlm.runs.checkpoint import Checkpoint, Progress, read
+from charlm.text.vocab import Vocab
+from charlm.training.startup_timer import Timeline
+
+
+class FakeModel:
+    stop_training = False
+
+
+def with_model(callback):
+    callback.set_model(FakeModel())
+    return callback
+
+
+def snapshot(progress, value=1.0):
+    config = Config(ModelConfig(units=1))
+    weights = {k: np.full(s, value, "float32") for k, s in shapes(config.model, 2).items()}
+    return lambda: Checkpoint(config, Vocab("ab"), "0", progress, weights, [], [], {})
+
+
+def rows(n):
+    return [{"epoch": k + 1, "bpc": 2.0, "val_bpc": 2.0} for k in range(n)]
+
+
+def saver(progress, folder, value=1.0, every=0, print=print):
+    get = snapshot(progress, value)
+    return with_model(SaveWeights(get, folder, progress, 14, every, print))
+
+
+def test_best_is_kept_and_last_goes_on(tmp_path):
+    progress = Progress()
+    for epoch, (stale, value) in enumerate([(0, 1.0), (0, 2.0), (1, 3.0)], 1):
+        progress.epoch, progress.stale_epochs, progress.history = epoch, stale, rows(epoch)
+        saver(progress, tmp_path, value).on_epoch_end(epoch - 1)
+    found = {n: read(tmp_path / n) for n in (run_folder.LAST, run_folder.BEST)}
+    values = {n: c.weights["layers/dense/vars/0"][0, 0] for n, c in found.items()}
+    assert values == {run_folder.LAST: 3.0, run_folder.BEST: 2.0}
+    assert (tmp_path / run_folder.SUMMARY).exists()
+
+
+def test_a_save_within_an_epoch_is_no_best(tmp_path):
+    progress = Progress(epoch=1, step=5, stale_epochs=0, history=rows(1))
+    saver(progress, tmp_path).save()
+    assert not (tmp_path / run_folder.BEST).exists()
+    assert read(tmp_path / run_folder.LAST).progress.step == 5
+
+
+def test_weights_that_are_not_finite_leave_the_files(tmp_path):
+    progress, said = Progress(epoch=1, history=rows(1)), []
+    assert saver(progress, tmp_path).save() is True
+    before = {p.name: p.read_bytes() for p in tmp_path.iterdir()}
+    saves = saver(progress, tmp_path, np.nan, print=said.append)
+    assert saves.save() is False  # so that nobody says it was saved
+    assert {p.name: p.read_bytes() for p in tmp_path.iterdir()} == before
+    assert "not finite" in said[0]
+
+
+def test_samples_go_to_the_terminal_and_the_file(tmp_path):
+    asked, said = [], []
+
+    def sample(prompt, length, temperatures, seed):
+        asked.append((prompt, length, temperatures, seed))
+        return [f"<{t}>" for t in temperatures]
+
+    settings = SampleConfig((0.5, 1.0), ("", "My "), 20)
+    callback = with_model(SampleText(sample, settings, 1, tmp_path, said.append))
+    callback.on_epoch_end(0)
+    callback.on_epoch_end(1)
+    text = (tmp_path / run_folder.SAMPLES).read_text()
+    assert text.startswith("=== epoch 1 ===\n--- temperature 0.5 ---\n<0.5>\n")
+    assert "--- temperature 1 ---\nMy <1.0>" in text
+    assert said[0] in text
+    assert len({seed for *_, seed in asked}) == 4  # every text of a run has its own
+    assert {(p, n, t) for p, n, t, _ in asked} == {("", 20, (0.5, 1.0)), ("My ", 20, (0.5, 1.0))}
+
+
+def test_samples_can_be_switched_off(tmp_path):
+    SampleText(None, SampleConfig(sample_length=0), 1, tmp_path).on_epoch_end(0)
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize(
+    ("patience", "stale", "stops"), [(0, 9, False), (2, 1, False), (2, 2, True)]
+)
+def test_stops_early_when_patience_is_at_an_end(patience, stale, stops):
+    callback = with_model(StopEarly(Progress(stale_epochs=stale), patience, lambda text: None))
+    callback.on_epoch_end(0)
+    assert callback.model.stop_training == stops
+
+
+def test_one_line_an_epoch():
+    said = []
+    logs = {"bpc": 2.0, "val_bpc": 1.75, "chars_per_second": 12345.6}
+    ReportEpoch(Progress(stale_epochs=0), 9, said.append).on_epoch_end(3, logs)
+    (line,) = said
+    assert line.startswith("epoch 4/9  train 2.0000  held-out 1.7500 bits/char  12,346 chars/s")
+    assert "\n" not in line
+
+
+def test_one_line_at_the_start_of_all(monkeypatch):
+    clock = iter([10.0, 12.0, 15.5, 16.0])
+    monkeypatch.setattr("time.perf_counter", lambda: next(clock))
+    said, timeline = [], Timeline()
+    timeline.done("import")
+    timeline.done("build")
+    callback = ReportStart(timeline, said.append)
+    callback.on_train_batch_end(0)
+    callback.on_train_batch_end(1)
+    callback.on_train_batch_end(0)  # of another epoch, or another `fit`
+    assert said == ["ready in 6.0 s: import 2.0, build 3.5, compile 0.5"]
+
+
+def test_windows_are_counted_up_to_the_epoch_s_last():
+    """Keras counts in groups, the last of which may be shorter."""
+    progress, counted = Progress(step=3), []
+    callback = TrackProgress(progress, characters=10, windows=12)
+    callback.on_epoch_begin(0)
+    for last_of_group in (3, 7, 11):
+        callback.on_train_batch_end(last_of_group, {"loss": 1.0})
+        counted.append(progress.step)
+    assert counted == [7, 11, 12]
+
+
+def test_saves_within_an_epoch_but_not_at_its_last_window(tmp_path):
+    """There it is the epoch that is saved: nothing of it is left to go on with."""
+    progress, saved = Progress(), []
+    callback = saver(progress, tmp_path, every=7)
+    callback.save = lambda: saved.append(progress.step)
+    for first in (0, 4):
+        progress.step = first
+        callback.on_epoch_begin(0)
+        for progress.step in range(first + 2, 15, 2):
+            callback.on_train_batch_end(0)
+    assert saved == [8, 8]
+
+
+@pytest.mark.parametrize("after", [2.0, np.nan])
+def test_a_best_whose_save_failed_is_saved_with_the_next(tmp_path, monkeypatch, after):
+    progress, right = Progress(1, 0, 1.0, 1, 0, rows(1)), atomic.write
+
+    def full(path, data, like=None):
+        raise OSError(28, "No space left on device")
+
+    saves = saver(progress, tmp_path, 1.0, print=lambda text: None)
+    monkeypatch.setattr(atomic, "write", full)
+    assert not saves.save()
+    monkeypatch.setattr(atomic, "write", right)
+    progress.epoch, progress.stale_epochs, progress.history = 2, 1, rows(2)
+    saves.snapshot = snapshot(progress, after)
+    assert saves.save() == np.isfinite(after)
+    found = {p.name: read(p).weights["layers/dense/vars/0"][0, 0] for p in tmp_path.glob("*.h5")}
+    last = {run_folder.LAST: 2.0} if np.isfinite(after) else {}
+    assert found == {run_folder.BEST: 1.0} | last
+
+
+def test_a_save_that_fails_is_told_and_the_next_one_may_succeed(tmp_path):
+    progress, said = Progress(epoch=1, history=rows(1)), []
+    saves = saver(progress, tmp_path / "gone", print=said.append)
+    assert saves.save() is False
+    assert saves.unsaved
+    assert "NOT SAVED" in said[0]
+    (tmp_path / "gone").mkdir()
+    assert saves.save() is True
+    assert not saves.unsaved
+
+
+@pytest.mark.parametrize("loss", [np.nan, np.inf, -np.inf, 1e3])
+def test_a_loss_beyond_reason_is_seen_at_any_window(loss):
+    callback = StopOnNaN(Progress())
+    callback.on_train_batch_end(6, {"loss": 99.0})
+    with pytest.raises(NonFiniteLossError, match="epoch 1; what was saved before"):
+        callback.on_train_batch_end(7, {"loss": loss})
+
+
+def test_signals_are_heard_until_all_is_done():
+    """The rest of an epoch and the epochs after it are two calls of `fit`."""
+    before = signal.getsignal(signal.SIGTERM)
+    saved, stop = (
+        [],
+        StopOnSignal(lambda: saved.append(1), 9, 5, Progress(), print=lambda text: None),
+    )
+    with_model(stop)
+    for _ in range(2):
+        stop.on_train_begin()
+        stop.on_train_end()
+    assert signal.getsignal(signal.SIGTERM) == stop.ask
+    stop.ask(signal.SIGTERM)
+    assert signal.getsignal(signal.SIGTERM) == signal.SIG_DFL  # the next ends the process
+    with pytest.raises(Stopped):
+        stop.on_train_batch_end(3)
+    assert saved == [1]
+    assert signal.getsignal(signal.SIGTERM) == before
+
+
+def test_a_run_that_has_ended_is_not_stopped():
+    stop = StopOnSignal(None, 9, 5, Progress(epoch=5), print=lambda text: None)
+    with_model(stop).ask(signal.SIGINT)
+    stop.on_epoch_end(4)
+    stop.progress.epoch = 4
+    stop.model.stop_training = True  # by `StopEarly`
+    stop.on_epoch_end(3)
+    stop.model.stop_training = False
+    with pytest.raises(Stopped):
+        stop.on_epoch_end(3)
