@@ -9,7 +9,7 @@ from dataclasses import asdict, dataclass, field, fields, replace
 from types import UnionType
 from typing import Literal, Union, get_args, get_origin, get_type_hints
 
-from charlm import reference
+from charlm.cells import CELLS
 from charlm.errors import InputError
 
 DROPOUTS = "dropout", "weight_drop"
@@ -62,14 +62,14 @@ class ModelConfig:
     """add: each layer from the second on adds its input to its output."""
 
     def __post_init__(self):
-        names = [*reference.CELLS, *(f"keras-{c}" for c in reference.CELLS if _namesake(c))]
+        names = [*CELLS, *(f"keras-{name}" for name, cell in CELLS.items() if cell.keras)]
         check(self.cell in names, "cell", f"one of {', '.join(names)}", self.cell)
         check(1 <= self.units <= MAX_UNITS, "units", f"from 1 to {MAX_UNITS}", self.units)
         check(1 <= self.layers <= MAX_LAYERS, "layers", f"from 1 to {MAX_LAYERS}", self.layers)
         check(0 <= self.dropout < 1, "dropout", "from 0 to below 1", self.dropout)
         check(0 <= self.weight_drop < 1, "weight_drop", "from 0 to below 1", self.weight_drop)
         check(math.isfinite(self.forget_bias), "forget_bias", "finite", self.forget_bias)
-        gates = reference.cell(self.family).GATES
+        gates = CELLS[self.family].gates
         for name, fits, needed in (
             ("recurrent_initializer", self.recurrent_initializer != "identity" or gates == "h",
              "orthogonal or glorot_uniform for a cell with gates"),
@@ -97,10 +97,6 @@ class ModelConfig:
     def own(self) -> bool:
         """Whether the layer is ours."""
         return self.cell == self.family
-
-
-def _namesake(cell):
-    return reference.cell(cell).KERAS
 
 
 NO_TEXT = ""  # the corpus of a run that was imported without a text

@@ -217,7 +217,7 @@ def _by_name(network):
     """Its step from dictionary to dictionary, as exported models have it."""
 
     def step(feed):
-        states = [tuple(feed[f"{letter}_{k}"] for letter in network.cell.STATES)
+        states = [tuple(feed[f"{letter}_{k}"] for letter in network.states)
                   for k in range(network.config.layers)]  # fmt: skip
         logits, after = network.step(feed["ids"], states)
         named = _named(network, after).items()
@@ -241,7 +241,7 @@ def _compare(network, step):
 
 
 def _named(network, states):
-    letters = network.cell.STATES
+    letters = network.states
     return {f"{x}_{k}": s for k, layer in enumerate(states)
             for x, s in zip(letters, layer, strict=True)}  # fmt: skip
 

@@ -12,10 +12,11 @@ import numpy as np
 import tyro
 
 from charlm import cli
+from charlm.cells import CELLS
 from charlm.cli import outputs
 from charlm.config import DataConfig, ModelConfig, check
 from charlm.errors import InputError
-from charlm.reference import CELLS, gradient_flow, trainer
+from charlm.reference import gradient_flow, trainer
 from charlm.reference.network import Network, initial_weights
 from charlm.runs import atomic, checkpoint, run_folder
 from charlm.text.encode import Text

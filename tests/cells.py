@@ -7,9 +7,8 @@ from dataclasses import dataclass, field
 import keras
 import numpy as np
 
-from charlm import reference
+from charlm.cells import CELLS
 from charlm.config import ModelConfig
-from charlm.layers import LAYERS
 from charlm.reference.activations import ACTIVATIONS
 
 if keras.backend.backend() == "jax":  # small programs, run once: the time goes into compiling
@@ -41,24 +40,29 @@ class Case:
         return " ".join([self.name, *(f"{k}={v}" for k, v in self.options.items())])
 
     @property
+    def cell(self):
+        """What the package knows of the cell."""
+        return CELLS[self.name]
+
+    @property
     def reference(self):
         """The NumPy module."""
-        return reference.cell(self.name)
+        return self.cell.reference
 
     @property
     def kind(self):
         """Our layer's class; its cell's is `kind.CELL`."""
-        return LAYERS[self.name]
+        return self.cell.layer_class
 
     @property
     def keras_kind(self):
         """Keras's class of the same name, or None."""
-        return self.reference.KERAS and getattr(keras.layers, self.reference.KERAS)
+        return self.cell.keras and getattr(keras.layers, self.cell.keras)
 
     @property
     def keras_cell(self):
         """Keras's cell of the same name, or None."""
-        return self.reference.KERAS and getattr(keras.layers, f"{self.reference.KERAS}Cell")
+        return self.cell.keras and getattr(keras.layers, f"{self.cell.keras}Cell")
 
     def known(self, settings):
         """Those of the settings that the layer has; a cell without gates has fewer."""

@@ -100,7 +100,7 @@ def in_numpy(case, layer, x, inputs=(), mask=None, training=False):
         layer: not called before, so that its dropout masks are still to come.
     """
     B, T = x.shape[:2]
-    H, S = layer.units, len(case.reference.STATES)
+    H, S = layer.units, len(case.cell.states)
     options = case.step_options(layer)
     W, U, *bias = (w.astype(np.float64) for w in layer.get_weights())
     bias = bias[0] if bias else None

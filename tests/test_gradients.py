@@ -8,8 +8,9 @@ import numpy as np
 import pytest
 
 from charlm import gradients, train
+from charlm.cells import CELLS
 from charlm.config import ModelConfig
-from charlm.reference import CELLS, gradient_flow
+from charlm.reference import gradient_flow
 from charlm.reference.loss import log_softmax
 from charlm.reference.network import Network, initial_weights
 
@@ -42,7 +43,7 @@ def test_norms_are_those_of_the_numeric_derivative_of_the_last_loss(rng, cell, s
         changed[1][s] = changed[1][s] + e  # of the upper layer, whose h there has one way out
         return losses(changed)
 
-    for s, letter in enumerate(net.cell.STATES):
+    for s, letter in enumerate(net.states):
         steps = 1e-6 * np.eye(H)
         numeric = np.stack([(moved(s, e) - moved(s, -e)) / 2e-6 for e in steps], axis=-1)
         norm = np.linalg.norm(numeric, axis=-1).mean()

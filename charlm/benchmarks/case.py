@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from charlm import reference
+from charlm.cells import CELLS
 from charlm.config import ModelConfig
 from charlm.reference.network import initial_weights, shapes
 
@@ -35,7 +35,7 @@ class Case:
     @property
     def gates(self) -> int:
         """G."""
-        return len(reference.cell(self.cell).GATES)
+        return len(CELLS[self.cell].gates)
 
     def characters(self, job: str) -> int:
         """Characters in a step of a job: one of each stream when sampling, else whole windows."""

@@ -13,6 +13,7 @@ from charlm import layers
 from charlm.benchmarks.case import SEED
 from charlm.benchmarks.keras_step import require_device
 from charlm.benchmarks.layer_case import LayerCase
+from charlm.cells import CELLS
 
 LEARNING_RATE = 1e-4  # so small that a peer which takes more steps still has much the same weights
 
@@ -47,7 +48,7 @@ def make(case: LayerCase, gpu: bool, own: bool, jit: bool) -> dict:
 def build(case: LayerCase, own: bool) -> keras.Model:
     """The model of a case, not compiled."""
     T, H, kind = case.window, case.units, case.model
-    name = layers.LAYERS[case.cell].__name__
+    name = CELLS[case.cell].layer
     recurrent = getattr(layers if own else keras.layers, name)
     x = inputs = keras.Input((T,), dtype="int32") if kind.ids else keras.Input((T, H))
     if kind.ids:

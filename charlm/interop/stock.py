@@ -4,7 +4,7 @@ from dataclasses import replace
 
 import numpy as np
 
-from charlm import reference
+from charlm.cells import CELLS
 from charlm.config import ModelConfig
 from charlm.errors import InputError
 from charlm.reference.network import DENSE, layer_path
@@ -18,15 +18,15 @@ def stock(
     Raises:
         InputError: a cell that cannot be.
     """
-    cell, config = reference.cell(config.family), config.plain()
-    if cell.KERAS:
+    cell, config = CELLS[config.family], config.plain()
+    if cell.keras:
         return replace(config, cell=f"keras-{config.family}"), weights
-    if not hasattr(cell, "as_lstm"):
+    if not hasattr(cell.reference, "as_lstm"):
         raise InputError(f"expected a cell that Keras has, found {config.cell}")
     as_lstm = replace(config, cell="keras-lstm")
     found = {path: w for path, w in weights.items() if path.startswith(DENSE)}
     for k in range(config.layers):
         old, new = layer_path(config, k), layer_path(as_lstm, k)
-        converted = cell.as_lstm([weights[f"{old}/{n}"] for n in range(3)])
+        converted = cell.reference.as_lstm([weights[f"{old}/{n}"] for n in range(3)])
         found |= {f"{new}/{n}": w for n, w in enumerate(converted)}
     return as_lstm, found

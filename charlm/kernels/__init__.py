@@ -22,8 +22,8 @@ its own part of the batch from the first step to the last.
     jit.py           Numba's settings
     disk.py          machine code kept between runs
 
-NumPy arrays in float32 go in and come out; there is no Keras here. A cell is what has a file of its
-name. It has STATES states and weights of GATES blocks of H columns. `step` and `step_backward`
-share a cache of CACHE blocks of H numbers. SPLIT says whether the gradients by x W + b and by h' U
-differ.
+NumPy arrays in float32 go in and come out; there is no Keras here. A cell is a file of its name
+(`charlm.cells` lists them). It has STATES states and weights of GATES blocks of H columns. `step`
+and `step_backward` share a cache of CACHE blocks of H numbers. SPLIT says whether the gradients by
+x W + b and by h' U differ.
 """

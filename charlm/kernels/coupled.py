@@ -9,7 +9,7 @@ from charlm.kernels.activations import tanh as activation
 from charlm.kernels.activations import tanh_slope as activation_slope
 from charlm.kernels.jit import f4
 
-GATES, STATES, CACHE, SPLIT = 3, 2, 3, False
+CACHE, SPLIT = 3, False
 ONE = f4(1)
 
 

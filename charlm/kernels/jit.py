@@ -12,6 +12,7 @@ import numba
 import numpy as np
 from numba.core.compiler_lock import global_compiler_lock
 
+from charlm.cells import CELLS
 from charlm.kernels import buffer_pool, disk  # noqa: F401 - first: see the locks
 
 HERE = Path(__file__).parent
@@ -42,14 +43,16 @@ def cell(name, activation="tanh", recurrent_activation="sigmoid"):
 
     Raises:
         KeyError: an activation that `activations.ACTIVATIONS` does not have.
-        ImportError: a cell that has no file here.
+        ImportError: a cell without machine code.
     """
     from charlm.kernels.activations import ACTIVATIONS
 
-    source = importlib.import_module(f"charlm.kernels.{name}")
+    if CELLS[name].kernel is None:
+        raise ImportError(f"the cell {name} has no machine code")
+    source = importlib.import_module(CELLS[name].kernel)
     made = types.ModuleType(f"{name}_{activation}_{recurrent_activation}")
-    for constant in ("GATES", "STATES", "CACHE", "SPLIT"):
-        setattr(made, constant, getattr(source, constant))
+    made.GATES, made.STATES = len(CELLS[name].gates), len(CELLS[name].states)
+    made.CACHE, made.SPLIT = source.CACHE, source.SPLIT
     names = dict(vars(source))
     names["activation"], names["activation_slope"] = ACTIVATIONS[activation]
     names["gate"], names["gate_slope"] = ACTIVATIONS[recurrent_activation]

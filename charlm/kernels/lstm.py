@@ -8,7 +8,7 @@ from charlm.kernels.activations import sigmoid_slope as gate_slope
 from charlm.kernels.activations import tanh as activation
 from charlm.kernels.activations import tanh_slope as activation_slope
 
-GATES, STATES, CACHE, SPLIT = 4, 2, 4, False
+CACHE, SPLIT = 4, False
 
 
 def step(x, u, _h_prev, c_prev, h, c, gates):

@@ -6,7 +6,7 @@
 from charlm.kernels.activations import tanh as activation
 from charlm.kernels.activations import tanh_slope as activation_slope
 
-GATES, STATES, CACHE, SPLIT = 1, 1, 0, False
+CACHE, SPLIT = 0, False
 
 
 def step(x, u, _h_prev, _c_prev, h, _c, _cache):

@@ -18,6 +18,7 @@ good as the LSTM.
 import keras
 from keras import ops
 
+from charlm.cells import CELLS
 from charlm.layers.cell import RecurrentCell, without
 from charlm.layers.recurrent import Recurrent
 
@@ -36,7 +37,7 @@ class CoupledLSTMCell(RecurrentCell):
     True
     """
 
-    GATES, STATES = "fgo", "hc"
+    GATES, STATES = CELLS["coupled"].gates, CELLS["coupled"].states
     COMPILED = "coupled"
     OPTIONS = RecurrentCell.OPTIONS | {"unit_forget_bias": True}
 

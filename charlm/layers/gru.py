@@ -23,6 +23,7 @@ published version before.
 import keras
 from keras import ops
 
+from charlm.cells import CELLS
 from charlm.layers.cell import RecurrentCell, tensor
 from charlm.layers.recurrent import Recurrent
 
@@ -41,7 +42,7 @@ class GRUCell(RecurrentCell):
     True
     """
 
-    GATES, STATES = "zrg", "h"
+    GATES, STATES = CELLS["gru"].gates, CELLS["gru"].states
     COMPILED = "gru"
     OPTIONS = RecurrentCell.OPTIONS | {"reset_after": True}
 

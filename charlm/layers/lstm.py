@@ -21,6 +21,7 @@ Recurrent Network Architectures", on the forget gate's bias.
 import keras
 from keras import ops
 
+from charlm.cells import CELLS
 from charlm.layers.cell import RecurrentCell
 from charlm.layers.recurrent import Recurrent
 
@@ -40,7 +41,7 @@ class LSTMCell(RecurrentCell):
     True
     """
 
-    GATES, STATES = "ifgo", "hc"
+    GATES, STATES = CELLS["lstm"].gates, CELLS["lstm"].states
     COMPILED = "lstm"
     OPTIONS = RecurrentCell.OPTIONS | {"unit_forget_bias": True}
 

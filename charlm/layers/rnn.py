@@ -17,6 +17,7 @@ to Initialize Recurrent Networks of Rectified Linear Units".
 
 import keras
 
+from charlm.cells import CELLS
 from charlm.layers.cell import RecurrentCell, without
 from charlm.layers.recurrent import Recurrent
 
@@ -34,7 +35,7 @@ class SimpleRNNCell(RecurrentCell):
     True
     """
 
-    GATES = STATES = "h"
+    GATES, STATES = CELLS["rnn"].gates, CELLS["rnn"].states
     COMPILED, SEEDS_ITSELF_FIRST = "rnn", True
     OPTIONS = without(RecurrentCell.OPTIONS, "recurrent_activation")
 

@@ -9,7 +9,8 @@ from pathlib import Path
 
 import numpy as np
 
-from charlm import cli, reference
+from charlm import cli
+from charlm.cells import CELLS
 from charlm.cli import outputs
 from charlm.config import DROPOUTS, Config, DataConfig, ModelConfig, check, check_temperature
 from charlm.errors import InputError
@@ -97,7 +98,7 @@ def _main(argv):
         args, saved = _begun(run, argv)
     if not args.model.own or args.model != args.model.plain():
         raise InputError(
-            f"expected a cell of {', '.join(reference.CELLS)} and no dropout, found --cell "
+            f"expected a cell of {', '.join(CELLS)} and no dropout, found --cell "
             f"{args.model.cell} --dropout {args.model.dropout} --weight-drop "
             f"{args.model.weight_drop}; charlm train has those"
         )

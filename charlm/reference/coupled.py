@@ -2,11 +2,11 @@
 
 import numpy as np
 
+from charlm.cells import CELLS
 from charlm.reference.activations import SIGMOID, TANH
 from charlm.reference.gates import split
 
-GATES, STATES = "fgo", "hc"
-LAYER, KERAS = "coupled_lstm", None
+GATES = CELLS["coupled"].gates
 
 
 def step(a_x, states, weights, activation=TANH, recurrent_activation=SIGMOID):

@@ -43,7 +43,7 @@ def measure(network: Network, ids: np.ndarray) -> Flow:
     norms = {
         (layer, letter): np.array([_norm(d[s], axis=-1).mean() for d in reversed(flow)])
         for layer, flow in enumerate(flows)
-        for s, letter in enumerate(network.cell.STATES)
+        for s, letter in enumerate(network.states)
     }
     weights, _ = network.backward(softmax_cross_entropy(logits, targets)[1], cache)
     return Flow(norms, weights)

@@ -2,11 +2,11 @@
 
 import numpy as np
 
+from charlm.cells import CELLS
 from charlm.reference.activations import SIGMOID, TANH
 from charlm.reference.gates import split
 
-GATES, STATES = "zrg", "h"
-LAYER, KERAS = "gru", "GRU"
+GATES = CELLS["gru"].gates
 
 
 def step(a_x, states, weights, activation=TANH, recurrent_activation=SIGMOID, reset_after=True):

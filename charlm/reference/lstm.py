@@ -2,11 +2,11 @@
 
 import numpy as np
 
+from charlm.cells import CELLS
 from charlm.reference.activations import SIGMOID, TANH
 from charlm.reference.gates import split
 
-GATES, STATES = "ifgo", "hc"
-LAYER, KERAS = "lstm", "LSTM"
+GATES = CELLS["lstm"].gates
 
 
 def step(a_x, states, weights, activation=TANH, recurrent_activation=SIGMOID):

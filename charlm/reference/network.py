@@ -4,7 +4,7 @@ import inspect
 
 import numpy as np
 
-from charlm import reference
+from charlm.cells import CELLS
 from charlm.config import ModelConfig
 from charlm.errors import InputError
 from charlm.reference import through_time
@@ -28,7 +28,8 @@ class Network:
     def __init__(
         self, weights: dict[str, np.ndarray], vocab_size: int, config: ModelConfig, dtype=np.float32
     ):
-        self.config, self.cell = config, reference.cell(config.family)
+        self.config, self.cell = config, CELLS[config.family].reference
+        self.states = CELLS[config.family].states
         self.options = options(config)
         self.weights = {
             path: _checked(weights, path, shape, dtype)
@@ -48,7 +49,7 @@ class Network:
     def initial_states(self, batch_size: int):
         """Zeros: for each layer S of (B, H)."""
         return [
-            tuple(np.zeros((batch_size, U.shape[0]), U.dtype) for _ in self.cell.STATES)
+            tuple(np.zeros((batch_size, U.shape[0]), U.dtype) for _ in self.states)
             for _, U, _ in self.layers
         ]
 
@@ -92,7 +93,7 @@ class Network:
         dx, flows = d_logits @ kernel.T, []
         for k in reversed(range(len(caches))):
             W, U, bias = self.layers[k]
-            none = tuple(np.zeros((len(dx), U.shape[0]), U.dtype) for _ in self.cell.STATES)
+            none = tuple(np.zeros((len(dx), U.shape[0]), U.dtype) for _ in self.states)
             below, _, gradients, flow = through_time.backward(
                 self.cell, dx, none, caches[k], (W, U, bias), **self.options
             )
@@ -108,13 +109,13 @@ DENSE, RANDOM_STATE = "layers/dense/vars", "seed_generator/vars/0"
 
 def layer_path(config: ModelConfig, k: int) -> str:
     """Where layer k's weights are in a file."""
-    return f"layers/{reference.cell(config.family).LAYER}{f'_{k}' if k else ''}/cell/vars"
+    return f"layers/{CELLS[config.family].saved_as}{f'_{k}' if k else ''}/cell/vars"
 
 
 def shapes(config: ModelConfig, vocab_size: int) -> dict[str, tuple[int, ...]]:
     """{path: shape} of all weights of a network."""
     V, H = vocab_size, config.units
-    GH = len(reference.cell(config.family).GATES) * H
+    GH = len(CELLS[config.family].gates) * H
     two_rows = options(config).get("reset_after", False)
     found = {}
     for k in range(config.layers):
@@ -142,7 +143,7 @@ def options(config: ModelConfig) -> dict:
         "recurrent_activation": ACTIVATIONS[config.recurrent_activation],
         "reset_after": config.reset == "after",
     }
-    known = inspect.signature(reference.cell(config.family).step).parameters
+    known = inspect.signature(CELLS[config.family].reference.step).parameters
     return {name: value for name, value in given.items() if name in known}
 
 
@@ -163,7 +164,7 @@ def initial_weights(
             text; without them it is 0.
     """
     found = {}
-    gates = reference.cell(config.family).GATES
+    gates = CELLS[config.family].gates
     for path, shape in shapes(config, vocab_size).items():
         value = np.zeros(shape)
         if path.endswith("cell/vars/2"):

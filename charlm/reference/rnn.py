@@ -2,9 +2,6 @@
 
 from charlm.reference.activations import TANH
 
-GATES = STATES = "h"
-LAYER, KERAS = "simple_rnn", "SimpleRNN"
-
 
 def step(a_x, states, weights, activation=TANH):
     """One time step.

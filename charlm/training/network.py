@@ -11,10 +11,10 @@ import keras
 import numpy as np
 from keras import ops
 
-from charlm import reference
+from charlm.cells import CELLS
 from charlm.config import FitConfig, ModelConfig
 from charlm.errors import InputError
-from charlm.layers import LAYERS, Recurrent, numpy_op
+from charlm.layers import Recurrent, numpy_op
 from charlm.layers.dense import Dense
 from charlm.reference.network import RANDOM_STATE
 from charlm.training.loss import CrossEntropy
@@ -50,9 +50,9 @@ def build(
     inputs, after = [x], []
     if not config.own:  # a Keras layer reads vectors
         x = ops.one_hot(x, V)
-    cell = reference.cell(config.family)
+    cell = CELLS[config.family]
     for k in range(config.layers):
-        before = [keras.Input((H,), name=f"{state}_{k}") for state in cell.STATES if states]
+        before = [keras.Input((H,), name=f"{state}_{k}") for state in cell.states if states]
         options = {"dtype": POLICIES[precision]}
         if config.own and k == 0:
             options["vocab_size"] = V
@@ -72,17 +72,17 @@ def build(
     outputs = [logits, *after] if states else logits
     network = keras.Model(inputs, outputs, name="charlm")
     if config.forget_bias != 1:
-        _set_forget_bias(network, cell.GATES.index("f"), config)
+        _set_forget_bias(network, cell.gates.index("f"), config)
     return network
 
 
 def _recurrent_layer(config, k, **options):
-    name = _numbered(reference.cell(config.family).LAYER, k)
+    name = _numbered(CELLS[config.family].saved_as, k)
     if config.own:
-        kind = LAYERS[config.cell]
+        kind = CELLS[config.cell].layer_class
         options["weight_drop"] = config.weight_drop
     else:
-        kind = getattr(keras.layers, reference.cell(config.family).KERAS)
+        kind = getattr(keras.layers, CELLS[config.family].keras)
     given = cell_options(config, kind)
     return kind(config.units, return_sequences=True, name=name, **given, **options)
 
@@ -109,7 +109,7 @@ def cell_options(config: ModelConfig, kind: type) -> dict:
 def _set_forget_bias(network, at, config):
     H = config.units
     for k in range(config.layers):
-        bias = network.get_layer(_numbered(reference.cell(config.family).LAYER, k)).cell.bias
+        bias = network.get_layer(_numbered(CELLS[config.family].saved_as, k)).cell.bias
         value = ops.convert_to_numpy(bias).copy()
         value[at * H : (at + 1) * H] = config.forget_bias
         bias.assign(value)

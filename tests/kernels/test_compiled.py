@@ -6,14 +6,13 @@ import math
 import os
 import subprocess
 import sys
-from pathlib import Path
 
 import numba
 import numpy as np
 import pytest
 from ml_dtypes import bfloat16
 
-from charlm import kernels, reference
+from charlm import cells
 from charlm.kernels import activations, batch_loop, buffer_pool, denormals, float32, jit, parallel
 from charlm.kernels import bfloat16 as half
 from charlm.kernels import time_loop as loops
@@ -30,8 +29,7 @@ from charlm.kernels.matmul import (
 from charlm.reference import through_time
 from charlm.reference.activations import ACTIVATIONS
 
-FILES = {path.stem for path in Path(kernels.__file__).parent.glob("*.py")}
-CELLS = sorted(FILES & set(reference.CELLS))
+CELLS = [name for name, cell in cells.CELLS.items() if cell.kernel]
 SIZES = [
     (1, 1, 1),
     (5, 3, 4),
@@ -181,10 +179,10 @@ def test_activations(name):
 
 def problem(rng, name, T, B, H, inputs="ids", D=6):
     """What `threads` is given, and what NumPy makes of the same: h, last states, gradients."""
-    numpy_cell = reference.cell(name)
-    GH, S = len(numpy_cell.GATES) * H, len(numpy_cell.STATES)
+    cell, numpy_cell = cells.CELLS[name], cells.CELLS[name].reference
+    GH, S = len(cell.gates) * H, len(cell.states)
     arrays = {"U": normal(rng, H, GH) / np.float32(H**0.5)}
-    arrays |= {state: normal(rng, B, H) for state in numpy_cell.STATES}
+    arrays |= {state: normal(rng, B, H) for state in cell.states}
     if name == "gru":
         arrays["d"] = normal(rng, GH)
     if inputs == "vectors":
@@ -368,7 +366,7 @@ def test_nan_comes_out_as_nan(rng, factors, _same, name):
     batch, upstream, _ = problem(rng, name, 3, 2, 4)
     batch.U[1, 2] = np.nan
     h, *_ = found = both(name, batch, upstream, factors)
-    for values in (h[:, 1:], found[len(reference.cell(name).STATES) + 1]):
+    for values in (h[:, 1:], found[len(cells.CELLS[name].states) + 1]):
         assert np.isnan(values).any()
 
 

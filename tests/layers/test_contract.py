@@ -110,7 +110,7 @@ def test_an_initial_state_is_broadcast_or_refused(rng, case, training, compiled)
         layer.build(x.shape)
     set_random(rng, ours, theirs)
     ours.compiled_training = ours.compiled_inference = compiled
-    S = len(case.reference.STATES)
+    S = len(case.cell.states)
 
     def call(layer, states):
         states = [ops.convert_to_tensor(s) for s in states]
@@ -137,7 +137,7 @@ def test_a_batch_known_only_when_the_graph_runs_is_checked_then(rng, case, train
 
     layer = case.make(H, return_sequences=True)
     layer.build((None, T, D))
-    shapes = [(None, T, D), *[(None, H)] * len(case.reference.STATES)]
+    shapes = [(None, T, D), *[(None, H)] * len(case.cell.states)]
 
     @tf.function(input_signature=[tf.TensorSpec(s) for s in shapes])
     def call(x, *states):

@@ -68,7 +68,7 @@ def test_in_half_precision_states_and_gradients_add_up_over_long_sequences(
         pytest.skip("no machine code for it")
     assert ours.backward_pass(masked=way == "autodiff") == way
     call = {"training": True, "mask": np.ones((B, long), bool) if way == "autodiff" else None}
-    initial = [normal(rng, B, H) for _ in case.reference.STATES]
+    initial = [normal(rng, B, H) for _ in case.cell.states]
     results, gradients = in_numpy(case, ours, x, initial, training=True)
     found, found_gradients = results_and_gradients(ours, x, initial, **call)
     assert [y.dtype for y in found[1:]] == ["float32"] * len(initial)

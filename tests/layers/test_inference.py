@@ -27,7 +27,7 @@ def test_the_same_as_without_machine_code(rng, case, vocab_size, masked):
     assert ours.backward_pass(training=False) == ("compiled" if served else "autodiff")
     assert plain.backward_pass(training=False) == "autodiff"
     mask = np.array([[0, 1, 0, 1, 1], [1, 1, 1, 0, 0]], bool) if masked else None
-    states = [normal(rng, B, H) for _ in case.reference.STATES]
+    states = [normal(rng, B, H) for _ in case.cell.states]
     found = results_and_gradients(ours, x, states, training=False, mask=mask)
     expected = results_and_gradients(plain, x, states, training=False, mask=mask)
     for a, b in zip([*found[0], *found[1]], [*expected[0], *expected[1]], strict=True):

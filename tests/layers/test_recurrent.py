@@ -12,7 +12,8 @@ import numpy as np
 import pytest
 from keras import ops
 
-from charlm import layers, reference
+from charlm import layers
+from charlm.cells import CELLS
 from charlm.kernels import bfloat16
 from charlm.layers import dropout, numpy_op
 from tests.cells import CASES, FEW, KINDS, NAMESAKES, normal, set_random
@@ -108,7 +109,7 @@ def close(found, expected, what="", rtol=1e-4, atol=1e-5):
 
 
 def test_every_cell_has_its_row():
-    assert {case.name for case in KINDS} == set(reference.CELLS)
+    assert {case.name for case in KINDS} == set(CELLS)
 
 
 @pytest.mark.parametrize(("mode", "way"), WAYS)
@@ -116,7 +117,7 @@ def test_equals_keras_and_numpy_in_outputs_states_and_gradients(rng, case, mode,
     if way == "hand-derived":
         request.getfixturevalue("not_compiled")
     x = normal(rng, B, T, D)
-    states = [normal(rng, B, H) for _ in case.reference.STATES]
+    states = [normal(rng, B, H) for _ in case.cell.states]
     settings = dict(MODES[mode])
     mask = settings.pop("mask", None)
     scale = 0.15 if mode == "no activations" else 0.4  # there, numbers grow like powers
@@ -305,8 +306,8 @@ def test_weights_start_as_keras_own(named):
 def test_bias_starts_at_one_in_the_forget_gate_alone(kind):
     layer = kind.make(H)
     layer.build((B, T, D))
-    blocks = np.split(layer.get_weights()[2], len(kind.reference.GATES), axis=-1)
-    for gate, block in zip(kind.reference.GATES, blocks, strict=True):
+    blocks = np.split(layer.get_weights()[2], len(kind.cell.gates), axis=-1)
+    for gate, block in zip(kind.cell.gates, blocks, strict=True):
         np.testing.assert_array_equal(block, np.full_like(block, gate == "f"))
 
 

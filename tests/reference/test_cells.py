@@ -52,7 +52,7 @@ def network(rng, case, layers=1, **settings):
         path: 0.5 * rng.normal(size=w.shape) for path, w in initial_weights(config, V, rng).items()
     }
     net = Network(weights, V, config, np.float64)
-    S = len(case.reference.STATES)
+    S = len(case.cell.states)
     states = [tuple(0.5 * rng.normal(size=(B, H)) for _ in range(S)) for _ in range(layers)]
     return net, states, rng.integers(V, size=(B, T))
 
@@ -71,7 +71,7 @@ NETWORKS = [
 def test_network_gradients_by_hand_are_the_numeric_ones(rng, case, settings):
     net, states, ids = network(rng, case, **settings)
     if "recurrent_activation" in settings:
-        net.weights["layers/" + case.reference.LAYER + "/cell/vars/1"][:] *= 0.3
+        net.weights["layers/" + case.cell.saved_as + "/cell/vars/1"][:] *= 0.3
         for b in (w for path, w in net.weights.items() if path.endswith("cell/vars/2")):
             b.reshape(-1, H)[:, 0] += 5  # one unit beyond the bend, where the slope is 0
     targets = rng.integers(V, size=(B, T))
@@ -92,9 +92,9 @@ def test_layer_gradients_by_hand_are_the_numeric_ones(rng, case, reads):
     W, U, b = layer_weights(rng, case, bias="no" not in reads)
     chosen = options(case)
     x = rng.integers(D, size=(B, T)) if reads == "ids" else 0.5 * rng.normal(size=(B, T, D))
-    states = [0.5 * rng.normal(size=(B, H)) for _ in case.reference.STATES]
+    states = [0.5 * rng.normal(size=(B, H)) for _ in case.cell.states]
     values = {"W": W, "U": U} | ({} if b is None else {"b": b})
-    values |= dict(zip(case.reference.STATES, states, strict=True))
+    values |= dict(zip(case.cell.states, states, strict=True))
     values |= {} if reads == "ids" else {"x": x}
 
     def run():
@@ -107,7 +107,7 @@ def test_layer_gradients_by_hand_are_the_numeric_ones(rng, case, reads):
         case.reference, dh, tuple(d_last), cache, (W, U, b), **chosen
     )
     gradients = {"W": dW, "U": dU, "b": db, "x": dx}
-    gradients |= dict(zip(case.reference.STATES, d_states, strict=True))
+    gradients |= dict(zip(case.cell.states, d_states, strict=True))
     assert (db is None, dx is None) == (b is None, reads == "ids")
     name, error = worst(lambda: loss(run()[0]), values, gradients)
     assert error < SMALL, name
@@ -116,7 +116,7 @@ def test_layer_gradients_by_hand_are_the_numeric_ones(rng, case, reads):
 def test_flow_is_the_whole_gradient_by_the_states_after_each_step(rng, case):
     chosen = options(case)
     weights, x = layer_weights(rng, case), 0.5 * rng.normal(size=(B, T, D))
-    zeros = tuple(np.zeros((B, H)) for _ in case.reference.STATES)
+    zeros = tuple(np.zeros((B, H)) for _ in case.cell.states)
     h, last, cache = through_time.forward(case.reference, x, zeros, weights, **chosen)
     dh, *d_last = loss_by([h, *last])
     flow = through_time.backward(case.reference, dh, tuple(d_last), cache, weights, **chosen)[3]
@@ -215,7 +215,7 @@ def test_layer_computes_what_the_numpy_cell_computes(rng, case, reads):
     x = rng.integers(V, size=(B, T)) if reads == "ids" else normal(rng, B, T, D)
     layer.build(x.shape)
     set_random(rng, layer)
-    states = [normal(rng, B, H) for _ in case.reference.STATES]
+    states = [normal(rng, B, H) for _ in case.cell.states]
     expected = in_numpy(case, layer, x, states, training=True)
     found = results_and_gradients(layer, x, states, training=True)
     for mine, numpys in zip(found, expected, strict=True):
@@ -227,7 +227,7 @@ def test_model_computes_what_the_numpy_network_computes(rng, case):
     config = case.config(units=H, layers=3, skip="add")
     net = model.build(config, V)
     set_random(rng, net)
-    ids, S = rng.integers(V, size=(B, T)), len(case.reference.STATES)
+    ids, S = rng.integers(V, size=(B, T)), len(case.cell.states)
     states = [normal(rng, B, H) for _ in range(3 * S)]
     logits = keras.Model(net.inputs, net.outputs[0])
     (found,), gradients = results_and_gradients(logits, [ids, *states], training=True)
@@ -260,7 +260,7 @@ def test_first_weights_have_the_paths_and_shapes_of_the_model(rng, case):
 
 @pytest.mark.parametrize("case", KINDS, ids=str)
 def test_first_weights_are_drawn_as_keras_draws_them(rng, case):
-    gates = case.reference.GATES
+    gates = case.cell.gates
     settings = {"forget_bias": 2.5} if "f" in gates else {}
     found = initial_weights(case.config(units=H, layers=2, **settings), V, rng, np.float64)
     for path, w in found.items():

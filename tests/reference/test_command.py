@@ -9,8 +9,9 @@ import pytest
 from keras import ops
 
 from charlm import sample, train
+from charlm.cells import CELLS
 from charlm.config import ModelConfig
-from charlm.reference import CELLS, gradient_check, trainer
+from charlm.reference import gradient_check, trainer
 from charlm.reference.__main__ import main
 from charlm.reference.network import Network, initial_weights
 from charlm.runs import checkpoint

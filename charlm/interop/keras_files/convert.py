@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from charlm import reference
+from charlm.cells import CELLS
 from charlm.config import ModelConfig
 from charlm.errors import InputError
 from charlm.interop.keras_files import Foreign
@@ -22,7 +22,7 @@ def network_weights(
     Raises:
         InputError: a product of the file's numbers is too large for float32.
     """
-    gates = reference.cell(config.family).GATES
+    gates = CELLS[config.family].gates
     kernel, bias = found.dense
     weights = {f"{DENSE}/0": np.ascontiguousarray(kernel[:, ids]), f"{DENSE}/1": bias[ids]}
     factors = np.repeat([1.0 if x in "gh" else scale for x in gates], config.units)

@@ -3,14 +3,14 @@
 import re
 from collections.abc import Iterable
 
-from charlm import reference
+from charlm.cells import CELLS
 from charlm.errors import InputError
 
-GATES = {name: len(reference.cell(name).GATES) for name in reference.CELLS}
+GATES = {name: len(cell.gates) for name, cell in CELLS.items()}
 # by the columns of a recurrent kernel for each row; coupled has three, too, and is known by name
-BY_GATES = {GATES[name]: name for name in reference.CELLS if reference.cell(name).KERAS}
+BY_GATES = {len(cell.gates): name for name, cell in CELLS.items() if cell.keras}
 KINDS = {  # by a layer's class, or its name without number, in small letters without "_"
-    **{reference.cell(name).LAYER.replace("_", ""): name for name in reference.CELLS},
+    **{cell.saved_as.replace("_", ""): name for name, cell in CELLS.items()},
     "embedding": "embedding", "dense": "dense", "timedistributed": "dense",
 }  # fmt: skip
 OTHERS = {  # that a name gives away, in a file without a description

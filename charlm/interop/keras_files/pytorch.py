@@ -20,7 +20,7 @@ from collections.abc import Sequence
 import numpy as np
 from safetensors.numpy import save
 
-from charlm import reference
+from charlm.cells import CELLS
 from charlm.config import ModelConfig
 from charlm.errors import InputError
 from charlm.interop.keras_files import modules
@@ -121,14 +121,14 @@ def _from_torch(cell, layer, tensors):
     with np.errstate(over="ignore"):
         bias = np.stack(biases) if cell == "gru" else biases[0] + biases[1]
     untrusted.check_finite(bias, layer.get("bias_ih"))
-    ours = reference.cell(cell).GATES
+    ours = CELLS[cell].gates
     return tuple(_reordered(w, ORDER[cell], ours) for w in (kernel, recurrent_kernel, bias))
 
 
 def _to_torch(cell, kernel, recurrent_kernel, bias):
     # b + -0.0 is b, bit for bit; -0.0 + 0.0 would not be
     biases = bias if cell == "gru" else (bias, np.full_like(bias, -0.0))
-    ours = reference.cell(cell).GATES
+    ours = CELLS[cell].gates
     return [
         np.ascontiguousarray(_reordered(w, ours, ORDER[cell]).T)
         for w in (kernel, recurrent_kernel, *biases)
