@@ -143,9 +143,12 @@ def test_after_its_end_it_changes_nothing(here):
 def test_ignored_by_the_parent_it_stays_ignored(here, which):
     argv = COMMANDS[which]
     argv = [{"9999": "4", "9999999": "400"}.get(word, word) for word in argv]
-    shell = ["-c", "import os, signal, sys\nsignal.signal(signal.SIGINT, signal.SIG_IGN)\n"
-             "os.execv(sys.executable, [sys.executable, *sys.argv[1:]])", *argv]  # fmt: skip
-    with start(shell) as process:
+    before = signal.signal(signal.SIGINT, signal.SIG_IGN)  # a child inherits that
+    try:
+        process = start(argv)
+    finally:
+        signal.signal(signal.SIGINT, before)
+    with process:
         while process.poll() is None:
             time.sleep(0.05)
             process.send_signal(signal.SIGINT) if process.poll() is None else None

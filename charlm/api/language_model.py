@@ -1,0 +1,228 @@
+"""A trained model: generate text, measure text, and what it is made of."""
+
+import contextlib
+import re
+import secrets
+from collections.abc import Iterator, Sequence
+from os import PathLike
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal, overload
+
+import numpy as np
+
+from charlm.config import Config, require
+from charlm.errors import InputError
+from charlm.evaluation import losses
+from charlm.generation import generate
+from charlm.generation.sampler import SamplingConstraints
+from charlm.runs import run_folder
+from charlm.runs.checkpoint import Checkpoint
+
+if TYPE_CHECKING:  # it takes seconds to load
+    import keras
+
+
+class LanguageModel:
+    """A trained character model.
+
+    `charlm.load` makes one from a run, `charlm.fit` trains one. It samples and measures with NumPy
+    and compiled kernels; TensorFlow is loaded by `to_keras` only.
+
+    Args:
+        checkpoint: the run's weights, settings and vocabulary.
+        path: the weights file that it was read from.
+
+    >>> model = charlm.load("saved_models/speeches")  # doctest: +SKIP
+    >>> model.generate("My fellow", length=40, seed=1)  # doctest: +SKIP
+    [' Americans, we have the strength to build']
+    """
+
+    def __init__(self, checkpoint: Checkpoint, path: Path | None = None):
+        self._checkpoint, self.path = checkpoint, path
+        self._network = checkpoint.to_network()
+
+    @property
+    def config(self) -> Config:
+        """Every setting of the run."""
+        return self._checkpoint.config
+
+    @property
+    def vocabulary(self) -> str:
+        """The characters that the model knows, in the order of their ids."""
+        return self._checkpoint.vocab.characters
+
+    @property
+    def weights(self) -> dict[str, np.ndarray]:
+        """The arrays by their paths in a Keras weights file. They are read-only."""
+        return dict(self._checkpoint.weights)
+
+    @property
+    def history(self) -> list[dict]:
+        """A dictionary for each epoch: training and held-out bits per character, seconds ..."""
+        return [dict(row) for row in self._checkpoint.progress.history]
+
+    def generate(
+        self,
+        prompt: str = "",
+        length: int = 500,
+        temperature: float = 0.8,
+        n: int = 1,
+        seed: int | None = None,
+        top_k: int = 0,
+        top_p: float = 1.0,
+        repetition_penalty: float = 1.0,
+        stop: str | Sequence[str] = (),
+        min_length: int = 0,
+    ) -> list[str]:
+        """Draws n texts that continue a prompt.
+
+        A text depends on the seed, its place among the n, the temperature and the constraints, not
+        on n or `length`: `generate(n=3, seed=1)[0]` equals `generate(n=1, seed=1)[0]`.
+
+        Args:
+            prompt: characters to continue. They are not part of what is returned.
+            length: characters of each text, at most.
+            temperature: logits are divided by it; 0 always takes the most probable character.
+            n: number of texts.
+            seed: of the random numbers; None draws other texts in each call.
+            top_k: draw from the k most probable characters only; 0 for all.
+            top_p: draw from the smallest set of characters whose probabilities sum to top_p
+                (nucleus sampling).
+            repetition_penalty: divides the probability of a character that would repeat 12
+                characters of the text, its prompt included; 1 for none.
+            stop: a text ends after the first of these strings.
+            min_length: characters before `stop` counts.
+
+        Returns:
+            n strings.
+
+        Raises:
+            InputError: an argument out of range; a character that the model does not know.
+        """
+        pieces = self._pieces(
+            prompt, length, temperature, n, seed, top_k, top_p, repetition_penalty, stop, min_length
+        )
+        return ["".join(text) for text in zip(*pieces, strict=True)]
+
+    def stream(
+        self,
+        prompt: str = "",
+        length: int = 500,
+        temperature: float = 0.8,
+        seed: int | None = None,
+        top_k: int = 0,
+        top_p: float = 1.0,
+        repetition_penalty: float = 1.0,
+        stop: str | Sequence[str] = (),
+        min_length: int = 0,
+    ) -> Iterator[str]:
+        """Yields one text piece by piece, as it is drawn. Args: see `generate`."""
+        pieces = self._pieces(
+            prompt, length, temperature, 1, seed, top_k, top_p, repetition_penalty, stop, min_length
+        )
+        return (piece for (piece,) in pieces)
+
+    def _pieces(
+        self, prompt, length, temperature, n, seed, top_k, top_p, penalty, stop, min_length
+    ) -> Iterator[list[str]]:
+        vocab = self._checkpoint.vocab
+        stops = (stop,) if isinstance(stop, str) else tuple(stop)
+        with named_as_arguments():
+            rules = SamplingConstraints(top_k, top_p, penalty)
+            require(length >= 1, "length", "1 or more", length)
+            require(n >= 1, "n", "1 or more", n)
+            require(seed is None or seed >= 0, "seed", "None, or 0 or more", seed)
+            require(all(stops), "stop", "strings of one character or more", "an empty one")
+            for text in (prompt, *stops):
+                vocab.encode(text)
+            seed = secrets.randbits(32) if seed is None else seed
+            return generate.texts(
+                self._network,
+                vocab,
+                prompt,
+                length,
+                [temperature] * n,
+                seed,
+                rules,
+                stops,
+                min_length,
+            )
+
+    @overload
+    def score(self, text: str, per_character: Literal[False] = False) -> float: ...
+
+    @overload
+    def score(self, text: str, per_character: Literal[True]) -> np.ndarray: ...
+
+    def score(self, text: str, per_character: bool = False) -> float | np.ndarray:
+        """Measures a text in bits per character: lower is more probable.
+
+        The text is read from its first character, from a zero state. The first character is not
+        measured, because nothing was read before it.
+
+        Args:
+            text: m characters, 2 or more.
+            per_character: return the bits of each character instead of their mean.
+
+        Returns:
+            The mean, or an array (m - 1,).
+
+        Raises:
+            InputError: a character that the model does not know, or fewer than 2.
+        """
+        if len(text) < 2:
+            raise InputError(f"expected a text of 2 characters or more, found {len(text)}")
+        found = losses.stateful_losses(self._network, [self._checkpoint.vocab.encode(text)])
+        return found[0] / np.log(2) if per_character else losses.bits(found)
+
+    def to_keras(self) -> "keras.Model":
+        """The model in stock Keras layers: ids (B, T) -> logits (B, T, V), from zero states.
+
+        Ids are places in `vocabulary`. A cell that Keras lacks is written as an LSTM.
+
+        Raises:
+            InputError: the cell cannot be written with Keras's layers.
+        """
+        from charlm.interop import keras_model
+
+        saved = self._checkpoint
+        return keras_model.text_model(saved.config.model, saved.weights, len(saved.vocab))
+
+    def __repr__(self) -> str:
+        model = self.config.model
+        count = sum(w.size for w in self._checkpoint.weights.values())
+        parts = [f"{model.cell} {model.layers} x {model.units}", f"{count:,} parameters"]
+        parts.append(f"vocabulary of {len(self.vocabulary)} characters")
+        best = self._checkpoint.progress.best
+        if best is not None:
+            parts.append(f"{best / np.log(2):.4f} held-out bits per character")
+        where = f" from {self.path}" if self.path else ""
+        return f"<LanguageModel {', '.join(parts)}{where}>"
+
+
+def load(run: str | PathLike = run_folder.LATEST, runs_dir: str | PathLike = "saved_models"):
+    """Loads a trained model.
+
+    Args:
+        run: a run's folder or its name in `runs_dir`, a `.weights.h5` file of one, or "latest".
+            Of a folder the weights with the lowest held-out loss are read.
+
+    Returns:
+        A `LanguageModel`.
+
+    Raises:
+        InputError: there is no such run, or its weights file is damaged.
+    """
+    path, checkpoint = run_folder.read_best(Path(runs_dir), str(run))
+    return LanguageModel(checkpoint, path)
+
+
+@contextlib.contextmanager
+def named_as_arguments() -> Iterator[None]:
+    """Within it messages about flags (--top-k) name arguments (top_k)."""
+    try:
+        yield
+    except InputError as error:
+        name = re.compile(r"(?<!\S)--([a-z][a-z-]*)")
+        text = name.sub(lambda flag: flag[1].replace("-", "_"), str(error))
+        raise type(error)(text) from None
