@@ -33,7 +33,7 @@ def new(runs: Path, name: str | None, corpus: str, overwrite: bool) -> Path:
 
     Raises:
         InputError: it exists and may not be overwritten, or holds what no run wrote, or the name is
-            no name.
+            no name; another process holds it, or its lock is not a file of its own.
     """
     if name is None:
         stem = "".join(c if c.isalnum() else "-" for c in Path(corpus).stem)[:40].strip("-")
@@ -42,6 +42,7 @@ def new(runs: Path, name: str | None, corpus: str, overwrite: bool) -> Path:
     _check_runs(runs)
     folder = runs / name
     _require_free(folder, overwrite)
+    locks.check(folder / LOCK)  # before a backend is loaded
     return folder
 
 
