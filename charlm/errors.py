@@ -7,3 +7,12 @@ class InputError(Exception):
     Commands print it and exit 2, so it is raised before anything is made or overwritten. It is no
     ValueError, so that nothing which handles those takes it for its own.
     """
+
+
+def in_words(error: Exception) -> str:
+    """What an error of Python or a library says, without the notation of Python around it."""
+    if isinstance(error, KeyError):
+        return f"it has no {error}"
+    if isinstance(error, OSError) and error.strerror:
+        return f"{error.filename}: {error.strerror}" if error.filename else error.strerror
+    return str(error) or type(error).__name__

@@ -5,7 +5,8 @@ No row trains or loads a backend.
 
 import pytest
 
-from charlm import run_folder, train
+from charlm import foreign, hdf5_child, run_folder, sample, train
+from charlm.errors import InputError, in_words
 from tests.conftest import SMALL_TEXT
 from tests.test_environment import drawing
 
@@ -56,3 +57,44 @@ def test_so_is_a_run_that_another_process_holds(run, capsys, monkeypatch):
         code, err = overwrite(capsys, monkeypatch)
     assert (code, err.count("\n")) == (2, 1)
     assert "saved_models/a to be free, found it in use by process" in err
+
+
+# --- damaged files ---
+
+
+def test_a_damaged_run_is_refused_in_words_and_not_in_python(run, capsys):
+    path = run / "last.weights.h5"
+    path.write_bytes(path.read_bytes()[:500])
+    assert sample.main(["a"]) == 2
+    found = capsys.readouterr().err
+    assert "found it damaged (" in found
+    assert "Error(" not in found
+
+
+@pytest.mark.parametrize("data", [b"\x89HDF\r\n\x1a\n" + bytes(700), b"no file"])
+def test_so_is_what_the_hdf5_library_cannot_read(data):
+    answer = hdf5_child.answer(data, 9).decode()
+    assert "found it damaged (" in answer
+    assert "Error(" not in answer
+
+
+def test_so_is_damaged_json(here):
+    path = here / "x.keras"
+    path.write_bytes(b"PK\x03\x04" + bytes(99))
+    with pytest.raises(InputError, match=r"found it damaged \(\w") as caught:
+        foreign.read(path)
+    assert "BadZipFile(" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("error", "words"),
+    [
+        (KeyError("layers"), "it has no 'layers'"),
+        (ValueError("not a number"), "not a number"),
+        (OSError(28, "No space left on device"), "No space left on device"),
+        (OSError(13, "Permission denied", "a/b"), "a/b: Permission denied"),
+        (MemoryError(), "MemoryError"),
+    ],
+)
+def test_an_error_in_words(error, words):
+    assert in_words(error) == words
