@@ -17,7 +17,7 @@ import tyro
 import corpora
 from charlm import allocator, interrupt, paths, usage
 from charlm.config import NO_TEXT, DataConfig
-from charlm.errors import InputError
+from charlm.errors import InputError, in_words
 from charlm.text import Text, fingerprint, read
 from corpora import Corpus, CorpusError, CorpusNotFound
 
@@ -55,6 +55,7 @@ def parse(kind: type, prog: str, argv: list[str], default=None, **options):
         if exit_.code:
             line = usage.one_line(errors.getvalue(), kind, argv)
             raise InputError(f"{line}; see {prog} --help") from None
+        sys.stdout.flush()  # the help, or Python would complain at exit
         raise
 
 
@@ -89,9 +90,9 @@ def _run(command, argv):
             stream.reconfigure(errors="backslashreplace")  # a terminal may lack a character
     try:
         paths.cache_folder()  # wrong variables are refused before anything is made
-        with interrupt.unwinding():
+        with interrupt.unwinding(), contextlib.redirect_stdout(_Output(sys.stdout)):
             code = command(argv)
-        sys.stdout.flush()
+            sys.stdout.flush()
         return code or 0
     except (InputError, CorpusError) as error:
         return _say(error, BAD_INPUT, argv)
@@ -103,13 +104,44 @@ def _run(command, argv):
             sys.stdout.flush()
         except OSError:  # it was the output itself
             _discard_output()
-        return _say(error, FAILED, argv)
+        return _say(in_words(error), FAILED, argv, error)
     except KeyboardInterrupt:
         return _interrupted()
     except Exception as error:  # a bug, or the machine's limits: a line for the user all the same
         what = (str(error).strip().splitlines() or [""])[0][:300]
         hint = "" if "--debug" in argv else " (--debug shows where)"
         return _say(f"{type(error).__name__}: {what}{hint}", FAILED, argv, error)
+
+
+class _OutputError(OSError):
+    """Standard output cannot be written."""
+
+    def __str__(self):
+        return f"cannot write to standard output: {self.strerror}"
+
+
+class _Output:
+    """Standard output, whose errors can be told from those of files."""
+
+    def __init__(self, stream):
+        self._stream = stream
+
+    def __getattr__(self, name):
+        return getattr(self._stream, name)
+
+    def write(self, text):
+        return self._attempt(self._stream.write, text)
+
+    def flush(self):
+        self._attempt(self._stream.flush)
+
+    def _attempt(self, do, *args):
+        try:
+            return do(*args)
+        except BrokenPipeError:  # the reader went away, which is no error
+            raise
+        except OSError as error:
+            raise _OutputError(error.errno, error.strerror) from error
 
 
 def _interrupted():

@@ -13,6 +13,7 @@ def in_words(error: Exception) -> str:
     """What an error of Python or a library says, without the notation of Python around it."""
     if isinstance(error, KeyError):
         return f"it has no {error}"
-    if isinstance(error, OSError) and error.strerror:
-        return f"{error.filename}: {error.strerror}" if error.filename else error.strerror
-    return str(error) or type(error).__name__
+    text = str(error) or type(error).__name__
+    if isinstance(error, OSError) and error.filename:
+        return f"{error.filename}: {error.strerror}"
+    return text.removeprefix(f"[Errno {getattr(error, 'errno', None)}] ")

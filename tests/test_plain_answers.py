@@ -3,9 +3,13 @@
 No row trains or loads a backend.
 """
 
+import contextlib
+import os
+
 import pytest
 
 from charlm import foreign, hdf5_child, run_folder, sample, train
+from charlm.__main__ import main
 from charlm.errors import InputError, in_words
 from tests.conftest import SMALL_TEXT
 from tests.test_environment import drawing
@@ -98,3 +102,29 @@ def test_so_is_damaged_json(here):
 )
 def test_an_error_in_words(error, words):
     assert in_words(error) == words
+
+
+# --- what cannot be written or read ---
+
+
+@pytest.mark.skipif(not os.path.exists("/dev/full"), reason="no device that is always full")
+@pytest.mark.parametrize(
+    "argv", [["sample", "a", "--seed", "1"], ["score", "small.txt", "--run", "a"], ["--help"],
+             ["sample", "--help"]],
+)  # fmt: skip
+@pytest.mark.parametrize("buffering", [1, -1])
+def test_an_output_that_is_full(here, capsys, monkeypatch, argv, buffering):
+    with contextlib.suppress(OSError), open("/dev/full", "w", buffering=buffering) as full:
+        monkeypatch.setattr("sys.stdout", full)
+        assert main(argv) == 1
+    *_, last = capsys.readouterr().err.splitlines()
+    assert last == "error: cannot write to standard output: No space left on device"
+
+
+def test_a_file_that_cannot_be_written_is_named_without_an_errno(here, capsys, monkeypatch):
+    def full(*args):
+        raise OSError(28, "No space left on device", "x.safetensors")
+
+    monkeypatch.setattr(sample, "_show", full)
+    assert sample.main(["a", "--seed", "1"]) == 1
+    assert capsys.readouterr().err == "error: x.safetensors: No space left on device\n"
