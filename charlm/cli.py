@@ -185,7 +185,6 @@ def corpus(data: DataConfig, saved: "Checkpoint | None" = None, again: str = "")
     """
     if data.corpus is None and saved is not None:
         return _stored_corpus(replace(data, corpus=saved.config.data.corpus), again)
-    _check_has_text(data.corpus)
     if data.corpus == "-" and sys.stdin is not None and sys.stdin.isatty():
         note("reading text from the terminal, up to Ctrl-D at the beginning of a line")
     try:
@@ -204,7 +203,12 @@ def _stored_corpus(data, again):
     """The text that a weights file names. It may be a stranger's file, so not all is opened."""
     if data.corpus is None:
         return corpus(data)
-    _check_has_text(data.corpus)
+    if data.corpus == NO_TEXT:
+        raise InputError(
+            "expected the name of a text, found '', which names none; a run that was imported "
+            "without a text is trained on with --init-from RUN --corpus FILE, and measured with "
+            "--corpus FILE alone"
+        )
     if data.corpus == "-":
         advice = f"; pipe it in again: cat FILE | {again} --corpus -" if again else ""
         raise InputError(f"expected the run's text, found that it came from standard input{advice}")
@@ -215,15 +219,6 @@ def _stored_corpus(data, again):
             f"expected the run's text where its weights file says, found: {error}; give --corpus "
             "if it lies elsewhere or is several files"
         ) from error
-
-
-def _check_has_text(name):
-    if name == NO_TEXT:
-        raise InputError(
-            "expected the name of a text, found '', which names none; a run that was imported "
-            "without a text is trained on with --init-from RUN --corpus FILE, and measured with "
-            "--corpus FILE alone"
-        )
 
 
 def text(corpus: Corpus) -> Text:

@@ -76,7 +76,7 @@ TABLE = [
     ("train --corpus {emptyfolder}", "emptyfolder"),
     ("train --corpus {folder_of_binary}", "binary data"),
     ("train --corpus '*.nothing'", "which is none of them"),
-    ("train --corpus ''", "found '', which names none"),
+    ("train --corpus ''", "a file, a folder or a glob, found '', which is none of them"),
     ("train --corpus state_union", "expected corpora/state_union.zip"),
     ("train --corpus state_union_original", "expected corpora/state_union.zip"),
     ("train --corpus {unreadable}", "unreadable"),

@@ -314,7 +314,7 @@ def test_without_the_default_corpus_training_goes_on_with_pydoc_and_says_so(here
         (["--corpus", "latin.txt"], "expected utf-8 text in latin.txt, found byte e9 at offset 3"),
         (["--corpus", "small.txt", "--encoding", "x"], "encoding Python knows, found 'x'"),
         (["--corpus", "small.txt", "--encoding", "rot13"], "encoding Python knows, found 'rot13'"),
-        (["--corpus", ""], "found '', which names none"),
+        (["--corpus", ""], "found '', which is none of them"),
         (["--corpus", "~nobody/x"], "found '~nobody/x', which is none of them"),
         (["--corpus", "small.txt", "--units", "1000000"], "--units to be from 1 to 16384"),
         (["--corpus", "small.txt", "--sample-temperatures"], "--sample-temperatures to be one or"),

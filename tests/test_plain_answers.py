@@ -128,3 +128,25 @@ def test_a_file_that_cannot_be_written_is_named_without_an_errno(here, capsys, m
     monkeypatch.setattr(sample, "_show", full)
     assert sample.main(["a", "--seed", "1"]) == 1
     assert capsys.readouterr().err == "error: x.safetensors: No space left on device\n"
+
+
+# --- the text ---
+
+
+def refusal(capsys, *argv):
+    """The line with which a command line is refused."""
+    assert main(list(argv)) == 2
+    out, err = capsys.readouterr()
+    assert (out, err.count("\n")) == ("", 1)
+    return err
+
+
+@pytest.mark.parametrize(
+    "argv",
+    [["train", "--corpus", ""], ["train", "--resume", "a", "--corpus", ""], ["score", ""],
+     ["evaluate", "a", "--corpus", ""]],
+)  # fmt: skip
+def test_an_empty_name_of_a_text_is_answered_without_advice_for_imported_runs(here, capsys, argv):
+    found = refusal(capsys, *argv)
+    assert "expected a corpus name, a file, a folder or a glob, found ''" in found
+    assert "import" not in found
