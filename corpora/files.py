@@ -18,6 +18,7 @@ from pathlib import Path
 
 from corpora.document import PIECE, Corpus, CorpusError, CorpusNotFound
 
+NO_TEXTS = "proc", "sys"  # what looks like files there is made by the system, some without end
 MAX_STORED = 10_000  # names in a folder that a weights file names; they are listed in a second
 
 
@@ -215,8 +216,10 @@ def _below(folder: Path, most: int | None = None) -> Iterator[Path]:
     followed.
 
     Raises:
-        CorpusError: a folder that may not be read, or more than `most` names.
+        CorpusError: a folder that may not be read or is the system's own, or more than `most`
+            names.
     """
+    _refuse_system(folder)
     waiting, seen = [folder], 0
     while waiting:
         place = waiting.pop()
@@ -234,6 +237,16 @@ def _below(folder: Path, most: int | None = None) -> Iterator[Path]:
                         yield Path(entry.path)
         except OSError as error:
             raise _unreadable(place, error) from error
+
+
+def _refuse_system(folder):
+    real = os.path.realpath(folder)
+    _root, *names = Path(real).parts
+    if not names or names[0] in NO_TEXTS:
+        raise CorpusError(
+            f"expected a folder of texts, found {real}, which holds the system's own files; give "
+            "a folder that holds only texts"
+        )
 
 
 def _is_file(path):

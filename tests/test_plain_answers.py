@@ -8,9 +8,11 @@ import os
 
 import pytest
 
+import corpora
 from charlm import foreign, hdf5_child, run_folder, sample, train
 from charlm.__main__ import main
 from charlm.errors import InputError, in_words
+from corpora import CorpusError
 from tests.conftest import SMALL_TEXT
 from tests.test_environment import drawing
 
@@ -150,3 +152,20 @@ def test_an_empty_name_of_a_text_is_answered_without_advice_for_imported_runs(he
     found = refusal(capsys, *argv)
     assert "expected a corpus name, a file, a folder or a glob, found ''" in found
     assert "import" not in found
+
+
+@pytest.mark.parametrize("name", ["/", "//", "/usr/..", "/proc", "/proc/self", "/sys", "up/"])
+def test_the_system_s_own_folders_are_refused_before_they_are_searched(
+    here, capsys, monkeypatch, name
+):
+    (here / "up").symlink_to("/")
+    monkeypatch.setattr("os.scandir", no_backend)
+    found = refusal(capsys, "train", "--corpus", name)
+    assert "expected a folder of texts, found /" in found
+    assert "give a folder that holds only texts" in found
+
+
+def test_a_folder_whose_name_begins_like_one_of_them_is_searched(monkeypatch):
+    monkeypatch.setattr("os.path.isdir", lambda path: True)
+    with pytest.raises(CorpusError, match="expected to read /process, found: No such file"):
+        corpora.load("/process")
