@@ -102,7 +102,10 @@ def load_stored(name: str, encoding: str) -> Corpus:
         paths = [path] * os.path.isfile(path)
     found = [file for p in paths if (file := _file(p, encoding)).size]
     if not found:
-        raise CorpusNotFound(f"{name!r:.200}, which is no file and no folder with text in it")
+        where = "" if path.is_absolute() else f" (looked in {_here()})"
+        raise CorpusNotFound(
+            f"{name!r:.200}, which is no file and no folder with text in it{where}"
+        )
     return Corpus(name, tuple(found))
 
 

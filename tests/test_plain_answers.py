@@ -23,7 +23,7 @@ def here(tmp_path, monkeypatch):
     (tmp_path / "small.txt").write_text(SMALL_TEXT)
     (tmp_path / "saved_models").mkdir()
     for name in ("a", "my first run"):
-        drawing(tmp_path / "saved_models" / name, "".join(set(SMALL_TEXT)))
+        drawing(tmp_path / "saved_models" / name, "".join(set(SMALL_TEXT)), "gone.txt")
     monkeypatch.chdir(tmp_path)
     return tmp_path
 
@@ -169,3 +169,16 @@ def test_a_folder_whose_name_begins_like_one_of_them_is_searched(monkeypatch):
     monkeypatch.setattr("os.path.isdir", lambda path: True)
     with pytest.raises(CorpusError, match="expected to read /process, found: No such file"):
         corpora.load("/process")
+
+
+def test_a_run_s_text_that_is_gone_says_where_it_was_looked_for(here, capsys):
+    found = refusal(capsys, "train", "--resume", "a")
+    assert (
+        f"found: 'gone.txt', which is no file and no folder with text in it (looked in {here})"
+        in (found)
+    )
+
+
+def test_but_not_where_its_name_says_so(here):
+    with pytest.raises(CorpusError, match=r"in it$"):
+        corpora.load_stored(str(here / "gone.txt"), "utf-8")
