@@ -1,7 +1,6 @@
 """`charlm evaluate RUN`: bits per character on held-out text, beside what simpler models reach."""
 
 import json
-import shlex
 import sys
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -10,7 +9,7 @@ from typing import Annotated, Literal
 import numpy as np
 import tyro
 
-from charlm import atomic, cli, compose, novelty, outputs, run_folder, scoring
+from charlm import atomic, cli, compose, novelty, outputs, run_folder, scoring, usage
 from charlm.config import DataConfig, check, check_temperature
 from charlm.errors import InputError
 from charlm.ngram import NGram
@@ -93,7 +92,7 @@ def _main(argv):
     args = cli.parse(Evaluate, "charlm evaluate", argv)
     path, saved = run_folder.read_best(args.runs_dir, args.run)
     network = saved.to_network()
-    corpus, own, other = _texts(args, saved, shlex.join(["charlm", "evaluate", *argv]))
+    corpus, own, other = _texts(args, saved, usage.command("evaluate", *argv))
     names, documents = _documents(args, saved, corpus, own, other)
     targets = sum(len(d) - 1 for d in documents)
     cli.say(f"{path}: {targets:,} characters of {len(documents)} documents")

@@ -2,7 +2,6 @@
 
 import csv
 import io
-import shlex
 import sys
 from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
@@ -11,7 +10,7 @@ from typing import Annotated, Literal
 import numpy as np
 import tyro
 
-from charlm import atomic, checkpoint, cli, outputs, run_folder
+from charlm import atomic, checkpoint, cli, outputs, run_folder, usage
 from charlm.config import DataConfig, ModelConfig, check
 from charlm.errors import InputError
 from charlm.reference import CELLS, gradient_flow, trainer
@@ -134,7 +133,7 @@ def main(argv: list[str] | None = None) -> int:
 
 def _main(argv):
     args = cli.parse(Gradients, "charlm gradients", argv)
-    again = shlex.join(["charlm", "gradients", *argv])
+    again = usage.command("gradients", *argv)
     series = _of_runs(args, again) if args.runs else _of_cells(args)
     with np.errstate(over="ignore", invalid="ignore"):  # what comes of it is said
         measured = [(s, gradient_flow.measure(s.network, _places(s, args))) for s in series]

@@ -8,7 +8,7 @@ from typing import Literal
 import numpy as np
 import tyro
 
-from charlm import cli, foreign, run_folder
+from charlm import cli, foreign, run_folder, usage
 from charlm.checkpoint import Checkpoint, Progress
 from charlm.config import NO_TEXT, Config, DataConfig
 from charlm.errors import InputError
@@ -115,8 +115,8 @@ def _main(argv):
     notes = [*settings.notes, *choice.notes, *reading.notes(V), best.describe(name)]
     print(
         f"{folder}: {found.kind}; {config.cell} {config.layers} x {config.units}, vocabulary "
-        f"{len(reading.vocab)}; {'; '.join(notes)}; write text with: python -m charlm.sample "
-        f"{folder}; train on with: python -m charlm.train {_train_flags(folder, reading)}"
+        f"{len(reading.vocab)}; {'; '.join(notes)}; write text with: "
+        f"{usage.command('sample', folder)}; train on with: {_train_on(folder, reading)}"
     )
 
 
@@ -165,11 +165,12 @@ def _versions(found):
     return {"backend": "keras", "keras": found.keras_version or "unknown"}
 
 
-def _train_flags(folder, reading):
-    """What goes on training with the run."""
+def _train_on(folder, reading):
+    """The command that goes on training with the run."""
     if reading.text is None:
-        return f"--init-from {folder} --corpus FILE"
-    return f"--resume {folder}{' --corpus FILE, the text in lower case' if reading.lower else ''}"
+        return usage.command("train", "--init-from", folder, "--corpus", "FILE")
+    again = usage.command("train", "--resume", folder)
+    return f"{again}{' --corpus FILE, the text in lower case' if reading.lower else ''}"
 
 
 if __name__ == "__main__":

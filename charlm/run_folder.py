@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator
 from itertools import chain
 from pathlib import Path
 
-from charlm import atomic, checkpoint, locks, run_texts
+from charlm import atomic, checkpoint, locks, run_texts, usage
 from charlm.checkpoint import Checkpoint
 from charlm.errors import InputError
 
@@ -75,8 +75,9 @@ def _require_free(folder, overwrite):
         )
     if is_run(folder) and not overwrite:
         raise InputError(
-            f"expected {folder} to be free, found a run; python -m charlm.train --resume "
-            f"{folder} goes on with it, --overwrite replaces it, or give another --name"
+            f"expected {folder} to be free, found a run; "
+            f"{usage.command('train', '--resume', folder)} goes on with it, --overwrite replaces "
+            "it, or give another --name"
         )
 
 

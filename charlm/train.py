@@ -2,13 +2,12 @@
 
 import importlib.util
 import os
-import shlex
 import sys
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Literal
 
-from charlm import checkpoint, cli, presets, run_folder, transfer
+from charlm import checkpoint, cli, presets, run_folder, transfer, usage
 from charlm.config import DROPOUTS, Config, DataConfig, FitConfig, ModelConfig, SampleConfig
 from charlm.errors import InputError
 from charlm.timeline import Timeline
@@ -139,7 +138,8 @@ def _read(folder, path):
     except InputError as error:
         if path.name != run_folder.LAST or not os.path.isfile(best):
             raise
-        raise InputError(f"{error}; --resume {best} goes on from the best epoch") from error
+        again = usage.command("train", "--resume", best)
+        raise InputError(f"{error}; {again} goes on from the best epoch") from error
 
 
 def _resume(run, folder, path, argv, timeline):
@@ -188,7 +188,7 @@ def _resume(run, folder, path, argv, timeline):
             f"expected a run to go on with, found one that stopped early, {config.fit.patience} "
             "epochs after its best; give a larger --patience, or --patience 0"
         )
-    again = shlex.join(["python", "-m", "charlm.train", *argv])
+    again = usage.command("train", *argv)
     text = cli.text(cli.corpus(args.data, saved, again))
     if saved.progress.step:
         where = f"epoch {saved.progress.epoch + 1}, window {saved.progress.step + 1}"
@@ -269,7 +269,8 @@ def _train(training, folder, run, timeline):
         return cli.FAILED
     except Stopped as stopped:
         how = ", NOT saved; from what was before," if save.unsaved else " and saved;"
-        cli.say(f"stopped by {stopped}{how} go on with: python -m charlm.train --resume {folder}")
+        again = usage.command("train", "--resume", folder)
+        cli.say(f"stopped by {stopped}{how} go on with: {again}")
         return 128 + stopped.number
     finally:
         stop.restore()
@@ -281,7 +282,7 @@ def _train(training, folder, run, timeline):
     best = p.history[p.best_epoch - 1]["val_bpc"]
     cli.say(
         f"done: best held-out {best:.4f} bits/char in epoch {p.best_epoch}; {curve}"
-        f"write text with: python -m charlm.sample {folder}"
+        f"write text with: {usage.command('sample', folder)}"
     )
     return 0
 

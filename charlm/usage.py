@@ -1,4 +1,4 @@
-"""What tyro says of a wrong command line, as one line in the words of the other messages."""
+"""Command lines in messages: what is wrong with one, in the words of the others, and hints."""
 
 import re
 import shlex
@@ -12,6 +12,11 @@ ABOUT = re.compile(  # what is wrong with the value of one option, whose name is
     r"Error parsing (-\S+):|invalid choice .* for argument '(-[^']+)'|"
     r"Missing value for argument '(-[^']+)'"
 )
+
+
+def command(name: str, *argv: object) -> str:
+    """A command line for messages, to be copied into a shell as it is."""
+    return shlex.join(("python", "-m", f"charlm.{name}", *map(str, argv)))
 
 
 def one_line(box: str, kind: type, argv: list[str]) -> str:

@@ -521,7 +521,7 @@ def test_a_damaged_last_file_leads_to_the_best(run, capsys):
     assert train.main(["--resume", "a", "--epochs", "3"]) == 2
     err = capsys.readouterr().err
     best = "saved_models/a/best.weights.h5"
-    assert err.endswith(f"; --resume {best} goes on from the best epoch\n")
+    assert err.endswith(f" --resume {best} goes on from the best epoch\n")
     assert train.main(["--resume", best, "--epochs", "3"]) == 0
 
 

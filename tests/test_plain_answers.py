@@ -5,11 +5,13 @@ No row trains or loads a backend.
 
 import contextlib
 import os
+import re
+from pathlib import Path
 
 import pytest
 
 import corpora
-from charlm import foreign, hdf5_child, run_folder, sample, train
+from charlm import cli, foreign, hdf5_child, run_folder, sample, train
 from charlm.__main__ import main
 from charlm.errors import InputError, in_words
 from corpora import CorpusError
@@ -182,3 +184,28 @@ def test_a_run_s_text_that_is_gone_says_where_it_was_looked_for(here, capsys):
 def test_but_not_where_its_name_says_so(here):
     with pytest.raises(CorpusError, match=r"in it$"):
         corpora.load_stored(str(here / "gone.txt"), "utf-8")
+
+
+# --- hints ---
+
+
+def test_a_name_with_spaces_can_be_copied_into_a_shell(here, capsys):
+    found = refusal(capsys, "train", "--corpus", "small.txt", "--name", "my first run")
+    assert "python -m charlm.train --resume 'saved_models/my first run' goes on with it" in found
+
+
+def test_so_can_a_damaged_run_s_best_epoch(here, capsys):
+    last = here / "saved_models" / "my first run" / "last.weights.h5"
+    last.with_name("best.weights.h5").write_bytes(last.read_bytes())
+    last.write_bytes(b"damaged")
+    found = refusal(capsys, "train", "--resume", "my first run")
+    assert (
+        "; python -m charlm.train --resume 'saved_models/my first run/best.weights.h5' goes on "
+        "from the best epoch"
+    ) in found
+
+
+def test_no_other_place_writes_a_command_to_be_copied():
+    """One that names a run or a file comes from `usage.command`, which quotes it."""
+    for path in Path(cli.__file__).parent.rglob("*.py"):
+        assert not re.search(r"python -m charlm\.\w+ [^;]{0,30}\{", path.read_text()), path

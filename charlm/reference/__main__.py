@@ -1,6 +1,5 @@
 """`charlm reference`: a network trained in plain NumPy, its gradients written by hand."""
 
-import shlex
 import sys
 import time
 from dataclasses import dataclass, field, replace
@@ -9,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
-from charlm import atomic, checkpoint, cli, compose, outputs, reference, run_folder
+from charlm import atomic, checkpoint, cli, compose, outputs, reference, run_folder, usage
 from charlm.checkpoint import Checkpoint, Progress
 from charlm.config import DROPOUTS, Config, DataConfig, ModelConfig, check, check_temperature
 from charlm.errors import InputError
@@ -101,7 +100,7 @@ def _main(argv):
     if args.run.check:
         return _check(args.model, args.data.seed)
     _check_text_file(args.run)
-    corpus = cli.corpus(args.data, saved, shlex.join(["charlm", "reference", *argv]))
+    corpus = cli.corpus(args.data, saved, usage.command("reference", *argv))
     text = cli.text(corpus)
     if saved:
         text = text.translated(saved.vocab)
@@ -193,8 +192,8 @@ def _train(run, network, vocab, windows, held_out, folder, begun):
             _sample(network, vocab, run, seed + epoch, folder, epoch)
     kept = run.text_file is None or _write_text(network, vocab, run, seed)
     cli.say(
-        f"done: {folder}; write text with: python -m charlm.sample {folder}; go on in Keras with: "
-        f"python -m charlm.train --resume {folder}"
+        f"done: {folder}; write text with: {usage.command('sample', folder)}; go on in Keras "
+        f"with: {usage.command('train', '--resume', folder)}"
     )
     return 0 if kept else cli.FAILED
 
