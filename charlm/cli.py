@@ -185,8 +185,8 @@ def corpus(data: DataConfig, saved: "Checkpoint | None" = None, again: str = "")
     """
     if data.corpus is None and saved is not None:
         return _stored_corpus(replace(data, corpus=saved.config.data.corpus), again)
-    if data.corpus == "-" and sys.stdin is not None and sys.stdin.isatty():
-        note("reading text from the terminal, up to Ctrl-D at the beginning of a line")
+    if data.corpus == "-":
+        note_terminal()
     try:
         return corpora.load(corpora.DEFAULT if data.corpus is None else data.corpus, data.encoding)
     except CorpusNotFound as error:
@@ -197,6 +197,12 @@ def corpus(data: DataConfig, saved: "Checkpoint | None" = None, again: str = "")
             f"({error})"
         )
         return corpora.load(corpora.FALLBACK)
+
+
+def note_terminal() -> None:
+    """Says what standard input waits for, if it is a terminal."""
+    if sys.stdin is not None and sys.stdin.isatty():
+        note("reading text from the terminal, up to Ctrl-D at the beginning of a line")
 
 
 def _stored_corpus(data, again):

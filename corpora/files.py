@@ -155,19 +155,24 @@ def _check_encoding(encoding):
 
 def _piped(encoding):
     """Standard input, put into a file that is gone with the process: text is read twice."""
-    if sys.stdin is None:
-        raise CorpusError("expected text on standard input, found it closed")
     with tempfile.TemporaryFile() as file:
-        while data := _read_piped():
+        while data := read_piped(PIECE):
             file.write(data)
         file.flush()
         number = os.dup(file.fileno())  # open to the end
     return File("-", Path(f"/dev/fd/{number}"), encoding, _stamp(os.fstat(number)), lasting=False)
 
 
-def _read_piped():
+def read_piped(size: int) -> bytes:
+    """The next bytes of standard input, `size` of them or all that are left.
+
+    Raises:
+        CorpusError: it is closed or cannot be read.
+    """
+    if sys.stdin is None:
+        raise CorpusError("expected text on standard input, found it closed")
     try:
-        return sys.stdin.buffer.read(PIECE)
+        return sys.stdin.buffer.read(size)
     except OSError as error:  # it is a folder, or open for writing only
         raise CorpusError(
             f"expected text on standard input, found: {error.strerror}; pipe a file into it"

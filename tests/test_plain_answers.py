@@ -4,6 +4,7 @@ No row trains or loads a backend.
 """
 
 import contextlib
+import io
 import os
 import re
 from pathlib import Path
@@ -209,3 +210,30 @@ def test_no_other_place_writes_a_command_to_be_copied():
     """One that names a run or a file comes from `usage.command`, which quotes it."""
     for path in Path(cli.__file__).parent.rglob("*.py"):
         assert not re.search(r"python -m charlm\.\w+ [^;]{0,30}\{", path.read_text()), path
+
+
+# --- the prompt ---
+
+
+def from_stdin(monkeypatch, data):
+    monkeypatch.setattr("sys.stdin", data and io.TextIOWrapper(io.BytesIO(data)))
+    return ["sample", "a", "--prompt-file", "-", "--seed", "1", "--length", "5"]
+
+
+def test_a_prompt_is_read_from_standard_input(here, capsys, monkeypatch):
+    assert main(from_stdin(monkeypatch, b"It was\r\nthe")) == 0
+    out, err = capsys.readouterr()
+    assert (out[:10], len(out), err) == ("It was\nthe", 16, "")
+
+
+@pytest.mark.parametrize(
+    ("data", "expected"),
+    [
+        (None, "expected text on standard input, found it closed"),
+        (b"\xff", "expected UTF-8 text in standard input, found: "),
+        (b"x" * (sample.MAX_PROMPT + 1), "expected UTF-8 text in standard input of 16777216 bytes"),
+    ],
+    ids=["closed", "not UTF-8", "large"],
+)
+def test_what_is_no_prompt_there_is_refused(here, capsys, monkeypatch, data, expected):
+    assert expected in refusal(capsys, *from_stdin(monkeypatch, data))
