@@ -268,15 +268,14 @@ def _train(training, folder, run, timeline):
         print(f"stopped: {error}", file=sys.stderr)
         return cli.FAILED
     except Stopped as stopped:
-        how = ", NOT saved; from what was before," if save.unsaved else " and saved;"
+        how = ", NOT saved; from what was before," if save.failure else " and saved;"
         again = usage.command("train", "--resume", folder)
         cli.say(f"stopped by {stopped}{how} go on with: {again}")
         return 128 + stopped.number
     finally:
         stop.restore()
-    if save.unsaved:
-        print(f"expected to save the run's end in {folder}, found no way to", file=sys.stderr)
-        return cli.FAILED
+    if save.failure:
+        raise _unsaved(folder, save.failure)
     p = training.progress
     curve = f"curve in {folder / run_folder.CURVE}; " if _draw(p, folder) else ""
     best = p.history[p.best_epoch - 1]["val_bpc"]
@@ -285,6 +284,14 @@ def _train(training, folder, run, timeline):
         f"write text with: {usage.command('sample', folder)}"
     )
     return 0
+
+
+def _unsaved(folder, failure):
+    message = f"cannot save the end of the run in {folder}: {failure}"
+    if run_folder.is_run(folder):
+        again = usage.command("train", "--resume", folder)
+        message += f"; when that is mended, {again} goes on from the last save"
+    return OSError(message)
 
 
 def _callbacks(training, folder, run, timeline):

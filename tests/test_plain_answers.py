@@ -237,3 +237,22 @@ def test_a_prompt_is_read_from_standard_input(here, capsys, monkeypatch):
 )
 def test_what_is_no_prompt_there_is_refused(here, capsys, monkeypatch, data, expected):
     assert expected in refusal(capsys, *from_stdin(monkeypatch, data))
+
+
+# --- the end of a run that could not be saved ---
+
+
+def test_a_run_that_could_not_be_saved_ends_with_the_cause(run, capsys):
+    assert cli.run(lambda argv: raises(train._unsaved(run, "No space left on device")), []) == 1
+    assert capsys.readouterr().err == (
+        f"error: cannot save the end of the run in {run}: No space left on device; when that is "
+        f"mended, python -m charlm.train --resume {run} goes on from the last save\n"
+    )
+
+
+def test_and_without_that_hint_where_nothing_was_saved_before(here):
+    assert str(train._unsaved(here / "r", "it is full")).endswith("/r: it is full")
+
+
+def raises(error):
+    raise error
