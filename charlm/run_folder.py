@@ -3,6 +3,7 @@
 import contextlib
 import os
 import re
+import shlex
 import shutil
 import stat
 import time
@@ -121,7 +122,9 @@ def find(runs: Path, run: str) -> Path:
     what = "which has no weights in it" if there else "which does not exist"
     if not there and any(os.path.lexists(path) for path in (Path(run), runs / run)):
         what = "which is no regular file"
-    raise InputError(f"expected a run folder or a .weights.h5 file, found {run}, {what}")
+    raise InputError(
+        f"expected a run folder or a .weights.h5 file, found {shlex.quote(run)}, {what}"
+    )
 
 
 def _latest(runs):

@@ -256,3 +256,13 @@ def test_and_without_that_hint_where_nothing_was_saved_before(here):
 
 def raises(error):
     raise error
+
+
+# --- what was typed ---
+
+
+@pytest.mark.parametrize(("name", "shown"), [("", "''"), ("no run", "'no run'"), ("b", "b")])
+@pytest.mark.parametrize("argv", [["sample"], ["train", "--resume"], ["score", "x", "--run"]])
+def test_a_run_that_is_not_there_is_shown_as_typed(here, capsys, argv, name, shown):
+    found = refusal(capsys, *argv, name)
+    assert f"expected a run folder or a .weights.h5 file, found {shown}, which" in found
