@@ -266,3 +266,8 @@ def raises(error):
 def test_a_run_that_is_not_there_is_shown_as_typed(here, capsys, argv, name, shown):
     found = refusal(capsys, *argv, name)
     assert f"expected a run folder or a .weights.h5 file, found {shown}, which" in found
+
+
+def test_several_values_are_shown_as_they_were_typed(here, capsys):
+    found = refusal(capsys, "gradients", "--cells", "foo", "lstm", "a b")
+    assert found.endswith(", found foo lstm 'a b'\n")
