@@ -261,15 +261,17 @@ def documents(
         try:
             found.append((name, saved.vocab.encode(known, saved.vocab.dtype)))
         except InputError as error:
-            raise InputError(f"{name}: {error}; give --unknown skip to leave such out") from None
+            raise InputError(
+                f"{corpora.title(name)}: {error}; give --unknown skip to leave such out"
+            ) from None
     if skipped:
         total = sum(len(text) for _, text in texts)
         note(f"NOTE: left out {skipped:,} of {total:,} characters, which the model does not know")
     learned_from = saved.corpus_sha256, *saved.learned_before
     if fingerprint(text for _, text in texts) in learned_from:
         note(
-            f"NOTE: the run was trained on most of {corpus.name}, so these figures say how well it "
-            "remembers; charlm evaluate without --corpus measures on what was held out"
+            f"NOTE: the run was trained on most of {corpus.title}, so these figures say how well "
+            "it remembers; charlm evaluate without --corpus measures on what was held out"
         )
     return found
 

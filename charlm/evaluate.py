@@ -170,7 +170,7 @@ def _own_ids(corpus, saved):
     if own.sha256 != saved.corpus_sha256:
         raise InputError(
             f"expected the text the run was trained on (sha256 {saved.corpus_sha256[:12]}), "
-            f"found another ({own.sha256[:12]}) in {corpus.name}; --corpus measures on a text "
+            f"found another ({own.sha256[:12]}) in {corpus.title}; --corpus measures on a text "
             "that is elsewhere"
         )
     return own.translated(saved.vocab)

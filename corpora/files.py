@@ -16,7 +16,7 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from corpora.document import PIECE, Corpus, CorpusError, CorpusNotFound
+from corpora.document import PIECE, PIPED, Corpus, CorpusError, CorpusNotFound, title
 
 NO_TEXTS = "proc", "sys"  # what looks like files there is made by the system, some without end
 MAX_STORED = 10_000  # names in a folder that a weights file names; they are listed in a second
@@ -55,7 +55,7 @@ class File:
         Raises:
             CorpusError: not text in `encoding`, not readable, or changed since it was loaded.
         """
-        return decoded(self._chunks(tell), self.name, self.encoding)
+        return decoded(self._chunks(tell), title(self.name), self.encoding)
 
     def _chunks(self, tell):
         try:
@@ -67,7 +67,7 @@ class File:
                         tell(len(data))
                 if _stamp(os.fstat(file.fileno()))[:2] != self.stamp[:2]:
                     raise CorpusError(
-                        f"expected {self.name} to stay as it is while it is read, found it "
+                        f"expected {title(self.name)} to stay as it is while it is read, found it "
                         "changed; start again"
                     )
         except OSError as error:
@@ -77,8 +77,8 @@ class File:
 def load(name: str, encoding: str = "utf-8") -> Corpus:
     """`name` as a corpus. See `corpora.load` for Args and Raises."""
     _check_encoding(encoding)
-    if name == "-":
-        return Corpus("-", (_piped(encoding),))
+    if name == PIPED:
+        return Corpus(PIPED, (_piped(encoding),))
     return Corpus(name, tuple(_file(path, encoding) for path in _paths(name)))
 
 
@@ -160,7 +160,7 @@ def _piped(encoding):
             file.write(data)
         file.flush()
         number = os.dup(file.fileno())  # open to the end
-    return File("-", Path(f"/dev/fd/{number}"), encoding, _stamp(os.fstat(number)), lasting=False)
+    return File(PIPED, Path(f"/dev/fd/{number}"), encoding, _stamp(os.fstat(number)), lasting=False)
 
 
 def read_piped(size: int) -> bytes:

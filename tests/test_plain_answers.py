@@ -271,3 +271,28 @@ def test_a_run_that_is_not_there_is_shown_as_typed(here, capsys, argv, name, sho
 def test_several_values_are_shown_as_they_were_typed(here, capsys):
     found = refusal(capsys, "gradients", "--cells", "foo", "lstm", "a b")
     assert found.endswith(", found foo lstm 'a b'\n")
+
+
+# --- standard input ---
+
+
+@pytest.mark.parametrize(
+    ("data", "expected"),
+    [
+        (b"\xff", "expected utf-8 text in standard input, found byte ff"),
+        (b"a\0", "expected text in standard input, found binary data"),
+        (b"Zebra", "error: standard input: expected characters"),
+    ],
+)
+def test_standard_input_is_called_so(here, capsys, monkeypatch, data, expected):
+    monkeypatch.setattr("sys.stdin", io.TextIOWrapper(io.BytesIO(data)))
+    assert expected in refusal(capsys, "score", "-", "--run", "a")
+
+
+def test_so_it_is_where_the_model_knows_it(here, run, capsys, monkeypatch):
+    monkeypatch.setattr(cli, "fingerprint", lambda texts: "0")
+    monkeypatch.setattr("sys.stdin", io.TextIOWrapper(io.BytesIO(b"It was")))
+    assert main(["score", "-", "--run", "a"]) == 0
+    assert capsys.readouterr().err.startswith(
+        "NOTE: the run was trained on most of standard input,"
+    )
