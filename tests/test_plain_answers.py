@@ -296,3 +296,18 @@ def test_so_it_is_where_the_model_knows_it(here, run, capsys, monkeypatch):
     assert capsys.readouterr().err.startswith(
         "NOTE: the run was trained on most of standard input,"
     )
+
+
+# --- options without an effect ---
+
+
+@pytest.mark.parametrize("flag", ["--corpus", "--name", "--text-file"])
+def test_reference_check_refuses_what_it_would_ignore(here, capsys, flag):
+    found = refusal(capsys, "reference", "--check", flag, "gone.txt")
+    assert f"expected {flag} to be left out with --check, which neither reads a text nor" in found
+    assert "found gone.txt" in found
+
+
+def test_but_not_the_model_s_options(here, capsys):
+    argv = ["--check", "--init", "a", "--runs-dir", "saved_models", "--seed", "2", "--debug"]
+    assert main(["reference", *argv]) == 0

@@ -2,7 +2,7 @@
 
 import sys
 import time
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field, fields, replace
 from math import log
 from pathlib import Path
 
@@ -19,6 +19,7 @@ from charlm.windows import HeldOutWindows, TrainingWindows
 
 TOLERANCE = 1e-6  # of --check: relative, in float64
 REPORTS = 10  # lines an epoch
+WITH_CHECK = {"check", "init", "runs_dir", "debug"}  # the options of a run that it uses
 
 
 @dataclass(frozen=True)
@@ -98,6 +99,7 @@ def _main(argv):
             f"{args.model.weight_drop}; charlm train has those"
         )
     if args.run.check:
+        _check_alone(args)
         return _check(args.model, args.data.seed)
     _check_text_file(args.run)
     corpus = cli.corpus(args.data, saved, usage.command("reference", *argv))
@@ -234,6 +236,17 @@ def _texts(network, vocab, length, temperatures, seed):
     network = Network(network.weights, len(vocab), network.config)  # of the weights as they are now
     pieces = compose.texts(network, vocab, "", length, temperatures, seed)
     return ["".join(text) for text in zip(*pieces, strict=True)]
+
+
+def _check_alone(args):
+    """Refuses options of a training, which would have no effect."""
+    given = {f.name: getattr(args.run, f.name) for f in fields(args.run)} | {
+        "corpus": args.data.corpus
+    }
+    defaults = {f.name: f.default for f in fields(args.run)} | {"corpus": None}
+    for name in sorted(given.keys() - WITH_CHECK):
+        ok = given[name] == defaults[name]
+        check(ok, name, "left out with --check, which neither reads a text nor trains", given[name])
 
 
 def _check(config, seed):
