@@ -17,7 +17,7 @@ from callbacks import (
     Stopped,
     TrackProgress,
 )
-from charlm import atomic, run_folder
+from charlm import atomic, interrupt, run_folder
 from charlm.checkpoint import Checkpoint, Progress, read
 from charlm.config import Config, ModelConfig, SampleConfig
 from charlm.reference.network import shapes
@@ -194,7 +194,7 @@ def test_a_loss_beyond_reason_is_seen_at_any_window(loss):
         callback.on_train_batch_end(7, {"loss": loss})
 
 
-def test_signals_are_heard_until_all_is_done():
+def test_signals_are_heard_until_all_is_done(monkeypatch):
     """The rest of an epoch and the epochs after it are two calls of `fit`."""
     before = signal.getsignal(signal.SIGTERM)
     saved, stop = (
@@ -206,8 +206,10 @@ def test_signals_are_heard_until_all_is_done():
         stop.on_train_begin()
         stop.on_train_end()
     assert signal.getsignal(signal.SIGTERM) == stop.ask
+    monkeypatch.setattr(interrupt, "_stderr", 2)  # as in the process of a command
     stop.ask(signal.SIGTERM)
     assert signal.getsignal(signal.SIGTERM) == signal.SIG_DFL  # the next ends the process
+    assert signal.getsignal(signal.SIGINT) == interrupt.leave
     with pytest.raises(Stopped):
         stop.on_train_batch_end(3)
     assert saved == [1]
