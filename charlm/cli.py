@@ -15,9 +15,10 @@ import numpy as np
 import tyro
 
 import corpora
-from charlm import allocator, interrupt, paths, usage
+from charlm import allocator, interrupt, notes, paths, usage
 from charlm.config import NO_TEXT, DataConfig
 from charlm.errors import InputError, in_words
+from charlm.notes import CONTROLS, note
 from charlm.text import Text, fingerprint, read
 from corpora import Corpus, CorpusError, CorpusNotFound
 
@@ -153,10 +154,6 @@ def _interrupted():
 def _discard_output():
     """What is still to be written goes nowhere, or Python would complain at exit."""
     os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-
-
-# characters that tell a terminal to do something, as they are written in Python
-CONTROLS = {c: f"\\x{c:02x}" for c in (*range(32), *range(127, 160)) if c not in b"\n\t"}
 
 
 def visible(text: str) -> str:
@@ -298,11 +295,6 @@ def progress(what: str, total: int, unit: str) -> Iterator[Callable[[int], None]
         yield tell
 
 
-def note(line: str) -> None:
-    """Prints to standard error, at once."""
-    print(line.translate(CONTROLS), file=sys.stderr, flush=True)
-
-
 @contextlib.contextmanager
 def quiet_stderr():
     """Holds back what native code writes to stderr (TensorFlow's banner); shows it on an error.
@@ -311,7 +303,7 @@ def quiet_stderr():
     """
     sys.stderr.flush()
     stderr = os.dup(2)
-    with tempfile.TemporaryFile() as held:
+    with notes.held(), tempfile.TemporaryFile() as held:
         os.dup2(held.fileno(), 2)
         try:
             yield

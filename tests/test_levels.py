@@ -15,7 +15,7 @@ LEVELS = [
      "charlm.windows", "charlm.text", "charlm.cache", "charlm.mapped", "charlm.paths",
      "charlm.timeline", "charlm.reference", "charlm.compiled", "charlm.benchmarks.case",
      "charlm.allocator", "charlm.atomic", "charlm.locks", "charlm.interrupt", "charlm.outputs",
-     "charlm.usage"),
+     "charlm.usage", "charlm.notes"),
     ("charlm.batches", "charlm.layers", "charlm.loss", "charlm.optimizer"),
     ("charlm.model",),
     ("charlm.checkpoint", "charlm.run_folder", "charlm.run_texts", "charlm.sampler",

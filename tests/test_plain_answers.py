@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 import corpora
-from charlm import cli, foreign, hdf5_child, run_folder, sample, train
+from charlm import cli, foreign, hdf5_child, paths, run_folder, sample, train
 from charlm.__main__ import main
 from charlm.errors import InputError, in_words
 from corpora import CorpusError
@@ -311,3 +311,20 @@ def test_reference_check_refuses_what_it_would_ignore(here, capsys, flag):
 def test_but_not_the_model_s_options(here, capsys):
     argv = ["--check", "--init", "a", "--runs-dir", "saved_models", "--seed", "2", "--debug"]
     assert main(["reference", *argv]) == 0
+
+
+# --- notes ---
+
+
+@pytest.mark.parametrize("fails", [False, True])
+def test_notes_are_shown_while_what_libraries_write_is_held_back(capfd, monkeypatch, fails):
+    own = open(2, "w", closefd=False)  # noqa: SIM115 - as a process has it
+    monkeypatch.setattr("sys.stderr", own)
+    with contextlib.suppress(InputError), cli.quiet_stderr():
+        os.write(2, b"a banner\n")
+        cli.note("NOTE: one")
+        paths.say_once(f"NOTE: two, {fails}")
+        if fails:
+            raise InputError("refused")
+    cli.note("NOTE: three")
+    assert capfd.readouterr().err == f"NOTE: one\nNOTE: two, {fails}\nNOTE: three\n"
