@@ -46,8 +46,8 @@ REALS = {
 
 def numbers():
     for flags, values in (
-        (INTEGERS, {"-1": "", **dict.fromkeys(("nan", "1.5", "''"), " to be a whole number")}),
-        (REALS, {"-1": "", "nan": "", "inf": "", "x": " to be a number"}),
+        (INTEGERS, {"-1": "", **dict.fromkeys(("nan", "1.5", "''"), " to be (a )?whole number")}),
+        (REALS, {"-1": "", "nan": "", "inf": "", "x": " to be (a )?number"}),
     ):
         for command, names in flags.items():
             reads = command in ("train", "gradients", "reference")
