@@ -4,6 +4,7 @@ from pathlib import Path
 
 import keras
 
+from charlm.errors import in_words
 from charlm.runs import checkpoint, run_folder
 
 
@@ -11,7 +12,8 @@ class SaveWeights(keras.callbacks.Callback):
     """`last` each epoch and `best` when the held-out loss is the lowest yet.
 
     Weights that are not finite never replace finite ones. A failed save is reported and tried again
-    at the next one, while training continues. `unsaved` says whether the last one failed.
+    at the next one, while training continues. `failure` says why the last one failed, and is empty
+    if it did not.
 
     Args:
         snapshot: () -> `charlm.runs.checkpoint.Checkpoint`.
@@ -24,7 +26,7 @@ class SaveWeights(keras.callbacks.Callback):
         super().__init__()
         self.snapshot, self.folder, self.progress = snapshot, folder, progress
         self.windows, self.every, self.print = windows, every, print
-        self.unsaved, self.best = False, None  # a best that is still to be written
+        self.failure, self.best = "", None  # a best that is still to be written
 
     def on_epoch_begin(self, epoch, logs=None):
         self.done = self.progress.step
@@ -41,7 +43,7 @@ class SaveWeights(keras.callbacks.Callback):
     def save(self) -> bool:
         """Saves now; returns whether it did."""
         _ = self.model  # on JAX, brings the weights up to date
-        p, self.unsaved = self.progress, True
+        p, self.failure = self.progress, "it was interrupted"
         try:
             self._write_best()  # whose save failed
             # on disk before a file that names their length
@@ -54,12 +56,16 @@ class SaveWeights(keras.callbacks.Callback):
             self._write_best()
             run_folder.write(self.folder, run_folder.LAST, data)
         except checkpoint.NotFiniteError:
-            self.print("weights are not finite: nothing saved, the files before stay as they are")
+            self.failure = "weights are not finite"
+            self.print(f"{self.failure}: nothing saved, the files before stay as they are")
             return False
         except OSError as error:
-            self.print(f"NOT SAVED ({error}); training goes on, and the next save tries again")
+            self.failure = in_words(error)
+            self.print(
+                f"NOT SAVED ({self.failure}); training goes on, and the next save tries again"
+            )
             return False
-        self.unsaved = False
+        self.failure = ""
         run_folder.describe(self.folder, now, self.print)
         return True
 

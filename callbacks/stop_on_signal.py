@@ -6,6 +6,8 @@ import threading
 
 import keras
 
+from charlm import interrupt
+
 
 class Stopped(BaseException):
     """The run was asked to stop, and has been saved."""
@@ -51,7 +53,7 @@ class StopOnSignal(keras.callbacks.Callback):
         """The signals' handler."""
         self.number = number
         for n in self.before:
-            signal.signal(n, signal.SIG_DFL)
+            signal.signal(n, interrupt.last_handler(n))
         with contextlib.suppress(RuntimeError):  # in the middle of another print
             self.print(
                 "stopping as soon as these steps are done and saved; once more to leave at once"

@@ -5,6 +5,7 @@ stores them, so this is the only place where a setting is declared.
 """
 
 import math
+import shlex
 from dataclasses import asdict, dataclass, field, fields, replace
 from types import UnionType
 from typing import Literal, Union, get_args, get_origin, get_type_hints
@@ -20,7 +21,8 @@ def check(ok: bool, name: str, expected: str, value) -> None:
     """Raises InputError, which names the setting by its flag, unless `ok`."""
     if not ok:
         flag = "--" + name.replace("_", "-")
-        raise InputError(f"expected {flag} to be {expected}, found {value!s:.100}")
+        found = shlex.join(map(str, value)) if isinstance(value, tuple) else str(value)
+        raise InputError(f"expected {flag} to be {expected}, found {found:.100}")
 
 
 def check_temperature(value: float, name: str = "temperature") -> None:

@@ -1,4 +1,6 @@
-"""The one kind of error that is the user's to mend."""
+"""Errors caused by user input, and the words in which messages speak of files and commands."""
+
+import shlex
 
 
 class InputError(Exception):
@@ -7,3 +9,18 @@ class InputError(Exception):
     Commands print it and exit 2, so it is raised before anything is made or overwritten. It is no
     ValueError, so that nothing which handles those takes it for its own.
     """
+
+
+def in_words(error: Exception) -> str:
+    """What an error of Python or a library says, without the notation of Python around it."""
+    if isinstance(error, KeyError):
+        return f"it has no {error}"
+    text = str(error) or type(error).__name__
+    if isinstance(error, OSError) and error.filename:
+        return f"{error.filename}: {error.strerror}"
+    return text.removeprefix(f"[Errno {getattr(error, 'errno', None)}] ")
+
+
+def command_line(name: str, *argv: object) -> str:
+    """A command line for messages, to be copied into a shell as it is."""
+    return shlex.join(("python", "-m", f"charlm.{name}", *map(str, argv)))

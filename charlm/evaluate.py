@@ -1,7 +1,6 @@
 """`charlm evaluate RUN`: bits per character on held-out text, beside what simpler models reach."""
 
 import json
-import shlex
 import sys
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -13,7 +12,7 @@ import tyro
 from charlm import cli
 from charlm.cli import outputs
 from charlm.config import DataConfig, check, check_temperature
-from charlm.errors import InputError
+from charlm.errors import InputError, command_line
 from charlm.evaluation import losses as scoring
 from charlm.evaluation import novelty
 from charlm.evaluation.ngram import NGram
@@ -98,7 +97,7 @@ def _main(argv):
     args = cli.parse(Evaluate, "charlm evaluate", argv)
     path, saved = run_folder.read_best(args.runs_dir, args.run)
     network = saved.to_network()
-    corpus, own, other = _texts(args, saved, shlex.join(["charlm", "evaluate", *argv]))
+    corpus, own, other = _texts(args, saved, command_line("evaluate", *argv))
     names, documents = _documents(args, saved, corpus, own, other)
     targets = sum(len(d) - 1 for d in documents)
     cli.say(f"{path}: {targets:,} characters of {len(documents)} documents")
@@ -176,7 +175,7 @@ def _own_ids(corpus, saved):
     if own.sha256 != saved.corpus_sha256:
         raise InputError(
             f"expected the text the run was trained on (sha256 {saved.corpus_sha256[:12]}), "
-            f"found another ({own.sha256[:12]}) in {corpus.name}; --corpus measures on a text "
+            f"found another ({own.sha256[:12]}) in {corpus.title}; --corpus measures on a text "
             "that is elsewhere"
         )
     return own.translated(saved.vocab)

@@ -101,23 +101,36 @@ def _main(argv):
 
 
 def _put(made, output, characters, vocab, old):
-    """Puts both into their places; at no moment does a model lie beside another's characters."""
+    """Puts both into their places; at no moment does a model lie beside another's characters.
+
+    If that fails, what lay there lies there again.
+    """
     for path in (made, characters):
         atomic.sync_tree(path)  # what may fail comes first
+    if output.is_file() and not output.is_symlink():  # it stays in its place until it is replaced
+        atomic.write(old, output.read_bytes(), like=output)
     old_vocab = old.with_name(f"{vocab.name}.old")
     with contextlib.suppress(FileNotFoundError):
         os.replace(vocab, old_vocab)
-    if output.is_dir():
-        os.rename(output, old)
     try:
+        if os.path.lexists(output) and not os.path.lexists(old):
+            os.rename(output, old)
         atomic.sync_folder(output.parent)
         atomic.move(made, output)
+        atomic.move(characters, vocab)
     except OSError:
-        for path, kept in ((output, old), (vocab, old_vocab)):
-            if os.path.lexists(kept) and not os.path.lexists(path):
-                os.rename(kept, path)
+        _put_back({output: (made, old), vocab: (characters, old_vocab)})
         raise
-    atomic.move(characters, vocab)
+
+
+def _put_back(places):
+    """Undoes as much of `_put` as was done."""
+    for path, (made, _) in places.items():
+        if os.path.lexists(path) and not os.path.lexists(made):
+            os.rename(path, made)
+    for path, (_, old) in places.items():
+        if os.path.lexists(old) and not os.path.lexists(path):
+            os.rename(old, path)
 
 
 def _check_output(args, output, vocab):

@@ -2,7 +2,6 @@
 
 import csv
 import io
-import shlex
 import sys
 from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
@@ -15,7 +14,7 @@ from charlm import cli
 from charlm.cells import CELLS
 from charlm.cli import outputs
 from charlm.config import DataConfig, ModelConfig, check
-from charlm.errors import InputError
+from charlm.errors import InputError, command_line
 from charlm.reference import gradient_flow, trainer
 from charlm.reference.network import Network, initial_weights
 from charlm.runs import atomic, checkpoint, run_folder
@@ -137,7 +136,7 @@ def main(argv: list[str] | None = None) -> int:
 
 def _main(argv):
     args = cli.parse(Gradients, "charlm gradients", argv)
-    again = shlex.join(["charlm", "gradients", *argv])
+    again = command_line("gradients", *argv)
     series = _of_runs(args, again) if args.runs else _of_cells(args)
     with np.errstate(over="ignore", invalid="ignore"):  # what comes of it is said
         measured = [(s, gradient_flow.measure(s.network, _places(s, args))) for s in series]

@@ -10,7 +10,7 @@ import tyro
 
 from charlm import cli
 from charlm.config import NO_TEXT, Config, DataConfig
-from charlm.errors import InputError
+from charlm.errors import InputError, command_line
 from charlm.interop import keras_files
 from charlm.interop.keras_files.choice import Choice
 from charlm.interop.keras_files.convert import network_weights
@@ -117,8 +117,8 @@ def _main(argv):
     notes = [*settings.notes, *choice.notes, *reading.notes(V), best.describe(name)]
     print(
         f"{folder}: {found.kind}; {config.cell} {config.layers} x {config.units}, vocabulary "
-        f"{len(reading.vocab)}; {'; '.join(notes)}; write text with: python -m charlm.sample "
-        f"{folder}; train on with: python -m charlm.train {_train_flags(folder, reading)}"
+        f"{len(reading.vocab)}; {'; '.join(notes)}; write text with: "
+        f"{command_line('sample', folder)}; train on with: {_train_on(folder, reading)}"
     )
 
 
@@ -167,11 +167,12 @@ def _versions(found):
     return {"backend": "keras", "keras": found.keras_version or "unknown"}
 
 
-def _train_flags(folder, reading):
-    """What goes on training with the run."""
+def _train_on(folder, reading):
+    """The command that goes on training with the run."""
     if reading.text is None:
-        return f"--init-from {folder} --corpus FILE"
-    return f"--resume {folder}{' --corpus FILE, the text in lower case' if reading.lower else ''}"
+        return command_line("train", "--init-from", folder, "--corpus", "FILE")
+    again = command_line("train", "--resume", folder)
+    return f"{again}{' --corpus FILE, the text in lower case' if reading.lower else ''}"
 
 
 if __name__ == "__main__":

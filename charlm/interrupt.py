@@ -67,6 +67,11 @@ def leave(number=signal.SIGINT, frame=None) -> None:
     os._exit(CODE)
 
 
+def last_handler(number: int) -> Callable | int:
+    """What answers a signal that shall end the process at once."""
+    return leave if number == signal.SIGINT and _stderr is not None else signal.SIG_DFL
+
+
 def _unwind(number, frame):
     """Raises KeyboardInterrupt, but ends the process at once within an import."""
     global _asked

@@ -11,12 +11,12 @@ import os
 import pwd
 import shlex
 import stat
-import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from charlm.errors import InputError
+from charlm.notes import note
 
 VARIABLE, XDG_VARIABLE = "CHARLM_CACHE", "XDG_CACHE_HOME"
 OTHERS_WRITE = stat.S_IWGRP | stat.S_IWOTH  # an access control list shows in the group's bits
@@ -105,7 +105,7 @@ def say_once(line: str, say: Callable[[str], object] | None = None) -> None:
     if line not in _said:
         _said.add(line)
         with suppress(OSError):
-            say(line) if say else print(line, file=sys.stderr, flush=True)
+            (say or note)(line)
 
 
 def opener(path: str, flags: int) -> int:

@@ -14,7 +14,8 @@ from charlm.errors import InputError
 from charlm.generation import generate
 from charlm.generation.sampler import Rules
 from charlm.runs import run_folder
-from charlm.runs.untrusted import file_bytes
+from charlm.runs.untrusted import check_size, file_bytes
+from corpora.files import read_piped
 
 MAX_TEXTS = 10_000  # side by side in memory
 MAX_BEAMS, MAX_BEAM_LENGTH = 1000, 1000  # a search keeps every beginning whole
@@ -41,7 +42,7 @@ class Sample:
     prompt: str | None = None
     """Text to continue."""
     prompt_file: Path | None = None
-    """File with the text to continue (UTF-8)."""
+    """File with the text to continue (UTF-8); - for standard input."""
     unknown: Literal["refuse", "skip"] = "refuse"
     """What to do with prompt characters that the model does not know."""
     n: Annotated[int, tyro.conf.arg(aliases=["-n"])] = 1
@@ -153,14 +154,22 @@ def _prompt(args, vocab):
 
 
 def _file_text(path):
-    what = f"UTF-8 text in {path}"
+    piped = path == Path("-")
+    what = f"UTF-8 text in {'standard input' if piped else path}"
     try:
-        text = file_bytes(path, what, MAX_PROMPT).decode()
+        text = (_piped(what) if piped else file_bytes(path, what, MAX_PROMPT)).decode()
     except (UnicodeDecodeError, ValueError) as error:
         raise InputError(
             f"expected {what}, found: {error}; --prompt takes text as it is"
         ) from error
     return text.replace("\r\n", "\n").replace("\r", "\n")  # as a corpus is read
+
+
+def _piped(what):
+    cli.note_terminal()
+    data = read_piped(MAX_PROMPT + 1)
+    check_size(what, len(data), MAX_PROMPT)
+    return data
 
 
 def _search(args, network, vocab, prompt):

@@ -2,7 +2,6 @@
 
 import importlib.util
 import os
-import shlex
 import sys
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -10,7 +9,7 @@ from typing import Literal
 
 from charlm import cli, presets
 from charlm.config import DROPOUTS, Config, DataConfig, FitConfig, ModelConfig, SampleConfig
-from charlm.errors import InputError
+from charlm.errors import InputError, command_line
 from charlm.runs import checkpoint, run_folder
 from charlm.training import warm_start
 from charlm.training.startup_timer import Timeline
@@ -141,7 +140,8 @@ def _read(folder, path):
     except InputError as error:
         if path.name != run_folder.LAST or not os.path.isfile(best):
             raise
-        raise InputError(f"{error}; --resume {best} goes on from the best epoch") from error
+        again = command_line("train", "--resume", best)
+        raise InputError(f"{error}; {again} goes on from the best epoch") from error
 
 
 def _resume(run, folder, path, argv, timeline):
@@ -190,7 +190,7 @@ def _resume(run, folder, path, argv, timeline):
             f"expected a run to go on with, found one that stopped early, {config.fit.patience} "
             "epochs after its best; give a larger --patience, or --patience 0"
         )
-    again = shlex.join(["python", "-m", "charlm.train", *argv])
+    again = command_line("train", *argv)
     text = cli.text(cli.corpus(args.data, saved, again))
     if saved.progress.step:
         where = f"epoch {saved.progress.epoch + 1}, window {saved.progress.step + 1}"
@@ -270,22 +270,30 @@ def _train(training, folder, run, timeline):
         print(f"stopped: {error}", file=sys.stderr)
         return cli.FAILED
     except Stopped as stopped:
-        how = ", NOT saved; from what was before," if save.unsaved else " and saved;"
-        cli.say(f"stopped by {stopped}{how} go on with: python -m charlm.train --resume {folder}")
+        how = ", NOT saved; from what was before," if save.failure else " and saved;"
+        again = command_line("train", "--resume", folder)
+        cli.say(f"stopped by {stopped}{how} go on with: {again}")
         return 128 + stopped.number
     finally:
         stop.restore()
-    if save.unsaved:
-        print(f"expected to save the run's end in {folder}, found no way to", file=sys.stderr)
-        return cli.FAILED
+    if save.failure:
+        raise _unsaved(folder, save.failure)
     p = training.progress
     curve = f"curve in {folder / run_folder.CURVE}; " if _draw(p, folder) else ""
     best = p.history[p.best_epoch - 1]["val_bpc"]
     cli.say(
         f"done: best held-out {best:.4f} bits/char in epoch {p.best_epoch}; {curve}"
-        f"write text with: python -m charlm.sample {folder}"
+        f"write text with: {command_line('sample', folder)}"
     )
     return 0
+
+
+def _unsaved(folder, failure):
+    message = f"cannot save the end of the run in {folder}: {failure}"
+    if run_folder.is_run(folder):
+        again = command_line("train", "--resume", folder)
+        message += f"; when that is mended, {again} goes on from the last save"
+    return OSError(message)
 
 
 def _callbacks(training, folder, run, timeline):

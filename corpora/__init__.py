@@ -8,7 +8,7 @@ Nothing here knows of ids or models. `load` is the one door:
 """
 
 from corpora import files, python_text, state_union
-from corpora.document import Corpus, CorpusError, CorpusNotFound, Document
+from corpora.document import Corpus, CorpusError, CorpusNotFound, Document, title
 
 DEFAULT = "state_union"
 FALLBACK = "pydoc"  # comes with every CPython, so it is there offline
@@ -55,4 +55,5 @@ __all__ = [
     "Document",
     "load",
     "load_stored",
+    "title",
 ]

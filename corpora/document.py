@@ -6,6 +6,7 @@ from dataclasses import dataclass, replace
 HELD_OUT_EVERY, HELD_OUT_AT = 10, 5  # position modulo 10 is 5: spread over the whole corpus
 FAIR_SHARE = 0.03, 0.3
 HELD_OUT_TAIL = 0.1  # share of a document's end, where documents are too few for whole ones
+PIPED = "-"  # the name of standard input
 PIECE = 2**18  # characters, or bytes of a file: small beside memory, large beside a call
 
 
@@ -15,6 +16,11 @@ class CorpusError(ValueError):
 
 class CorpusNotFound(CorpusError):
     """A corpus that is not there."""
+
+
+def title(name: str) -> str:
+    """What messages call a corpus or document of this name."""
+    return "standard input" if name == PIPED else name
 
 
 @dataclass(frozen=True)
@@ -56,6 +62,11 @@ class Corpus:
 
     name: str
     documents: tuple[Document, ...]
+
+    @property
+    def title(self) -> str:
+        """What messages call it."""
+        return title(self.name)
 
 
 @dataclass(frozen=True)

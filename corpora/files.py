@@ -16,8 +16,9 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from corpora.document import PIECE, Corpus, CorpusError, CorpusNotFound
+from corpora.document import PIECE, PIPED, Corpus, CorpusError, CorpusNotFound, title
 
+NO_TEXTS = "proc", "sys"  # what looks like files there is made by the system, some without end
 MAX_STORED = 10_000  # names in a folder that a weights file names; they are listed in a second
 
 
@@ -54,7 +55,7 @@ class File:
         Raises:
             CorpusError: not text in `encoding`, not readable, or changed since it was loaded.
         """
-        return decoded(self._chunks(tell), self.name, self.encoding)
+        return decoded(self._chunks(tell), title(self.name), self.encoding)
 
     def _chunks(self, tell):
         try:
@@ -66,7 +67,7 @@ class File:
                         tell(len(data))
                 if _stamp(os.fstat(file.fileno()))[:2] != self.stamp[:2]:
                     raise CorpusError(
-                        f"expected {self.name} to stay as it is while it is read, found it "
+                        f"expected {title(self.name)} to stay as it is while it is read, found it "
                         "changed; start again"
                     )
         except OSError as error:
@@ -76,8 +77,8 @@ class File:
 def load(name: str, encoding: str = "utf-8") -> Corpus:
     """`name` as a corpus. See `corpora.load` for Args and Raises."""
     _check_encoding(encoding)
-    if name == "-":
-        return Corpus("-", (_piped(encoding),))
+    if name == PIPED:
+        return Corpus(PIPED, (_piped(encoding),))
     return Corpus(name, tuple(_file(path, encoding) for path in _paths(name)))
 
 
@@ -101,7 +102,10 @@ def load_stored(name: str, encoding: str) -> Corpus:
         paths = [path] * os.path.isfile(path)
     found = [file for p in paths if (file := _file(p, encoding)).size]
     if not found:
-        raise CorpusNotFound(f"{name!r:.200}, which is no file and no folder with text in it")
+        where = "" if path.is_absolute() else f" (looked in {_here()})"
+        raise CorpusNotFound(
+            f"{name!r:.200}, which is no file and no folder with text in it{where}"
+        )
     return Corpus(name, tuple(found))
 
 
@@ -151,19 +155,24 @@ def _check_encoding(encoding):
 
 def _piped(encoding):
     """Standard input, put into a file that is gone with the process: text is read twice."""
-    if sys.stdin is None:
-        raise CorpusError("expected text on standard input, found it closed")
     with tempfile.TemporaryFile() as file:
-        while data := _read_piped():
+        while data := read_piped(PIECE):
             file.write(data)
         file.flush()
         number = os.dup(file.fileno())  # open to the end
-    return File("-", Path(f"/dev/fd/{number}"), encoding, _stamp(os.fstat(number)), lasting=False)
+    return File(PIPED, Path(f"/dev/fd/{number}"), encoding, _stamp(os.fstat(number)), lasting=False)
 
 
-def _read_piped():
+def read_piped(size: int) -> bytes:
+    """The next bytes of standard input, `size` of them or all that are left.
+
+    Raises:
+        CorpusError: it is closed or cannot be read.
+    """
+    if sys.stdin is None:
+        raise CorpusError("expected text on standard input, found it closed")
     try:
-        return sys.stdin.buffer.read(PIECE)
+        return sys.stdin.buffer.read(size)
     except OSError as error:  # it is a folder, or open for writing only
         raise CorpusError(
             f"expected text on standard input, found: {error.strerror}; pipe a file into it"
@@ -215,8 +224,10 @@ def _below(folder: Path, most: int | None = None) -> Iterator[Path]:
     followed.
 
     Raises:
-        CorpusError: a folder that may not be read, or more than `most` names.
+        CorpusError: a folder that may not be read or is the system's own, or more than `most`
+            names.
     """
+    _refuse_system(folder)
     waiting, seen = [folder], 0
     while waiting:
         place = waiting.pop()
@@ -234,6 +245,16 @@ def _below(folder: Path, most: int | None = None) -> Iterator[Path]:
                         yield Path(entry.path)
         except OSError as error:
             raise _unreadable(place, error) from error
+
+
+def _refuse_system(folder):
+    real = os.path.realpath(folder)
+    _root, *names = Path(real).parts
+    if not names or names[0] in NO_TEXTS:
+        raise CorpusError(
+            f"expected a folder of texts, found {real}, which holds the system's own files; give "
+            "a folder that holds only texts"
+        )
 
 
 def _is_file(path):

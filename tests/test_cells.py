@@ -36,7 +36,7 @@ def as_lstm(weights):
     return [np.pad(W, ((0, 0), (0, H))), np.pad(U, ((0, 0), (0, H))),
             np.concatenate([b, np.full(H, 50, b.dtype)])]
 '''
-LAYER = '''
+LAYER = """
 import keras
 from keras import ops
 from charlm.cells import CELLS
@@ -59,7 +59,7 @@ class OpenLSTMCell(RecurrentCell):
 class OpenLSTM(Recurrent):
     CELL = OpenLSTMCell
     OPTIONS = without(Recurrent.OPTIONS, "use_cudnn")
-'''
+"""
 
 
 @pytest.fixture
@@ -75,16 +75,17 @@ def fifth(tmp_path, monkeypatch, text_file):
 
 
 def test_a_fifth_cell_trains_samples_exports_and_shows_its_gradients(fifth, capsys):
-    flags = "--cell open --units 8 --batch-size 4 --window 8 --epochs 2 --sample-length 5 --warmup-steps 0"
+    flags = "--cell open --units 8 --batch-size 4 --window 8 --epochs 2 --warmup-steps 0"
     assert train.main(["--corpus", "small.txt", "--name", "a", *flags.split()]) == 0
     saved = checkpoint.read(train.Path("saved_models/a/last.weights.h5"))
     bits = [row["val_bpc"] for row in saved.progress.history]
     assert bits[1] < bits[0]
     capsys.readouterr()
-    assert sample.main("a --length 40 --seed 1 --prompt was".split()) == 0
+    assert sample.main(["a", "--length", "40", "--seed", "1", "--prompt", "was"]) == 0
     assert len(capsys.readouterr().out) == len("was") + 40 + 1
-    assert export.main("a --format keras --output a.keras".split()) == 0
-    assert gradients.main("--cells open --units 4 --corpus small.txt --steps 9".split()) == 0
+    assert export.main(["a", "--format", "keras", "--output", "a.keras"]) == 0
+    flags = "--cells open --units 4 --corpus small.txt --steps 9"
+    assert gradients.main(flags.split()) == 0
 
     import keras
 

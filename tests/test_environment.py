@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 
 from charlm import train
-from charlm.config import Config, ModelConfig
+from charlm.config import Config, DataConfig, ModelConfig
 from charlm.reference.network import initial_weights
 from charlm.runs import checkpoint
 from charlm.runs.checkpoint import Checkpoint, Progress
@@ -45,13 +45,14 @@ def command(name, *argv, python=(), cwd=None, **changes):
     )
 
 
-def drawing(folder, characters):
+def drawing(folder, characters, corpus=None):
     """A run that draws each of these characters as often as another."""
     config = ModelConfig(units=2)
     weights = initial_weights(config, len(characters), np.random.default_rng(1))
     weights["layers/dense/vars/0"][:] = 0
     vocab = Vocab("".join(sorted(characters)))
-    saved = Checkpoint(Config(model=config), vocab, "0", Progress(), weights, [], [], {})
+    data = DataConfig(corpus=corpus)
+    saved = Checkpoint(Config(model=config, data=data), vocab, "0", Progress(), weights, [], [], {})
     folder.mkdir()
     checkpoint.write(folder / "last.weights.h5", saved)
 

@@ -11,7 +11,7 @@ import pytest
 ROOT = Path(__file__).parents[1]
 
 ROOMS = [  # each imports from those above it, and from its own
-    ("errors", "cells", "interrupt", "corpora"),
+    ("errors", "cells", "interrupt", "notes", "corpora"),
     ("paths",),
     ("text",),
     ("config",),

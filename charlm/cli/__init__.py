@@ -15,10 +15,11 @@ import numpy as np
 import tyro
 
 import corpora
-from charlm import interrupt, paths
+from charlm import interrupt, notes, paths
 from charlm.cli import usage
 from charlm.config import NO_TEXT, DataConfig
-from charlm.errors import InputError
+from charlm.errors import InputError, in_words
+from charlm.notes import CONTROLS, note
 from charlm.text.encode import Text, fingerprint, read
 from charlm.training import allocator
 from corpora import Corpus, CorpusError, CorpusNotFound
@@ -57,6 +58,7 @@ def parse(kind: type, prog: str, argv: list[str], default=None, **options):
         if exit_.code:
             line = usage.one_line(errors.getvalue(), kind, argv)
             raise InputError(f"{line}; see {prog} --help") from None
+        sys.stdout.flush()  # the help, or Python would complain at exit
         raise
 
 
@@ -91,9 +93,9 @@ def _run(command, argv):
             stream.reconfigure(errors="backslashreplace")  # a terminal may lack a character
     try:
         paths.cache_folder()  # wrong variables are refused before anything is made
-        with interrupt.unwinding():
+        with interrupt.unwinding(), contextlib.redirect_stdout(_Output(sys.stdout)):
             code = command(argv)
-        sys.stdout.flush()
+            sys.stdout.flush()
         return code or 0
     except (InputError, CorpusError) as error:
         return _say(error, BAD_INPUT, argv)
@@ -105,13 +107,44 @@ def _run(command, argv):
             sys.stdout.flush()
         except OSError:  # it was the output itself
             _discard_output()
-        return _say(error, FAILED, argv)
+        return _say(in_words(error), FAILED, argv, error)
     except KeyboardInterrupt:
         return _interrupted()
     except Exception as error:  # a bug, or the machine's limits: a line for the user all the same
         what = (str(error).strip().splitlines() or [""])[0][:300]
         hint = "" if "--debug" in argv else " (--debug shows where)"
         return _say(f"{type(error).__name__}: {what}{hint}", FAILED, argv, error)
+
+
+class _OutputError(OSError):
+    """Standard output cannot be written."""
+
+    def __str__(self):
+        return f"cannot write to standard output: {self.strerror}"
+
+
+class _Output:
+    """Standard output, whose errors can be told from those of files."""
+
+    def __init__(self, stream):
+        self._stream = stream
+
+    def __getattr__(self, name):
+        return getattr(self._stream, name)
+
+    def write(self, text):
+        return self._attempt(self._stream.write, text)
+
+    def flush(self):
+        self._attempt(self._stream.flush)
+
+    def _attempt(self, do, *args):
+        try:
+            return do(*args)
+        except BrokenPipeError:  # the reader went away, which is no error
+            raise
+        except OSError as error:
+            raise _OutputError(error.errno, error.strerror) from error
 
 
 def _interrupted():
@@ -123,10 +156,6 @@ def _interrupted():
 def _discard_output():
     """What is still to be written goes nowhere, or Python would complain at exit."""
     os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-
-
-# characters that tell a terminal to do something, as they are written in Python
-CONTROLS = {c: f"\\x{c:02x}" for c in (*range(32), *range(127, 160)) if c not in b"\n\t"}
 
 
 def visible(text: str) -> str:
@@ -155,9 +184,8 @@ def corpus(data: DataConfig, saved: "Checkpoint | None" = None, again: str = "")
     """
     if data.corpus is None and saved is not None:
         return _stored_corpus(replace(data, corpus=saved.config.data.corpus), again)
-    _check_has_text(data.corpus)
-    if data.corpus == "-" and sys.stdin is not None and sys.stdin.isatty():
-        note("reading text from the terminal, up to Ctrl-D at the beginning of a line")
+    if data.corpus == "-":
+        note_terminal()
     try:
         return corpora.load(corpora.DEFAULT if data.corpus is None else data.corpus, data.encoding)
     except CorpusNotFound as error:
@@ -170,11 +198,22 @@ def corpus(data: DataConfig, saved: "Checkpoint | None" = None, again: str = "")
         return corpora.load(corpora.FALLBACK)
 
 
+def note_terminal() -> None:
+    """Says what standard input waits for, if it is a terminal."""
+    if sys.stdin is not None and sys.stdin.isatty():
+        note("reading text from the terminal, up to Ctrl-D at the beginning of a line")
+
+
 def _stored_corpus(data, again):
     """The text that a weights file names. It may be a stranger's file, so not all is opened."""
     if data.corpus is None:
         return corpus(data)
-    _check_has_text(data.corpus)
+    if data.corpus == NO_TEXT:
+        raise InputError(
+            "expected the name of a text, found '', which names none; a run that was imported "
+            "without a text is trained on with --init-from RUN --corpus FILE, and measured with "
+            "--corpus FILE alone"
+        )
     if data.corpus == "-":
         advice = f"; pipe it in again: cat FILE | {again} --corpus -" if again else ""
         raise InputError(f"expected the run's text, found that it came from standard input{advice}")
@@ -185,15 +224,6 @@ def _stored_corpus(data, again):
             f"expected the run's text where its weights file says, found: {error}; give --corpus "
             "if it lies elsewhere or is several files"
         ) from error
-
-
-def _check_has_text(name):
-    if name == NO_TEXT:
-        raise InputError(
-            "expected the name of a text, found '', which names none; a run that was imported "
-            "without a text is trained on with --init-from RUN --corpus FILE, and measured with "
-            "--corpus FILE alone"
-        )
 
 
 def text(corpus: Corpus) -> Text:
@@ -230,15 +260,17 @@ def documents(
         try:
             found.append((name, saved.vocab.encode(known, saved.vocab.dtype)))
         except InputError as error:
-            raise InputError(f"{name}: {error}; give --unknown skip to leave such out") from None
+            raise InputError(
+                f"{corpora.title(name)}: {error}; give --unknown skip to leave such out"
+            ) from None
     if skipped:
         total = sum(len(text) for _, text in texts)
         note(f"NOTE: left out {skipped:,} of {total:,} characters, which the model does not know")
     learned_from = saved.corpus_sha256, *saved.learned_before
     if fingerprint(text for _, text in texts) in learned_from:
         note(
-            f"NOTE: the run was trained on most of {corpus.name}, so these figures say how well it "
-            "remembers; charlm evaluate without --corpus measures on what was held out"
+            f"NOTE: the run was trained on most of {corpus.title}, so these figures say how well "
+            "it remembers; charlm evaluate without --corpus measures on what was held out"
         )
     return found
 
@@ -265,11 +297,6 @@ def progress(what: str, total: int, unit: str) -> Iterator[Callable[[int], None]
         yield tell
 
 
-def note(line: str) -> None:
-    """Prints to standard error, at once."""
-    print(line.translate(CONTROLS), file=sys.stderr, flush=True)
-
-
 @contextlib.contextmanager
 def quiet_stderr():
     """Holds back what native code writes to stderr (TensorFlow's banner); shows it on an error.
@@ -278,7 +305,7 @@ def quiet_stderr():
     """
     sys.stderr.flush()
     stderr = os.dup(2)
-    with tempfile.TemporaryFile() as held:
+    with notes.held(), tempfile.TemporaryFile() as held:
         os.dup2(held.fileno(), 2)
         try:
             yield

@@ -1,13 +1,15 @@
-"""What tyro says of a wrong command line, as one line in the words of the other messages."""
+"""Command lines in messages: what is wrong with one, in the words of the others, and hints."""
 
 import re
 import shlex
 from dataclasses import is_dataclass
 from pathlib import Path
 from types import NoneType, UnionType
-from typing import Literal, Union, get_args, get_origin, get_type_hints
+from typing import Annotated, Literal, Union, get_args, get_origin, get_type_hints
 
-WORDS = {int: "a whole number", float: "a number", str: "a text", Path: "a path"}
+WORDS = {int: "a whole number", float: "a number", str: "text", Path: "a path"}
+REPEATED = "UseAppendAction"  # tyro's marker, by name: tyro is not loaded to write a hint
+SEVERAL = {int: "whole numbers", float: "numbers", str: "texts", Path: "paths"}
 ABOUT = re.compile(  # what is wrong with the value of one option, whose name is in a group
     r"Error parsing (-\S+):|invalid choice .* for argument '(-[^']+)'|"
     r"Missing value for argument '(-[^']+)'"
@@ -45,11 +47,21 @@ def _expected(kind, flags):
 
 
 def _hints(kind):
-    """{field: type} of a dataclass and of those within it."""
+    """{field: type of what its option takes} of a dataclass and of those within it."""
     found = {}
-    for name, hint in get_type_hints(kind).items() if is_dataclass(kind) else ():
-        found |= _hints(hint) if is_dataclass(hint) else {name: hint}
+    hints = get_type_hints(kind, include_extras=True) if is_dataclass(kind) else {}
+    for name, hint in hints.items():
+        found |= _hints(hint) if is_dataclass(hint) else {name: _each_time(hint)}
     return found
+
+
+def _each_time(hint):
+    """The type of what an option takes whenever it is given."""
+    if get_origin(hint) is not Annotated:
+        return hint
+    inner, *markers = get_args(hint)
+    is_repeated = REPEATED in map(str, markers)
+    return get_args(inner)[0] if is_repeated else inner
 
 
 def _words(hint):
@@ -57,11 +69,18 @@ def _words(hint):
         return WORDS[hint]
     origin, parts = get_origin(hint), [p for p in get_args(hint) if p not in (NoneType, ...)]
     if origin is Literal:
-        return f"one of {', '.join(map(str, parts))}"
+        return f"one of {_listed(hint)}"
     if origin not in (tuple, Union, UnionType) or len(parts) != 1:
         return None
-    words = _words(parts[0])
-    return f"{words}, or several" if words and origin is tuple else words
+    if origin is not tuple:
+        return _words(parts[0])
+    if get_origin(parts[0]) is Literal:
+        return f"one or more of {_listed(parts[0])}"
+    return SEVERAL.get(parts[0])
+
+
+def _listed(literal):
+    return ", ".join(map(str, get_args(literal)))
 
 
 def _given(argv, flags):

@@ -1,9 +1,8 @@
 """`charlm reference`: a network trained in plain NumPy, its gradients written by hand."""
 
-import shlex
 import sys
 import time
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field, fields, replace
 from math import log
 from pathlib import Path
 
@@ -13,7 +12,7 @@ from charlm import cli
 from charlm.cells import CELLS
 from charlm.cli import outputs
 from charlm.config import DROPOUTS, Config, DataConfig, ModelConfig, check, check_temperature
-from charlm.errors import InputError
+from charlm.errors import InputError, command_line
 from charlm.generation import generate
 from charlm.reference import gradient_check, trainer
 from charlm.reference.loss import softmax_cross_entropy
@@ -24,6 +23,7 @@ from charlm.text.windows import HeldOutWindows, TrainingWindows
 
 TOLERANCE = 1e-6  # of --check: relative, in float64
 REPORTS = 10  # lines an epoch
+WITH_CHECK = {"check", "init", "runs_dir", "debug"}  # the options of a run that it uses
 
 
 @dataclass(frozen=True)
@@ -103,9 +103,10 @@ def _main(argv):
             f"{args.model.weight_drop}; charlm train has those"
         )
     if args.run.check:
+        _check_alone(args)
         return _check(args.model, args.data.seed)
     _check_text_file(args.run)
-    corpus = cli.corpus(args.data, saved, shlex.join(["charlm", "reference", *argv]))
+    corpus = cli.corpus(args.data, saved, command_line("reference", *argv))
     text = cli.text(corpus)
     if saved:
         text = text.translated(saved.vocab)
@@ -197,8 +198,8 @@ def _train(run, network, vocab, windows, held_out, folder, begun):
             _sample(network, vocab, run, seed + epoch, folder, epoch)
     kept = run.text_file is None or _write_text(network, vocab, run, seed)
     cli.say(
-        f"done: {folder}; write text with: python -m charlm.sample {folder}; go on in Keras with: "
-        f"python -m charlm.train --resume {folder}"
+        f"done: {folder}; write text with: {command_line('sample', folder)}; go on in Keras "
+        f"with: {command_line('train', '--resume', folder)}"
     )
     return 0 if kept else cli.FAILED
 
@@ -239,6 +240,17 @@ def _texts(network, vocab, length, temperatures, seed):
     network = Network(network.weights, len(vocab), network.config)  # of the weights as they are now
     pieces = generate.texts(network, vocab, "", length, temperatures, seed)
     return ["".join(text) for text in zip(*pieces, strict=True)]
+
+
+def _check_alone(args):
+    """Refuses options of a training, which would have no effect."""
+    given = {f.name: getattr(args.run, f.name) for f in fields(args.run)} | {
+        "corpus": args.data.corpus
+    }
+    defaults = {f.name: f.default for f in fields(args.run)} | {"corpus": None}
+    for name in sorted(given.keys() - WITH_CHECK):
+        ok = given[name] == defaults[name]
+        check(ok, name, "left out with --check, which neither reads a text nor trains", given[name])
 
 
 def _check(config, seed):

@@ -143,7 +143,7 @@ def answer(data: bytes, most: int) -> bytes:
             "size, found one that takes more"
         }
     except Exception as error:  # h5py raises nearly every kind on damaged data
-        why = f"{error!r:.200}" if isinstance(error, (OSError, ValueError, RuntimeError)) else ""
+        why = f"{error!s:.200}" if isinstance(error, (OSError, ValueError, RuntimeError)) else ""
         found = {"refused": f"expected a whole HDF5 file, found it damaged ({why or 'by h5py'})"}
     return json.dumps(found).encode()
 

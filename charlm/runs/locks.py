@@ -18,39 +18,48 @@ def held(path: Path) -> Iterator[None]:
     Raises:
         InputError: another process holds it, or the file is not one of our own.
     """
-    folder = path.parent
     with contextlib.ExitStack() as stack:
-        try:
-            atomic.make_folder(folder)
+        with _refusals(path):
+            atomic.make_folder(path.parent)
             lock = stack.enter_context(atomic.own_file(path, os.O_RDWR | os.O_CREAT))
-            free = _take(lock)
-        except atomic.NotOwnError as error:
-            raise InputError(
-                f"expected {path} to be a file of its own, found that {error.strerror}; remove it "
-                "if no other process writes in the folder"
-            ) from None
-        except OSError as error:
-            raise InputError(f"expected to write in {folder}, found: {error.strerror}") from error
-        if not free:
-            raise InputError(
-                f"expected {folder} to be free, found it in use by process {_holder(lock)}; wait "
-                "for it or give another --name"
-            )
+            _take(lock, path.parent)
         with contextlib.suppress(OSError):  # it only tells others who holds the folder
             os.ftruncate(lock, 0)
             os.write(lock, str(os.getpid()).encode())
         yield
 
 
-def _take(lock):
-    """Whether no other process holds it."""
+def check(path: Path) -> None:
+    """Raises InputError where `held` would raise it now; makes nothing."""
+    if os.path.lexists(path):
+        with _refusals(path), atomic.own_file(path, os.O_RDWR) as lock:
+            _take(lock, path.parent)
+
+
+@contextlib.contextmanager
+def _refusals(path):
+    try:
+        yield
+    except atomic.NotOwnError as error:
+        raise InputError(
+            f"expected {path} to be a file of its own, found that {error.strerror}; remove it "
+            "if no other process writes in the folder"
+        ) from None
+    except OSError as error:
+        raise InputError(f"expected to write in {path.parent}, found: {error.strerror}") from error
+
+
+def _take(lock, folder):
+    """Takes the lock; raises InputError if another process holds it."""
     import fcntl
 
     try:
         fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
-        return False
-    return True
+        raise InputError(
+            f"expected {folder} to be free, found it in use by process {_holder(lock)}; wait "
+            "for it or give another --name"
+        ) from None
 
 
 def _holder(lock):

@@ -3,6 +3,7 @@
 import contextlib
 import os
 import re
+import shlex
 import shutil
 import stat
 import time
@@ -10,7 +11,7 @@ from collections.abc import Callable, Iterator
 from itertools import chain
 from pathlib import Path
 
-from charlm.errors import InputError
+from charlm.errors import InputError, command_line
 from charlm.runs import atomic, checkpoint, locks
 from charlm.runs import logs as run_texts
 from charlm.runs.checkpoint import Checkpoint
@@ -34,7 +35,7 @@ def new(runs: Path, name: str | None, corpus: str, overwrite: bool) -> Path:
 
     Raises:
         InputError: it exists and may not be overwritten, or holds what no run wrote, or the name is
-            no name.
+            no name; another process holds it, or its lock is not a file of its own.
     """
     if name is None:
         stem = "".join(c if c.isalnum() else "-" for c in Path(corpus).stem)[:40].strip("-")
@@ -43,6 +44,7 @@ def new(runs: Path, name: str | None, corpus: str, overwrite: bool) -> Path:
     _check_runs(runs)
     folder = runs / name
     _require_free(folder, overwrite)
+    locks.check(folder / LOCK)  # before a backend is loaded
     return folder
 
 
@@ -75,8 +77,9 @@ def _require_free(folder, overwrite):
         )
     if is_run(folder) and not overwrite:
         raise InputError(
-            f"expected {folder} to be free, found a run; python -m charlm.train --resume "
-            f"{folder} goes on with it, --overwrite replaces it, or give another --name"
+            f"expected {folder} to be free, found a run; "
+            f"{command_line('train', '--resume', folder)} goes on with it, --overwrite replaces "
+            "it, or give another --name"
         )
 
 
@@ -120,7 +123,9 @@ def find(runs: Path, run: str) -> Path:
     what = "which has no weights in it" if there else "which does not exist"
     if not there and any(os.path.lexists(path) for path in (Path(run), runs / run)):
         what = "which is no regular file"
-    raise InputError(f"expected a run folder or a .weights.h5 file, found {run}, {what}")
+    raise InputError(
+        f"expected a run folder or a .weights.h5 file, found {shlex.quote(run)}, {what}"
+    )
 
 
 def _latest(runs):

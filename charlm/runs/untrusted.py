@@ -14,7 +14,7 @@ from pathlib import Path
 import numpy as np
 from safetensors import SafetensorError, deserialize
 
-from charlm.errors import InputError
+from charlm.errors import InputError, in_words
 
 MAX_BYTES = 2 * 2**30  # of a file
 MAX_NAMES = 5000  # in one file; a run of 64 layers has a thousand
@@ -42,7 +42,7 @@ def refusals(path: Path, whole: str) -> Iterator[None]:
         if isinstance(error, InputError):
             message = str(error)
         else:
-            message = f"expected {whole}, found it damaged ({error!r:.200})"
+            message = f"expected {whole}, found it damaged ({in_words(error):.200})"
         raise InputError(" ".join(f"{path}: {message}".split())) from error
 
 

@@ -133,7 +133,7 @@ def _from_cache(corpus, size, pool, say):
     with id_cache.held(say) as folder:
         if name and (kept := id_cache.read_link(folder, name)):  # made while this process waited
             return _text(*kept)
-        with _bar(f"encoding {corpus.name} into {folder}", size, say) as tell:
+        with _bar(f"encoding {corpus.title} into {folder}", size, say) as tell:
             found = _survey(corpus, pool, tell)
             path = folder / f"{found.content}.ids"
             kept = id_cache.read(path, say)
@@ -231,7 +231,7 @@ def _survey(corpus, pool, tell=None):
             digest.update(_number(size))  # where a document ends
             rows.append((d, length, size))
     if not rows:
-        raise CorpusError(f"expected text in corpus {corpus.name!r}, found none (empty)")
+        raise CorpusError(f"expected text in corpus {corpus.title!r}, found none (empty)")
     collect.wait()
     return _Survey(*map(list, zip(*rows, strict=True)), characters.vocab(), digest.hexdigest())
 

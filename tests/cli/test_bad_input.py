@@ -46,8 +46,8 @@ REALS = {
 
 def numbers():
     for flags, values in (
-        (INTEGERS, {"-1": "", **dict.fromkeys(("nan", "1.5", "''"), " to be a whole number")}),
-        (REALS, {"-1": "", "nan": "", "inf": "", "x": " to be a number"}),
+        (INTEGERS, {"-1": "", **dict.fromkeys(("nan", "1.5", "''"), " to be (a )?whole number")}),
+        (REALS, {"-1": "", "nan": "", "inf": "", "x": " to be (a )?number"}),
     ):
         for command, names in flags.items():
             reads = command in ("train", "gradients", "reference")
@@ -76,7 +76,7 @@ TABLE = [
     ("train --corpus {emptyfolder}", "emptyfolder"),
     ("train --corpus {folder_of_binary}", "binary data"),
     ("train --corpus '*.nothing'", "which is none of them"),
-    ("train --corpus ''", "found '', which names none"),
+    ("train --corpus ''", "a file, a folder or a glob, found '', which is none of them"),
     ("train --corpus state_union", "expected corpora/state_union.zip"),
     ("train --corpus state_union_original", "expected corpora/state_union.zip"),
     ("train --corpus {unreadable}", "unreadable"),

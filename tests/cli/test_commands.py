@@ -315,7 +315,7 @@ def test_without_the_default_corpus_training_goes_on_with_pydoc_and_says_so(here
         (["--corpus", "latin.txt"], "expected utf-8 text in latin.txt, found byte e9 at offset 3"),
         (["--corpus", "small.txt", "--encoding", "x"], "encoding Python knows, found 'x'"),
         (["--corpus", "small.txt", "--encoding", "rot13"], "encoding Python knows, found 'rot13'"),
-        (["--corpus", ""], "found '', which names none"),
+        (["--corpus", ""], "found '', which is none of them"),
         (["--corpus", "~nobody/x"], "found '~nobody/x', which is none of them"),
         (["--corpus", "small.txt", "--units", "1000000"], "--units to be from 1 to 16384"),
         (["--corpus", "small.txt", "--sample-temperatures"], "--sample-temperatures to be one or"),
@@ -522,7 +522,7 @@ def test_a_damaged_last_file_leads_to_the_best(run, capsys):
     assert train.main(["--resume", "a", "--epochs", "3"]) == 2
     err = capsys.readouterr().err
     best = "saved_models/a/best.weights.h5"
-    assert err.endswith(f"; --resume {best} goes on from the best epoch\n")
+    assert err.endswith(f" --resume {best} goes on from the best epoch\n")
     assert train.main(["--resume", best, "--epochs", "3"]) == 0
 
 

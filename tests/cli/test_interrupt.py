@@ -202,3 +202,23 @@ def test_sigterm_removes_what_is_half_made_and_still_ends_by_the_signal():
     """
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, timeout=60)
     assert (done.returncode, done.stdout) == (-signal.SIGTERM, b"removed")
+
+
+@pytest.mark.parametrize(
+    ("number", "stderr", "expected"),
+    [
+        (signal.SIGINT, "2", (130, b"interrupted\n")),
+        (signal.SIGTERM, "2", (-signal.SIGTERM, b"")),
+        (signal.SIGINT, "None", (-signal.SIGINT, b"")),  # as a library
+    ],
+)
+def test_a_signal_that_shall_end_it_at_once(number, stderr, expected):
+    program = f"""if True:
+        import os, signal
+        from charlm import interrupt
+        interrupt._stderr = {stderr}
+        signal.signal({number:d}, interrupt.last_handler({number:d}))
+        os.kill(os.getpid(), {number:d})
+    """
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, timeout=60)
+    assert (done.returncode, done.stderr) == expected

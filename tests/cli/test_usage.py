@@ -25,14 +25,15 @@ def typed():
     """(command, flag, what it takes) of every option that does not take any text."""
     for kind in KINDS:
         for name, hint in usage._hints(kind).items():
-            words = str(hint)
+            words, flag = str(hint), f"--{name.replace('_', '-')}"
+            several = words.startswith("tuple")
             if "int" in words and "Literal" not in words:
-                yield kind, f"--{name.replace('_', '-')}", "a whole number"
+                yield kind, flag, "whole numbers" if several else "a whole number"
             elif "float" in words:
-                yield kind, f"--{name.replace('_', '-')}", "a number"
+                yield kind, flag, "numbers" if several else "a number"
             elif "Literal" in words:
                 first = re.search(r"Literal\['(\w+)'", words)[1]
-                yield kind, f"--{name.replace('_', '-')}", f"one of {first}, "
+                yield kind, flag, f"one {'or more ' * several}of {first}, "
 
 
 TYPED = [row for row in typed() if row[1] not in ("--file", "--run", "--runs")]
@@ -62,12 +63,17 @@ def test_what_is_expected(kind, flag, words):
         (["--units", "3", "--epochs", "1e3", "--layers", "2"], "a whole number, found 1e3"),
         (
             ["--sample-temperatures", "0.1", "x", "--units", "3"],
-            "a number, or several, found 0.1 x",
+            "numbers, found 0.1 x",
         ),
         (["--decay-epochs", "1 2"], "a whole number, found '1 2'"),
-        (["--cell"], "a text, found none"),
+        (["--cell"], "text, found none"),
         (["--epochs", "x" * 500], "a whole number, found x{100};"),
     ],
 )
 def test_what_is_found(argv, expected):
     assert re.search(rf"^expected --\S+ to be {expected}", refusal(train.Train, *argv))
+
+
+def test_an_option_that_is_given_several_times_takes_one_value_each_time():
+    found = refusal(sample.Sample, "--temperature", "1", "--temperature", "x")
+    assert found.startswith("expected --temperature to be a number, found 1 x;")

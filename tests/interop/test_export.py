@@ -3,6 +3,7 @@
 import json
 import os
 import re
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -172,27 +173,36 @@ def test_what_was_exported_before_stays_until_all_of_it_is_written(here, capsys,
     assert snapshot(here) == before
 
 
-@pytest.mark.parametrize("folder", [False, True])
-def test_a_failed_move_puts_back_what_was_there(tmp_path, monkeypatch, folder):
-    old = tmp_path / "temporary" / "old"
-    output, vocab = tmp_path / "m", tmp_path / "m.vocab.json"
-    made, characters = old.with_name("m"), old.with_name("m.vocab.json")
-    for path in (output, made):
-        (path.mkdir if folder else path.parent.mkdir)(parents=True, exist_ok=True)
-        (path / "x" if folder else path).write_text(f"of {path.parent.name}")
-    vocab.write_text("old")
-    characters.write_text("new")
+@pytest.mark.parametrize("when", ["before", "after"])
+@pytest.mark.parametrize("fails_at", [1, 2])
+@pytest.mark.parametrize("there", [True, False])
+@pytest.mark.parametrize("kind", ["file", "folder", "link"])
+def test_a_failed_move_leaves_what_was_there(tmp_path, monkeypatch, kind, there, fails_at, when):
+    """Model and characters, or neither; the move fails before or after it has moved."""
+    made, output, characters, vocab, old = places(tmp_path)
+    an_export(made, characters, "new", kind)
+    if there:
+        an_export(output, vocab, "old", kind)
+    if there and kind == "link":
+        output.rename(tmp_path / "elsewhere")
+        output.symlink_to("elsewhere")
+    count, move = 0, atomic.move
 
-    def fails(*args):
-        raise OSError("No space left on device")
+    def fails(source, path):
+        nonlocal count
+        count += 1
+        if count < fails_at or when == "after":
+            move(source, path)
+        if count == fails_at:
+            raise OSError("No space left on device")
 
     monkeypatch.setattr(atomic, "move", fails)
-    before = {path: path.read_text() for path in tmp_path.glob("m*/**/*") if path.is_file()}
     with pytest.raises(OSError, match="No space left"):
         export._put(made, output, characters, vocab, old)
-    assert {path: path.read_text() for path in before} == before
-    assert vocab.read_text() == "old"
-    assert (output / "x" if folder else output).read_text() == f"of {tmp_path.name}"
+    assert texts(tmp_path) == (("old", "old") if there else (None, None))
+    assert output.is_symlink() == (there and kind == "link")
+    shutil.rmtree(made.parent)
+    assert {path.name for path in tmp_path.iterdir()} <= {"m", "m.vocab", "elsewhere"}
 
 
 PUT = """if True:

@@ -17,6 +17,7 @@ from callbacks import (
     Stopped,
     TrackProgress,
 )
+from charlm import interrupt
 from charlm.config import Config, ModelConfig, SampleConfig
 from charlm.reference.network import shapes
 from charlm.runs import atomic, run_folder
@@ -179,11 +180,11 @@ def test_a_save_that_fails_is_told_and_the_next_one_may_succeed(tmp_path):
     progress, said = Progress(epoch=1, history=rows(1)), []
     saves = saver(progress, tmp_path / "gone", print=said.append)
     assert saves.save() is False
-    assert saves.unsaved
-    assert "NOT SAVED" in said[0]
+    assert saves.failure == f"{tmp_path}/gone/best.weights.h5: No such file or directory"
+    assert said == [f"NOT SAVED ({saves.failure}); training goes on, and the next save tries again"]
     (tmp_path / "gone").mkdir()
     assert saves.save() is True
-    assert not saves.unsaved
+    assert not saves.failure
 
 
 @pytest.mark.parametrize("loss", [np.nan, np.inf, -np.inf, 1e3])
@@ -194,7 +195,7 @@ def test_a_loss_beyond_reason_is_seen_at_any_window(loss):
         callback.on_train_batch_end(7, {"loss": loss})
 
 
-def test_signals_are_heard_until_all_is_done():
+def test_signals_are_heard_until_all_is_done(monkeypatch):
     """The rest of an epoch and the epochs after it are two calls of `fit`."""
     before = signal.getsignal(signal.SIGTERM)
     saved, stop = (
@@ -206,8 +207,10 @@ def test_signals_are_heard_until_all_is_done():
         stop.on_train_begin()
         stop.on_train_end()
     assert signal.getsignal(signal.SIGTERM) == stop.ask
+    monkeypatch.setattr(interrupt, "_stderr", 2)  # as in the process of a command
     stop.ask(signal.SIGTERM)
     assert signal.getsignal(signal.SIGTERM) == signal.SIG_DFL  # the next ends the process
+    assert signal.getsignal(signal.SIGINT) == interrupt.leave
     with pytest.raises(Stopped):
         stop.on_train_batch_end(3)
     assert saved == [1]

@@ -54,7 +54,7 @@ class Choice:
             words = " (is it a model of words?)" if self.V // n >= MANY else ""
             raise InputError(
                 f"expected a vocabulary of {self.V} characters, as {self.file} has{words}, found "
-                f"{n} in {self.text.corpus.name}; --vocab-from names the text that the model was "
+                f"{n} in {self.text.corpus.title}; --vocab-from names the text that the model was "
                 'trained on, --vocab a JSON list of its characters, with "" for an id that stands '
                 "for none, such as one for padding"
             )
@@ -98,7 +98,7 @@ class Choice:
         if reading is None:
             others = sorted({*self.text.text.vocab.characters} - {*characters.values()})
             raise InputError(
-                f"expected the characters of {source} in {self.text.corpus.name}, found others: "
+                f"expected the characters of {source} in {self.text.corpus.title}, found others: "
                 f"{''.join(others[:20])!r}; leave --vocab-from out to import without measuring"
             )
         return self._best([reading])
@@ -128,7 +128,7 @@ class Choice:
         doubt = f" (or what was assumed is wrong: {'; '.join(assumed)})" if assumed else ""
         raise InputError(
             f"expected at most the {found.unigram:.2f} bits/char of {UNIGRAM}, on "
-            f"{self.text.corpus.name}, found {found.bits:.2f}: the ids of {self.file} seem to "
+            f"{self.text.corpus.title}, found {found.bits:.2f}: the ids of {self.file} seem to "
             f"stand for other characters{doubt}, or it has hardly been trained; {'; '.join(told)}"
         )
 
@@ -155,6 +155,6 @@ class Choice:
         windows = held_out(reading.text)
         if windows is None:
             return Measured(reading)
-        name = self.text.corpus.name
+        name = self.text.corpus.title
         with self.progress(f"measuring on {name}", windows.targets, "char") as tell:
             return measure(reading, self.network(reading), windows, tell)

@@ -89,7 +89,7 @@ class TextReadings:
 
     def _by_frequency(self, corpus):
         size = sum(document.size for document in corpus.documents)
-        with self.progress(f"counting the characters of {corpus.name}", size, "B") as tell:
+        with self.progress(f"counting the characters of {corpus.title}", size, "B") as tell:
             return by_frequency(corpus, tell)
 
     def _variants(self, fits):
