@@ -1,5 +1,6 @@
 """What the tests share. KERAS_BACKEND chooses the backend, TensorFlow if it is not set."""
 
+import collections
 import os
 import signal
 
@@ -15,6 +16,29 @@ if os.environ.get("KERAS_BACKEND") == "torch":
     import torch
 
     torch.backends.cudnn.allow_tf32 = False  # on a GPU, where Keras's layers are cuDNN's
+
+
+USUAL = "lstm", "gru"  # without options of their own; the other cells are in the full product
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(items):
+    """Leaves to the full product the cells beyond the usual ones, and rows beyond `usual(n)`."""
+    seen = collections.Counter()
+    for item in items:
+        if usual := item.get_closest_marker("usual"):
+            seen[item.path, item.originalname] += 1
+            if seen[item.path, item.originalname] > usual.args[0]:
+                item.add_marker(pytest.mark.full)
+        values = getattr(item, "callspec", None) and item.callspec.params
+        if any(_is_unusual(name, value) for name, value in (values or {}).items()):
+            item.add_marker(pytest.mark.full)
+
+
+def _is_unusual(name, value):
+    if name in ("case", "kind"):
+        return str(value) not in USUAL
+    return name in ("cell", "name") and value in ("rnn", "coupled", "keras-rnn")
 
 
 @pytest.fixture

@@ -11,14 +11,6 @@ import pytest
 
 HERE = Path(__file__).parent
 RERUN = ["layers", "training/test_network.py", "training/test_exact.py"]
-SLOW_ON_JAX = [  # which compiles each shape of each test; in every run the rest must do
-    "layers/test_drop_in.py",
-    "layers/test_half_precision.py",
-    "layers/test_inference.py",
-    "layers/test_subclasses.py",
-    "layers/test_derivatives.py::test_a_gradient_penalty_reaches_every_weight",
-    "layers/test_derivatives.py::test_a_penalty_where_one_input_is_computed_from_another",
-]
 RERUN += [  # the others of this file are of NumPy alone, or stand in `layers`, too
     f"reference/test_cells.py::{name}"
     for name in (
@@ -29,26 +21,26 @@ RERUN += [  # the others of this file are of NumPy alone, or stand in `layers`, 
 ]
 
 
+@pytest.mark.full
 @pytest.mark.parametrize("backend", ["jax", "torch", "tensorflow"])
 def test_passes_on_backend(backend):
+    """JAX compiles each shape of each test, so here it goes through the usual cells only."""
     if backend == keras.backend.backend():
         pytest.skip("this very run")
-    if importlib.util.find_spec(backend) is None:
-        pytest.skip(f"{backend} is not installed")
-    left_out = SLOW_ON_JAX if backend == "jax" else []
-    run_on(backend, RERUN, [f"--deselect={HERE / name}" for name in left_out])
+    run_on(backend, "not soak and not full" if backend == "jax" else "not soak")
 
 
 @pytest.mark.soak
-@pytest.mark.skipif(importlib.util.find_spec("jax") is None, reason="jax is not installed")
-def test_the_rest_passes_on_jax():
-    run_on("jax", SLOW_ON_JAX, [])
+def test_all_passes_on_jax():
+    run_on("jax", "not soak")
 
 
-def run_on(backend, names, options):
-    rerun = [str(HERE / name) for name in names]
+def run_on(backend, which):
+    if importlib.util.find_spec(backend) is None:
+        pytest.skip(f"{backend} is not installed")
+    rerun = [str(HERE / name) for name in RERUN]
     done = subprocess.run(
-        [sys.executable, "-m", "pytest", *rerun, *options, "--no-header", "-n", "0"],
+        [sys.executable, "-m", "pytest", *rerun, "-m", which, "--no-header", "-n", "0"],
         cwd=HERE.parent,
         # JAX compiles each shape of each test: with little optimizing, in a fifth of the time
         env=os.environ | {"KERAS_BACKEND": backend, "JAX_DISABLE_MOST_OPTIMIZATIONS": "1"},

@@ -57,6 +57,7 @@ def drawing(folder, characters, corpus=None):
     checkpoint.write(folder / "last.weights.h5", saved)
 
 
+@pytest.mark.full
 @pytest.mark.parametrize(
     ("name", "flags", "python", "changes"),
     [
@@ -84,6 +85,7 @@ def test_trains_and_samples(here, name, flags, python, changes):
     assert done.stderr == ""
 
 
+@pytest.mark.full
 def test_a_keras_json_of_float64_changes_nothing(here):
     (here / "keras").mkdir()
     settings = {"floatx": "float64", "backend": "tensorflow", "epsilon": 1e-7}
@@ -106,6 +108,7 @@ def test_a_backend_that_cannot_train_is_refused(here, backend):
     assert not Path("saved_models").exists()
 
 
+@pytest.mark.full
 def test_a_working_folder_that_is_gone(here):
     gone = here / "gone"
     gone.mkdir()
@@ -119,6 +122,7 @@ def test_a_working_folder_that_is_gone(here):
     assert done.stderr.count("\n") == 1
 
 
+@pytest.mark.full
 def test_a_folder_that_is_deleted_while_a_run_writes_in_it(here):
     run = [sys.executable, "-m", "charlm.train", *ON, "--epochs", "400"]
     with subprocess.Popen(
@@ -148,6 +152,7 @@ def test_standard_output_closed_or_full(here):
         assert ("No space left" in done.stderr) == (code == 1)
 
 
+@pytest.mark.full
 def test_training_goes_on_when_its_output_has_no_room(here):
     run = ["bash", "-c", f"{sys.executable} -m charlm.train {' '.join(ON)} > /dev/full"]
     done = subprocess.run(run, env=environment(), capture_output=True, text=True, timeout=60)
@@ -230,6 +235,7 @@ def count_of_memory(given):
     return done.stdout.split(), done.stderr
 
 
+@pytest.mark.full
 def test_tensorflow_reuses_memory_on_every_processor():
     """By the allocator that is asked for, or by oneDNN's."""
     code, err = count_of_memory(None)

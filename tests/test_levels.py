@@ -22,7 +22,7 @@ ROOMS = [  # each imports from those above it, and from its own
     ("training",),
     ("interop", "callbacks"),
     ("benchmarks",),
-    ("cli",),
+    ("api", "cli"),
     ("experiments",),
     ("train", "sample", "evaluate", "score", "gradients", "bench", "import_weights", "export"),
 ]

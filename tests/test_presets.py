@@ -10,6 +10,7 @@ import pytest
 
 from charlm import cli, presets, train
 from charlm.config import Config
+from charlm.training import device
 from tests.cli.test_commands import TRAIN, here, one_line_and_nothing_made, snapshot  # noqa: F401
 
 BEGIN = ["--corpus", "small.txt", "--epochs", "1", *TRAIN]
@@ -79,25 +80,25 @@ IDLE = f"an NVIDIA GPU seems to be here that {keras.backend.backend()} cannot us
     ],
 )
 def test_an_idle_gpu_or_a_preset_for_another_device_is_hinted_at(
-    here,  # noqa: F811
-    capsys,
-    monkeypatch,
-    gpus,
-    nvidia,
-    preset,
-    told,
+    monkeypatch, gpus, nvidia, preset, told
 ):
     monkeypatch.setattr("charlm.training.device._gpus", lambda: gpus)
     monkeypatch.setattr("charlm.training.device._seems_to_have_nvidia", lambda: nvidia)
-    begin = [*BEGIN, "--preset", preset, "--precision", "fp32"]
+    hint = device.hint(preset)
+    assert (hint is not None) == bool(told)
+    assert all(part in hint for part in told)
+    assert SIZE not in (device.hint(None) or "")
+
+
+def test_the_hint_is_for_new_runs_only(here, capsys):  # noqa: F811
+    """The sizes of a resumed run, or of one whose weights it starts from, are another run's."""
 
     def hints(*argv):
         assert train.main([*argv]) == 0
         return [line for line in capsys.readouterr()[0].splitlines() if line.startswith("hint: ")]
 
-    found = hints(*begin, "--name", "a")
-    assert len(found) == bool(told)
-    assert all(part in found[0] for part in told)
+    (found,) = hints(*BEGIN, "--preset", "quick-gpu", "--precision", "fp32", "--name", "a")
+    assert SIZE in found
     begun = "--init-from", "a", "--corpus", "small.txt", "--epochs", "1", "--name", "b"
     for sizes_of_another in (begun, ("--resume", "a", "--epochs", "2")):
         assert not any("chosen for a GPU" in hint for hint in hints(*sizes_of_another))

@@ -299,6 +299,7 @@ def threads(monkeypatch):
     monkeypatch.setenv("OMP_NUM_THREADS", "1")
 
 
+@pytest.mark.full
 @pytest.mark.parametrize(("cell", "layers"), [("lstm", 2), ("gru", 1)])
 def test_peers_of_a_step_compute_the_same(threads, cell, layers):
     from charlm.benchmarks import keras_step
@@ -383,6 +384,7 @@ def test_marks_are_off_the_clock_and_stop_when_both_losses_are_reached():
     assert seconds[-1] < 0.2
 
 
+@pytest.mark.full
 @pytest.mark.skipif(keras.backend.backend() != "tensorflow", reason="the original's backend")
 def test_the_original_learns_and_ours_reaches_it(monkeypatch):
     monkeypatch.setattr(quality, "PLACES", 50)
@@ -401,6 +403,7 @@ def test_the_original_learns_and_ours_reaches_it(monkeypatch):
 # --- the command ---
 
 
+@pytest.mark.full
 def test_the_command_measures_tells_and_draws(tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     out = Path("out")

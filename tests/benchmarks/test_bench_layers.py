@@ -31,6 +31,7 @@ PARTS = (
 # --- models and data ---
 
 
+@pytest.mark.usual(1)
 @BACKENDS
 @pytest.mark.parametrize("name", PARTS)
 def test_both_models_compute_the_same(name):
@@ -256,6 +257,7 @@ def test_rounds_are_many_unless_it_is_to_be_quick(monkeypatch, options, rounds):
     assert (engines, setup.rounds) == (("jax",), rounds)
 
 
+@pytest.mark.full
 @TENSORFLOW
 def test_the_command_measures_and_tells(tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)

@@ -124,6 +124,7 @@ def test_a_run_goes_on_with_its_text_in_the_cache(run, here, capsys, monkeypatch
     assert one.progress.best == pytest.approx(other.progress.best)
 
 
+@pytest.mark.usual(1)
 @pytest.mark.parametrize(
     ("cell", "layer", "how"),
     [
@@ -159,6 +160,7 @@ def test_ours_and_keras_own_cell_are_the_same_run(here, capsys):
     assert told[0] == pytest.approx(told[1], abs=2e-3)
 
 
+@pytest.mark.full
 @pytest.mark.parametrize("cell", ["lstm", "keras-lstm"])
 def test_train_in_half_precision_and_in_another_on_resume(here, capsys, cell):
     argv = ["--corpus", "small.txt", "--name", "a", "--cell", cell, "--epochs", "1", *TRAIN]
@@ -188,6 +190,7 @@ def test_clipping_by_value_stands_in_for_clipping_by_norm(here):
     assert train.main([*argv, "--clip-norm", "0", "--clip-value", "0.001"]) == 0
 
 
+@pytest.mark.usual(1)
 @pytest.mark.parametrize(
     "which", ["latest", "saved_models/a", "a", "saved_models/a/last.weights.h5"]
 )
@@ -642,6 +645,7 @@ def start(here, *argv):
     )
 
 
+@pytest.mark.usual(1)
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_a_signal_saves_and_says_how_to_go_on(here, number):
     Path("long.txt").write_text(SMALL_TEXT * 20)
@@ -719,6 +723,7 @@ def test_the_likeliest_texts(run, capsys):
     )
 
 
+@pytest.mark.full
 def test_a_run_begins_with_another_s_weights(run, here, capsys):
     Path("other.txt").write_text("It was the Zest of times.\n" * 90)
     argv = ["--init-from", "a", "--corpus", "other.txt", "--name", "b", "--epochs", "1"]

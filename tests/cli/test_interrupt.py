@@ -82,6 +82,7 @@ def moments(argv, times):
     return f"{sum(answered)} of {len(answered)}"
 
 
+@pytest.mark.full
 @pytest.mark.parametrize("which", COMMANDS)
 def test_at_many_moments(here, which):
     latest = 3 if which == "a module" else 0.8

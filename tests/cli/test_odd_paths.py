@@ -328,6 +328,7 @@ def many(tmp_path_factory):
     return folder
 
 
+@pytest.mark.usual(8)
 @pytest.mark.parametrize("name", STORED)
 def test_a_stranger_s_name_for_a_text(here, many, tmp_path, capsys, monkeypatch, name):
     monkeypatch.setattr("sys.stdin", None)

@@ -614,6 +614,7 @@ def written(rng, tmp_path):
     return [*KERAS_3, "1.h5", "2.h5"]
 
 
+@pytest.mark.full
 def test_a_file_cut_anywhere_is_refused(rng, tmp_path):
     for file in written(rng, tmp_path):
         path = tmp_path / file

@@ -231,6 +231,7 @@ def flat(h, last, gradients):
     return [h, *last, *(g for g in gradients if g is not None)]
 
 
+@pytest.mark.usual(24)
 @pytest.mark.parametrize("inputs", ["ids", "rows", "vectors"])
 @pytest.mark.parametrize("name", CELLS)
 @pytest.mark.parametrize("sizes", SIZES, ids=str)
@@ -554,6 +555,7 @@ def test_code_for_every_cell_and_activation_has_a_name_of_its_own():
     assert len(set(names)) == len(names)
 
 
+@pytest.mark.full
 def test_compiled_code_is_kept_where_there_is_a_place_for_it(tmp_path):
     def hits(folder):
         env = os.environ | {"CHARLM_CACHE": str(folder)}

@@ -91,6 +91,7 @@ def close(found, expected):
         np.testing.assert_allclose(a, b, rtol=2e-4, atol=1e-5)
 
 
+@pytest.mark.usual(3)
 @pytest.mark.parametrize("compiled", [True, False])
 @pytest.mark.parametrize("mode", MODES)
 def test_a_gradient_penalty_reaches_every_weight(rng, case, mode, compiled):
@@ -131,6 +132,7 @@ def test_a_penalty_where_one_input_is_computed_from_another(rng, case, compiled)
     close(penalty(ours, x, training=True), penalty(theirs, x, training=True))
 
 
+@pytest.mark.usual(1)
 @pytest.mark.skipif(BACKEND != "tensorflow", reason="tf.vectorized_map")
 def test_a_vectorized_map_loses_no_gradient_without_a_word(rng, case):
     import tensorflow as tf
@@ -180,6 +182,7 @@ def test_the_loss_has_second_derivatives(rng):
     close([second(CrossEntropy())], [second(theirs)])
 
 
+@pytest.mark.usual(1)
 @pytest.mark.skipif(BACKEND != "tensorflow", reason="TensorFlow's forward mode")
 def test_forward_mode(rng, case):
     import tensorflow as tf

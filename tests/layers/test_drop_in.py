@@ -78,6 +78,7 @@ def test_the_snippet_of_the_readme_runs_when_pasted(tmp_path, monkeypatch):
     np.testing.assert_allclose(found, expected, atol=1e-6)
 
 
+@pytest.mark.usual(1)
 def test_many_to_one_classifier_of_padded_sequences(rng, kind, padded):
     def build(layer):
         rows = [k.Embedding(V, D, mask_zero=True), layer(H, dropout=0.2, seed=5)]
@@ -101,6 +102,7 @@ def test_masked_vectors_through_two_layers(rng, case, padded):
     same(pair(rng, case, build), x)
 
 
+@pytest.mark.usual(1)
 def test_encoder_hands_its_state_to_a_decoder(rng, case):
     def build(layer):
         source, target = keras.Input((None, D)), keras.Input((None, 2))
@@ -120,6 +122,7 @@ def test_encoder_hands_its_state_to_a_decoder(rng, case):
         fit_alike(models, [source, target], np.roll(target, -1, axis=1), "mse")
 
 
+@pytest.mark.usual(1)
 @pytest.mark.parametrize("merge_mode", ["concat", "sum"])
 def test_bidirectional(rng, kind, tmp_path, merge_mode, padded):
     def build(layer):
@@ -140,6 +143,7 @@ def test_bidirectional(rng, kind, tmp_path, merge_mode, padded):
     assert (back.use_bias, back.go_backwards) == (False, True)
 
 
+@pytest.mark.usual(1)
 def test_stateful_stream_is_one_long_sequence(rng, case):
     x = normal(rng, B, T, D)
 

@@ -118,6 +118,7 @@ def check(folder, old, new, said_saved=None):
             checkpoint.read(folder / name)
 
 
+@pytest.mark.usual(1)
 @pytest.mark.parametrize("for_good", [False, True], ids=["once", "for good"])
 @pytest.mark.parametrize("overwrite", [False, True], ids=["first save", "overwrite"])
 def test_every_call_fails_in_turn(tmp_path, monkeypatch, states, overwrite, for_good):
@@ -149,6 +150,7 @@ def test_every_call_fails_in_turn(tmp_path, monkeypatch, states, overwrite, for_
     assert injections >= 140  # four such tests
 
 
+@pytest.mark.full
 @pytest.mark.parametrize("overwrite", [False, True], ids=["first save", "overwrite"])
 def test_killed_at_every_call(tmp_path, states, overwrite):
     old, new = states[overwrite], states[overwrite + 1]
@@ -215,6 +217,7 @@ print('whole')
 """
 
 
+@pytest.mark.full
 def test_a_file_system_that_is_full(tmp_path):
     """A real one, where a process may make itself one."""
     argv = ["unshare", "--user", "--map-root-user", "--mount", "sh", "-c", FULL, "sh"]

@@ -76,6 +76,7 @@ def test_a_flip_of_any_byte_is_refused(whole):
         refused(flipped, "damaged")
 
 
+@pytest.mark.full
 def test_a_file_cut_anywhere_is_refused(whole):
     mark = whole.index(checkpoint.MARK)  # before it, each needs another process
     for size in [*range(0, mark, mark // 30), *range(mark + len(checkpoint.MARK), len(whole))]:
@@ -98,6 +99,7 @@ def test_random_edits_are_refused(rng, whole):
             refused(edited)
 
 
+@pytest.mark.full
 def test_random_edits_with_the_right_checksum_crash_nothing(tmp_path, whole):
     """A process of its own may not die of what it reads then."""
     program = """if True:
@@ -521,6 +523,7 @@ def test_older_arrays_that_share_their_place_are_not_read_many_times(rng):
     refused(checkpoint.signed(data), "arrays of .* bytes at most")
 
 
+@pytest.mark.full
 def test_many_changes_at_once(rng, old, folder):
     elsewhere = folder / "elsewhere"
     elsewhere.mkdir()

@@ -94,6 +94,7 @@ def compare(tmp_path, epochs, kills, signals=SIGNALS):
     return within
 
 
+@pytest.mark.full
 def test_killed_once(tmp_path):
     compare(tmp_path, epochs=12, kills=1, signals=[signal.SIGKILL])
 

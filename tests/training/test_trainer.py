@@ -75,6 +75,7 @@ def test_fit_reads_every_window_of_every_epoch_in_order(steps, monkeypatch):
     np.testing.assert_allclose(seen, expected, atol=1e-5)
 
 
+@pytest.mark.usual(1)
 @pytest.mark.parametrize("cut", [1, 2, 3])
 def test_stopped_after_an_epoch_and_gone_on_equals_straight_on(cut):
     drop = {"weight_drop": 0.3}
@@ -88,6 +89,7 @@ def test_stopped_after_an_epoch_and_gone_on_equals_straight_on(cut):
     np.testing.assert_array_equal(weights(second), weights(straight))
 
 
+@pytest.mark.full
 @pytest.mark.parametrize("precision", ["bf16", "fp16"])
 def test_in_half_precision_too(precision):
     straight = made(epochs=2, precision=precision)
@@ -142,6 +144,7 @@ def test_a_step_of_fp16_beyond_its_range_is_left_out_and_the_run_goes_on():
     assert training.snapshot().finite()
 
 
+@pytest.mark.usual(1)
 @pytest.mark.parametrize(("window", "steps"), [(0, None), (7, None), (LAST_WINDOW, None), (6, 1)])
 def test_stopped_within_an_epoch_and_gone_on_equals_straight_on(window, steps):
     straight = made(epochs=3)
