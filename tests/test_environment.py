@@ -139,6 +139,7 @@ def test_a_folder_that_is_deleted_while_a_run_writes_in_it(here):
     assert "Traceback" not in err
 
 
+@pytest.mark.full
 def test_standard_output_closed_or_full(here):
     drawing(here / "r", "ab")
     sample = f"{sys.executable} -m charlm.sample r --length 3000 --seed 1"

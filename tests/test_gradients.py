@@ -151,7 +151,7 @@ def test_norms_do_not_overflow_where_the_numbers_do_not():
     [
         (["--steps", "0"], r"--steps to be from 1 to 10000, found 0"),
         (["--steps", "9000"], r"at least 18,001 held-out characters .*, found 212"),
-        (["--cells", "lsmt"], r"--cells to be of coupled, gru, lstm, rnn, found .*lsmt"),
+        (["--cells", "lsmt"], r"--cells to be of lstm, gru, rnn, coupled, found .*lsmt"),
         (["--cells", "rnn", "--forget-bias", "2"], r"suit a cell of --cells rnn.*forget_bias"),
         (["--gain", "-1"], r"--gain to be a finite number above 0, found -1"),
         (["--output", "no/where"], r"--output to be in a folder that exists, found no/where"),

@@ -35,6 +35,7 @@ USE_BACKENDS = {
     "callbacks",
     "benchmarks",
     "experiments",
+    "api",
     *COMMANDS,
 }
 BACKENDS = {"keras", "tensorflow", "jax", "torch"}

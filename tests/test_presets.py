@@ -90,6 +90,7 @@ def test_an_idle_gpu_or_a_preset_for_another_device_is_hinted_at(
     assert SIZE not in (device.hint(None) or "")
 
 
+@pytest.mark.full
 def test_the_hint_is_for_new_runs_only(here, capsys):  # noqa: F811
     """The sizes of a resumed run, or of one whose weights it starts from, are another run's."""
 

@@ -142,7 +142,7 @@ def test_quality_says_how_much_sooner_and_what_was_not_reached():
 @pytest.fixture
 def fakes(monkeypatch):
     """`sections` finds its peers among the tests'."""
-    monkeypatch.setattr(peers, "HERE", "tests")
+    monkeypatch.setattr(peers, "HERE", "tests.benchmarks")
 
 
 def lineup(**options):
@@ -316,6 +316,7 @@ def test_peers_of_a_step_compute_the_same(threads, cell, layers):
     assert found[0][-1] < found[0][1] == pytest.approx(math.log(7), rel=0.2)
 
 
+@pytest.mark.full
 def test_peers_of_sampling_read_the_same(threads):
     from charlm.benchmarks import sampling
 
@@ -332,6 +333,7 @@ def test_peers_of_sampling_read_the_same(threads):
         assert other == pytest.approx(first, abs=1e-5)
 
 
+@pytest.mark.full
 @pytest.mark.skipif(keras.backend.backend() != "tensorflow", reason="charlm train's default")
 def test_fit_and_its_bare_step_run(monkeypatch):
     from charlm.benchmarks import fit

@@ -31,7 +31,7 @@ PARTS = (
 # --- models and data ---
 
 
-@pytest.mark.usual(1)
+@pytest.mark.full
 @BACKENDS
 @pytest.mark.parametrize("name", PARTS)
 def test_both_models_compute_the_same(name):
@@ -122,7 +122,7 @@ def test_the_training_graph_knows_the_batch_size_as_little_as_that_of_fit():
 
 @pytest.fixture
 def fakes(monkeypatch):
-    monkeypatch.setattr(peers, "HERE", "tests")
+    monkeypatch.setattr(peers, "HERE", "tests.benchmarks")
 
 
 def pair(theirs, ours, make="clock"):

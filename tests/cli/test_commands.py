@@ -175,6 +175,7 @@ def test_train_in_half_precision_and_in_another_on_resume(here, capsys, cell):
     assert sample.main(["a", "--length", "30", "--seed", "1"]) == 0
 
 
+@pytest.mark.full
 def test_a_run_goes_on_with_keras_own_cell_in_the_place_of_ours(run, capsys):
     assert train.main(["--resume", "a", "--epochs", "3", "--cell", "keras-lstm"]) == 0
     out, _ = capsys.readouterr()
@@ -204,6 +205,7 @@ def test_resume_goes_on(run, capsys, which):
     assert [r.split(",")[0] for r in rows] == ["epoch", "0", "1", "2"]
 
 
+@pytest.mark.full
 def test_resume_reads_its_flags_beside_the_run_s_settings(here, capsys):
     """Not beside the defaults, with which some of them could not stand."""
     argv = ["--corpus", "small.txt", "--name", "a", "--cell", "gru", "--reset", "before", *TRAIN]
@@ -645,7 +647,7 @@ def start(here, *argv):
     )
 
 
-@pytest.mark.usual(1)
+@pytest.mark.full
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_a_signal_saves_and_says_how_to_go_on(here, number):
     Path("long.txt").write_text(SMALL_TEXT * 20)

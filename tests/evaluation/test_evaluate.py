@@ -87,7 +87,7 @@ def by_definition(text, context, x, order):
         if k > len(context):
             break
         h = context[len(context) - k :]
-        after = [encode[i + k] for i in range(len(encode) - k) if encode[i : i + k] == h]
+        after = [text[i + k] for i in range(len(text) - k) if text[i : i + k] == h]
         if after:
             kinds = len(set(after))
             p = (after.count(x) + kinds * p) / (len(after) + kinds)
@@ -96,18 +96,18 @@ def by_definition(text, context, x, order):
 
 @pytest.mark.parametrize("order", [1, 2, 4])
 def test_an_n_gram_is_what_its_definition_says(rng, order):
-    encode, other = rng.integers(V - 1, size=60).tolist(), rng.integers(V, size=25).tolist()
-    found = NGram(np.array(encode), V, order).losses(np.array(other))
+    text, other = rng.integers(V - 1, size=60).tolist(), rng.integers(V, size=25).tolist()
+    found = NGram(np.array(text), V, order).losses(np.array(other))
     expected = [
-        -np.log(by_definition(encode, other[max(0, t - order + 1) : t], other[t], order))
+        -np.log(by_definition(text, other[max(0, t - order + 1) : t], other[t], order))
         for t in range(1, len(other))
     ]
     np.testing.assert_allclose(found, expected, rtol=1e-9)
 
 
 def test_an_n_gram_s_odds_sum_to_one(rng):
-    encode = rng.integers(V, size=200)
-    gram = NGram(encode, V, 3)
+    text = rng.integers(V, size=200)
+    gram = NGram(text, V, 3)
     odds = [np.exp(-gram.losses(np.array([1, 2, x]))[-1]) for x in range(V)]
     assert sum(odds) == pytest.approx(1)
 

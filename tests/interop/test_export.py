@@ -73,6 +73,7 @@ def test_every_format_of_every_cell_is_written_and_compared(here, capsys, format
     assert {p.name for p in here.iterdir()} == {"saved_models", name, f"{name}.vocab.json"}
 
 
+@pytest.mark.full
 def test_the_keras_file_loads_where_there_is_no_charlm(here):
     saved = make_run(here / "saved_models" / "a", cell="coupled", layers=2)
     assert export.main(["a"]) == 0

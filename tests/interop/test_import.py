@@ -62,6 +62,7 @@ def probabilities(ids):
     return p / p.sum(-1, keepdims=True)
 
 
+@pytest.mark.usual(5)
 @pytest.mark.parametrize("suffix", [".keras", ".weights.h5"])
 @pytest.mark.parametrize("name", MODELS)
 def test_a_model_of_keras_3_is_the_same_network(here, rng, capsys, name, suffix):
@@ -152,6 +153,7 @@ def test_a_file_of_the_characters_alone_is_vocabulary_enough(here, rng, capsys):
     assert sample.main(["a", "--length", "9", "--seed", "1"]) == 0
 
 
+@pytest.mark.full
 def test_an_imported_run_is_sampled_trained_and_exported(here, rng, capsys):
     stock(rng, *MODELS["gru"]()).save("x.keras")
     assert import_weights.main(argv("x.keras")) == 0

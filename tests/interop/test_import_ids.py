@@ -312,6 +312,7 @@ def test_a_run_without_a_text_begins_another(here, rng, capsys):
     assert train.main(["--init-from", "a", "--corpus", "small.txt", "--name", "b", *small]) == 0
 
 
+@pytest.mark.usual(1)
 @pytest.mark.parametrize("of_export", [False, True])
 def test_a_run_without_a_text_names_none(here, capsys, of_export):
     small = ["--epochs", "1", "--batch-size", "4", "--window", "16", "--sample-length", "0"]

@@ -85,6 +85,7 @@ def save(model, path):
     model.save_weights(path) if path.name.endswith(".weights.h5") else model.save(path)
 
 
+@pytest.mark.usual(8)
 @pytest.mark.parametrize("file", KERAS_3)
 @pytest.mark.parametrize("name", MODELS)
 def test_what_keras_3_writes(rng, tmp_path, name, file):
@@ -422,6 +423,7 @@ NOT_FINITE = np.full((4, 7), np.nan, "float32")
 TOO_LARGE = np.full((4, 7), 1e300)
 
 
+@pytest.mark.usual(12)
 @pytest.mark.parametrize(
     ("changes", "match"),
     [

@@ -132,6 +132,7 @@ def test_a_chain_is_read(rng, tmp_path, form):
     assert_same(keras_files.read(path), model.get_weights())
 
 
+@pytest.mark.usual(12)
 @pytest.mark.parametrize("form", FORMS)
 @pytest.mark.parametrize("make", WIRINGS)
 def test_another_wiring_is_refused_by_name(rng, tmp_path, make, form):
@@ -239,6 +240,7 @@ ENDS = {
 }
 
 
+@pytest.mark.usual(8)
 @pytest.mark.parametrize("ids", [False, True])
 @pytest.mark.parametrize("end", ENDS)
 @pytest.mark.parametrize("file", ["x.weights.h5", "x.keras", "x.h5"])

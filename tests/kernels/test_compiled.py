@@ -243,6 +243,7 @@ def test_loops(rng, factors, same, name, sizes, inputs):
     np.testing.assert_equal((batch, upstream), copies)  # what is given stays as it is
 
 
+@pytest.mark.usual(8)
 @pytest.mark.parametrize("shown", [False, True])
 @pytest.mark.parametrize("inputs", ["ids", "vectors"])
 @pytest.mark.parametrize("name", CELLS)

@@ -61,7 +61,7 @@ def test_picks_what_the_sampler_draws(rng, scale, temperature):
     assert found == expected.tolist()
 
 
-@pytest.mark.usual(1)
+@pytest.mark.full
 @pytest.mark.parametrize("cell", CELLS)
 def test_other_activations(rng, cell):
     gates = {} if cell == "rnn" else {"recurrent_activation": "hard_sigmoid"}
@@ -88,6 +88,7 @@ def test_an_array_of_another_shape_or_an_unknown_id_is_refused(rng):
             block(ids, other, ones, uniform)
 
 
+@pytest.mark.full
 def test_sizes_beyond_a_panel(rng):
     net = network(rng, cell="gru", units=75, layers=2)
     states, ids, uniform = net.initial_states(13), rng.integers(V, size=13), rng.random((9, 13))

@@ -47,7 +47,7 @@ def kind(request):
     return request.param
 
 
-@pytest.mark.usual(16)
+@pytest.mark.usual(6)
 @only_tensorflow
 @pytest.mark.parametrize("training", [True, False])
 @pytest.mark.parametrize("mode", [*MODES, "plain, XLA", "mask, XLA"])
@@ -78,7 +78,7 @@ def test_static_shapes_are_keras_own(case, mode, training):
     assert found[0] == found[1]
 
 
-@pytest.mark.usual(1)
+@pytest.mark.full
 def test_a_short_last_batch_trains_on_every_step(rng, case):
     """A time-distributed layer above needs the length; pooled, a lost one would go unseen."""
     x, y = normal(rng, 10, 20, D), normal(rng, 10, 2)

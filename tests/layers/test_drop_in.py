@@ -78,7 +78,7 @@ def test_the_snippet_of_the_readme_runs_when_pasted(tmp_path, monkeypatch):
     np.testing.assert_allclose(found, expected, atol=1e-6)
 
 
-@pytest.mark.usual(1)
+@pytest.mark.full
 def test_many_to_one_classifier_of_padded_sequences(rng, kind, padded):
     def build(layer):
         rows = [k.Embedding(V, D, mask_zero=True), layer(H, dropout=0.2, seed=5)]

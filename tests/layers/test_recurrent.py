@@ -112,7 +112,7 @@ def test_every_cell_has_its_row():
     assert {case.name for case in KINDS} == set(CELLS)
 
 
-@pytest.mark.usual(20)
+@pytest.mark.usual(8)
 @pytest.mark.parametrize(("mode", "way"), WAYS)
 def test_equals_keras_and_numpy_in_outputs_states_and_gradients(rng, case, mode, way, request):
     if way == "hand-derived":
@@ -330,6 +330,7 @@ def test_regularizers_add_losses_and_constraints_reach_the_weights(rng, named):
     assert found == expected
 
 
+@pytest.mark.usual(4)
 @pytest.mark.parametrize("policy", POLICIES)
 def test_dtype_policies_as_keras_own(rng, named, policy):
     ours, theirs = pair(rng, named, dtype=policy, return_sequences=True)

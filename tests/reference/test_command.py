@@ -78,6 +78,7 @@ def test_the_held_out_loss_is_keras_own(rng, cell):
     assert trainer.evaluate(network, held_out) == pytest.approx(expected, rel=1e-5)
 
 
+@pytest.mark.usual(1)
 @pytest.mark.parametrize("cell", CELLS)
 def test_trains_and_keras_goes_on_with_it(here, capsys, cell):
     assert main([*ARGV, "--cell", cell, "--name", "a", "--epochs", "3"]) == 0
@@ -108,6 +109,7 @@ def test_output_bias_begins_at_the_log_of_shares(here):
     np.testing.assert_allclose(bias, text.log_shares(saved.vocab), atol=1e-5)
 
 
+@pytest.mark.full
 def test_goes_on_with_what_keras_trained(here, capsys):
     argv = ["--corpus", "small.txt", "--units", "8", "--batch-size", "4", "--window", "16"]
     argv += ["--epochs", "2", "--sample-length", "0", "--learning-rate", "0.02", "--cell", "gru"]

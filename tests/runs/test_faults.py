@@ -118,7 +118,7 @@ def check(folder, old, new, said_saved=None):
             checkpoint.read(folder / name)
 
 
-@pytest.mark.usual(1)
+@pytest.mark.full
 @pytest.mark.parametrize("for_good", [False, True], ids=["once", "for good"])
 @pytest.mark.parametrize("overwrite", [False, True], ids=["first save", "overwrite"])
 def test_every_call_fails_in_turn(tmp_path, monkeypatch, states, overwrite, for_good):

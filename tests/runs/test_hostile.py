@@ -334,6 +334,7 @@ def folder(tmp_path, monkeypatch):
     return tmp_path
 
 
+@pytest.mark.usual(15)
 @pytest.mark.parametrize("name", TREES)
 def test_a_tree_that_is_no_run_s_is_refused(old, folder, name):
     change, why = TREES[name]
@@ -369,6 +370,7 @@ def test_any_number_of_a_description_may_be_wrong(whole, number):
         assert time.process_time() - began < SECONDS
 
 
+@pytest.mark.usual(15)
 @pytest.mark.parametrize("name", DESCRIPTIONS)
 def test_a_description_that_is_no_run_s_is_refused(whole, old, name):
     change, why = DESCRIPTIONS[name]

@@ -288,7 +288,7 @@ def files_of(folder):
     return {p.name: p.read_bytes() for p in folder.iterdir() if p.name != run_folder.LOCK}
 
 
-@pytest.mark.usual(1)
+@pytest.mark.full
 @pytest.mark.parametrize("lacks", [None, run_folder.BEST, run_folder.LAST])
 def test_killed_at_every_call_while_one_run_replaces_another(tmp_path, monkeypatch, lacks):
     best, last = old_run(tmp_path / "count")

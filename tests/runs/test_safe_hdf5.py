@@ -265,7 +265,7 @@ def idle(tmp_path_factory):
     return cost(path)[2]
 
 
-@pytest.mark.usual(9)
+@pytest.mark.usual(4)
 @pytest.mark.parametrize("name", FILES)
 def test_what_harms_readers_is_refused_soon_and_cheaply(rng, tmp_path, idle, name):
     make, match = FILES[name]
@@ -443,6 +443,7 @@ def test_a_large_array_costs_no_more_than_itself(rng, tmp_path, idle, dtype):
     assert seconds < SECONDS
 
 
+@pytest.mark.usual(1)
 @pytest.mark.parametrize("how", [zipfile.ZIP_STORED, DEFLATED])
 def test_zips_of_stored_or_deflated_members_are_read(tmp_path, how):
     whole, path = fuzz.bases()["keras-3.keras"], tmp_path / "x.keras"

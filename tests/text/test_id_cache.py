@@ -63,9 +63,9 @@ def described(data, **changes):
     """The bytes of a file that says other things of itself, rightly signed."""
     _, length, magic, version = id_cache.END.unpack(data[-ABOUT:])
     about = json.loads(data[-ABOUT - length : -ABOUT])
-    encode = json.dumps(about | changes).encode()
-    end = id_cache.END.pack(hashlib.sha256(encode).digest(), len(encode), magic, version)
-    return data[: -ABOUT - length] + encode + end
+    text = json.dumps(about | changes).encode()
+    end = id_cache.END.pack(hashlib.sha256(text).digest(), len(text), magic, version)
+    return data[: -ABOUT - length] + text + end
 
 
 @pytest.mark.parametrize("keep", [0, 1, ABOUT - 1, ABOUT, 5000, -ABOUT - 9, -ABOUT, -10, -1])

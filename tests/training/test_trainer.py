@@ -49,6 +49,7 @@ def test_loss_falls():
     assert held_out[-1] < held_out[0]
 
 
+@pytest.mark.usual(1)
 @pytest.mark.parametrize("steps", [1, None])
 def test_fit_reads_every_window_of_every_epoch_in_order(steps, monkeypatch):
     """Keras shuffles batches unless told not to, and carried states would mean nothing."""
@@ -75,7 +76,7 @@ def test_fit_reads_every_window_of_every_epoch_in_order(steps, monkeypatch):
     np.testing.assert_allclose(seen, expected, atol=1e-5)
 
 
-@pytest.mark.usual(1)
+@pytest.mark.full
 @pytest.mark.parametrize("cut", [1, 2, 3])
 def test_stopped_after_an_epoch_and_gone_on_equals_straight_on(cut):
     drop = {"weight_drop": 0.3}
@@ -110,6 +111,7 @@ def test_in_half_precision_too(precision):
     assert np.abs(weights(straight) - weights(plain)).max() > 1e-6  # so it was not float32
 
 
+@pytest.mark.full
 def test_precision_may_change_and_the_loss_scale_begins_anew():
     first = made(epochs=1, precision="fp16")
     first.fit([tracked(first)])
