@@ -49,7 +49,7 @@ class SaveWeights(keras.callbacks.Callback):
             # on disk before a file that names their length
             p.samples_size = run_folder.samples_size(self.folder)
             now = self.snapshot()
-            data = checkpoint.verified(now)
+            data = checkpoint.to_verified_bytes(now)
             if p.epoch and p.stale_epochs == 0 and not p.step:
                 self.best = data
             # before the last: one that tells of a best which is not there could not be mended
@@ -66,7 +66,7 @@ class SaveWeights(keras.callbacks.Callback):
             )
             return False
         self.failure = ""
-        run_folder.describe(self.folder, now, self.print)
+        run_folder.write_summary(self.folder, now, self.print)
         return True
 
     def _write_best(self):

@@ -18,7 +18,7 @@ from charlm.benchmarks.peers import STEP, Peer
 from charlm.benchmarks.sections import Setup
 from charlm.benchmarks.workers import cpus
 from charlm.cli import outputs
-from charlm.config import MAX_UNITS, DataConfig, check
+from charlm.config import MAX_UNITS, DataConfig, require
 from charlm.errors import InputError
 from charlm.runs import atomic
 from corpora import Corpus, CorpusError
@@ -73,21 +73,21 @@ class Bench:
     """Show the traceback of an error."""
 
     def __post_init__(self):
-        check(self.only is None or self.only, "only", f"some of {', '.join(SECTIONS)}", "none")
+        require(self.only is None or self.only, "only", f"some of {', '.join(SECTIONS)}", "none")
         names = [p.name for p in STEP if self.device in p.devices]
         given = names if self.peers is None else self.peers
-        check(given and set(given) <= set(names), "peers", f"of {', '.join(names)}", given)
+        require(given and set(given) <= set(names), "peers", f"of {', '.join(names)}", given)
         self._check_layers()
         for units in self.sizes:
-            check(1 <= units <= MAX_UNITS, "units", f"from 1 to {MAX_UNITS}", units)
-        check(self.sizes, "units", "one or more", "none")
-        check(self.batch_size >= 1, "batch_size", "1 or more", self.batch_size)
-        check(self.window is None or self.window >= 1, "window", "1 or more", self.window)
-        check(self.rounds is None or self.rounds >= 1, "rounds", "1 or more", self.rounds)
+            require(1 <= units <= MAX_UNITS, "units", f"from 1 to {MAX_UNITS}", units)
+        require(self.sizes, "units", "one or more", "none")
+        require(self.batch_size >= 1, "batch_size", "1 or more", self.batch_size)
+        require(self.window is None or self.window >= 1, "window", "1 or more", self.window)
+        require(self.rounds is None or self.rounds >= 1, "rounds", "1 or more", self.rounds)
         cores = len(cpus())
         ok = self.threads is None or 1 <= self.threads <= cores
-        check(ok, "threads", f"from 1 to {cores}, the cores allowed", self.threads)
-        check(self.quality_epochs >= 1, "quality_epochs", "1 or more", self.quality_epochs)
+        require(ok, "threads", f"from 1 to {cores}, the cores allowed", self.threads)
+        require(self.quality_epochs >= 1, "quality_epochs", "1 or more", self.quality_epochs)
         if not os.path.isdir(self.out):
             outputs.check_new_folder("out", self.out)
         if self.device == "gpu" and not machine.seems_to_have_gpu():
@@ -98,11 +98,11 @@ class Bench:
         for option in ("layers", "engines"):
             given, there = getattr(self, option), "layers" in self.sections
             found = f"the sections {', '.join(self.sections)}"
-            check(given is None or there, option, "given together with --only layers", found)
-            check(given is None or given, option, "one or more", "none")
+            require(given is None or there, option, "given together with --only layers", found)
+            require(given is None or given, option, "one or more", "none")
         for word in self.layers or ():
             known = any(word in name for name in layer_case.NAMES)
-            check(known, "layers", f"words in the names {', '.join(layer_case.NAMES)}", word)
+            require(known, "layers", f"words in the names {', '.join(layer_case.NAMES)}", word)
 
     @property
     def sizes(self) -> tuple[int, ...]:

@@ -17,7 +17,7 @@ DROPOUTS = "dropout", "weight_drop"
 MAX_UNITS, MAX_LAYERS = 16_384, 64  # beyond, a slip of the finger: 2 billion weights a layer
 
 
-def check(ok: bool, name: str, expected: str, value) -> None:
+def require(ok: bool, name: str, expected: str, value) -> None:
     """Raises InputError, which names the setting by its flag, unless `ok`."""
     if not ok:
         flag = "--" + name.replace("_", "-")
@@ -27,7 +27,7 @@ def check(ok: bool, name: str, expected: str, value) -> None:
 
 def check_temperature(value: float, name: str = "temperature") -> None:
     """Raises InputError unless `value` is finite and at least 0."""
-    check(math.isfinite(value) and value >= 0, name, "a finite number, 0 or more", value)
+    require(math.isfinite(value) and value >= 0, name, "a finite number, 0 or more", value)
 
 
 @dataclass(frozen=True)
@@ -65,13 +65,13 @@ class ModelConfig:
 
     def __post_init__(self):
         names = [*CELLS, *(f"keras-{name}" for name, cell in CELLS.items() if cell.keras)]
-        check(self.cell in names, "cell", f"one of {', '.join(names)}", self.cell)
-        check(1 <= self.units <= MAX_UNITS, "units", f"from 1 to {MAX_UNITS}", self.units)
-        check(1 <= self.layers <= MAX_LAYERS, "layers", f"from 1 to {MAX_LAYERS}", self.layers)
-        check(0 <= self.dropout < 1, "dropout", "from 0 to below 1", self.dropout)
-        check(0 <= self.weight_drop < 1, "weight_drop", "from 0 to below 1", self.weight_drop)
-        check(math.isfinite(self.forget_bias), "forget_bias", "finite", self.forget_bias)
-        gates = CELLS[self.family].gates
+        require(self.cell in names, "cell", f"one of {', '.join(names)}", self.cell)
+        require(1 <= self.units <= MAX_UNITS, "units", f"from 1 to {MAX_UNITS}", self.units)
+        require(1 <= self.layers <= MAX_LAYERS, "layers", f"from 1 to {MAX_LAYERS}", self.layers)
+        require(0 <= self.dropout < 1, "dropout", "from 0 to below 1", self.dropout)
+        require(0 <= self.weight_drop < 1, "weight_drop", "from 0 to below 1", self.weight_drop)
+        require(math.isfinite(self.forget_bias), "forget_bias", "finite", self.forget_bias)
+        gates = CELLS[self.cell_name].gates
         for name, fits, needed in (
             ("recurrent_initializer", self.recurrent_initializer != "identity" or gates == "h",
              "orthogonal or glorot_uniform for a cell with gates"),
@@ -82,23 +82,24 @@ class ModelConfig:
             ("recurrent_activation", self.recurrent_activation == "sigmoid" or gates != "h",
              "left out for a cell without gates"),
             ("skip", self.skip == "none" or self.layers > 1, "left out for a single layer"),
-            ("weight_drop", self.own or not self.weight_drop, "0 for Keras's own layers"),
+            ("weight_drop", self.uses_own_layer or not self.weight_drop,
+             "0 for Keras's own layers"),
         ):  # fmt: skip
-            check(fits, name, needed, f"{getattr(self, name)} with --cell {self.cell}")
+            require(fits, name, needed, f"{getattr(self, name)} with --cell {self.cell}")
 
-    def plain(self) -> "ModelConfig":
+    def without_dropout(self) -> "ModelConfig":
         """Without what is dropped in training, of which no weight tells."""
         return replace(self, **dict.fromkeys(DROPOUTS, 0.0))
 
     @property
-    def family(self) -> str:
+    def cell_name(self) -> str:
         """The cell, whether its layer is ours or Keras's."""
         return self.cell.removeprefix("keras-")
 
     @property
-    def own(self) -> bool:
+    def uses_own_layer(self) -> bool:
         """Whether the layer is ours."""
-        return self.cell == self.family
+        return self.cell == self.cell_name
 
 
 NO_TEXT = ""  # the corpus of a run that was imported without a text
@@ -126,12 +127,12 @@ class DataConfig:
     """Of the first weights, dropout and the order of the text."""
 
     def __post_init__(self):
-        check(self.batch_size >= 1, "batch_size", "1 or more", self.batch_size)
-        check(self.window >= 1, "window", "1 or more", self.window)
-        check(self.restart_every >= 0, "restart_every", "0 or more", self.restart_every)
+        require(self.batch_size >= 1, "batch_size", "1 or more", self.batch_size)
+        require(self.window >= 1, "window", "1 or more", self.window)
+        require(self.restart_every >= 0, "restart_every", "0 or more", self.restart_every)
         ok = self.max_held_out == 0 or self.max_held_out >= 2
-        check(ok, "max_held_out", "0, or 2 or more", self.max_held_out)
-        check(0 <= self.seed < 2**32, "seed", "from 0 to 4294967295", self.seed)
+        require(ok, "max_held_out", "0, or 2 or more", self.max_held_out)
+        require(0 <= self.seed < 2**32, "seed", "from 0 to 4294967295", self.seed)
 
 
 @dataclass(frozen=True)
@@ -164,22 +165,22 @@ class FitConfig:
     (AMD Zen 4), else fp32; a run keeps what was chosen."""
 
     def __post_init__(self):
-        check(self.epochs >= 1, "epochs", "1 or more", self.epochs)
+        require(self.epochs >= 1, "epochs", "1 or more", self.epochs)
         if self.decay_epochs is not None:
-            check(self.decay_epochs >= 1, "decay_epochs", "1 or more", self.decay_epochs)
+            require(self.decay_epochs >= 1, "decay_epochs", "1 or more", self.decay_epochs)
         ok = math.isfinite(self.learning_rate) and self.learning_rate > 0
-        check(ok, "learning_rate", "a finite number above 0", self.learning_rate)
-        check(self.warmup_steps >= 0, "warmup_steps", "0 or more", self.warmup_steps)
-        check(0 <= self.final_rate <= 1, "final_rate", "from 0 to 1", self.final_rate)
+        require(ok, "learning_rate", "a finite number above 0", self.learning_rate)
+        require(self.warmup_steps >= 0, "warmup_steps", "0 or more", self.warmup_steps)
+        require(0 <= self.final_rate <= 1, "final_rate", "from 0 to 1", self.final_rate)
         ok = math.isfinite(self.clip_norm) and self.clip_norm >= 0
-        check(ok, "clip_norm", "a finite number, 0 or more", self.clip_norm)
+        require(ok, "clip_norm", "a finite number, 0 or more", self.clip_norm)
         ok = math.isfinite(self.clip_value) and self.clip_value >= 0
-        check(ok, "clip_value", "a finite number, 0 or more", self.clip_value)
+        require(ok, "clip_value", "a finite number, 0 or more", self.clip_value)
         both = self.clip_norm and self.clip_value
         found = f"{self.clip_value} with --clip-norm {self.clip_norm}"
-        check(not both, "clip_value", "0 unless --clip-norm is 0", found)
-        check(self.patience >= 0, "patience", "0 or more", self.patience)
-        check(self.save_every >= 0, "save_every", "0 or more", self.save_every)
+        require(not both, "clip_value", "0 unless --clip-norm is 0", found)
+        require(self.patience >= 0, "patience", "0 or more", self.patience)
+        require(self.save_every >= 0, "save_every", "0 or more", self.save_every)
 
 
 @dataclass(frozen=True)
@@ -196,10 +197,10 @@ class SampleConfig:
     def __post_init__(self):
         for name in ("sample_temperatures", "sample_prompts"):
             expected = "one or more (--sample-length 0 for no samples)"
-            check(len(getattr(self, name)) > 0, name, expected, "none")
+            require(len(getattr(self, name)) > 0, name, expected, "none")
         for t in self.sample_temperatures:
             check_temperature(t, "sample_temperatures")
-        check(self.sample_length >= 0, "sample_length", "0 or more", self.sample_length)
+        require(self.sample_length >= 0, "sample_length", "0 or more", self.sample_length)
 
 
 @dataclass(frozen=True)

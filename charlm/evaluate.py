@@ -11,7 +11,7 @@ import tyro
 
 from charlm import cli
 from charlm.cli import outputs
-from charlm.config import DataConfig, check, check_temperature
+from charlm.config import DataConfig, check_temperature, require
 from charlm.errors import InputError, command_line
 from charlm.evaluation import losses as scoring
 from charlm.evaluation import novelty
@@ -77,14 +77,14 @@ class Evaluate:
 
     def __post_init__(self):
         ok = 1 <= self.context <= MAX_CONTEXT
-        check(ok, "context", f"from 1 to {MAX_CONTEXT}", self.context)
-        check(1 <= self.order <= MAX_ORDER, "order", f"from 1 to {MAX_ORDER}", self.order)
+        require(ok, "context", f"from 1 to {MAX_CONTEXT}", self.context)
+        require(1 <= self.order <= MAX_ORDER, "order", f"from 1 to {MAX_ORDER}", self.order)
         given = self.temperature
-        check(self.samples or not given, "temperature", "left out without --samples", "it given")
+        require(self.samples or not given, "temperature", "left out without --samples", "it given")
         for t in given:
             check_temperature(t)
-        check(self.seed >= 0, "seed", "0 or more", self.seed)
-        check(self.passages >= 0, "passages", "0 or more", self.passages)
+        require(self.seed >= 0, "seed", "0 or more", self.seed)
+        require(self.passages >= 0, "passages", "0 or more", self.passages)
         outputs.check_stem("output", self.output, ENDINGS)
 
 
@@ -101,11 +101,11 @@ def _main(argv):
     names, documents = _documents(args, saved, corpus, own, other)
     targets = sum(len(d) - 1 for d in documents)
     cli.say(f"{path}: {targets:,} characters of {len(documents)} documents")
-    losses = {CARRIED: scoring.carried(network, documents)}
+    losses = {CARRIED: scoring.stateful_losses(network, documents)}
     if args.dynamic:
-        adapting = scoring.Adapting(network, own.training)
+        adapting = scoring.DynamicEvaluation(network, own.training)
         losses[DYNAMIC] = [adapting.losses(d) for d in documents]
-    cold = scoring.cold(network, documents, args.context, MAX_WINDOWS)
+    cold = scoring.zero_state_losses(network, documents, args.context, MAX_WINDOWS)
     models = {f"uniform over {len(saved.vocab)} characters": float(np.log2(len(saved.vocab)))}
     if own is not None:
         gram = NGram(own.training, len(saved.vocab), args.order)
@@ -217,7 +217,7 @@ def _documents(args, saved, corpus, own, other=None):
 
 def _samples(args, network, vocab, corpus, own, documents):
     """Rows of measures: of stretches of the text, and of samples at each temperature."""
-    known = novelty.Known(own.training, vocab.decode(own.training))
+    known = novelty.TrainingTextIndex(own.training, vocab.decode(own.training))
     stretches = [d[k : k + LENGTH] for d in documents for k in range(0, len(d), LENGTH)]
     chosen = np.linspace(0, len(stretches) - 1, min(TEXTS, len(stretches))).astype(int)
     rows = [(MEASURED, [stretches[k] for k in chosen])]
@@ -233,8 +233,8 @@ def _samples(args, network, vocab, corpus, own, documents):
         where, place = novelty.source(places, copy) or (None, None)
         found.append(
             {"of": what, "characters": sum(map(len, texts)),
-             "new": {n: known.new(texts, n) for n in novelty.LENGTHS},
-             "repeated": novelty.repeated(texts),
+             "new": {n: known.novel_ngram_share(texts, n) for n in novelty.LENGTHS},
+             "repeated": novelty.self_repetition(texts),
              "known_words": known.known_words([vocab.decode(ids) for ids in texts]),
              "longest_copy": {"text": copy, "source": where, "at": place}}
         )  # fmt: skip

@@ -15,7 +15,7 @@ import tyro
 
 from charlm import cli, interrupt
 from charlm.cli import outputs
-from charlm.config import check
+from charlm.config import require
 from charlm.errors import InputError
 from charlm.interop import keras_files
 from charlm.interop.keras_files import pytorch
@@ -32,7 +32,7 @@ SUFFIX = {
     "safetensors": ".safetensors",
 }
 TOLERANCE = 1e-4  # of logits in float32, against the sampler's, which sums in another order
-STREAMS, STEPS = 3, 20  # of that comparison
+STREAMS, CHECK_LENGTH = 3, 20  # of that comparison
 SAVED_MODEL = {"assets", "fingerprint.pb", "saved_model.pb", "variables"}
 
 
@@ -71,7 +71,7 @@ def _main(argv):
     path, saved = run_folder.read_best(args.runs_dir, args.run)
     name = path.parent.resolve().name
     output = args.output or Path(f"{name}{SUFFIX[args.format]}")
-    check(output.name, "output", "the name of a file", output)
+    require(output.name, "output", "the name of a file", output)
     vocab = output.with_name(f"{output.name}.vocab.json")
     _check_output(args, output, vocab)
     network = saved.to_network()
@@ -94,8 +94,8 @@ def _main(argv):
         return cli.FAILED
     what = "logits are" if args.format == "keras" else "logits and states are"
     print(
-        f"{output}, {vocab}; its {what} the sampler's to {difference:.0e} over {STEPS} characters "
-        f"of {STREAMS} streams"
+        f"{output}, {vocab}; its {what} the sampler's to {difference:.0e} over {CHECK_LENGTH} "
+        f"characters of {STREAMS} streams"
     )
     return 0
 
@@ -260,7 +260,9 @@ def _named(network, states):
 
 
 def _ids(vocab_size):
-    return np.random.default_rng(0).integers(vocab_size, size=(STREAMS, STEPS), dtype=np.int32)
+    return np.random.default_rng(0).integers(
+        vocab_size, size=(STREAMS, CHECK_LENGTH), dtype=np.int32
+    )
 
 
 if __name__ == "__main__":

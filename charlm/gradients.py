@@ -13,7 +13,7 @@ import tyro
 from charlm import cli
 from charlm.cells import CELLS
 from charlm.cli import outputs
-from charlm.config import DataConfig, ModelConfig, check
+from charlm.config import DataConfig, ModelConfig, require
 from charlm.errors import InputError, command_line
 from charlm.reference import gradient_flow, trainer
 from charlm.reference.network import Network, initial_weights
@@ -94,17 +94,17 @@ class Gradients:
     """Show the traceback of an error."""
 
     def __post_init__(self):
-        check(1 <= self.steps <= MAX_STEPS, "steps", f"from 1 to {MAX_STEPS}", self.steps)
-        check(self.streams >= 1, "streams", "1 or more", self.streams)
-        check(self.seed >= 0, "seed", "0 or more", self.seed)
-        check(self.cells, "cells", "one or more", "none")
-        check(set(self.cells) <= set(CELLS), "cells", f"of {', '.join(CELLS)}", self.cells)
+        require(1 <= self.steps <= MAX_STEPS, "steps", f"from 1 to {MAX_STEPS}", self.steps)
+        require(self.streams >= 1, "streams", "1 or more", self.streams)
+        require(self.seed >= 0, "seed", "0 or more", self.seed)
+        require(self.cells, "cells", "one or more", "none")
+        require(set(self.cells) <= set(CELLS), "cells", f"of {', '.join(CELLS)}", self.cells)
         for name, value in (
             ("clip_norm", self.clip_norm),
             ("clip_value", self.clip_value),
             ("gain", 1.0 if self.remedies.gain is None else self.remedies.gain),
         ):
-            check(0 < value < np.inf, name, "a finite number above 0", value)
+            require(0 < value < np.inf, name, "a finite number above 0", value)
         outputs.check_stem("output", self.output, ENDINGS)
         given = [*self.remedies.given()]
         for name in ("cells", "units", "layers"):

@@ -9,10 +9,10 @@ from typing import Annotated, Literal
 import tyro
 
 from charlm import cli
-from charlm.config import check, check_temperature
+from charlm.config import check_temperature, require
 from charlm.errors import InputError
 from charlm.generation import generate
-from charlm.generation.sampler import Rules
+from charlm.generation.sampler import SamplingConstraints
 from charlm.runs import run_folder
 from charlm.runs.untrusted import check_size, file_bytes
 from corpora.files import read_piped
@@ -48,7 +48,7 @@ class Sample:
     n: Annotated[int, tyro.conf.arg(aliases=["-n"])] = 1
     """How many texts, at each temperature. The first is shown as it is drawn, the others after
     it."""
-    rules: Rules = field(default_factory=Rules)
+    rules: SamplingConstraints = field(default_factory=SamplingConstraints)
     beam: int = 0
     """Instead of drawing, search for the likeliest texts, keeping so many beginnings; shows the -n
     best (with their bits per character, if several). For short texts: long ones repeat
@@ -63,17 +63,17 @@ class Sample:
     def __post_init__(self):
         for t in self.temperature:
             check_temperature(t)
-        check(self.length >= 1, "length", "1 or more", self.length)
+        require(self.length >= 1, "length", "1 or more", self.length)
         ok = 0 <= self.min_length <= self.length
-        check(ok, "min_length", f"from 0 to --length {self.length}", self.min_length)
-        check(all(self.stop), "stop", "one character or more", "none")
+        require(ok, "min_length", f"from 0 to --length {self.length}", self.min_length)
+        require(all(self.stop), "stop", "one character or more", "none")
         ok = self.stop or not self.min_length
-        check(ok, "min_length", "left out without --stop, which it delays", self.min_length)
+        require(ok, "min_length", "left out without --stop, which it delays", self.min_length)
         if self.temperature and not any(self.temperature):  # one choice, whatever the odds
             for name in ("top_k", "top_p"):
                 value = getattr(self.rules, name)
-                ok = value == getattr(Rules, name)
-                check(ok, name, "left out at temperature 0, the likeliest only", value)
+                ok = value == getattr(SamplingConstraints, name)
+                require(ok, name, "left out at temperature 0, the likeliest only", value)
         if self.beam:
             self._check_beam()
         most = MAX_TEXTS // max(1, len(self.temperature))
@@ -85,17 +85,17 @@ class Sample:
             raise InputError("expected --prompt or --prompt-file, found both; give one of them")
 
     def _check_beam(self):
-        check(1 <= self.beam <= MAX_BEAMS, "beam", f"from 1 to {MAX_BEAMS}, or 0", self.beam)
+        require(1 <= self.beam <= MAX_BEAMS, "beam", f"from 1 to {MAX_BEAMS}, or 0", self.beam)
         ok = self.length <= MAX_BEAM_LENGTH
-        check(ok, "length", f"at most {MAX_BEAM_LENGTH} with --beam", self.length)
+        require(ok, "length", f"at most {MAX_BEAM_LENGTH} with --beam", self.length)
         if self.n > self.beam:
             raise InputError(f"expected -n to be at most --beam {self.beam}, found {self.n}")
         for name, given in (
             ("temperature", self.temperature),
             ("seed", self.seed is not None),
-            ("top_k, --top-p, --repetition-penalty", self.rules != Rules()),
+            ("top_k, --top-p, --repetition-penalty", self.rules != SamplingConstraints()),
         ):
-            check(not given, name, "left out with --beam, which draws nothing", "it given")
+            require(not given, name, "left out with --beam, which draws nothing", "it given")
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -173,7 +173,7 @@ def _piped(what):
 
 
 def _search(args, network, vocab, prompt):
-    found = generate.likeliest(
+    found = generate.beam_search_text(
         network, vocab, prompt, args.length, args.beam, args.stop, args.min_length
     )
     for k, (text, nats) in enumerate(found[: args.n], 1):

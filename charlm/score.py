@@ -50,7 +50,7 @@ def _main(argv):
     _, saved = run_folder.read_best(args.runs_dir, args.run)
     corpus = cli.corpus(DataConfig(corpus=args.file, encoding=args.encoding))
     documents = cli.documents(corpus, saved, args.unknown)
-    losses = scoring.carried(saved.to_network(), [ids for _, ids in documents])
+    losses = scoring.stateful_losses(saved.to_network(), [ids for _, ids in documents])
     if not sum(map(len, losses)):
         raise InputError("expected two characters or more to measure, found fewer")
     if args.per_character:

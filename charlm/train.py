@@ -97,7 +97,7 @@ def _start(run, argv, timeline):
     folder = run_folder.new(run.runs_dir, run.name, corpus.name, run.overwrite)
     config = replace(args.config(), data=data)
     text = cli.text(corpus)
-    begun = first and warm_start.begun(first, text, data.seed)
+    begun = first and warm_start.warm_start(first, text, data.seed)
     training = _load(config, text, run, timeline, begun)
     with run_folder.locked(folder):
         run_folder.clear(folder, run.overwrite)
@@ -159,7 +159,9 @@ def _resume(run, folder, path, argv, timeline):
     # weights from elsewhere have read none of the text yet, so how it is read is still open
     for part in FIXED if saved.optimizer else ("model",):
         for name, (asked, stored) in config.differences(kept, part).items():
-            if name in MOVABLE or (name == "cell" and config.model.family == kept.model.family):
+            if name in MOVABLE or (
+                name == "cell" and config.model.cell_name == kept.model.cell_name
+            ):
                 continue
             flag = "--" + name.replace("_", "-")
             raise InputError(
@@ -178,7 +180,7 @@ def _resume(run, folder, path, argv, timeline):
     ended = saved.progress.epoch >= config.fit.epochs
     early = 0 < config.fit.patience <= saved.progress.stale_epochs
     if ended or early:  # it may have been killed after its last save and before its end
-        run_folder.turn_back(folder, saved, cli.say)
+        run_folder.rewind_logs(folder, saved, cli.say)
         _draw(saved.progress, folder)
     if ended:
         raise InputError(
@@ -197,7 +199,7 @@ def _resume(run, folder, path, argv, timeline):
     else:
         where = f"epoch {saved.progress.epoch + 1}"
     training = _load(config, text, run, timeline, saved)
-    run_folder.turn_back(folder, saved, cli.say)
+    run_folder.rewind_logs(folder, saved, cli.say)
     cli.say(f"resuming {path} at {where}; changed: {', '.join(changes) or 'nothing'}")
     return _train(training, folder, run, timeline)
 
@@ -243,7 +245,9 @@ def _headline(training, folder, preset):
     layer = next(x for x in training.network.layers if hasattr(x, "cell"))
     precision = training.config.fit.precision
     half = "" if precision == "fp32" else f" in {precision}"
-    origin, backward_pass = ("", layer.backward_pass()) if sizes.own else ("Keras's ", "Keras's")
+    origin, backward_pass = (
+        ("", layer.backward_pass()) if sizes.uses_own_layer else ("Keras's ", "Keras's")
+    )
     held_out = f"{training.held_out.targets:,}"
     if 0 < training.config.data.max_held_out < len(training.text.held_out):
         held_out += f" of {len(training.text.held_out):,}"

@@ -4,7 +4,7 @@ import os
 from collections.abc import Iterable
 from pathlib import Path
 
-from charlm.config import check
+from charlm.config import require
 
 
 def files(stem: str, endings: Iterable[str]) -> list[Path]:
@@ -20,8 +20,8 @@ def check_stem(flag: str, stem: str, endings: Iterable[str]) -> None:
         flag: the option's name. stem: as it was typed, for a Path forgets a slash at its end.
     """
     expected = "the name of files, without an ending"
-    check(os.path.basename(stem) not in ("", ".", ".."), flag, expected, stem or "none")
-    check(not os.path.isdir(stem), flag, expected, f"the folder {stem}")
+    require(os.path.basename(stem) not in ("", ".", ".."), flag, expected, stem or "none")
+    require(not os.path.isdir(stem), flag, expected, f"the folder {stem}")
     for path in files(stem, endings):
         check_file(flag, path)
 
@@ -30,27 +30,29 @@ def check_file(flag: str, path: Path) -> None:
     """Raises InputError unless a file can be written there, or replaced."""
     _check_place(flag, path)
     there = os.path.lexists(path)
-    check(not there or os.path.isfile(path), flag, "a file or a new one", f"{path}, {_kind(path)}")
+    require(
+        not there or os.path.isfile(path), flag, "a file or a new one", f"{path}, {_kind(path)}"
+    )
 
 
 def check_new_folder(flag: str, path: Path) -> None:
     """Raises InputError unless a folder can be made there."""
     free = not os.path.lexists(path)
-    check(free, flag, "a folder or a new one", f"{path}, {_kind(path)}")
+    require(free, flag, "a folder or a new one", f"{path}, {_kind(path)}")
     _check_place(flag, path)
 
 
 def _check_place(flag, path):
-    check(path.name, flag, "a name", f"the folder {path}")
-    check(os.path.isdir(path.parent), flag, "in a folder that exists", path)
+    require(path.name, flag, "a name", f"the folder {path}")
+    require(os.path.isdir(path.parent), flag, "in a folder that exists", path)
     ok = os.access(path.parent, os.W_OK | os.X_OK)
-    check(ok, flag, "in a folder that can be written in", path)
+    require(ok, flag, "in a folder that can be written in", path)
     try:
         os.lstat(path)
     except FileNotFoundError:
         pass
     except OSError as error:
-        check(False, flag, "a valid file name", f"{path} ({error.strerror})")
+        require(False, flag, "a valid file name", f"{path} ({error.strerror})")
 
 
 def _kind(path):

@@ -11,7 +11,7 @@ MAX_SIDE_BY_SIDE = 64  # documents or windows read at once
 PASSAGE = 200  # characters
 
 
-def carried(network: Network, documents: Sequence[np.ndarray]) -> list[np.ndarray]:
+def stateful_losses(network: Network, documents: Sequence[np.ndarray]) -> list[np.ndarray]:
     """Of each document, read from its first character to its last, the state carried through it.
 
     Args:
@@ -48,7 +48,9 @@ def _side_by_side(network, documents):
     return [row[1:n] for row, n in zip(losses, lengths, strict=True)]
 
 
-def cold(network: Network, documents: Sequence[np.ndarray], context: int, most: int) -> np.ndarray:
+def zero_state_losses(
+    network: Network, documents: Sequence[np.ndarray], context: int, most: int
+) -> np.ndarray:
     """Of windows of context + 1 characters, each read from a zero state.
 
     Args:
@@ -63,10 +65,10 @@ def cold(network: Network, documents: Sequence[np.ndarray], context: int, most: 
     if not windows:
         return np.zeros((0, context), np.float32)
     kept = np.linspace(0, len(windows) - 1, min(most, len(windows))).astype(int)
-    return np.stack(carried(network, [windows[k] for k in kept]))
+    return np.stack(stateful_losses(network, [windows[k] for k in kept]))
 
 
-class Adapting:
+class DynamicEvaluation:
     """Dynamic evaluation: the weights learn from each stretch of a text after it was measured.
 
     For weights w, those of the trained model w_0, the gradient g of a stretch's mean loss, and s

@@ -17,7 +17,7 @@ FACTOR = np.uint64(0x9E3779B97F4A7C15)  # odd, its bits as if at random
 WORD = re.compile(r"[^\W\d_]+(?:'[^\W\d_]+)*")
 
 
-class Known:
+class TrainingTextIndex:
     """What of a training text is asked for again and again.
 
     Args:
@@ -28,7 +28,7 @@ class Known:
         self.ids = np.asarray(ids)
         self.words = set(words(text))
 
-    def new(self, texts: Sequence[np.ndarray], n: int) -> float | None:
+    def novel_ngram_share(self, texts: Sequence[np.ndarray], n: int) -> float | None:
         """The share of texts' n-grams that the training text does not have, 0 to 1."""
         found = np.concatenate([_hashes(ids, n) for ids in texts])
         return float(1 - self._has(found, n).mean()) if len(found) else None
@@ -72,7 +72,7 @@ def words(text: str) -> list[str]:
     return WORD.findall(text.lower())
 
 
-def repeated(texts: Sequence[np.ndarray], n: int = RUN) -> float | None:
+def self_repetition(texts: Sequence[np.ndarray], n: int = RUN) -> float | None:
     """The share of texts' runs of n characters that the same text had before."""
     found = [_hashes(ids, n) for ids in texts]
     total = sum(map(len, found))

@@ -100,7 +100,7 @@ def embedding(width=WIDTH):
         cells.append(self)
 
     LSTMCell.build = built
-    LSTMCell.rows = lambda self: (
+    LSTMCell.input_table = lambda self: (
         ops.matmul(tensor(self.embedding), tensor(self.unfolding)) + tensor(self.bias)
     )
     return cells
@@ -133,8 +133,8 @@ def tied_output():
 @_change
 def character_dropout(rate=0.05):
     """A share of the characters is not seen: a step of its own with no input but the bias."""
-    rows, loop = LSTMCell.rows, Recurrent.inner_loop
-    LSTMCell.rows = lambda self: ops.concatenate([rows(self), tensor(self.bias)[None]])
+    rows, loop = LSTMCell.input_table, Recurrent.inner_loop
+    LSTMCell.input_table = lambda self: ops.concatenate([rows(self), tensor(self.bias)[None]])
 
     def dropping(self, sequences, initial_state, mask, training=False):
         if training and self.vocab_size:
@@ -171,7 +171,7 @@ def layer_normalisation():
 
         def step(self, a_x, states, weights, masks=None):
             (h, c), (U,) = states, weights
-            a = a_x + _normalised(self.product(h, U)) * self.gain_h
+            a = a_x + _normalised(self.matmul(h, U)) * self.gain_h
             i, f, g, o = ops.split(a, 4, axis=-1)
             c = ops.sigmoid(f) * c + ops.sigmoid(i) * ops.tanh(g)
             return (ops.sigmoid(o) * ops.tanh(_normalised(c) * self.gain_c), c), ()
@@ -195,7 +195,7 @@ def multiplicative():
                 setattr(self, name, self.add_weight(name=name, shape=shape))
 
         def project(self, inputs, masks=None):
-            kernel = ops.concatenate([self.rows(), tensor(self.factor_x)], axis=-1)
+            kernel = ops.concatenate([self.input_table(), tensor(self.factor_x)], axis=-1)
             return gather_rows(kernel, inputs[..., 0])
 
         def recurrent_weights(self, training=False):
@@ -204,7 +204,7 @@ def multiplicative():
         def step(self, a_x, states, weights, masks=None):
             (h, c), (U, factor) = states, weights
             a_x, m_x = a_x[:, : -self.units], a_x[:, -self.units :]
-            return super().step(a_x, (m_x * self.product(h, factor), c), (U,))
+            return super().step(a_x, (m_x * self.matmul(h, factor), c), (U,))
 
     _cell(Cell)
 

@@ -166,7 +166,7 @@ def measured(row: Row, corpus: str, seed: int, out: Path, name: str) -> dict:
     best = saved.progress.history[saved.progress.best_epoch - 1]
 
     def cold(texts, n):
-        return losses.cold(network, texts, n, MAX_WINDOWS)
+        return losses.zero_state_losses(network, texts, n, MAX_WINDOWS)
 
     return {
         "seconds": seconds,
@@ -174,7 +174,7 @@ def measured(row: Row, corpus: str, seed: int, out: Path, name: str) -> dict:
         "training": best["bpc"],
         # what the original recipe trains on: the character after a window of 40
         "after 40": losses.bits([cold([text.training], 40)[:, -1]]),
-        "held out, carried": losses.bits(losses.carried(network, documents)),
+        "held out, carried": losses.bits(losses.stateful_losses(network, documents)),
         "cold, 64": losses.bits([cold(documents, 64)]),
         "cold, 256": losses.bits([cold(documents, 256)]),
     }

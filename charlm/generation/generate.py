@@ -5,7 +5,7 @@ from collections.abc import Iterator, Sequence
 import numpy as np
 
 from charlm.generation import sampler
-from charlm.generation.sampler import Rules
+from charlm.generation.sampler import SamplingConstraints
 from charlm.reference.network import Network
 from charlm.text.vocab import Vocab
 
@@ -19,7 +19,7 @@ def texts(
     length: int,
     temperatures: Sequence[float],
     seed: int,
-    rules: Rules = Rules(),  # noqa: B008 - never changed
+    rules: SamplingConstraints = SamplingConstraints(),  # noqa: B008 - never changed
     stops: Sequence[str] = (),
     min_length: int = 0,
 ) -> Iterator[list[str]]:
@@ -40,7 +40,14 @@ def texts(
     groups = _Groups(network, N)
     prompts = np.broadcast_to(ids, (N, len(ids)))
     drawn = sampler.generate(
-        groups.step, groups.zeros(), prompts, length, temperatures, seed, rules, groups.machine_code
+        groups.step,
+        groups.zeros(),
+        prompts,
+        length,
+        temperatures,
+        seed,
+        rules,
+        groups.compiled_block,
     )
     ends = [_End(stops, min_length) for _ in range(N)]
     for block in drawn:
@@ -49,7 +56,7 @@ def texts(
             return
 
 
-def likeliest(
+def beam_search_text(
     network: Network,
     vocab: Vocab,
     prompt: str,
@@ -137,9 +144,9 @@ class _Groups:
         logits, after = zip(*found, strict=True)
         return (logits[0] if len(logits) == 1 else np.concatenate(logits))[: self.N], list(after)
 
-    def machine_code(self):
+    def compiled_block(self):
         """A block of text in machine code, or None where there is none for the network."""
-        draw = machine_code(self.network)
+        draw = load_compiled_block(self.network)
         if draw is None:
             return None
 
@@ -155,7 +162,7 @@ class _Groups:
         return block
 
 
-def machine_code(network: Network) -> sampler.Block | None:
+def load_compiled_block(network: Network) -> sampler.GenerateBlock | None:
     """The network's block of text in machine code, or None where there is none for it."""
     try:
         from charlm.kernels.generate import Drawing

@@ -9,23 +9,23 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from charlm.config import check, check_temperature
+from charlm.config import check_temperature, require
 from charlm.reference.loss import log_softmax
 
 Step = Callable[[np.ndarray, object], tuple[np.ndarray, object]]
 # (ids (N,), states, temperatures (N,), random numbers (K, N)) -> (ids (K, N), states): K characters
 # of N texts. The given ids are read first, the last of those drawn is not.
-Block = Callable[[np.ndarray, object, np.ndarray, np.ndarray], tuple[np.ndarray, object]]
+GenerateBlock = Callable[[np.ndarray, object, np.ndarray, np.ndarray], tuple[np.ndarray, object]]
 
 PIECE = 16  # characters of each text: often enough for a reader, rare enough for a terminal
 LARGE_PIECE = 2048  # characters in all, when they come quickly: 10 to 100 ms
 # Machine code takes half a second to load (and once, when first used, seconds to compile), in which
 # NumPy has written more than this of one text.
-STEPS = 512
+COMPILE_AFTER = 512
 
 
 @dataclass(frozen=True)
-class Rules:
+class SamplingConstraints:
     """Which characters may be drawn, beside their odds. The defaults leave all as they are.
 
     Sources: nucleus, Holtzman et al. 2020, "The Curious Case of Neural Text Degeneration", section
@@ -45,15 +45,15 @@ class Rules:
     """Characters of a run that is not to come again."""
 
     def __post_init__(self):
-        check(self.top_k >= 0, "top_k", "0 or more", self.top_k)
-        check(0 < self.top_p <= 1, "top_p", "above 0 and at most 1", self.top_p)
+        require(self.top_k >= 0, "top_k", "0 or more", self.top_k)
+        require(0 < self.top_p <= 1, "top_p", "above 0 and at most 1", self.top_p)
         ok = 1 <= self.repetition_penalty <= MAX_PENALTY
-        check(ok, "repetition_penalty", f"from 1 to {MAX_PENALTY:g}", self.repetition_penalty)
+        require(ok, "repetition_penalty", f"from 1 to {MAX_PENALTY:g}", self.repetition_penalty)
         n, default = self.repetition_length, type(self).repetition_length
         ok = 1 <= n <= MAX_RUN
-        check(ok, "repetition_length", f"from 1 to {MAX_RUN}", n)
+        require(ok, "repetition_length", f"from 1 to {MAX_RUN}", n)
         ok = n == default or self.repetition_penalty > 1
-        check(ok, "repetition_length", "left out without --repetition-penalty", n)
+        require(ok, "repetition_length", "left out without --repetition-penalty", n)
 
 
 MAX_PENALTY = 1e30  # no different from never, and no infinity
@@ -79,7 +79,7 @@ def probabilities(logits: np.ndarray, temperature) -> np.ndarray:
     return p / p.sum(axis=-1, keepdims=True)
 
 
-def likeliest(p: np.ndarray, top_k: int = 0, top_p: float = 1.0) -> np.ndarray:
+def filter_top_k_top_p(p: np.ndarray, top_k: int = 0, top_p: float = 1.0) -> np.ndarray:
     """p (N, V) with zeros for all but the likeliest ids of each row; of equals the first comes.
 
     Args:
@@ -109,17 +109,17 @@ def draw(p: np.ndarray, uniform: np.ndarray) -> np.ndarray:
     return (edges <= (uniform * edges[:, -1])[:, None]).sum(axis=-1)
 
 
-class Choice:
+class TokenChooser:
     """An id for each of N texts, by the rules, from what has been written.
 
     Args:
         prompt: N texts of ids so far.
     """
 
-    def __init__(self, rules: Rules, prompt: Sequence[np.ndarray]):
+    def __init__(self, rules: SamplingConstraints, prompt: Sequence[np.ndarray]):
         self.rules, self.runs = rules, []
         if rules.repetition_penalty > 1:
-            self.runs = [_Runs(rules.repetition_length, ids) for ids in prompt]
+            self.runs = [_SeenNgrams(rules.repetition_length, ids) for ids in prompt]
 
     def __call__(self, logits: np.ndarray, temperatures, uniform: np.ndarray) -> np.ndarray:
         """(N, V), (N,), (N,) -> (N,)."""
@@ -129,14 +129,14 @@ class Choice:
                 row[list(runs.again())] -= np.log(self.rules.repetition_penalty)
         p = probabilities(logits, temperatures)
         if self.rules.top_k or self.rules.top_p < 1:
-            p = likeliest(p, self.rules.top_k, self.rules.top_p)
+            p = filter_top_k_top_p(p, self.rules.top_k, self.rules.top_p)
         ids = draw(p, uniform)
         for runs, new in zip(self.runs, ids.tolist(), strict=False):
             runs.add(new)
         return ids
 
 
-class _Runs:
+class _SeenNgrams:
     """The runs of `length` ids that a text has: by all but their last, the ids that were last."""
 
     def __init__(self, length, ids):
@@ -154,9 +154,9 @@ class _Runs:
         return self.found.get(self.last, ())
 
 
-def by_steps(step: Step, choice: Choice | None = None) -> Block:
+def block_from_step(step: Step, choice: TokenChooser | None = None) -> GenerateBlock:
     """A block of text by a step function, one character after another; by default freely chosen."""
-    choice = choice or Choice(Rules(), ())
+    choice = choice or TokenChooser(SamplingConstraints(), ())
 
     def block(ids, states, temperatures, uniform):
         drawn = np.empty(uniform.shape, np.int64)
@@ -175,9 +175,9 @@ def generate(
     length: int,
     temperature,
     seed: int = 0,
-    rules: Rules = Rules(),
-    quicker: Callable[[], Block | None] | None = None,
-    handover: int | None = None,
+    rules: SamplingConstraints = SamplingConstraints(),
+    compiled_block: Callable[[], GenerateBlock | None] | None = None,
+    switch_after: int | None = None,
 ) -> Iterator[np.ndarray]:
     """Yields the next `length` ids of N texts that continue `prompt`, (K, N) of them at a time.
 
@@ -188,11 +188,11 @@ def generate(
         seed: each text has a random stream of its own, made from this and its place, so that a
             text does not change with the number of texts beside it, if the step's logits do not.
         rules: of choice.
-        quicker: makes what takes the place of the step function in a long text, or None; it knows
-            no rules, and is not asked where there are some.
-        handover: after how many characters; by default when it pays. It is the same whatever the
-            length and the number of texts, so that a short text is the beginning of a long one even
-            where the two round differently.
+        compiled_block: makes the block that replaces the step function in a long text, or returns
+            None. It knows no rules and is not called where there are some.
+        switch_after: characters before `compiled_block` takes over, by default `COMPILE_AFTER`.
+            The same for all lengths and numbers of texts, so that a short text is the beginning
+            of a long one even where the two round differently.
 
     Raises:
         InputError: a temperature that is negative or not finite.
@@ -201,20 +201,20 @@ def generate(
     temperatures = np.array(np.broadcast_to(temperature, N), np.float64)
     for t in temperatures:
         check_temperature(float(t))
-    if rules != Rules():
-        quicker = None
+    if rules != SamplingConstraints():
+        compiled_block = None
     randoms = [np.random.default_rng([seed, n]) for n in range(N)]
     for ids in prompt.T[:-1]:
         _, states = step(ids, states)
-    ids, block = prompt[:, -1].astype(np.int64), by_steps(step, Choice(rules, prompt))
+    ids, block = prompt[:, -1].astype(np.int64), block_from_step(step, TokenChooser(rules, prompt))
     size, done = PIECE, 0
-    handover = STEPS if handover is None else handover
+    switch_after = COMPILE_AFTER if switch_after is None else switch_after
     while done < length:
-        if quicker and done >= handover:
-            if found := quicker():
+        if compiled_block and done >= switch_after:
+            if found := compiled_block():
                 block, size = found, max(PIECE, LARGE_PIECE // N)
-            quicker = None
-        K = min(size, length - done, handover - done if quicker else length)
+            compiled_block = None
+        K = min(size, length - done, switch_after - done if compiled_block else length)
         uniform = np.stack([r.random(K) for r in randoms], axis=1)
         drawn, states = block(ids, states, temperatures, uniform)
         yield drawn

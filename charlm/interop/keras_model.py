@@ -25,7 +25,7 @@ def step_model(config: ModelConfig, weights: dict[str, np.ndarray], vocab_size: 
         A functional model of dictionaries, {"ids": (B,), "h_0": (B, H), ...} -> {"logits": (B, V),
         "next_h_0": (B, H), ...}, with a state for each layer and each state tensor of the cell.
     """
-    cell_class = CELLS[config.family].cell_class
+    cell_class = CELLS[config.cell_name].cell_class
     inputs = {"ids": keras.Input((), dtype="int32", name="ids")}
     outputs = {}
     x = inputs["ids"]

@@ -18,9 +18,9 @@ def stock(
     Raises:
         InputError: a cell that cannot be.
     """
-    cell, config = CELLS[config.family], config.plain()
+    cell, config = CELLS[config.cell_name], config.without_dropout()
     if cell.keras:
-        return replace(config, cell=f"keras-{config.family}"), weights
+        return replace(config, cell=f"keras-{config.cell_name}"), weights
     if not hasattr(cell.reference, "as_lstm"):
         raise InputError(f"expected a cell that Keras has, found {config.cell}")
     as_lstm = replace(config, cell="keras-lstm")

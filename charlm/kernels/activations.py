@@ -5,7 +5,7 @@ A slope is a function of the activation's value y, as in `charlm.reference.activ
 
 import numpy as np
 
-from charlm.kernels.jit import compiled, f4
+from charlm.kernels.jit import f4, jit
 
 # tanh(x) = x p(x^2) / q(x^2), a rational minimax approximation with a relative error of a few
 # units in the last place, used in Eigen and XLA too; beyond LIMIT float32 knows only 1.
@@ -36,7 +36,7 @@ Q0, Q1, Q2, Q3 = Q
 ZERO, SIXTH, HALF, ONE = f4(0), f4(1 / 6), f4(0.5), f4(1)
 
 
-@compiled
+@jit
 def tanh(x):
     """The hyperbolic tangent; NaN of NaN."""
     x = LIMIT if x > LIMIT else x  # in this form NaN passes
@@ -47,49 +47,49 @@ def tanh(x):
     return x * p / q
 
 
-@compiled
+@jit
 def tanh_slope(y):
     """1 - y^2."""
     return ONE - y * y
 
 
-@compiled
+@jit
 def sigmoid(x):
     """1 / (1 + exp(-x))."""
     return HALF * tanh(HALF * x) + HALF
 
 
-@compiled
+@jit
 def sigmoid_slope(y):
     """y (1 - y)."""
     return y * (ONE - y)
 
 
-@compiled
+@jit
 def relu(x):
     """max(x, 0); NaN of NaN."""
     return ZERO if x <= ZERO else x
 
 
-@compiled
+@jit
 def relu_slope(y):
     """1 above 0."""
     return ONE if y > ZERO else ZERO
 
 
-@compiled
+@jit
 def linear(x):
     """x."""
     return x
 
 
-@compiled
+@jit
 def linear_slope(_y):
     """1."""
     return ONE
 
 
-@compiled
+@jit
 def hard_sigmoid(x):
     """x / 6 + 1/2, cut to 0..1, as in Keras 3; NaN of NaN."""
     y = x * SIXTH + HALF
@@ -97,7 +97,7 @@ def hard_sigmoid(x):
     return ONE if y > ONE else y
 
 
-@compiled
+@jit
 def hard_sigmoid_slope(y):
     """1/6 between 0 and 1."""
     return SIXTH if ZERO < y < ONE else ZERO
@@ -129,7 +129,7 @@ C0, C1, C2, C3, C4, C5 = (
 BIAS, MANTISSA = np.int32(127), np.int32(23)  # of float32's exponent
 
 
-@compiled
+@jit
 def exp(x):
     """e^x for x up to 88, and e^-87 below -87; NaN of NaN."""
     x = LEAST if x < LEAST else x

@@ -8,9 +8,9 @@ from charlm.kernels import time_loop
 from charlm.kernels.arrays import indices, require
 from charlm.kernels.buffer_pool import empty, zeros
 from charlm.kernels.denormals import flushed
-from charlm.kernels.jit import made_for
+from charlm.kernels.jit import specialized
 from charlm.kernels.matmul import sums
-from charlm.kernels.parallel import each, total
+from charlm.kernels.parallel import parallel_for, sum_parts
 
 
 class Batch(NamedTuple):
@@ -67,7 +67,7 @@ class Batch(NamedTuple):
         return rows, index, x, live, start, drop
 
     def sizes(self, cell) -> tuple[int, int, int, int]:
-        """B, T, H and G*H, for a cell from `compiler.cell`.
+        """B, T, H and G*H, for a cell from `jit.cell`.
 
         Raises:
             ValueError: arrays that do not fit together, or not of their type.
@@ -101,7 +101,7 @@ def forward(cell, factors, batch, keep=True, show_first=False):
     """Every step of a batch.
 
     Args:
-        cell: from `compiler.cell`.
+        cell: from `jit.cell`.
         factors: the module `single` or `half`, of the products' precision.
         batch: a `Batch`.
         keep: what `backward` needs.
@@ -121,11 +121,11 @@ def forward(cell, factors, batch, keep=True, show_first=False):
     kept = empty(B, T if keep else 1, cell.CACHE * H)
     rows, index, x, live, start, drop = batch.laid_out(B, T)
     arrays = (
-        *(rows, index, x, factors.panels(_or_zeros(batch.W, 1, GH)), _or_zeros(batch.b, GH)),
+        *(rows, index, x, factors.pack_panels(_or_zeros(batch.W, 1, GH)), _or_zeros(batch.b, GH)),
         *(_panels(factors, batch.U, drop), _or_zeros(batch.d, GH), live, start, drop),
         *(first[0], first[-1], states[0], states[-1], kept, show_first),
     )
-    loop = made_for(time_loop.forward, cell=cell, factors=factors)
+    loop = specialized(time_loop.forward, cell=cell, factors=factors)
 
     def part(begin, end):
         n, sizes = end - begin, (H, GH, x.shape[2], len(drop))
@@ -134,7 +134,7 @@ def forward(cell, factors, batch, keep=True, show_first=False):
             loop(*arrays, begin, end, *space)
 
     if B * T:
-        each(part, B)
+        parallel_for(part, B)
     never = (start == T)[:, None]
     last = [np.where(never, a, s[:, -1] if T else a) for a, s in zip(first, states, strict=True)]
     return states, last, kept
@@ -171,11 +171,16 @@ def backward(cell, factors, batch, states, kept, d_h, d_last, show_first=False):
     share = GH // groups
     d_x, shared = zeros(*x.shape), zeros(*rows.shape) if batch.ids is None else None
     arrays = (
-        *(index, x, factors.panels(_or_zeros(batch.W, 1, GH).T), _panels(factors, batch.U.T, drop)),
+        *(
+            index,
+            x,
+            factors.pack_panels(_or_zeros(batch.W, 1, GH).T),
+            _panels(factors, batch.U.T, drop),
+        ),
         *(live, start, drop, first[0], first[-1], states[0], states[-1], kept, show_first),
         *(d_h, d_first[0], d_first[-1]),
     )
-    loop = made_for(time_loop.backward, cell=cell, factors=factors)
+    loop = specialized(time_loop.backward, cell=cell, factors=factors)
 
     def part(begin, end):
         d_rows = zeros(*rows.shape) if shared is None else shared  # a row may be of several cores
@@ -188,27 +193,29 @@ def backward(cell, factors, batch, states, kept, d_h, d_last, show_first=False):
                 loop(*arrays, d_rows, d_x, dW, db, dU, dd, begin, end, *space)
         return d_rows, dW[:D, :GH], db, dU[:, :H, :share], dd
 
-    d_rows, dW, db, dU, dd = zip(*each(part, B), strict=True)
-    dU = total(dU)
+    d_rows, dW, db, dU, dd = zip(*parallel_for(part, B), strict=True)
+    dU = sum_parts(dU)
     found = Batch(
         U=dU[0] if groups == 1 else np.concatenate(dU, axis=1),
         h=d_first[0],
         c=d_first[-1],
-        d=total(dd),
+        d=sum_parts(dd),
         x=d_x,
-        W=total(dW),
-        b=total(db),
-        rows=(total(d_rows) if shared is None else shared).reshape(_or_zeros(batch.rows, 0).shape),
+        W=sum_parts(dW),
+        b=sum_parts(db),
+        rows=(sum_parts(d_rows) if shared is None else shared).reshape(
+            _or_zeros(batch.rows, 0).shape
+        ),
     )
     return Batch(*(g if given is not None else None for g, given in zip(found, batch, strict=True)))
 
 
 def _panels(factors, U, drop):
-    """`factors.panels` of U or U^T, for each group of gates that has h to itself."""
+    """`factors.pack_panels` of U or U^T, for each group of gates that has h to itself."""
     if not len(drop):
-        return factors.panels(U)[None]
+        return factors.pack_panels(U)[None]
     axis = int(U.shape[0] < U.shape[1])
-    return np.stack([factors.panels(u) for u in np.split(U, len(drop), axis)])
+    return np.stack([factors.pack_panels(u) for u in np.split(U, len(drop), axis)])
 
 
 def _or_zeros(array, *shape):

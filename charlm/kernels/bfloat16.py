@@ -9,7 +9,7 @@ import numpy as np
 
 from charlm.kernels import matmul
 from charlm.kernels.buffer_pool import empty
-from charlm.kernels.jit import compiled, kept
+from charlm.kernels.jit import cached_jit, jit
 from charlm.kernels.matmul import ROWS, rounded
 
 IN_WORD = 2  # numbers in an element of a factor
@@ -28,12 +28,12 @@ def words(*shape):
     return empty(*shape).view(u4)
 
 
-def panels(matrix):
-    """`matmul.panels` of pairs of rows: (K, N) -> (N / COLUMNS, K / 2, COLUMNS)."""
-    single = matmul.panels(matrix)
+def pack_panels(matrix):
+    """`matmul.pack_panels` of pairs of rows: (K, N) -> (N / COLUMNS, K / 2, COLUMNS)."""
+    single = matmul.pack_panels(matrix)
     Q, K, C = single.shape
     found = words(Q, (K + 1) // 2, C)
-    kept(pair_rows)(single, found)
+    cached_jit(pair_rows)(single, found)
     return found
 
 
@@ -52,7 +52,7 @@ def gradients(rows, N):
     return empty(1, N), words(rows, (N + 1) // 2), words((rows + 1) // 2, N)
 
 
-@compiled
+@jit
 def bits(x):
     """The bfloat16 nearest to a float32, of two the even one, in the lower half of a word."""
     word = np.float32(x).view(u4)
@@ -61,7 +61,7 @@ def bits(x):
     return near if x == x else NAN
 
 
-@compiled
+@jit
 def pair(low, high):
     """Two numbers in a word."""
     return u4(bits(low) | u4(bits(high) << SIXTEEN))
@@ -79,7 +79,7 @@ def pair_rows(single, found):
                 found[q, K // 2, j] = bits(single[q, K - 1, j])
 
 
-@compiled
+@jit
 def put(to, row, values):
     """Writes values (K,) into a row of a first factor."""
     K = len(values)
@@ -89,7 +89,7 @@ def put(to, row, values):
         to[row, K // 2] = bits(values[K - 1])
 
 
-@compiled
+@jit
 def put_summed(to, row, values):
     """Writes values (N,) into a row of a factor whose rows are summed over, from an even one on."""
     if row % 2:
@@ -100,7 +100,7 @@ def put_summed(to, row, values):
             to[row // 2, j] = bits(values[j])
 
 
-@compiled
+@jit
 def put_gradient(first, summed, row, du):
     """Writes du (GH,) into a row of both factors."""
     put(first, row, du)

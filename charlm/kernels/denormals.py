@@ -13,7 +13,7 @@ from numba import types
 from numba.core.cgutils import alloca_once, get_or_insert_function
 from numba.extending import intrinsic
 
-from charlm.kernels.jit import kept
+from charlm.kernels.jit import cached_jit
 
 FLUSH = 0x8040  # of x86's control register: results to zero, and factors
 HAS_REGISTER = platform.machine().lower() in ("x86_64", "amd64", "i686")
@@ -63,9 +63,9 @@ def flushed():
     if not HAS_REGISTER:
         yield
         return
-    before = kept(read_control)()
-    kept(write_control)(before | FLUSH)
+    before = cached_jit(read_control)()
+    cached_jit(write_control)(before | FLUSH)
     try:
         yield
     finally:
-        kept(write_control)(before)
+        cached_jit(write_control)(before)

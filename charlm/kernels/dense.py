@@ -5,18 +5,18 @@ Blocks of rows are copied into arrays padded to whole tiles, so that products ne
 
 from charlm.kernels.arrays import require
 from charlm.kernels.buffer_pool import empty, zeros
-from charlm.kernels.jit import kept
+from charlm.kernels.jit import cached_jit
 from charlm.kernels.matmul import (
     COLUMNS,
     PADDING,
     ROWS,
     multiply,
     multiply_transposed,
-    panels,
+    pack_panels,
     rounded,
     sums,
 )
-from charlm.kernels.parallel import each, total
+from charlm.kernels.parallel import parallel_for, sum_parts
 
 BLOCK = 256  # rows; their share of all arrays stays in a core's cache
 
@@ -32,13 +32,13 @@ def forward(x, kernel, bias):
     require("x", x, (*x.shape[:-1], H))
     require("bias", bias, (V,))
     y = empty(*x.shape[:-1], V)
-    flat = x.reshape(-1, H), panels(kernel), bias, y.reshape(-1, V)
-    loop = kept(forward_rows)
+    flat = x.reshape(-1, H), pack_panels(kernel), bias, y.reshape(-1, V)
+    loop = cached_jit(forward_rows)
 
     def part(begin, end):
         loop(*flat, begin, end, empty(BLOCK, rounded(V, COLUMNS)))
 
-    each(part, len(flat[0]))
+    parallel_for(part, len(flat[0]))
     return y
 
 
@@ -53,8 +53,8 @@ def backward(x, kernel, d_y):
     require("x", x, (*x.shape[:-1], H))
     require("d_y", d_y, (*x.shape[:-1], V))
     d_x = empty(*x.shape)
-    flat = x.reshape(-1, H), panels(kernel.T), d_y.reshape(-1, V), d_x.reshape(-1, H)
-    loop = kept(backward_rows)
+    flat = x.reshape(-1, H), pack_panels(kernel.T), d_y.reshape(-1, V), d_x.reshape(-1, H)
+    loop = cached_jit(backward_rows)
 
     def part(begin, end):
         d_kernel, d_bias = sums(H, V), zeros(V)
@@ -63,8 +63,8 @@ def backward(x, kernel, d_y):
         loop(*flat, d_kernel, d_bias, begin, end, *space)
         return d_kernel[:H, :V], d_bias
 
-    d_kernel, d_bias = zip(*each(part, len(flat[0])), strict=True)
-    return [d_x, total(d_kernel), total(d_bias)]
+    d_kernel, d_bias = zip(*parallel_for(part, len(flat[0])), strict=True)
+    return [d_x, sum_parts(d_kernel), sum_parts(d_bias)]
 
 
 def forward_rows(x, K, bias, y, begin, end, block):

@@ -2,13 +2,13 @@
 
 from charlm.kernels import matmul
 from charlm.kernels.buffer_pool import empty
-from charlm.kernels.jit import compiled
+from charlm.kernels.jit import jit
 from charlm.kernels.matmul import PADDING, ROWS, rounded
 
 AVAILABLE = True
 IN_WORD = 1  # numbers in an element of a factor
 
-panels = matmul.panels
+pack_panels = matmul.pack_panels
 
 
 def rows(R, K):
@@ -32,7 +32,7 @@ def gradients(rows, N):
     return du, du, du
 
 
-@compiled
+@jit
 def put(to, row, values):
     """Writes values (K,) into a row of a first factor, or of one whose rows are summed over."""
     for k in range(len(values)):
@@ -42,6 +42,6 @@ def put(to, row, values):
 put_summed = put
 
 
-@compiled
+@jit
 def put_gradient(_first, _summed, _row, _du):
     """Nothing: du is both factors itself."""

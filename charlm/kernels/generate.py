@@ -4,14 +4,14 @@ import math
 
 import numpy as np
 
-from charlm.kernels import jit
 from charlm.kernels.arrays import indices, require
-from charlm.kernels.jit import compiled, f4, made_for
-from charlm.kernels.matmul import COLUMNS, multiply, padded, panels
-from charlm.kernels.parallel import each
+from charlm.kernels.jit import cell as compiled_cell
+from charlm.kernels.jit import f4, jit, specialized
+from charlm.kernels.matmul import COLUMNS, multiply, pack_panels, padded
+from charlm.kernels.parallel import parallel_for
 from charlm.reference.activations import ACTIVATIONS
 
-cell = None  # the module whose equations `draw` runs, put here by `compiler.made_for`
+cell = None  # the module whose equations `draw` runs, put here by `jit.specialized`
 ZERO = f4(0)
 
 
@@ -30,9 +30,9 @@ class Drawing:
         if not options.pop("reset_after", True):
             raise ImportError(f"no machine code for {network.config}")
         names = {value: name for name, value in ACTIVATIONS.items()}
-        name = network.cell.__name__.split(".")[-1]
-        self.cell = jit.cell(name, **{key: names[value] for key, value in options.items()})
-        self.loop = made_for(draw, cell=self.cell)
+        activations = {key: names[value] for key, value in options.items()}
+        self.cell = compiled_cell(network.config.cell_name, **activations)
+        self.loop = specialized(draw, cell=self.cell)
         self.skip = network.config.skip == "add"
         (rows, _, _), *upper = network.steps
         self.units, GH = H, GH = network.steps[0][2][0].shape
@@ -40,14 +40,16 @@ class Drawing:
         kernel, bias = network.dense
         self.weights = (
             np.array(rows, np.float32),
-            np.stack([panels(W) for W, *_ in upper] or [np.zeros((1, H, COLUMNS), np.float32)]),
+            np.stack(
+                [pack_panels(W) for W, *_ in upper] or [np.zeros((1, H, COLUMNS), np.float32)]
+            ),
             np.stack([none, *(b for _, b, _ in upper)], dtype=np.float32),
-            np.stack([panels(U) for *_, (U, *_) in network.steps]),
+            np.stack([pack_panels(U) for *_, (U, *_) in network.steps]),
             np.stack(
                 [d[0] if d else none for *_, (_, *d) in network.steps],
                 dtype=np.float32,
             ),
-            panels(kernel),
+            pack_panels(kernel),
             np.array(bias, np.float32),
         )
 
@@ -81,7 +83,7 @@ class Drawing:
                 drawn, *after, begin, end, padded(end - begin),
             )  # fmt: skip
 
-        each(part, N)
+        parallel_for(part, N)
         return drawn, [tuple(x[k] for x in after[: len(states[0])]) for k in range(len(states))]
 
 
@@ -136,7 +138,7 @@ def draw(
     h1[:, begin:end], c1[:, begin:end] = h[K % 2, :, :n], c[K % 2, :, :n]
 
 
-@compiled
+@jit
 def pick(logits, temperature, uniform, edges):
     """An id for one text, as `charlm.generation.sampler` draws it.
 

@@ -1,6 +1,6 @@
 """GRU, reset after the product (equations: `charlm/layers/gru.py`), a row of a batch at a time.
 
-`compiler.cell` puts other activations in the place of the names imported here.
+`jit.cell` puts other activations in the place of the names imported here.
 """
 
 from charlm.kernels.activations import sigmoid as gate

@@ -32,14 +32,14 @@ OPTIONS = {
 }
 
 
-def compiled(function):
+def jit(function):
     """`numba.njit` for a function that is called from other compiled ones."""
     return numba.njit(function, **OPTIONS)
 
 
 @functools.cache
 def cell(name, activation="tanh", recurrent_activation="sigmoid"):
-    """A cell's module with its steps compiled for these activations, as `made_for` takes it.
+    """A cell's module with its steps compiled for these activations, as `specialized` takes it.
 
     Raises:
         KeyError: an activation that `activations.ACTIVATIONS` does not have.
@@ -57,16 +57,16 @@ def cell(name, activation="tanh", recurrent_activation="sigmoid"):
     names["activation"], names["activation_slope"] = ACTIVATIONS[activation]
     names["gate"], names["gate_slope"] = ACTIVATIONS[recurrent_activation]
     for step in (source.step, source.step_backward):
-        setattr(made, step.__name__, compiled(_named(step, names, made.__name__)))
+        setattr(made, step.__name__, jit(_named(step, names, made.__name__)))
     return made
 
 
 @functools.cache
-def made_for(function, **modules):
-    """`kept` of `function` with modules in the place of its global names."""
+def specialized(function, **modules):
+    """`cached_jit` of `function` with modules in the place of its global names."""
     names = function.__globals__ | modules
     folder = "-".join(module.__name__.split(".")[-1] for module in modules.values())
-    return kept(_named(function, names, folder), folder)
+    return cached_jit(_named(function, names, folder), folder)
 
 
 def _named(function, names, what):
@@ -81,7 +81,7 @@ def _named(function, names, what):
 
 
 @functools.cache
-def kept(function, name="shared"):
+def cached_jit(function, name="shared"):
     """The compiled function, kept on disk.
 
     Numba's own rule, to compile anew when the function's file changes, would not see a change in

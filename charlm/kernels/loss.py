@@ -8,8 +8,8 @@ import numpy as np
 from charlm.kernels.activations import exp
 from charlm.kernels.arrays import indices, require
 from charlm.kernels.buffer_pool import empty
-from charlm.kernels.jit import OPTIONS, f4, kept
-from charlm.kernels.parallel import each
+from charlm.kernels.jit import OPTIONS, cached_jit, f4
+from charlm.kernels.parallel import parallel_for
 
 ONE = f4(1)
 
@@ -31,8 +31,8 @@ def forward(targets, logits):
     targets = indices(targets, V, "targets")
     losses, slopes = empty(*targets.shape), empty(*logits.shape)
     flat = targets.ravel(), logits.reshape(-1, V), losses.reshape(-1), slopes.reshape(-1, V)
-    loop = kept(rows)
-    each(lambda begin, end: loop(*flat, begin, end), targets.size)
+    loop = cached_jit(rows)
+    parallel_for(lambda begin, end: loop(*flat, begin, end), targets.size)
     return losses, slopes
 
 

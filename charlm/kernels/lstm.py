@@ -1,6 +1,6 @@
 """LSTM (equations: `charlm/layers/lstm.py`), a row of a batch at a time.
 
-`compiler.cell` puts other activations in the place of the names imported here.
+`jit.cell` puts other activations in the place of the names imported here.
 """
 
 from charlm.kernels.activations import sigmoid as gate

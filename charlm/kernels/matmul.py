@@ -15,7 +15,7 @@ from numba.core.cgutils import get_or_insert_function
 from numba.extending import intrinsic, register_jitable
 
 from charlm.kernels.buffer_pool import empty, zeros
-from charlm.kernels.jit import compiled, kept
+from charlm.kernels.jit import cached_jit, jit
 
 # numbers in a vector register, and what of the result fits into all of them beside the factors
 WIDE = bool(llvmlite.binding.get_host_cpu_features().get("avx512f"))
@@ -40,14 +40,14 @@ def padded(n):
     return n if n < ALONE else rounded(n, ROWS)
 
 
-def panels(matrix):
+def pack_panels(matrix):
     """(K, N) -> (N / COLUMNS, K, COLUMNS), zeros beyond N."""
     K, N = matrix.shape
     found = empty(rounded(N, COLUMNS) // COLUMNS, K, COLUMNS)
     if N % COLUMNS:
         found[-1] = 0
     if matrix.strides[0] < matrix.strides[1]:
-        kept(lay_out_transposed)(matrix.T, found)
+        cached_jit(lay_out_transposed)(matrix.T, found)
         return found
     whole = N // COLUMNS * COLUMNS
     found[: whole // COLUMNS] = matrix[:, :whole].reshape(K, -1, COLUMNS).swapaxes(0, 1)
@@ -183,7 +183,7 @@ def _tile(rows):
 tile, row_tile = _tile(ROWS), _tile(1)
 
 
-@compiled
+@jit
 def multiply(a, first, R, b, c, left=0, to=0):
     """c[:R, to : to + N] += a[first : first + R, left : left + K] b.
 
@@ -205,7 +205,7 @@ def multiply(a, first, R, b, c, left=0, to=0):
                 row_tile(a, row, A, 1, b, panel, COLUMNS, c, at, C, depth)
 
 
-@compiled
+@jit
 def multiply_transposed(a, b, K, c, left=0):
     """c += a^T b[:, left:] over the first K rows of both.
 

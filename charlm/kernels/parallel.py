@@ -10,7 +10,7 @@ from charlm.kernels.buffer_pool import empty
 from charlm.kernels.matmul import ROWS
 
 
-def total(arrays):
+def sum_parts(arrays):
     """The sum of what each core found, contiguous, or TensorFlow would copy it."""
     first, *rest = arrays
     found = empty(*first.shape)
@@ -20,7 +20,7 @@ def total(arrays):
     return found
 
 
-def each(part, B):
+def parallel_for(part, B):
     """Calls part(begin, end) for every core's share of B rows or sequences, side by side."""
     tiles = -(-B // ROWS)
     n = max(1, min(numba.config.NUMBA_NUM_THREADS, tiles))  # the variable may say fewer than cores

@@ -1,6 +1,6 @@
 """The simple RNN (equations: `charlm/layers/rnn.py`), a row of a batch at a time.
 
-`compiler.cell` puts other activations in the place of the names imported here.
+`jit.cell` puts other activations in the place of the names imported here.
 """
 
 from charlm.kernels.activations import tanh as activation

@@ -11,10 +11,10 @@ arithmetic. Only `multiply_transposed` has arrays of its own, once for many time
 import numpy as np
 
 from charlm.kernels.buffer_pool import empty
-from charlm.kernels.jit import compiled
+from charlm.kernels.jit import jit
 from charlm.kernels.matmul import COLUMNS, ROWS, multiply, multiply_transposed, padded, rounded
 
-# modules put here by `compiler.made_for`: the cell whose equations these loops run, and how the
+# modules put here by `jit.specialized`: the cell whose equations these loops run, and how the
 # factors of its products lie (`single` or `half`)
 cell = factors = None
 GATHER = 256  # rows of several time steps that one product takes, or it would be all edges
@@ -113,7 +113,7 @@ def forward(
                 hs[s, t], cs[s, t] = 0, 0
 
 
-@compiled
+@jit
 def takes(live, s, t):
     """Whether sequence s takes step t."""
     return live.shape[1] == 0 or live[s, t]

@@ -33,7 +33,7 @@ def run(cell, a_x, states, weights):
     # Keras's custom_gradient carries one output on every backend, so one tensor holds all:
     # h of every step, and under it the last step's other states, a row each.
     def forward_loop(a_x, *weights_and_states):
-        weights, states = cell.operands(weights_and_states[:W]), weights_and_states[W:]
+        weights, states = cell.cast_operands(weights_and_states[:W]), weights_and_states[W:]
 
         def forward(states, x):
             states, cache = cell.step(x[0], states, weights)
@@ -166,7 +166,7 @@ def run_compiled(cell, length, arrays, keep=True, show_first=False):
     kept = (B, length if keep else 1, module.CACHE * H)
     shapes = [(B, length, H), *[(B, H)] * S], [*[(B, length, H)] * (S - 1), kept]
     tensors = ([arrays[name] for name in names] for names in (given, inputs))
-    h, *last = numpy_op.operation(forward, backward, fallback, shapes, *tensors)
+    h, *last = numpy_op.numpy_op(forward, backward, fallback, shapes, *tensors)
     return h, tuple(last)
 
 
@@ -192,7 +192,7 @@ def _by_tensors(cell, arrays, show_first):
 
 def affine(cell, W, b, x):
     """x W + b."""
-    a_x = cell.product(x, W)
+    a_x = cell.matmul(x, W)
     return a_x if b is None else a_x + b
 
 

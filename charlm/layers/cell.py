@@ -15,12 +15,12 @@ from charlm.layers import bptt, numpy_op
 from charlm.layers.dropout import dropped
 
 
-class HalfProducts:
+class MixedPrecisionMatmul:
     """What a dtype policy of half precision means here: products are in it, all else in float32.
 
     Gates, states and the gradients of both are sums of many small steps, which half precision
     would not notice any more; products are where the time goes. So inputs, states and weights come
-    in as `compute_dtype`, and `RecurrentCell.product` rounds what it multiplies.
+    in as `compute_dtype`, and `RecurrentCell.matmul` rounds what it multiplies.
     """
 
     @property
@@ -34,7 +34,7 @@ class HalfProducts:
         return super().compute_dtype
 
 
-class RecurrentCell(HalfProducts, keras.layers.Layer, DropoutRNNCell):
+class RecurrentCell(MixedPrecisionMatmul, keras.layers.Layer, DropoutRNNCell):
     """Weights and options of one recurrent step; a subclass gives the equations.
 
     A subclass says its `GATES` and `STATES`, has `step` and, if it can train without autodiff
@@ -90,10 +90,10 @@ class RecurrentCell(HalfProducts, keras.layers.Layer, DropoutRNNCell):
         super().__init_subclass__(**kwargs)
         set_signature(cls, cls.OPTIONS)
         # other equations than those it is the derivative of, or that were compiled
-        equations = ["step", "recur", "product"]
+        equations = ["step", "recurrent_matmul", "matmul"]
         if _changed(cls, equations, since="step_backward"):
             cls.step_backward = None
-        if _changed(cls, [*equations, "step_backward", "project", "rows"], since="COMPILED"):
+        if _changed(cls, [*equations, "step_backward", "project", "input_table"], since="COMPILED"):
             cls.COMPILED = None
 
     def __init__(self, *args, **kwargs):
@@ -209,10 +209,10 @@ class RecurrentCell(HalfProducts, keras.layers.Layer, DropoutRNNCell):
         Args:
             dropped: whether there is recurrent dropout.
         """
-        precision, jit = self.product_dtype, numpy_op.machine_code("jit")
+        precision, jit = self.product_dtype, numpy_op.load_kernel("jit")
         if self.COMPILED is None or jit is None or precision not in ("float32", "bfloat16"):
             return None
-        factors = numpy_op.machine_code(precision)
+        factors = numpy_op.load_kernel(precision)
         names = [n for n in ("activation", "recurrent_activation") if n in self.OPTIONS]
         activations = {n: _name_of_activation(getattr(self, n)) for n in names}
         # two bfloat16 share a word, so each gate needs an even number of columns
@@ -231,17 +231,17 @@ class RecurrentCell(HalfProducts, keras.layers.Layer, DropoutRNNCell):
             da: (N, G*H), N = T * B rows of all steps. cache, before: as in `step_backward`, in
                 rows too.
         """
-        return (self.product(ops.transpose(before[0]), da),)
+        return (self.matmul(ops.transpose(before[0]), da),)
 
-    def product(self, x, W):
+    def matmul(self, x, W):
         """x W of operands in `product_dtype`: (..., N), (N, M) -> (..., M) in `compute_dtype`."""
         if self.product_dtype == self.compute_dtype:
             return ops.matmul(x, W)
-        x, W = self.operands((x, W))
+        x, W = self.cast_operands((x, W))
         return ops.cast(ops.matmul(x, W), self.compute_dtype)
 
-    def operands(self, tensors):
-        """The matrices among tensors as `product` wants them, so that it need not round them."""
+    def cast_operands(self, tensors):
+        """The matrices among tensors as `matmul` wants them, so that it need not round them."""
         return [ops.cast(x, self.product_dtype) if len(x.shape) > 1 else x for x in tensors]
 
     def project(self, inputs, masks=None):
@@ -256,7 +256,7 @@ class RecurrentCell(HalfProducts, keras.layers.Layer, DropoutRNNCell):
             (..., G*H).
         """
         if self.vocab_size and masks is None:
-            return bptt.gather_rows(self.rows(), inputs[..., 0])
+            return bptt.gather_rows(self.input_table(), inputs[..., 0])
         return self._projected(tensor(self.kernel), self.input_bias(), inputs, masks)
 
     def _projected(self, kernel, bias, inputs, masks=None):
@@ -288,14 +288,14 @@ class RecurrentCell(HalfProducts, keras.layers.Layer, DropoutRNNCell):
                 masks = keras.tree.map_structure(lambda m: m[:, None], masks)
             return self.project(inputs, masks), lambda a_x: a_x
         if self.vocab_size:
-            rows, ids = bptt.with_row_of_nan(self.rows(), inputs[..., 0])
+            rows, ids = bptt.with_row_of_nan(self.input_table(), inputs[..., 0])
             return ids, lambda i: ops.take(rows, i, axis=0)
         kernel = tensor(self.kernel)
         if not training:  # in training each step rounds it, so that gradients add up in float32
-            (kernel,) = self.operands([kernel])
+            (kernel,) = self.cast_operands([kernel])
         return inputs, partial(self._projected, kernel, self.input_bias(), masks=masks)
 
-    def rows(self):
+    def input_table(self):
         """x W + b for each id x: (D, G*H). To add b here is cheaper than to all B * T inputs."""
         kernel, bias = tensor(self.kernel), self.input_bias()
         return kernel if bias is None else kernel + bias
@@ -304,7 +304,7 @@ class RecurrentCell(HalfProducts, keras.layers.Layer, DropoutRNNCell):
         if not self.vocab_size:
             # Keras's own RNN makes masks in half precision where the policy says so
             kept = inputs if mask is None else inputs * ops.cast(mask, inputs.dtype)
-            return self.product(kept, kernel)
+            return self.matmul(kept, kernel)
         rows = bptt.gather_rows(kernel, inputs[..., 0])
         inputs = ops.clip(ops.cast(inputs, "int32"), 0, self.vocab_size - 1)
         kept = ops.take_along_axis(mask + ops.zeros_like(inputs, dtype=mask.dtype), inputs, axis=-1)
@@ -314,13 +314,13 @@ class RecurrentCell(HalfProducts, keras.layers.Layer, DropoutRNNCell):
         """The bias that is added to x W, (G*H,), or None."""
         return None if self.bias is None else tensor(self.bias)
 
-    def recur(self, h, U, masks=None):
+    def recurrent_matmul(self, h, U, masks=None):
         """h U, where each gate may see its own part of h: (B, H), (H, n*H) -> (B, n*H)."""
         if masks is None:
-            return self.product(h, U)
+            return self.matmul(h, U)
         kernels = ops.split(U, len(masks), axis=-1)
         dropped = [h * ops.cast(m, h.dtype) for m in masks]
-        parts = [self.product(x, k) for x, k in zip(dropped, kernels, strict=True)]
+        parts = [self.matmul(x, k) for x, k in zip(dropped, kernels, strict=True)]
         return ops.concatenate(parts, axis=-1)
 
     def input_masks(self, inputs, training):

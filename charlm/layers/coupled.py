@@ -43,7 +43,7 @@ class CoupledLSTMCell(RecurrentCell):
 
     def step(self, a_x, states, weights, masks=None):
         (h_prev, c_prev), (U,) = states, weights
-        f, g, o = ops.split(a_x + self.recur(h_prev, U, masks), 3, axis=-1)
+        f, g, o = ops.split(a_x + self.recurrent_matmul(h_prev, U, masks), 3, axis=-1)
         f = self.recurrent_activation(f)
         g = self.activation(g)
         o = self.recurrent_activation(o)
@@ -62,7 +62,7 @@ class CoupledLSTMCell(RecurrentCell):
         da_g = dc * (1 - f) * (1 - g * g)
         da_o = dh * tanh_c * o * (1 - o)
         da = ops.concatenate([da_f, da_g, da_o], axis=-1)
-        return (self.product(da, U_t), dc * f), da
+        return (self.matmul(da, U_t), dc * f), da
 
 
 @keras.saving.register_keras_serializable(package="charlm")

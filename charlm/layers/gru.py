@@ -71,7 +71,7 @@ class GRUCell(RecurrentCell):
         a_z, a_r, a_g = ops.split(a_x, 3, axis=-1)
         if self.reset_after:
             U, *d = weights
-            a_h = self.recur(h_prev, U, masks)  # (B, 3H)
+            a_h = self.recurrent_matmul(h_prev, U, masks)  # (B, 3H)
             u_z, u_r, u_g = ops.split(a_h + d[0] if d else a_h, 3, axis=-1)
             z = self.recurrent_activation(a_z + u_z)
             r = self.recurrent_activation(a_r + u_r)
@@ -79,10 +79,12 @@ class GRUCell(RecurrentCell):
             cache = (z, r, g, u_g)
         else:
             U_zr, U_g = weights
-            u_z, u_r = ops.split(self.recur(h_prev, U_zr, masks and masks[:2]), 2, axis=-1)
+            u_z, u_r = ops.split(
+                self.recurrent_matmul(h_prev, U_zr, masks and masks[:2]), 2, axis=-1
+            )
             z = self.recurrent_activation(a_z + u_z)
             r = self.recurrent_activation(a_r + u_r)
-            g = self.activation(a_g + self.recur(r * h_prev, U_g, masks and masks[2:]))
+            g = self.activation(a_g + self.recurrent_matmul(r * h_prev, U_g, masks and masks[2:]))
             cache = (z, r, g)
         h = z * h_prev + (1 - z) * g
         return (h,), (ops.concatenate(cache, axis=-1),)
@@ -96,13 +98,13 @@ class GRUCell(RecurrentCell):
         if self.reset_after:
             da_r = da_g * u_g[0] * r * (1 - r)
             da_h = ops.concatenate([da_z, da_r, da_g * r], axis=-1)
-            dh_prev = dh * z + self.product(da_h, transposed[0])
+            dh_prev = dh * z + self.matmul(da_h, transposed[0])
         else:
             U_zr_t, U_g_t = transposed
-            d_rh = self.product(da_g, U_g_t)
+            d_rh = self.matmul(da_g, U_g_t)
             da_r = d_rh * h_prev * r * (1 - r)
             da_zr = ops.concatenate([da_z, da_r], axis=-1)
-            dh_prev = dh * z + d_rh * r + self.product(da_zr, U_zr_t)
+            dh_prev = dh * z + d_rh * r + self.matmul(da_zr, U_zr_t)
         return (dh_prev,), ops.concatenate([da_z, da_r, da_g], axis=-1)
 
     def recurrent_gradients(self, da, cache, before):
@@ -110,9 +112,9 @@ class GRUCell(RecurrentCell):
         r, da_zr, da_g = cache[:, H : 2 * H], da[:, : 2 * H], da[:, 2 * H :]
         h_t = ops.transpose(h_prev)
         if not self.reset_after:
-            return self.product(h_t, da_zr), self.product(ops.transpose(r * h_prev), da_g)
+            return self.matmul(h_t, da_zr), self.matmul(ops.transpose(r * h_prev), da_g)
         da_h = ops.concatenate([da_zr, da_g * r], axis=-1)
-        dU = self.product(h_t, da_h)
+        dU = self.matmul(h_t, da_h)
         return (dU,) if self.bias is None else (dU, ops.sum(da_h, axis=0))
 
 

@@ -47,7 +47,7 @@ class LSTMCell(RecurrentCell):
 
     def step(self, a_x, states, weights, masks=None):
         (h_prev, c_prev), (U,) = states, weights
-        a = a_x + self.recur(h_prev, U, masks)  # (B, 4H)
+        a = a_x + self.recurrent_matmul(h_prev, U, masks)  # (B, 4H)
         i, f, g, o = ops.split(a, 4, axis=-1)
         i = self.recurrent_activation(i)
         f = self.recurrent_activation(f)
@@ -69,7 +69,7 @@ class LSTMCell(RecurrentCell):
         da_g = dc * i * (1 - g * g)
         da_o = dh * tanh_c * o * (1 - o)
         da = ops.concatenate([da_i, da_f, da_g, da_o], axis=-1)
-        return (self.product(da, U_t), dc * f), da
+        return (self.matmul(da, U_t), dc * f), da
 
 
 @keras.saving.register_keras_serializable(package="charlm")

@@ -8,7 +8,7 @@ import keras
 import numpy as np
 
 
-def usable(tensor=None):
+def is_supported(tensor=None):
     """Whether such an operation can stand where we are: on the CPU, and not in TensorFlow's XLA.
 
     Args:
@@ -60,7 +60,7 @@ def on_gpu():
     return backend == "torch" and keras.ops.zeros(()).device.type == "cuda"
 
 
-def pays(tensor):
+def is_faster(tensor):
     """Whether machine code is quicker than the backend for what is no loop: products, sums.
 
     So it is in float32 on TensorFlow. JAX fuses such operations itself, and torch's threads stay
@@ -68,10 +68,10 @@ def pays(tensor):
     """
     if not (keras.backend.backend() == "tensorflow" and tensor.dtype == "float32"):
         return False
-    return machine_code("jit") is not None and usable(tensor)
+    return load_kernel("jit") is not None and is_supported(tensor)
 
 
-def machine_code(name):
+def load_kernel(name):
     """A module of `charlm.kernels`, or None where there is no such or no Numba that loads."""
     try:
         return importlib.import_module(f"charlm.kernels.{name}")
@@ -79,7 +79,7 @@ def machine_code(name):
         return None
 
 
-def operation(forward, backward, fallback, shapes, given, inputs):
+def numpy_op(forward, backward, fallback, shapes, given, inputs):
     """An operation of NumPy functions, with its gradient.
 
     What its gradient does not serve (second derivatives; on JAX also forward mode and `vmap`) is

@@ -11,12 +11,12 @@ from keras import ops
 from keras.src.backend import AutocastScope
 
 from charlm.layers import bptt, numpy_op
-from charlm.layers.cell import HalfProducts, RecurrentCell, bind, set_signature, tensor
+from charlm.layers.cell import MixedPrecisionMatmul, RecurrentCell, bind, set_signature, tensor
 
 COMPILED = "compiled_training", "compiled_inference"  # attributes of layers
 
 
-class Recurrent(HalfProducts, keras.layers.RNN):
+class Recurrent(MixedPrecisionMatmul, keras.layers.RNN):
     """A cell run over time, with the constructor, calls, weights and files of its Keras namesake.
 
     A subclass names its `CELL`. Its constructor's options are the cell's and `OPTIONS`, in the
@@ -190,7 +190,7 @@ class Recurrent(HalfProducts, keras.layers.RNN):
         cell = self.cell
         dropped = training and 0 < cell.recurrent_dropout < 1
         wanted = self.compiled_training if training else self.compiled_inference
-        if wanted and not self.unroll and cell.compiled(dropped) and numpy_op.usable(tensor):
+        if wanted and not self.unroll and cell.compiled(dropped) and numpy_op.is_supported(tensor):
             return "compiled"
         simple = training and not (masked or dropped or self.unroll)
         return "hand-derived" if simple and cell.can_step_backward() else "autodiff"
@@ -200,7 +200,7 @@ class Recurrent(HalfProducts, keras.layers.RNN):
         arrays = dict(zip(("U", "d"), weights, strict=False))
         arrays |= dict(zip(cell.STATES, states, strict=True))
         if cell.vocab_size and masks is None:
-            arrays |= {"rows": cell.rows(), "ids": sequences[..., 0]}
+            arrays |= {"rows": cell.input_table(), "ids": sequences[..., 0]}
         elif cell.vocab_size or isinstance(masks, list):  # a mask for each gate
             masks = keras.tree.map_structure(lambda m: m[:, None], masks)
             arrays["rows"] = cell.project(sequences, masks)
@@ -216,7 +216,7 @@ class Recurrent(HalfProducts, keras.layers.RNN):
     def _autodiff(self, sequences, states, weights, masks, drop, live, training):
         cell = self.cell
         if not training:  # see `RecurrentCell.projection`
-            weights = cell.operands(weights)
+            weights = cell.cast_operands(weights)
         xs, project = cell.projection(sequences, masks, training)
         given = xs, project, states, weights, drop, live
         return bptt.in_backend_ops(cell, *given, self.unroll, every_step=self.return_sequences)

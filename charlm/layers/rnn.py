@@ -41,14 +41,14 @@ class SimpleRNNCell(RecurrentCell):
 
     def step(self, a_x, states, weights, masks=None):
         (h_prev,), (U,) = states, weights
-        h = self.activation(a_x + self.recur(h_prev, U, masks))
+        h = self.activation(a_x + self.recurrent_matmul(h_prev, U, masks))
         return (h,), ()
 
     def step_backward(self, d_states, cache, before, after, transposed):
         """h = tanh(a) has the slope 1 - h^2."""
         (dh,), (h,), (U_t,) = d_states, after, transposed
         da = dh * (1 - h * h)
-        return (self.product(da, U_t),), da
+        return (self.matmul(da, U_t),), da
 
 
 @keras.saving.register_keras_serializable(package="charlm")

@@ -11,7 +11,7 @@ import numpy as np
 from charlm import cli
 from charlm.cells import CELLS
 from charlm.cli import outputs
-from charlm.config import DROPOUTS, Config, DataConfig, ModelConfig, check, check_temperature
+from charlm.config import DROPOUTS, Config, DataConfig, ModelConfig, check_temperature, require
 from charlm.errors import InputError, command_line
 from charlm.generation import generate
 from charlm.reference import gradient_check, trainer
@@ -60,15 +60,15 @@ class ReferenceConfig:
     """Show the traceback of an error."""
 
     def __post_init__(self):
-        check(self.epochs >= 1, "epochs", "1 or more", self.epochs)
+        require(self.epochs >= 1, "epochs", "1 or more", self.epochs)
         ok = 0 < self.learning_rate < np.inf
-        check(ok, "learning_rate", "a finite number above 0", self.learning_rate)
-        check(0 <= self.decay < 1, "decay", "from 0 to below 1", self.decay)
+        require(ok, "learning_rate", "a finite number above 0", self.learning_rate)
+        require(0 <= self.decay < 1, "decay", "from 0 to below 1", self.decay)
         ok = 0 <= self.clip_value < np.inf
-        check(ok, "clip_value", "a finite number, 0 or more", self.clip_value)
-        check(self.sample_temperatures, "sample_temperatures", "one or more", "none")
-        check(self.sample_length >= 0, "sample_length", "0 or more", self.sample_length)
-        check(self.text_length >= 1, "text_length", "1 or more", self.text_length)
+        require(ok, "clip_value", "a finite number, 0 or more", self.clip_value)
+        require(self.sample_temperatures, "sample_temperatures", "one or more", "none")
+        require(self.sample_length >= 0, "sample_length", "0 or more", self.sample_length)
+        require(self.text_length >= 1, "text_length", "1 or more", self.text_length)
         for t in self.sample_temperatures:
             check_temperature(t, "sample_temperatures")
 
@@ -96,7 +96,7 @@ def _main(argv):
         args, saved = cli.parse(Reference, "charlm reference", argv), None
     else:
         args, saved = _begun(run, argv)
-    if not args.model.own or args.model != args.model.plain():
+    if not args.model.uses_own_layer or args.model != args.model.without_dropout():
         raise InputError(
             f"expected a cell of {', '.join(CELLS)} and no dropout, found --cell "
             f"{args.model.cell} --dropout {args.model.dropout} --weight-drop "
@@ -145,7 +145,7 @@ def _check_text_file(run):
         return
     outputs.check_file("text_file", path)
     # it is replaced, not written into
-    check(not path.is_symlink(), "text_file", "a regular file or a new one", f"{path}, a link")
+    require(not path.is_symlink(), "text_file", "a regular file or a new one", f"{path}, a link")
     if path.exists() and not run.overwrite:
         raise InputError(f"expected {path} to be free, found a file; --overwrite replaces it")
 
@@ -154,12 +154,12 @@ def _begun(run, argv):
     """The options with a saved run's model in the place of the defaults, and its checkpoint."""
     found = run_folder.find(run.runs_dir, run.init)
     saved = checkpoint.read(run_folder.weights_file(found, (run_folder.BEST, run_folder.LAST)))
-    kept = replace(saved.config.model.plain(), cell=saved.config.model.family)
+    kept = replace(saved.config.model.without_dropout(), cell=saved.config.model.cell_name)
     default = Reference(run, kept, replace(saved.config.data, corpus=None))  # unless it is given
     args = cli.parse(Reference, "charlm reference", argv, default)
     differences = Config(args.model).differences(Config(kept), "model")
     for name, (asked, stored) in differences.items():
-        if name in DROPOUTS or (name == "cell" and args.model.family == kept.family):
+        if name in DROPOUTS or (name == "cell" and args.model.cell_name == kept.cell_name):
             continue  # refused with or without a run
         flag = "--" + name.replace("_", "-")
         raise InputError(f"expected {flag} {stored}, as {found} has, found {flag} {asked}")
@@ -177,7 +177,7 @@ def _train(run, network, vocab, windows, held_out, folder, begun):
     optimizer = trainer.RMSprop(run.learning_rate, run.decay)
     began = time.perf_counter()
     for epoch in range(1, run.epochs + 1):
-        windows.begin(epoch - 1)
+        windows.set_epoch(epoch - 1)
         with np.errstate(over="ignore", invalid="ignore"):  # what comes of it is looked at
             losses = _train_epoch(
                 trainer.train_epoch(network, windows, optimizer, run.clip_value), len(windows)
@@ -250,7 +250,9 @@ def _check_alone(args):
     defaults = {f.name: f.default for f in fields(args.run)} | {"corpus": None}
     for name in sorted(given.keys() - WITH_CHECK):
         ok = given[name] == defaults[name]
-        check(ok, name, "left out with --check, which neither reads a text nor trains", given[name])
+        require(
+            ok, name, "left out with --check, which neither reads a text nor trains", given[name]
+        )
 
 
 def _check(config, seed):

@@ -28,8 +28,8 @@ class Network:
     def __init__(
         self, weights: dict[str, np.ndarray], vocab_size: int, config: ModelConfig, dtype=np.float32
     ):
-        self.config, self.cell = config, CELLS[config.family].reference
-        self.states = CELLS[config.family].states
+        self.config, self.cell = config, CELLS[config.cell_name].reference
+        self.states = CELLS[config.cell_name].states
         self.options = options(config)
         self.weights = {
             path: _checked(weights, path, shape, dtype)
@@ -109,13 +109,13 @@ DENSE, RANDOM_STATE = "layers/dense/vars", "seed_generator/vars/0"
 
 def layer_path(config: ModelConfig, k: int) -> str:
     """Where layer k's weights are in a file."""
-    return f"layers/{CELLS[config.family].saved_as}{f'_{k}' if k else ''}/cell/vars"
+    return f"layers/{CELLS[config.cell_name].saved_as}{f'_{k}' if k else ''}/cell/vars"
 
 
 def shapes(config: ModelConfig, vocab_size: int) -> dict[str, tuple[int, ...]]:
     """{path: shape} of all weights of a network."""
     V, H = vocab_size, config.units
-    GH = len(CELLS[config.family].gates) * H
+    GH = len(CELLS[config.cell_name].gates) * H
     two_rows = options(config).get("reset_after", False)
     found = {}
     for k in range(config.layers):
@@ -143,7 +143,7 @@ def options(config: ModelConfig) -> dict:
         "recurrent_activation": ACTIVATIONS[config.recurrent_activation],
         "reset_after": config.reset == "after",
     }
-    known = inspect.signature(CELLS[config.family].reference.step).parameters
+    known = inspect.signature(CELLS[config.cell_name].reference.step).parameters
     return {name: value for name, value in given.items() if name in known}
 
 
@@ -164,7 +164,7 @@ def initial_weights(
             text; without them it is 0.
     """
     found = {}
-    gates = CELLS[config.family].gates
+    gates = CELLS[config.cell_name].gates
     for path, shape in shapes(config, vocab_size).items():
         value = np.zeros(shape)
         if path.endswith("cell/vars/2"):

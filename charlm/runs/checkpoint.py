@@ -126,10 +126,10 @@ def write(path: Path, checkpoint: Checkpoint, like: Path | None = None) -> None:
     Raises:
         NotFiniteError, OSError: see `verified`, `atomic.write`.
     """
-    atomic.write(path, verified(checkpoint), like)
+    atomic.write(path, to_verified_bytes(checkpoint), like)
 
 
-def verified(checkpoint: Checkpoint) -> bytes:
+def to_verified_bytes(checkpoint: Checkpoint) -> bytes:
     """`to_bytes`, read back and found to be what went in.
 
     Raises:
@@ -185,10 +185,10 @@ def to_bytes(checkpoint: Checkpoint) -> bytes:
         file["charlm/meta"] = np.frombuffer(text, np.uint8)
         place = PLACE.pack(file["charlm/meta"].id.get_offset(), len(text))
         file["charlm/checksum"] = np.frombuffer(MARK + bytes(DIGEST) + place, np.uint8)
-    return signed(buffer.getvalue())
+    return with_checksum(buffer.getvalue())
 
 
-def signed(data: bytes) -> bytes:
+def with_checksum(data: bytes) -> bytes:
     """`data` with the right checksum in the place of the one it has."""
     at = max(data.rfind(MARK), data.rfind(OLD_MARK)) + len(MARK)
     found = bytearray(data)
@@ -203,7 +203,7 @@ def _digest(data, at):
     return found.digest()
 
 
-def require_room(config: Config, vocab: Vocab) -> None:
+def check_size_limits(config: Config, vocab: Vocab) -> None:
     """Raises InputError where a run's file would become too large to be read.
 
     It holds weights, Adam's two moments of each, and carried states; the description.

@@ -216,7 +216,7 @@ def save_last(folder: Path, saved: Checkpoint, say: Callable[[str], object] = pr
         NotFiniteError, OSError: the weights were not written; see `checkpoint.write`.
     """
     checkpoint.write(folder / LAST, saved, _weights(folder))
-    describe(folder, saved, say)
+    write_summary(folder, saved, say)
 
 
 def save_new(
@@ -232,7 +232,7 @@ def save_new(
         NotFiniteError, OSError: see `checkpoint.write`. Nothing is changed until the weights are
             written.
     """
-    data = checkpoint.verified(saved)
+    data = checkpoint.to_verified_bytes(saved)
     with locked(folder):
         _require_free(folder, overwrite)
         with atomic.prepared(folder / LAST, data, _weights(folder)) as place:
@@ -241,10 +241,10 @@ def save_new(
                 atomic.sync_folder(folder)
             place()
         _remove(folder, [name for name in FILES if name != LAST])
-        describe(folder, saved, say)
+        write_summary(folder, saved, say)
 
 
-def describe(folder: Path, saved: Checkpoint, say: Callable[[str], object]) -> None:
+def write_summary(folder: Path, saved: Checkpoint, say: Callable[[str], object]) -> None:
     """Writes what there is to read of a run: its settings and progress, and its losses."""
     try_write(folder, SUMMARY, run_texts.summary(saved), say)
     if saved.progress.history:
@@ -277,12 +277,12 @@ def _unlink(path):
         os.unlink(path)
 
 
-def turn_back(folder: Path, saved: Checkpoint, say: Callable[[str], object] = print) -> None:
+def rewind_logs(folder: Path, saved: Checkpoint, say: Callable[[str], object] = print) -> None:
     """Restores run.json, history.csv and samples.txt to the state of the saved run.
 
     A run that was killed may have trained further without saving again.
     """
-    describe(folder, saved, say)
+    write_summary(folder, saved, say)
     if not saved.progress.history:  # they are of a run that this one has overwritten
         for name in (HISTORY, CURVE):
             with contextlib.suppress(OSError):

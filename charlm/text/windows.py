@@ -53,7 +53,7 @@ class TrainingWindows:
         self.restarts = 1 / restart_every if restart_every else 0.0  # the odds in a window
         self.length = len(ids) // batch_size  # of a stream
         self.starts = np.arange(batch_size) * self.length
-        self.begin(epoch)
+        self.set_epoch(epoch)
 
     @property
     def steps(self):
@@ -63,7 +63,7 @@ class TrainingWindows:
     def __len__(self):
         return self.steps - self.first
 
-    def begin(self, epoch):
+    def set_epoch(self, epoch):
         """Turns to the windows of an epoch."""
         self.epoch = epoch
         self.offset = np.random.default_rng([self.seed, epoch]).integers(len(self.ids))

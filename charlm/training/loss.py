@@ -26,7 +26,7 @@ class CrossEntropy(keras.losses.Loss):
         """
         if len(y_true.shape) == len(y_pred.shape) and y_true.shape[-1] == 1:
             y_true = ops.squeeze(y_true, -1)  # as Keras does
-        if not numpy_op.pays(y_pred):
+        if not numpy_op.is_faster(y_pred):
             return _by_keras(y_true, y_pred)
         from charlm.kernels import loss
 
@@ -37,7 +37,7 @@ class CrossEntropy(keras.losses.Loss):
             return (_by_keras(targets, logits),)
 
         shapes = [y_true.shape], [y_pred.shape]
-        return numpy_op.operation(loss.forward, backward, fallback, shapes, [y_true], [y_pred])[0]
+        return numpy_op.numpy_op(loss.forward, backward, fallback, shapes, [y_true], [y_pred])[0]
 
 
 def _by_keras(targets, logits):

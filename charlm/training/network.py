@@ -23,7 +23,7 @@ from charlm.training.optimizer import Adam
 POLICIES = {"fp32": "float32", "bf16": "mixed_bfloat16", "fp16": "mixed_float16"}
 # Windows between two calls from Python: TensorFlow takes 0.8 ms to begin each, and under JAX a GPU
 # stands still for as long while callbacks look at the loss.
-STEPS = 4
+STEPS_PER_EXECUTION = 4
 
 
 def build(
@@ -48,13 +48,13 @@ def build(
     V, H = vocab_size, config.units
     x = keras.Input((None,), dtype="int32", name="ids")
     inputs, after = [x], []
-    if not config.own:  # a Keras layer reads vectors
+    if not config.uses_own_layer:  # a Keras layer reads vectors
         x = ops.one_hot(x, V)
-    cell = CELLS[config.family]
+    cell = CELLS[config.cell_name]
     for k in range(config.layers):
         before = [keras.Input((H,), name=f"{state}_{k}") for state in cell.states if states]
         options = {"dtype": POLICIES[precision]}
-        if config.own and k == 0:
+        if config.uses_own_layer and k == 0:
             options["vocab_size"] = V
         layer = _recurrent_layer(config, k, return_state=states, **options)
         h = layer(x, initial_state=before or None)
@@ -67,7 +67,7 @@ def build(
         x = h if k == 0 or config.skip == "none" else keras.layers.Add(name=f"add_{k}")([x, h])
         inputs += before
         after += new
-    dense = Dense if config.own else keras.layers.Dense
+    dense = Dense if config.uses_own_layer else keras.layers.Dense
     logits = dense(V, dtype="float32", name="dense")(x)
     outputs = [logits, *after] if states else logits
     network = keras.Model(inputs, outputs, name="charlm")
@@ -77,19 +77,19 @@ def build(
 
 
 def _recurrent_layer(config, k, **options):
-    name = _numbered(CELLS[config.family].saved_as, k)
-    if config.own:
+    name = _numbered(CELLS[config.cell_name].saved_as, k)
+    if config.uses_own_layer:
         kind = CELLS[config.cell].layer_class
         options["weight_drop"] = config.weight_drop
     else:
-        kind = getattr(keras.layers, CELLS[config.family].keras)
+        kind = getattr(keras.layers, CELLS[config.cell_name].keras)
     given = cell_options(config, kind)
     return kind(config.units, return_sequences=True, name=name, **given, **options)
 
 
 def backward_pass(config: ModelConfig, precision: str) -> str | None:
     """How a model's own layers would compute gradients in training, None for Keras's layers."""
-    if not config.own:
+    if not config.uses_own_layer:
         return None
     return _recurrent_layer(config, 0, dtype=POLICIES[precision]).backward_pass()
 
@@ -109,7 +109,7 @@ def cell_options(config: ModelConfig, kind: type) -> dict:
 def _set_forget_bias(network, at, config):
     H = config.units
     for k in range(config.layers):
-        bias = network.get_layer(_numbered(CELLS[config.family].saved_as, k)).cell.bias
+        bias = network.get_layer(_numbered(CELLS[config.cell_name].saved_as, k)).cell.bias
         value = ops.convert_to_numpy(bias).copy()
         value[at * H : (at + 1) * H] = config.forget_bias
         bias.assign(value)
@@ -187,9 +187,11 @@ def compile_for(streams: Streams, config: FitConfig, steps_per_epoch: int) -> No
     if config.precision == "fp16":  # its smallest numbers are larger than many gradients
         optimizer = keras.optimizers.LossScaleOptimizer(optimizer)
     backend = keras.backend.backend()
-    several = backend == "tensorflow" or (backend == "jax" and not numpy_op.usable())
+    several = backend == "tensorflow" or (backend == "jax" and not numpy_op.is_supported())
     streams.compile(
-        optimizer=optimizer, loss=CrossEntropy(), steps_per_execution=STEPS if several else 1
+        optimizer=optimizer,
+        loss=CrossEntropy(),
+        steps_per_execution=STEPS_PER_EXECUTION if several else 1,
     )
     streams.optimizer.build(streams.trainable_variables)
 

@@ -23,7 +23,7 @@ def _resolved(config: Config) -> Config:
     """With the precision that "auto" means here."""
     if config.fit.precision != "auto":
         return config
-    half = numpy_op.machine_code("bfloat16")
+    half = numpy_op.load_kernel("bfloat16")
     pays = half is not None and half.PAYS
     pays = pays and model.backward_pass(config.model, "bf16") == "compiled"
     return replace(config, fit=replace(config.fit, precision="bf16" if pays else "fp32"))
@@ -56,7 +56,7 @@ class Training:
         self.learned_before = saved.learned_before if saved else []
         self.held_out = HeldOutWindows(text.to_measure(config.data.max_held_out))
         windows = self.windows()
-        checkpoint.require_room(config, self.vocab)
+        checkpoint.check_size_limits(config, self.vocab)
         if self.progress.step >= windows.steps:
             raise InputError(
                 f"expected a run stopped within an epoch of {windows.steps} windows, found one "
@@ -105,7 +105,7 @@ class Training:
             )
 
     def _turn(self, windows, epoch):
-        windows.begin(epoch)
+        windows.set_epoch(epoch)
         for variable, value in zip(self.streams.metrics_variables, self.means, strict=False):
             variable.assign(value)  # Keras has just set it to zero
         self.means = []

@@ -8,7 +8,7 @@ from charlm.text.encode import Text
 from charlm.text.vocab import Vocab
 
 
-def begun(saved: Checkpoint, text: Text, seed: int) -> Checkpoint:
+def warm_start(saved: Checkpoint, text: Text, seed: int) -> Checkpoint:
     """A run on `text` that begins with the weights of `saved`, its optimizer anew.
 
     The vocabulary is that of both. What belongs to a character, a row of the first kernel, a column

@@ -47,7 +47,7 @@ def test_state_is_carried_through_each_document(rng, cell, monkeypatch):
     monkeypatch.setattr(scoring, "MAX_SIDE_BY_SIDE", 3)
     net = network(rng, cell=cell, layers=2)
     documents = [rng.integers(V, size=n) for n in (7, 2, 30, 7, 1, 12, 30)]
-    found = scoring.carried(net, documents)
+    found = scoring.stateful_losses(net, documents)
     assert [len(x) for x in found] == [6, 1, 29, 6, 0, 11, 29]
     for losses, ids in zip(found, documents, strict=True):
         np.testing.assert_allclose(losses, alone(net, ids), rtol=1e-4, atol=1e-5)
@@ -58,11 +58,11 @@ def test_state_is_carried_through_each_document(rng, cell, monkeypatch):
 def test_cold_windows_begin_with_nothing_read(rng):
     net = network(rng)
     documents = [rng.integers(V, size=n) for n in (23, 4, 10)]
-    found = scoring.cold(net, documents, 5, 100)
+    found = scoring.zero_state_losses(net, documents, 5, 100)
     windows = [documents[0][k : k + 6] for k in (0, 5, 10, 15)] + [documents[2][:6]]
     np.testing.assert_allclose(found, [alone(net, w) for w in windows], rtol=1e-4, atol=1e-5)
-    assert scoring.cold(net, documents, 5, 3).shape == (3, 5)
-    assert scoring.cold(net, documents, 40, 3).shape == (0, 40)
+    assert scoring.zero_state_losses(net, documents, 5, 3).shape == (3, 5)
+    assert scoring.zero_state_losses(net, documents, 40, 3).shape == (0, 40)
 
 
 def test_bits_by_position():
@@ -223,9 +223,9 @@ def test_weights_that_learn_on_the_way_learn(rng):
     """A text that says one thing, which the training text does not."""
     net = network(rng)
     before = {path: w.copy() for path, w in net.weights.items()}
-    adapting = scoring.Adapting(net, rng.integers(V, size=7000), rate=0.02, decay=0.0)
+    adapting = scoring.DynamicEvaluation(net, rng.integers(V, size=7000), rate=0.02, decay=0.0)
     ids = np.tile([0, 1, 1, 3, 2], 60)
-    losses, still = adapting.losses(ids), scoring.carried(net, [ids])[0]
+    losses, still = adapting.losses(ids), scoring.stateful_losses(net, [ids])[0]
     assert losses.shape == still.shape
     np.testing.assert_allclose(losses[:32], still[:32], rtol=1e-4, atol=1e-5)  # nothing learned yet
     assert losses[32:].mean() < still[32:].mean()
@@ -237,7 +237,7 @@ def test_weights_that_learn_on_the_way_learn(rng):
 
 def test_the_weights_of_dynamic_evaluation_are_what_its_equation_says(rng):
     net, training = network(rng), rng.integers(V, size=7000)
-    adapting = scoring.Adapting(net, training, rate=0.01, decay=0.3)
+    adapting = scoring.DynamicEvaluation(net, training, rate=0.01, decay=0.3)
     ids = rng.integers(V, size=2 * 32 + 9)
 
     def gradients(network, ids, states):

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from charlm.evaluation import novelty
-from charlm.evaluation.novelty import Known, repeated, source, words
+from charlm.evaluation.novelty import TrainingTextIndex, self_repetition, source, words
 from corpora.document import Document
 
 
@@ -24,26 +24,26 @@ def texts(rng):
 def test_new_n_grams_are_those_that_are_not_there(texts, block, monkeypatch):
     monkeypatch.setattr(novelty, "BLOCK", block)
     known, new = texts
-    found = Known(known, "")
+    found = TrainingTextIndex(known, "")
     for n in (1, 2, 3, 4, 5, 8, 13, 50, 51):
         there = set(grams(known, n))
         several = [new[:60], new[60:61], new[61:]]  # no gram goes from one to the next
         expected = np.mean([gram not in there for text in several for gram in grams(text, n)])
-        assert found.new(several, n) == pytest.approx(expected)
-    assert found.new([new, new[:5]], 201) is None
+        assert found.novel_ngram_share(several, n) == pytest.approx(expected)
+    assert found.novel_ngram_share([new, new[:5]], 201) is None
 
 
 def test_the_longest_copy(texts):
     known, new = texts
-    copy = Known(known, "").longest_copy([new[:20], new])
+    copy = TrainingTextIndex(known, "").longest_copy([new[:20], new])
     assert 50 <= len(copy) <= 60  # it may go on by chance
     assert tuple(copy) in set(grams(known, len(copy))) & set(grams(new, len(copy)))
     assert not set(grams(new, len(copy) + 1)) & set(grams(known, len(copy) + 1))
-    cut = Known(known, "").longest_copy([new[:60], new[60:]])
+    cut = TrainingTextIndex(known, "").longest_copy([new[:60], new[60:]])
     assert len(cut) < 40  # 20 of it in the one, 30 in the other
     for text in (known, known[17:200]):
-        np.testing.assert_array_equal(Known(known, "").longest_copy([new, text]), text)
-    assert len(Known(known, "").longest_copy([new + 4])) == 0
+        np.testing.assert_array_equal(TrainingTextIndex(known, "").longest_copy([new, text]), text)
+    assert len(TrainingTextIndex(known, "").longest_copy([new + 4])) == 0
 
 
 def test_repeated_runs_are_of_one_text(rng):
@@ -56,9 +56,9 @@ def test_repeated_runs_are_of_one_text(rng):
                 again += gram in seen
                 total += 1
                 seen.add(gram)
-        assert repeated(texts, n) == pytest.approx(again / total)
-    assert repeated([texts[0]] * 5, 6) == repeated(texts[:1], 6)
-    assert repeated(texts, 301) is None
+        assert self_repetition(texts, n) == pytest.approx(again / total)
+    assert self_repetition([texts[0]] * 5, 6) == self_repetition(texts[:1], 6)
+    assert self_repetition(texts, 301) is None
 
 
 def test_hashes_tell_n_grams_apart(rng):
@@ -74,7 +74,7 @@ def test_words():
     assert words("It's the WORLD's 2nd über-plan, don't-ask_me.") == [
         "it's", "the", "world's", "nd", "über", "plan", "don't", "ask", "me",
     ]  # fmt: skip
-    known = Known(np.zeros(1, int), "The best of times")
+    known = TrainingTextIndex(np.zeros(1, int), "The best of times")
     texts = ["xx best of tomes tim", "xx of times xx"]  # the ends of each may be cut
     assert known.known_words(texts) == pytest.approx(4 / 5)
     assert known.known_words(["of", ""]) is None

@@ -60,7 +60,7 @@ def test_drawing_stops_when_all_have_ended(rng):
 
 def test_the_likeliest_text_is_no_less_likely_than_any_other_of_its_length(rng):
     net = network(rng)
-    found = generate.likeliest(net, VOCAB, "ab", 4, 81)
+    found = generate.beam_search_text(net, VOCAB, "ab", 4, 81)
     assert len(found) == 81
     losses = {}
     for ids in itertools.product(range(3), repeat=4):
@@ -78,11 +78,13 @@ def test_the_likeliest_text_is_no_less_likely_than_any_other_of_its_length(rng):
 
 
 def test_the_likeliest_texts_end_with_a_stop_that_is_not_too_soon(rng):
-    found = generate.likeliest(network(rng), VOCAB, "", 8, 6, stops=["c", "ab"], min_length=3)
+    found = generate.beam_search_text(
+        network(rng), VOCAB, "", 8, 6, stops=["c", "ab"], min_length=3
+    )
     for text, _ in found:
         assert until(text, ["c", "ab"], 3) == text
     assert not any(len(text) < 3 for text, _ in found)
     assert any(
-        len(t) < 3 for t, _ in generate.likeliest(network(rng), VOCAB, "", 8, 6, stops=["c"])
+        len(t) < 3 for t, _ in generate.beam_search_text(network(rng), VOCAB, "", 8, 6, stops=["c"])
     )
     assert any(len(text) < 8 for text, _ in found)

@@ -7,7 +7,7 @@ import pytest
 
 from charlm.errors import InputError
 from charlm.generation import sampler
-from charlm.generation.sampler import Rules
+from charlm.generation.sampler import SamplingConstraints
 
 V = 7
 
@@ -102,9 +102,9 @@ def test_random_numbers_do_not_depend_on_how_many_come_at_once():
         return np.concatenate(list(pieces))
 
     expected = ids(100)
-    block = sampler.by_steps(dice)
+    block = sampler.block_from_step(dice)
     for handover in (0, 1, 33, 99, 100):
-        found = ids(100, quicker=lambda: block, handover=handover)
+        found = ids(100, compiled_block=lambda: block, switch_after=handover)
         np.testing.assert_array_equal(found, expected)
     np.testing.assert_array_equal(ids(37), expected[:37])
 
@@ -113,7 +113,7 @@ def test_the_handover_is_asked_for_once_and_may_be_declined():
     asked = []
     pieces = sampler.generate(
         dice, None, np.zeros((1, 1), int), 100, 1.0,
-        quicker=lambda: asked.append(1), handover=20,
+        compiled_block=lambda: asked.append(1), switch_after=20,
     )  # fmt: skip
     assert sum(map(len, pieces)) == 100
     assert asked == [1]
@@ -130,9 +130,9 @@ def drawn(rules, prompt=((0,),), n=60, temperature=1.0, step=dice):
 
 def test_the_likeliest_are_kept_and_of_equals_the_first():
     p = np.array([[0.1, 0.3, 0.2, 0.3, 0.1], [0.5, 0.1, 0.1, 0.1, 0.2]])
-    kept = [np.flatnonzero(row).tolist() for row in sampler.likeliest(p, top_k=3)]
+    kept = [np.flatnonzero(row).tolist() for row in sampler.filter_top_k_top_p(p, top_k=3)]
     assert kept == [[1, 2, 3], [0, 1, 4]]
-    np.testing.assert_array_equal(sampler.likeliest(p, top_k=9), p)
+    np.testing.assert_array_equal(sampler.filter_top_k_top_p(p, top_k=9), p)
     for top_p, expected in (
         (1e-9, [[1], [0]]),
         (0.29, [[1], [0]]),
@@ -140,29 +140,34 @@ def test_the_likeliest_are_kept_and_of_equals_the_first():
         (0.61, [[1, 2, 3], [0, 4]]),
         (0.85, [[0, 1, 2, 3], [0, 1, 2, 4]]),
     ):
-        found = sampler.likeliest(p, top_p=top_p)
+        found = sampler.filter_top_k_top_p(p, top_p=top_p)
         assert [np.flatnonzero(row).tolist() for row in found] == expected
         np.testing.assert_array_equal(found[found > 0], p[found > 0])
-    exact = sampler.likeliest(np.array([[0.25, 0.5, 0.25]]), top_p=0.5)
+    exact = sampler.filter_top_k_top_p(np.array([[0.25, 0.5, 0.25]]), top_p=0.5)
     assert np.flatnonzero(exact[0]).tolist() == [1]
-    both = sampler.likeliest(p, top_k=2, top_p=0.31)
+    both = sampler.filter_top_k_top_p(p, top_k=2, top_p=0.31)
     assert [np.flatnonzero(row).tolist() for row in both] == [[1, 3], [0]]
 
 
 def test_only_the_likeliest_are_drawn():
-    assert set(drawn(Rules(top_k=3), n=400).ravel()) == {4, 5, 6}
-    assert set(drawn(Rules(top_p=0.46), n=400).ravel()) == {5, 6}  # 7/28 + 6/28 = 0.464
-    assert set(drawn(Rules(top_p=0.47), n=400).ravel()) == {4, 5, 6}
-    assert set(drawn(Rules(), n=400).ravel()) == set(range(V))
+    assert set(drawn(SamplingConstraints(top_k=3), n=400).ravel()) == {4, 5, 6}
+    assert set(drawn(SamplingConstraints(top_p=0.46), n=400).ravel()) == {
+        5,
+        6,
+    }  # 7/28 + 6/28 = 0.464
+    assert set(drawn(SamplingConstraints(top_p=0.47), n=400).ravel()) == {4, 5, 6}
+    assert set(drawn(SamplingConstraints(), n=400).ravel()) == set(range(V))
 
 
 def test_top_p_is_of_the_odds_at_the_temperature():
     """Of the odds 1 to 7, sharpened, one alone is half."""
-    assert set(drawn(Rules(top_p=0.5), n=400, temperature=0.2).ravel()) == {6}
+    assert set(drawn(SamplingConstraints(top_p=0.5), n=400, temperature=0.2).ravel()) == {6}
 
 
 def test_defaults_are_no_rules():
-    np.testing.assert_array_equal(drawn(Rules()), drawn(Rules(top_k=V, repetition_penalty=1.0)))
+    np.testing.assert_array_equal(
+        drawn(SamplingConstraints()), drawn(SamplingConstraints(top_k=V, repetition_penalty=1.0))
+    )
 
 
 def runs(ids, n):
@@ -171,13 +176,13 @@ def runs(ids, n):
 
 def test_a_run_that_was_there_does_not_come_again():
     prompt = [[0, 1, 2, 3, 4, 5], [3, 3, 3, 3, 3, 3]]
-    rules = Rules(repetition_penalty=1e30, repetition_length=3)
+    rules = SamplingConstraints(repetition_penalty=1e30, repetition_length=3)
     for ids, before in zip(drawn(rules, prompt), prompt, strict=True):
         text = [*before, *ids]
         new = runs(text, 3)[len(before) - 2 :]
         assert not {*new} & {*runs(before, 3)}
         assert len(set(new)) == len(new)
-    free = drawn(Rules(), prompt)[0].tolist()
+    free = drawn(SamplingConstraints(), prompt)[0].tolist()
     assert len(set(runs(free, 3))) < len(runs(free, 3))
 
 
@@ -188,8 +193,8 @@ def test_a_penalty_divides_the_odds():
         seen.append(p / p.sum())
         return np.array([0])
 
-    choice = sampler.Choice(
-        Rules(repetition_penalty=4.0, repetition_length=2), [np.array([1, 6, 1])]
+    choice = sampler.TokenChooser(
+        SamplingConstraints(repetition_penalty=4.0, repetition_length=2), [np.array([1, 6, 1])]
     )
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(sampler, "draw", uniform)
@@ -200,7 +205,7 @@ def test_a_penalty_divides_the_odds():
 
 
 def test_where_all_would_repeat_the_likeliest_does():
-    rules = Rules(repetition_penalty=1e30, repetition_length=1)
+    rules = SamplingConstraints(repetition_penalty=1e30, repetition_length=1)
     ids = drawn(rules, n=3 * V, temperature=0)[0].tolist()
     assert ids[: V - 1] == [6, 5, 4, 3, 2, 1]  # 0 was the prompt
     assert ids[V - 1 :] == [6] * (2 * V + 1)
@@ -208,8 +213,8 @@ def test_where_all_would_repeat_the_likeliest_does():
 
 def test_rules_are_not_left_to_what_knows_none():
     pieces = sampler.generate(
-        dice, None, np.zeros((1, 1), int), 20, 1.0, rules=Rules(top_k=1),
-        quicker=lambda: pytest.fail("asked"), handover=0,
+        dice, None, np.zeros((1, 1), int), 20, 1.0, rules=SamplingConstraints(top_k=1),
+        compiled_block=lambda: pytest.fail("asked"), switch_after=0,
     )  # fmt: skip
     assert set(np.concatenate(list(pieces)).ravel()) == {6}
 
@@ -222,7 +227,7 @@ def test_rules_are_not_left_to_what_knows_none():
 )  # fmt: skip
 def test_rules_that_are_none_are_refused(setting, value):
     with pytest.raises(InputError, match=setting.replace("_", "-")):
-        Rules(**{setting: value})
+        SamplingConstraints(**{setting: value})
 
 
 # --- the likeliest texts ---

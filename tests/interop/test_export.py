@@ -126,7 +126,7 @@ def test_states_are_compared_too(here, capsys, monkeypatch):
     def other(self, ids, states):
         logits, states = step(self, ids, states)
         calls.append(0)
-        last = len(calls) == export.STEPS  # whose states no logits tell of any more
+        last = len(calls) == export.CHECK_LENGTH  # whose states no logits tell of any more
         return logits, [(states[0][0] + 0.01 * last,)]
 
     monkeypatch.setattr(Network, "step", other)

@@ -57,7 +57,7 @@ def brought_in(*argv):
 
 def assert_same(found, saved):
     assert found.vocab == saved.vocab
-    assert found.config.model.plain() == saved.config.model.plain()
+    assert found.config.model.without_dropout() == saved.config.model.without_dropout()
     assert found.weights.keys() == saved.weights.keys()
     for path, w in saved.weights.items():
         np.testing.assert_array_equal(found.weights[path], w)

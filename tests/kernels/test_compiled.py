@@ -22,7 +22,7 @@ from charlm.kernels.matmul import (
     ROWS,
     multiply,
     multiply_transposed,
-    panels,
+    pack_panels,
     rounded,
     sums,
 )
@@ -93,7 +93,7 @@ def test_products(rng, K):
     a, b, c = normal(rng, R + 2, K), normal(rng, K, N), normal(rng, R + 1, rounded(N, COLUMNS))
     expected = c.copy()
     expected[:R, :N] += a[1 : R + 1] @ b
-    multiply(a, 1, R, panels(b), c)
+    multiply(a, 1, R, pack_panels(b), c)
     np.testing.assert_allclose(c, expected, rtol=1e-4, atol=1e-4)
     a, b, c = normal(rng, K + 1, R + 3), normal(rng, K + 1, N), sums(R, 2 * COLUMNS)
     c[:] = normal(rng, *c.shape)
@@ -107,7 +107,7 @@ def test_products(rng, K):
 @pytest.mark.parametrize("N", [1, COLUMNS, 2 * COLUMNS + 6])
 def test_a_transposed_matrix_lies_in_panels_like_any_other(rng, K, N):
     rows = normal(rng, N, K)
-    found, expected = panels(rows.T), panels(np.ascontiguousarray(rows.T))
+    found, expected = pack_panels(rows.T), pack_panels(np.ascontiguousarray(rows.T))
     np.testing.assert_array_equal(found, expected)
     flat = expected.swapaxes(0, 1).reshape(K, -1)
     np.testing.assert_array_equal(flat[:, :N], rows.T)
@@ -128,7 +128,7 @@ def test_products_of_pairs(rng, K):
     first = half.rows(R + 2, K)
     for r, row in enumerate(a):
         half.put(first, r, row)
-    multiply(first, 1, R, half.panels(b), c)
+    multiply(first, 1, R, half.pack_panels(b), c)
     np.testing.assert_allclose(c, expected, rtol=1e-4, atol=1e-4)
 
 
@@ -317,7 +317,7 @@ def test_states_without_what_the_way_back_needs(rng, name):
 def test_any_number_of_cores(rng, n, monkeypatch):
     monkeypatch.setattr(numba.config, "NUMBA_NUM_THREADS", n)
     shares = []
-    parallel.each(lambda begin, end: shares.append((begin, end)), 5 * ROWS - 3)
+    parallel.parallel_for(lambda begin, end: shares.append((begin, end)), 5 * ROWS - 3)
     shares.sort()
     assert len(shares) == min(n, 5)
     assert [0, *(end for _, end in shares)] == [*(begin for begin, _ in shares), 5 * ROWS - 3]
@@ -515,7 +515,7 @@ def test_vanishing_gradients_do_not_slow_a_pass_down(rng):
     ones = np.ones(1, np.float32)
 
     def halved():
-        return jit.kept(halve)(ones * tiny)[0]
+        return jit.cached_jit(halve)(ones * tiny)[0]
 
     assert halved() > 0
     with denormals.flushed():
@@ -551,7 +551,9 @@ def test_code_for_every_cell_and_activation_has_a_name_of_its_own():
     cells = [jit.cell(name, a) for name in CELLS for a in ("tanh", "relu")]
     made = [cell.step for cell in cells] + [cell.step_backward for cell in cells]
     for function in (loops.forward, loops.backward):
-        made += [jit.made_for(function, cell=c, factors=f) for c in cells for f in (float32, half)]
+        made += [
+            jit.specialized(function, cell=c, factors=f) for c in cells for f in (float32, half)
+        ]
     names = [m.py_func.__qualname__ for m in made]
     assert len(set(names)) == len(names)
 

@@ -54,7 +54,7 @@ def run(folder, capfd):
 
         _opened.clear()
         paths._said.clear()
-        made = jit.kept(f, "tests")
+        made = jit.cached_jit(f, "tests")
         assert made(4) == 13
         return sum(made.stats.cache_hits.values()), [*_opened], capfd.readouterr().err
 

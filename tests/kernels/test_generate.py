@@ -37,7 +37,7 @@ def test_blocks(rng, cell, layers, n):
     states, ids = random_states(rng, net, n), rng.integers(V, size=n)
     temperatures = rng.choice([0.0, 0.5, 1.0, 2.0], size=n)
     uniform = rng.random((21, n))
-    expected, last = sampler.by_steps(net.step)(ids, states, temperatures, uniform)
+    expected, last = sampler.block_from_step(net.step)(ids, states, temperatures, uniform)
     given = [[s.copy() for s in layer] for layer in states], ids.copy()
     block = Drawing(net)
     drawn, middle = block(ids, states, temperatures, uniform[:10])
@@ -70,7 +70,7 @@ def test_other_activations(rng, cell):
         weights *= 0.3  # or states of relu would grow out of bounds
     states, ids, uniform = net.initial_states(13), rng.integers(V, size=13), rng.random((9, 13))
     found = Drawing(net)(ids, states, np.ones(13), uniform)[0]
-    expected = sampler.by_steps(net.step)(ids, states, np.ones(13), uniform)[0]
+    expected = sampler.block_from_step(net.step)(ids, states, np.ones(13), uniform)[0]
     np.testing.assert_array_equal(found, expected)
 
 
@@ -93,12 +93,12 @@ def test_sizes_beyond_a_panel(rng):
     net = network(rng, cell="gru", units=75, layers=2)
     states, ids, uniform = net.initial_states(13), rng.integers(V, size=13), rng.random((9, 13))
     found = Drawing(net)(ids, states, np.ones(13), uniform)[0]
-    expected = sampler.by_steps(net.step)(ids, states, np.ones(13), uniform)[0]
+    expected = sampler.block_from_step(net.step)(ids, states, np.ones(13), uniform)[0]
     np.testing.assert_array_equal(found, expected)
 
 
 def test_what_there_is_no_machine_code_for_is_stepped_by_numpy(rng, monkeypatch):
-    monkeypatch.setattr(sampler, "STEPS", 5)
+    monkeypatch.setattr(sampler, "COMPILE_AFTER", 5)
     net = network(rng, cell="gru", reset="before")
     with pytest.raises(ImportError, match="no machine code"):
         Drawing(net)
@@ -116,7 +116,7 @@ def test_a_long_text_goes_over_to_machine_code_and_a_short_one_is_its_beginning(
     expected = texts(600)
     steps, step = [], net.step
     monkeypatch.setattr(net, "step", lambda *given: steps.append(1) or step(*given))
-    monkeypatch.setattr(sampler, "STEPS", 40)
+    monkeypatch.setattr(sampler, "COMPILE_AFTER", 40)
     assert texts(600) == expected
     assert len(steps) == 2 + 40  # of the prompt, and up to the fortieth
     assert [t[:45] for t in expected] == texts(45)
@@ -151,7 +151,7 @@ def test_a_text_is_the_same_to_the_bit_whatever_is_drawn_beside_it(rng, settings
 
 
 def test_drawn_texts_do_not_depend_on_their_number(rng, monkeypatch):
-    monkeypatch.setattr(sampler, "STEPS", 30)
+    monkeypatch.setattr(sampler, "COMPILE_AFTER", 30)
     net, vocab = network(rng, layers=2), Vocab("abcdefg")
 
     def texts(n):

@@ -143,7 +143,7 @@ def test_equals_keras_and_numpy_in_outputs_states_and_gradients(rng, case, mode,
 def test_the_passes_are_the_ones_named(rng, case, monkeypatch):
     ours, _ = pair(rng, case)
     resets_before = case.options.get("reset_after") is False
-    by_hand = resets_before or not numpy_op.usable()  # that is on a GPU
+    by_hand = resets_before or not numpy_op.is_supported()  # that is on a GPU
     assert ours.backward_pass() == ("hand-derived" if by_hand else "compiled")
     in_half = pair(rng, case, dtype="mixed_bfloat16")[0].backward_pass()
     assert in_half == (ours.backward_pass() if bfloat16.AVAILABLE else "hand-derived")

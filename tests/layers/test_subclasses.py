@@ -40,8 +40,8 @@ class Heir(Named):
 
 
 class Halved:
-    def recur(self, h, U, masks=None):
-        return 0.5 * super().recur(h, U, masks)
+    def recurrent_matmul(self, h, U, masks=None):
+        return 0.5 * super().recurrent_matmul(h, U, masks)
 
 
 class HalvedCell(Halved, LSTMCell):
@@ -53,8 +53,8 @@ class HalvedLSTM(LSTM):
 
 
 class SmallProductCell(LSTMCell):
-    def product(self, x, W):
-        return super().product(x, W / (1 + ops.sum(W * W)))
+    def matmul(self, x, W):
+        return super().matmul(x, W / (1 + ops.sum(W * W)))
 
 
 class SmallProduct(LSTM):

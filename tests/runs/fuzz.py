@@ -139,7 +139,7 @@ def finished(name: str, whole: bytes, part: bytes, damaged: bytes) -> bytes:
             struct.pack("<I", zlib.crc32(part)), struct.pack("<I", zlib.crc32(damaged))
         )
     if name.startswith("own-") and (checkpoint.MARK in damaged or checkpoint.OLD_MARK in damaged):
-        return checkpoint.signed(damaged)
+        return checkpoint.with_checksum(damaged)
     return damaged
 
 

@@ -45,7 +45,7 @@ def older(data):
         file[META] = np.frombuffer(json.dumps(about).encode(), np.uint8)
         mark = checkpoint.OLD_MARK + bytes(checkpoint.DIGEST)
         file["charlm/checksum"] = np.frombuffer(mark, np.uint8)
-    return checkpoint.signed(buffer.getvalue())
+    return checkpoint.with_checksum(buffer.getvalue())
 
 
 @pytest.fixture
@@ -143,7 +143,7 @@ def changed(old, change):
     with h5py.File(buffer, "a") as file:
         change(file)
     data = buffer.getvalue()
-    return checkpoint.signed(data) if checkpoint.OLD_MARK in data else data
+    return checkpoint.with_checksum(data) if checkpoint.OLD_MARK in data else data
 
 
 def described(whole, change):
@@ -156,7 +156,7 @@ def described(whole, change):
         text = json.dumps(about).encode()
     data = bytearray(whole + text)
     checkpoint.PLACE.pack_into(data, at, len(whole), len(text))
-    return checkpoint.signed(bytes(data))
+    return checkpoint.with_checksum(bytes(data))
 
 
 def replaced(name, make):
@@ -441,7 +441,7 @@ def test_a_description_that_is_elsewhere_is_refused(whole, place):
     data = bytearray(whole)
     at = whole.rindex(checkpoint.MARK) + len(checkpoint.MARK) + checkpoint.DIGEST
     checkpoint.PLACE.pack_into(data, at, *place)
-    refused(checkpoint.signed(bytes(data)), "damaged|a description (of|in)")
+    refused(checkpoint.with_checksum(bytes(data)), "damaged|a description (of|in)")
 
 
 def test_a_file_of_today_s_format_without_its_checksum_is_refused(whole):
@@ -522,7 +522,7 @@ def test_older_arrays_that_share_their_place_are_not_read_many_times(rng):
     data = data.replace(nowhere + size, place.to_bytes(8, "little") + size)
     with h5py.File(io.BytesIO(data), "r") as file:
         assert file["charlm/carried/7"][n - 1] == 1
-    refused(checkpoint.signed(data), "arrays of .* bytes at most")
+    refused(checkpoint.with_checksum(data), "arrays of .* bytes at most")
 
 
 @pytest.mark.full

@@ -51,7 +51,7 @@ def again(folder):
     said = []
     with run_folder.locked(folder):
         saved = faults.run(2, 2)
-        run_folder.turn_back(folder, saved, said.append)
+        run_folder.rewind_logs(folder, saved, said.append)
         run_folder.add_samples(folder, "sampled after\n", said.append)
         assert faults.saver(folder, saved)[0].save()
         run_folder.try_write(folder, run_folder.CURVE, b"another picture", said.append)
@@ -122,7 +122,7 @@ def test_the_lock_of_another_process_is_shown_if_it_is_a_number(folder, content,
 def test_samples_that_are_a_link_are_not_cut(folder, kind):
     other = linked(folder / run_folder.SAMPLES, kind)
     said = []
-    run_folder.turn_back(folder, a_run(1, samples_size=3), said.append)
+    run_folder.rewind_logs(folder, a_run(1, samples_size=3), said.append)
     assert other.read_bytes() == OTHER
     assert len(said) == 1
     assert "was not cut" in said[0]
@@ -176,7 +176,7 @@ def test_what_a_run_can_do_without_is_named_when_it_cannot_be_written(folder, na
     (folder / name).unlink()
     (folder / name).mkdir()
     said = []
-    run_folder.describe(folder, faults.run(2, 2), said.append)
+    run_folder.write_summary(folder, faults.run(2, 2), said.append)
     run_folder.try_write(folder, run_folder.CURVE, b"picture", said.append)
     assert said == [f"NOT SAVED: {folder / name} (Is a directory); continuing without it"]
     others = {run_folder.SUMMARY, run_folder.HISTORY} - {name}
@@ -228,7 +228,7 @@ def test_samples_that_are_shorter_than_they_were_are_reported(folder, kept):
         path.unlink()
     else:
         os.truncate(path, kept)
-    run_folder.turn_back(folder, checkpoint.read(folder / run_folder.LAST), said.append)
+    run_folder.rewind_logs(folder, checkpoint.read(folder / run_folder.LAST), said.append)
     assert said == [
         f"NOTE: {path} has {kept or 0} bytes of the 15 that it had when the run was saved; the "
         "last samples in it are lost"
@@ -238,7 +238,7 @@ def test_samples_that_are_shorter_than_they_were_are_reported(folder, kept):
 def test_samples_that_are_longer_are_cut(folder):
     run_folder.add_samples(folder, "never saved")
     said = []
-    run_folder.turn_back(folder, checkpoint.read(folder / run_folder.LAST), said.append)
+    run_folder.rewind_logs(folder, checkpoint.read(folder / run_folder.LAST), said.append)
     assert said == []
     assert (folder / run_folder.SAMPLES).read_text() == "sampled before\n"
 
@@ -322,7 +322,7 @@ def test_killed_at_every_call_while_one_run_replaces_another(tmp_path, monkeypat
             assert found.get(run_folder.LAST, last) in (best, last)
         seen.add((new, len(found)))
         with run_folder.locked(folder):  # whoever goes on with it
-            run_folder.turn_back(folder, checkpoint.read(path), print)
+            run_folder.rewind_logs(folder, checkpoint.read(path), print)
             found = files_of(folder)
             if new:
                 assert found.pop(run_folder.SAMPLES, b"") == b""

@@ -229,8 +229,8 @@ def test_windows_of_a_mapped_text_are_those_of_one_in_memory(folder, tmp_path, m
     mapped = read(tmp_path / "f.txt").training
     ours, plain = (TrainingWindows(x, 4, 5, seed=1) for x in (mapped, np.array(mapped)))
     for epoch in range(3):
-        ours.begin(epoch)
-        plain.begin(epoch)
+        ours.set_epoch(epoch)
+        plain.set_epoch(epoch)
         for step in (*range(len(plain)), np.arange(len(plain)).reshape(-1, 1)):
             for one, other in zip(*(sum_up(x[step]) for x in (ours, plain)), strict=True):
                 np.testing.assert_array_equal(one, other)

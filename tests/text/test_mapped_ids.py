@@ -163,11 +163,11 @@ READERS = {
     "translated held out": lambda ids: text(ids[:9], ids).translated(Vocab("abcdefghijkl")),
     "n-grams": lambda ids: NGram(ids, V),
     "n-grams' losses": lambda ids: NGram(np.arange(V), V).losses(ids),
-    "novelty": lambda ids: novelty.Known(ids, ""),
-    "carried": lambda ids: losses.carried(network(), [ids]),
-    "cold": lambda ids: losses.cold(network(), [ids], 7, 10**6),
-    "adapting": lambda ids: losses.Adapting(network(), ids),
-    "dynamic": lambda ids: losses.Adapting(network(), np.arange(9)).losses(ids),
+    "novelty": lambda ids: novelty.TrainingTextIndex(ids, ""),
+    "carried": lambda ids: losses.stateful_losses(network(), [ids]),
+    "cold": lambda ids: losses.zero_state_losses(network(), [ids], 7, 10**6),
+    "adapting": lambda ids: losses.DynamicEvaluation(network(), ids),
+    "dynamic": lambda ids: losses.DynamicEvaluation(network(), np.arange(9)).losses(ids),
 }  # fmt: skip
 
 
@@ -202,7 +202,7 @@ def test_each_block_is_verified_once_and_only_if_it_is_read(tmp_path, rng, monke
     assert sizes == [BLOCK]
     windows = TrainingWindows(whole.part(0, 3200), 3, 8, seed=1)
     for epoch in range(9):
-        windows.begin(epoch)
+        windows.set_epoch(epoch)
         list(windows_of(windows))
     assert sizes == [BLOCK] * 50
 

@@ -11,7 +11,7 @@ N, B, T = 101, 3, 4
 
 def epoch_of(windows, epoch=None):
     if epoch is not None:
-        windows.begin(epoch)
+        windows.set_epoch(epoch)
     return [windows[k] for k in range(len(windows))]
 
 

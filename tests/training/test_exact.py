@@ -9,7 +9,7 @@ from charlm.config import Config, DataConfig, FitConfig, ModelConfig
 from charlm.layers import numpy_op
 from charlm.runs import checkpoint
 from charlm.text.encode import read
-from charlm.training.network import STEPS
+from charlm.training.network import STEPS_PER_EXECUTION
 from charlm.training.trainer import Training
 from corpora import Corpus, Document
 from tests.cells import CASES
@@ -85,11 +85,11 @@ def test_gone_on_with_several_windows_to_a_call_as_on_a_gpu(monkeypatch):
     one_by_one = all_but_speed(run(begun("lstm"))[-1])
     monkeypatch.setattr(numpy_op, "usable", lambda tensor=None: False)
     training = begun("lstm")
-    assert training.streams.steps_per_execution == STEPS
+    assert training.streams.steps_per_execution == STEPS_PER_EXECUTION
     saves = run(training)
     last = all_but_speed(saves[-1])
     for name, array in one_by_one.arrays().items():
         np.testing.assert_allclose(last.arrays()[name], array, atol=1e-5, err_msg=name)
     within = checkpoint.from_bytes(saves[1])
-    assert within.progress.step == 2 * STEPS
+    assert within.progress.step == 2 * STEPS_PER_EXECUTION
     assert_same_end(run(begun("lstm", within)), last)

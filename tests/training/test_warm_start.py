@@ -31,11 +31,11 @@ def text(vocab):
 )
 def test_what_it_knew_is_as_it_was(rng, settings):
     first = saved(rng, **settings)
-    begun = warm_start.begun(first, text(NEW), seed=1)
+    begun = warm_start.warm_start(first, text(NEW), seed=1)
     assert begun.vocab.characters == "abcdfh"
     assert (begun.corpus_sha256, begun.progress, begun.optimizer) == ("new", Progress(), [])
     assert begun.learned_before == ["old"]
-    assert warm_start.begun(begun, text(NEW), seed=1).learned_before == ["old", "new"]
+    assert warm_start.warm_start(begun, text(NEW), seed=1).learned_before == ["old", "new"]
     before = Network(first.weights, len(OLD), first.config.model)
     after = Network(begun.weights, len(begun.vocab), begun.config.model)
     kept = begun.vocab.encode(OLD.characters)
@@ -50,20 +50,20 @@ def test_what_it_knew_is_as_it_was(rng, settings):
 
 def test_what_is_new_is_drawn_and_held_rare(rng):
     first = saved(rng)
-    begun = warm_start.begun(first, text(NEW), seed=1)
+    begun = warm_start.warm_start(first, text(NEW), seed=1)
     rows, kernel = begun.weights["layers/lstm/cell/vars/0"], begun.weights["layers/dense/vars/0"]
     bias, new = begun.weights["layers/dense/vars/1"], begun.vocab.encode("ac")
     assert (bias[new] == first.weights["layers/dense/vars/1"].min()).all()
     assert (np.ptp(rows[new], axis=0) > 0).all()
     assert (np.ptp(kernel[:, new], axis=1) > 0).all()
-    again, other = (warm_start.begun(first, text(NEW), seed=n).weights for n in (1, 2))
+    again, other = (warm_start.warm_start(first, text(NEW), seed=n).weights for n in (1, 2))
     np.testing.assert_array_equal(again["layers/lstm/cell/vars/0"], rows)
     assert (other["layers/lstm/cell/vars/0"][new] != rows[new]).all()
 
 
 def test_a_text_of_known_characters_changes_nothing(rng):
     first = saved(rng)
-    begun = warm_start.begun(first, text(Vocab("bh")), seed=1)
+    begun = warm_start.warm_start(first, text(Vocab("bh")), seed=1)
     assert begun.vocab == OLD
     for path, value in begun.weights.items():
         np.testing.assert_array_equal(value, first.weights[path])

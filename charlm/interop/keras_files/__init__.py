@@ -27,7 +27,7 @@ from charlm.text.vocab import Vocab
 
 
 @dataclass(frozen=True)
-class Foreign:
+class KerasWeights:
     """A character model's arrays as found in a file, in Keras 3's packing, float32."""
 
     cell: str
@@ -75,7 +75,7 @@ class Foreign:
         return int(numbers[0]), int(numbers[1])
 
 
-def read(path: Path) -> Foreign:
+def read(path: Path) -> KerasWeights:
     """A model of [Embedding], LSTMs or GRUs or SimpleRNNs, and Dense, from a file.
 
     Args:
@@ -104,7 +104,7 @@ def _parsed(path, data):
     if data.startswith(b"\x89HDF\r\n\x1a\n"):
         return _hdf5(data)
     if data[4:9] == b"\0\0\0\0{":  # the header, after its length of 8 bytes
-        return Foreign(**pytorch.read(*untrusted.tensors(data)), program="PyTorch")
+        return KerasWeights(**pytorch.read(*untrusted.tensors(data)), program="PyTorch")
     other_formats.refuse(path, data)
 
 
@@ -143,7 +143,7 @@ def _hdf5(data, version=None, described=None):
     for layer in layers:
         layer.arrays = {key: x.astype(np.float32) for key, x in layer.arrays.items()}
         pack(layer)
-    return Foreign(
+    return KerasWeights(
         **assemble(layers, described, ordered=legacy),
         keras_version=version,
         layout=1 if legacy else 3,

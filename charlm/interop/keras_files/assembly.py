@@ -26,7 +26,7 @@ def _role(layer):
 
 
 def assemble(layers, described, ordered):
-    """`charlm.interop.keras_files.Foreign`'s arrays and what goes with them, every width checked.
+    """The arrays of `charlm.interop.keras_files.KerasWeights`, every width checked.
 
     Args:
         layers: `charlm.interop.keras_files.layers.Layer`s, packed.

@@ -5,12 +5,12 @@ import numpy as np
 from charlm.cells import CELLS
 from charlm.config import ModelConfig
 from charlm.errors import InputError
-from charlm.interop.keras_files import Foreign
+from charlm.interop.keras_files import KerasWeights
 from charlm.reference.network import DENSE, layer_path
 
 
 def network_weights(
-    found: Foreign, config: ModelConfig, ids: np.ndarray, scale: float = 1.0
+    found: KerasWeights, config: ModelConfig, ids: np.ndarray, scale: float = 1.0
 ) -> dict[str, np.ndarray]:
     """{path: array} of our network, an embedding multiplied into the first kernel.
 
@@ -22,7 +22,7 @@ def network_weights(
     Raises:
         InputError: a product of the file's numbers is too large for float32.
     """
-    gates = CELLS[config.family].gates
+    gates = CELLS[config.cell_name].gates
     kernel, bias = found.dense
     weights = {f"{DENSE}/0": np.ascontiguousarray(kernel[:, ids]), f"{DENSE}/1": bias[ids]}
     factors = np.repeat([1.0 if x in "gh" else scale for x in gates], config.units)

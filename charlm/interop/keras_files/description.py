@@ -16,7 +16,7 @@ ONE_HOT = "OneHot"  # keras.ops.one_hot in a functional model of Keras 3
 
 
 @dataclass
-class Described:
+class ModelDescription:
     """What a model's JSON adds to its arrays."""
 
     kinds: dict[str, str]  # by layer
@@ -42,7 +42,7 @@ def describe(config):
     one_hot = _one_hot(layers)
     options = _options(cells)
     check_order(kinds)
-    return Described(kinds, *options, one_hot)
+    return ModelDescription(kinds, *options, one_hot)
 
 
 def _layers(config):

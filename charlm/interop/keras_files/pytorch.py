@@ -38,7 +38,7 @@ OURS = "charlm"  # the entry of the header in which `to_bytes` puts what a state
 
 
 def read(tensors: dict[str, np.ndarray], metadata: dict[str, str]) -> dict:
-    """A state dict as the fields of `charlm.interop.keras_files.Foreign`.
+    """A state dict as the fields of `charlm.interop.keras_files.KerasWeights`.
 
     Args:
         tensors: float32 arrays by their names. metadata: the texts of the file's header.
@@ -183,7 +183,7 @@ def state_dict(config: ModelConfig, weights: dict[str, np.ndarray]) -> dict[str,
     Raises:
         InputError: options that torch's module lacks.
     """
-    cell = config.family
+    cell = config.cell_name
     _check_options(config)
     found = {}
     for k in range(config.layers):
@@ -196,18 +196,19 @@ def state_dict(config: ModelConfig, weights: dict[str, np.ndarray]) -> dict[str,
 
 def _check_options(config):
     options = {
-        "activation": NONLINEARITIES if config.family == "rnn" else NONLINEARITIES[:1],
+        "activation": NONLINEARITIES if config.cell_name == "rnn" else NONLINEARITIES[:1],
         "recurrent_activation": ("sigmoid",),
         "reset": ("after",),
         "skip": ("none",),
     }
+    theirs = CLASSES[config.cell_name]
     for name, known in options.items():
         found = getattr(config, name)
         if found not in known:
             flag = f"--{name.replace('_', '-')}"
             raise InputError(
-                f"expected a run with {flag} {' or '.join(known)}, as {CLASSES[config.family]} has "
-                f"it, found {flag} {found}; --format keras writes it"
+                f"expected a run with {flag} {' or '.join(known)}, as {theirs} has it, "
+                f"found {flag} {found}; --format keras writes it"
             )
 
 

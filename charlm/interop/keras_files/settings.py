@@ -10,9 +10,9 @@ from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import get_args
 
-from charlm.config import ModelConfig, check
+from charlm.config import ModelConfig, require
 from charlm.errors import InputError
-from charlm.interop.keras_files import Foreign
+from charlm.interop.keras_files import KerasWeights
 
 SIGMOID_SINCE = (2, 3)  # Keras's default for gates; before, hard_sigmoid
 OLD_SLOPE = 1.2  # hard_sigmoid of Keras 1 and 2 is Keras 3's of 1.2 a
@@ -30,7 +30,7 @@ class Settings:
     """What was taken for granted, in words."""
 
 
-def with_version(found: Foreign, file: Path, version: str | None) -> Foreign:
+def with_version(found: KerasWeights, file: Path, version: str | None) -> KerasWeights:
     """What was found, of the Keras that its user names, if any.
 
     Raises:
@@ -44,12 +44,12 @@ def with_version(found: Foreign, file: Path, version: str | None) -> Foreign:
             f"expected no --keras-version, for {file} {what}, found {version}; leave it out"
         )
     ok = re.fullmatch(r"\d{1,3}\.\d{1,3}(\.\w{1,20})*", version)
-    check(ok, "keras_version", "like 2.15", version)
+    require(ok, "keras_version", "like 2.15", version)
     return replace(found, keras_version=version)
 
 
 def settle(
-    found: Foreign,
+    found: KerasWeights,
     file: Path,
     activation: str | None = None,
     recurrent_activation: str | None = None,
@@ -65,7 +65,7 @@ def settle(
     """
     gated = found.cell != "rnn"
     ok = gated or recurrent_activation is None
-    check(ok, "recurrent_activation", "left out for a cell without gates", recurrent_activation)
+    require(ok, "recurrent_activation", "left out for a cell without gates", recurrent_activation)
     told = {"activation": _told(found, file, "activation", activation)}
     if gated:
         name = "recurrent_activation"
