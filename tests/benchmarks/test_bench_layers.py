@@ -48,6 +48,7 @@ def test_both_models_compute_the_same(name):
         assert found == pytest.approx(expected, rel=1e-4, abs=1e-6)
 
 
+@pytest.mark.full
 @BACKENDS
 def test_inference_has_the_first_weights_however_long_was_trained():
     jobs = layer_models.make(CASE, False, own=True, jit=JIT)

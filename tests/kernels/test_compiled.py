@@ -509,6 +509,7 @@ def test_not_all_memory_waits_to_be_used_again(monkeypatch):
     assert 50_000 < sum(map(len, buffer_pool._free)) <= 100_000
 
 
+@pytest.mark.full
 @pytest.mark.skipif(not denormals.HAS_REGISTER, reason="not an x86 processor")
 def test_vanishing_gradients_do_not_slow_a_pass_down(rng):
     tiny = np.float32(1e-40)
