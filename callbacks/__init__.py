@@ -9,12 +9,11 @@ from callbacks.report_start import ReportStart
 from callbacks.sample_text import SampleText
 from callbacks.save_weights import SaveWeights
 from callbacks.stop_early import StopEarly
-from callbacks.stop_on_nan import NonFiniteLossError, StopOnNaN
-from callbacks.stop_on_signal import StopOnSignal, Stopped
+from callbacks.stop_on_nan import StopOnNaN
+from callbacks.stop_on_signal import StopOnSignal
 from callbacks.track_progress import TrackProgress
 
 __all__ = [
-    "NonFiniteLossError",
     "ReportEpoch",
     "ReportStart",
     "SampleText",
@@ -22,6 +21,5 @@ __all__ = [
     "StopEarly",
     "StopOnNaN",
     "StopOnSignal",
-    "Stopped",
     "TrackProgress",
 ]

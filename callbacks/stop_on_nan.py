@@ -4,11 +4,9 @@ import math
 
 import keras
 
+from charlm.errors import NonFiniteLossError
+
 EXPLODED = 100.0  # nats a character; knowing nothing of a million characters costs 14
-
-
-class NonFiniteLossError(ArithmeticError):
-    """The loss became NaN, infinite or absurd."""
 
 
 class StopOnNaN(keras.callbacks.Callback):

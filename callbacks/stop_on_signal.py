@@ -7,14 +7,7 @@ import threading
 import keras
 
 from charlm import interrupt
-
-
-class Stopped(BaseException):
-    """The run was asked to stop, and has been saved."""
-
-    def __init__(self, number):
-        super().__init__(signal.Signals(number).name)
-        self.number = number
+from charlm.errors import Stopped
 
 
 class StopOnSignal(keras.callbacks.Callback):

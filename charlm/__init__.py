@@ -1,7 +1,42 @@
-"""charlm: train, sample, continue and understand character-level recurrent language models."""
+"""charlm: train, sample, continue and understand character-level recurrent language models.
+
+>>> import charlm
+>>> model = charlm.fit("mine.txt", preset="quick")  # doctest: +SKIP
+>>> model.generate("The ", length=80)  # doctest: +SKIP
+>>> charlm.load("saved_models/mine").score("a text")  # doctest: +SKIP
+"""
+
+import importlib
+from typing import TYPE_CHECKING
 
 from charlm import interrupt
+
+if TYPE_CHECKING:
+    from charlm import layers
+    from charlm.api.fit import fit
+    from charlm.api.language_model import LanguageModel, load
+    from charlm.errors import InputError
 
 interrupt.begin()  # before anything else is loaded, which takes seconds
 
 __version__ = "0.1.0"
+__all__ = ["InputError", "LanguageModel", "__version__", "fit", "layers", "load"]
+_PLACES = {
+    "InputError": "charlm.errors",
+    "LanguageModel": "charlm.api.language_model",
+    "fit": "charlm.api.fit",
+    "load": "charlm.api.language_model",
+}
+
+
+def __getattr__(name: str) -> object:
+    """Loads a public name when it is first used (PEP 562), so that `import charlm` is quick."""
+    if name == "layers":
+        return importlib.import_module("charlm.layers")
+    if name not in _PLACES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(importlib.import_module(_PLACES[name]), name)
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

@@ -1,6 +1,7 @@
 """Errors caused by user input, and the words in which messages speak of files and commands."""
 
 import shlex
+import signal
 
 
 class InputError(Exception):
@@ -9,6 +10,22 @@ class InputError(Exception):
     Commands print it and exit 2, so it is raised before anything is made or overwritten. It is no
     ValueError, so that nothing which handles those takes it for its own.
     """
+
+
+class NonFiniteLossError(ArithmeticError):
+    """The training loss is NaN, infinite or has exploded."""
+
+
+class Stopped(KeyboardInterrupt):
+    """SIGINT or SIGTERM stopped a training, which has saved the run.
+
+    Args:
+        number: of the signal.
+    """
+
+    def __init__(self, number: int):
+        super().__init__(signal.Signals(number).name)
+        self.number = number
 
 
 def in_words(error: Exception) -> str:

@@ -22,10 +22,21 @@ def note(line: str) -> None:
 def held() -> Iterator[None]:
     """For the time in which standard error leads elsewhere."""
     global _waiting
-    _waiting = []
+    before, _waiting = _waiting, []
     try:
         yield
     finally:
-        lines, _waiting = _waiting, None
+        lines, _waiting = _waiting, before
         for line in lines:
             note(line)
+
+
+@contextlib.contextmanager
+def silenced() -> Iterator[None]:
+    """Drops the notes within it."""
+    global _waiting
+    before, _waiting = _waiting, []
+    try:
+        yield
+    finally:
+        _waiting = before

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Literal, overload
 
 import numpy as np
 
-from charlm.config import Config, require
+from charlm.config import Config, check_temperature, require
 from charlm.errors import InputError
 from charlm.evaluation import losses
 from charlm.generation import generate
@@ -129,6 +129,7 @@ class LanguageModel:
         stops = (stop,) if isinstance(stop, str) else tuple(stop)
         with named_as_arguments():
             rules = SamplingConstraints(top_k, top_p, penalty)
+            check_temperature(temperature)
             require(length >= 1, "length", "1 or more", length)
             require(n >= 1, "n", "1 or more", n)
             require(seed is None or seed >= 0, "seed", "None, or 0 or more", seed)

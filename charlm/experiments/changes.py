@@ -15,9 +15,10 @@ from collections.abc import Callable
 import keras
 from keras import ops
 
-from callbacks import NonFiniteLossError, StopOnNaN, TrackProgress
+from callbacks import StopOnNaN, TrackProgress
 from charlm import cli, presets
 from charlm.config import Config
+from charlm.errors import NonFiniteLossError
 from charlm.layers.bptt import gather_rows
 from charlm.layers.cell import tensor
 from charlm.layers.lstm import LSTM, LSTMCell

@@ -164,7 +164,7 @@ def test_an_imported_run_is_sampled_trained_and_exported(here, rng, capsys):
     more = ["--epochs", "2", "--batch-size", "4", "--window", "16", "--learning-rate", "0.05"]
     assert train.main(["--resume", "a", *more]) == 0
     out, _ = capsys.readouterr()
-    assert re.search("at epoch 1; changed: epochs 6 -> 2, .*the optimizer begins anew", out)
+    assert re.search("at epoch 1; changed: epochs 6 -> 2, .*optimizer state reset", out)
     assert float(re.findall(r"held-out ([\d.]+)", out)[-1]) < before - 1
     assert export.main(["a"]) == 0
     summary = json.loads(Path("saved_models/a/run.json").read_text())

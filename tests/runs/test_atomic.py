@@ -283,7 +283,7 @@ ALLOWED = {
     "charlm/export.py save": "Keras writes into that folder",
     "charlm/export.py export": "so do TensorFlow and ONNX",
     "charlm/plots/__init__.py savefig": "into memory",
-    "charlm/cli/__init__.py open": "the null device in the place of closed output",
+    "charlm/cli/command.py open": "the null device in the place of closed output",
     "charlm/benchmarks/train_memory.py write_text": "into a temporary folder",
     "charlm/benchmarks/worker.py open": "a switch of the kernel's in /proc",
 }

@@ -6,7 +6,6 @@ import numpy as np
 import pytest
 
 from callbacks import (
-    NonFiniteLossError,
     ReportEpoch,
     ReportStart,
     SampleText,
@@ -14,11 +13,11 @@ from callbacks import (
     StopEarly,
     StopOnNaN,
     StopOnSignal,
-    Stopped,
     TrackProgress,
 )
 from charlm import interrupt
 from charlm.config import Config, ModelConfig, SampleConfig
+from charlm.errors import NonFiniteLossError, Stopped
 from charlm.reference.network import shapes
 from charlm.runs import atomic, run_folder
 from charlm.runs.checkpoint import Checkpoint, Progress, read

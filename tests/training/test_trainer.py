@@ -5,9 +5,9 @@ import numpy as np
 import pytest
 from keras import ops
 
-from callbacks import NonFiniteLossError, StopOnNaN, StopOnSignal, Stopped, TrackProgress
+from callbacks import StopOnNaN, StopOnSignal, TrackProgress
 from charlm.config import Config, DataConfig, FitConfig, ModelConfig
-from charlm.errors import InputError
+from charlm.errors import InputError, NonFiniteLossError, Stopped
 from charlm.text.encode import read
 from charlm.text.vocab import Vocab
 from charlm.training import network

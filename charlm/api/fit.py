@@ -1,0 +1,96 @@
+"""`charlm.fit`: what `charlm train` does, from Python."""
+
+import contextlib
+import difflib
+from dataclasses import fields
+from os import PathLike, fspath
+from pathlib import Path
+
+from charlm import cli, notes, presets
+from charlm.api import runs
+from charlm.api.language_model import LanguageModel, load, named_as_arguments
+from charlm.api.training import Reporting
+from charlm.config import Config
+from charlm.errors import InputError
+from charlm.runs import run_folder
+from charlm.training import resume
+from corpora import Corpus
+
+
+def fit(
+    corpus: str | PathLike[str] | Corpus,
+    *,
+    preset: str = presets.DEFAULT,
+    name: str | None = None,
+    init_from: str | PathLike[str] | None = None,
+    overwrite: bool = False,
+    runs_dir: str | PathLike[str] = "saved_models",
+    quiet: bool = False,
+    **settings: object,
+) -> LanguageModel:
+    """Trains a model on a text, as `charlm train` does, and saves it in a run's folder.
+
+    Args:
+        corpus: a file, a folder, a glob or the name of a corpus ("state_union", "pydoc" ...).
+        preset: settings to begin with: "quick", "default", "best" and others.
+        name: of the folder in `runs_dir`; by default the corpus and the time.
+        init_from: a trained run whose weights to start from (fine-tuning).
+        overwrite: replace a run of the same name.
+        runs_dir: where runs are.
+        quiet: print nothing.
+        settings: any flag of `charlm train`, with underscores: `units=128`, `epochs=3`,
+            `learning_rate=0.005`. They override the preset.
+
+    Returns:
+        The model with the lowest held-out loss.
+
+    Raises:
+        InputError: a setting is unknown or out of range, or the text cannot be read.
+        NonFiniteLossError: the loss is NaN, infinite or has exploded.
+        Stopped: Ctrl-C; the run is saved, and `charlm train --resume` continues it.
+
+    >>> model = charlm.fit("mine.txt", preset="quick", quiet=True)  # doctest: +SKIP
+    """
+    folder = Path(runs_dir)
+    with named_as_arguments(), _quiet(quiet) as say:
+        if preset not in presets.PRESETS:
+            listed = ", ".join(presets.PRESETS)
+            raise InputError(f"expected preset to be one of {listed}, found {preset!r}")
+        base, first = presets.PRESETS[preset], None
+        if init_from is not None:
+            first = run_folder.read_best(folder, fspath(init_from))
+            base = Config(first[1].config.model, base.data, base.fit, base.sample)
+        if not isinstance(corpus, Corpus):
+            settings["corpus"] = fspath(corpus)
+        config = with_settings(base, settings)
+        if first:
+            resume.check_same_model(config, first[1].config, first[0])
+        found = corpus if isinstance(corpus, Corpus) else cli.corpus(config.data)
+        reporting = Reporting(say)
+        path = runs.start(config, found, reporting, folder, name, preset, overwrite, first)
+    return load(path)
+
+
+def with_settings(base: Config, settings: dict[str, object]) -> Config:
+    """Replaces settings by their names.
+
+    Raises:
+        InputError: a name is unknown, or a value is of another type or out of range.
+    """
+    stored = base.to_dict()
+    places = {f.name: part for part in stored for f in fields(getattr(base, part))}
+    for name, value in settings.items():
+        if name not in places:
+            close = difflib.get_close_matches(name, places, n=1)
+            hint = f"; did you mean {close[0]}?" if close else ""
+            raise InputError(f"expected a setting of `charlm train`, found {name}{hint}")
+        wants_float = isinstance(stored[places[name]][name], float)
+        stored[places[name]][name] = float(value) if wants_float and type(value) is int else value
+    return Config.from_dict(stored)
+
+
+@contextlib.contextmanager
+def _quiet(quiet):
+    """Yields what prints a line."""
+    with notes.silenced() if quiet else contextlib.nullcontext():
+        yield (lambda line: None) if quiet else cli.say

@@ -1,0 +1,125 @@
+"""Starts and resumes runs: folder, lock, text, model, training."""
+
+import os
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+from charlm import cli, presets
+from charlm.api import training
+from charlm.api.training import Reporting
+from charlm.config import Config
+from charlm.errors import InputError, command_line
+from charlm.runs import checkpoint, run_folder
+from charlm.runs.checkpoint import Checkpoint
+from charlm.training import resume, warm_start
+from corpora import Corpus
+
+
+def start(
+    config: Config,
+    corpus: Corpus,
+    reporting: Reporting,
+    runs: Path,
+    name: str | None,
+    preset: str,
+    overwrite: bool = False,
+    first: tuple[Path, Checkpoint] | None = None,
+) -> Path:
+    """Trains a new run.
+
+    Args:
+        config: every setting.
+        corpus: the text to train on.
+        runs: the folder in which the run's folder is made.
+        name: of the run's folder; None for the corpus and the time.
+        preset: the preset's name, which is printed.
+        overwrite: whether a run of this name is replaced.
+        first: the weights file to start from, and what it holds.
+
+    Returns:
+        The run's folder.
+
+    Raises:
+        InputError: the folder is taken, or the settings, the text and the weights do not fit.
+        See `training.train`.
+    """
+    folder = run_folder.new(runs, name, corpus.name, overwrite)
+    config = replace(config, data=replace(config.data, corpus=corpus.name))
+    text = cli.text(corpus)
+    saved = first and warm_start.warm_start(first[1], text, config.data.seed)
+    prepared = training.prepare(config, text, reporting, saved or None)
+    with run_folder.locked(folder):
+        run_folder.clear(folder, overwrite)
+        reporting.say(f"preset {preset}: {presets.flags(config)}")
+        if first:
+            reporting.say(f"begins with {first[0]}: {warm_start.describe(first[1], text)}")
+        # the sizes of a run that starts from weights are another run's
+        training.train(prepared, folder, reporting, None if first else preset)
+    return folder
+
+
+def find(runs: Path, run: str) -> Path:
+    """The weights file to resume a run from.
+
+    Raises:
+        InputError: there is none, or it does not lie in a run's folder.
+    """
+    found = run_folder.find(runs, run)
+    path = run_folder.weights_file(found, (run_folder.LAST, run_folder.BEST))
+    if not run_folder.is_run(path.parent):
+        raise InputError(
+            f"expected a weights file in its run's folder, found {path}, with no run around it; "
+            "put it into a folder of its own as last.weights.h5 to go on with it there"
+        )
+    run_folder.check_places(path.parent)
+    return path
+
+
+def read(path: Path) -> Checkpoint:
+    """Reads the weights file that `find` found. The caller holds the folder's lock.
+
+    Raises:
+        InputError: it is damaged; the message names the best weights, if there are any.
+    """
+    best = path.parent / run_folder.BEST
+    try:
+        return checkpoint.read(path)
+    except InputError as error:
+        if path.name != run_folder.LAST or not os.path.isfile(best):
+            raise
+        again = command_line("train", "--resume", best)
+        raise InputError(f"{error}; {again} goes on from the best epoch") from error
+
+
+def resume_run(
+    path: Path,
+    saved: Checkpoint,
+    config: Config,
+    corpus: Callable[[], Corpus],
+    reporting: Reporting,
+) -> None:
+    """Continues to train a run. The caller holds the folder's lock.
+
+    Args:
+        path: the weights file, and `saved`, what it holds.
+        config: every setting, those that changed included.
+        corpus: finds the text; called once it is clear that there is something to train.
+
+    Raises:
+        InputError: a setting cannot change, nothing is left to train, or it is another text.
+        See `training.train`.
+    """
+    folder, kept, say = path.parent, saved.config, reporting.say
+    resume.check_changes(kept, config, bool(saved.optimizer))
+    changed = resume.changes(kept, config, bool(saved.optimizer))
+    if resume.is_over(saved.progress, config.fit):
+        # it may have been killed after its last save and before its end
+        run_folder.rewind_logs(folder, saved, say)
+        training.draw_curve(saved.progress, folder, say)
+    resume.check_unfinished(saved.progress, config.fit)
+    where = resume.position(saved.progress)
+    prepared = training.prepare(config, cli.text(corpus()), reporting, saved)
+    run_folder.rewind_logs(folder, saved, say)
+    say(f"resuming {path} at {where}; changed: {', '.join(changed) or 'nothing'}")
+    training.train(prepared, folder, reporting)

@@ -1,0 +1,187 @@
+"""Trains a run from its settings and its text: what `charlm train` and `charlm.fit` share."""
+
+import importlib.util
+import os
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from charlm import cli
+from charlm.config import Config
+from charlm.errors import InputError, Stopped, command_line
+from charlm.runs import run_folder
+from charlm.runs.checkpoint import Checkpoint
+from charlm.text.encode import Text
+from charlm.text.vocab import Vocab
+from charlm.training import allocator
+from charlm.training.startup_timer import Timeline
+
+BACKENDS = "tensorflow", "jax", "torch"
+
+
+@dataclass
+class Reporting:
+    """How a training reports on itself."""
+
+    say: Callable[[str], object] = cli.say
+    """Prints a line."""
+    timeline: Timeline = field(default_factory=Timeline)
+    """Measures the phases before the first step."""
+    tensorboard: bool = False
+    """Whether to write TensorBoard logs into the run's folder."""
+
+
+def prepare(config: Config, text: Text, reporting: Reporting, saved: Checkpoint | None = None):
+    """Loads the backend and builds all of a run. Nothing is written.
+
+    Args:
+        saved: a checkpoint to continue from.
+
+    Returns:
+        A `charlm.training.trainer.Training`.
+
+    Raises:
+        InputError: the backend or TensorBoard is missing, a prompt has unknown characters, or the
+            text does not fit.
+    """
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")  # errors are raised; the rest is noise
+    allocator.ask_for_reuse(os.environ)
+    reporting.timeline.done("corpus")
+    _check_backend(os.environ.get("KERAS_BACKEND", ""))
+    _check_prompts(config, (saved or text).vocab)
+    if reporting.tensorboard:
+        _require_tensorboard()
+    with cli.quiet_stderr():
+        import keras  # and its backend, which takes seconds
+
+        _check_backend(keras.backend.backend())  # a keras.json may say which
+        from charlm.training.trainer import Training
+
+        reporting.timeline.done("import")
+        training = Training(config, text, saved)
+        reporting.timeline.done("build")
+        return training
+
+
+def train(training, folder: Path, reporting: Reporting, preset: str | None = None) -> None:
+    """Trains to the end, saving and reporting. The caller holds the folder's lock.
+
+    Args:
+        training: from `prepare`.
+        folder: the run's.
+        preset: the name of the preset that chose the sizes, for hints.
+
+    Raises:
+        NonFiniteLossError: the loss is NaN, infinite or has exploded.
+        Stopped: SIGINT or SIGTERM; the run is saved.
+        OSError: the end of the run could not be saved.
+    """
+    say = reporting.say
+    say(_headline(training, folder, preset))
+    stop, save, callbacks = _callbacks(training, folder, reporting)
+    try:
+        training.fit(callbacks)
+    except Stopped as stopped:
+        how = ", NOT saved; from what was before," if save.failure else " and saved;"
+        say(f"stopped by {stopped}{how} go on with: {command_line('train', '--resume', folder)}")
+        raise
+    finally:
+        stop.restore()
+    if save.failure:
+        raise _unsaved(folder, save.failure)
+    p = training.progress
+    curve = f"curve in {folder / run_folder.CURVE}; " if draw_curve(p, folder, say) else ""
+    best = p.history[p.best_epoch - 1]["val_bpc"]
+    say(
+        f"done: best held-out {best:.4f} bits/char in epoch {p.best_epoch}; {curve}"
+        f"write text with: {command_line('sample', folder)}"
+    )
+
+
+def draw_curve(progress, folder: Path, say: Callable[[str], object]) -> bool:
+    """Draws the losses by epoch into the run's folder; returns whether that worked."""
+    from charlm.plots import loss_curve, try_draw
+
+    if not progress.history:
+        return False
+    path = folder / run_folder.CURVE
+    picture = try_draw(lambda: loss_curve.draw(progress.history), path, say)
+    return picture is not None and run_folder.try_write(folder, run_folder.CURVE, picture, say)
+
+
+def _check_backend(name: str) -> None:
+    if name and (name not in BACKENDS or importlib.util.find_spec(name) is None):
+        missing = "which is not installed" if name in BACKENDS else "which is none of them"
+        raise InputError(f"expected KERAS_BACKEND {', '.join(BACKENDS)}, found {name!r}, {missing}")
+
+
+def _check_prompts(config: Config, vocab: Vocab) -> None:
+    for prompt in config.sample.sample_prompts:
+        try:
+            vocab.encode(prompt)
+        except InputError as error:
+            raise InputError(f"--sample-prompts: {error}") from None
+
+
+def _require_tensorboard() -> None:
+    if importlib.util.find_spec("tensorboard") is None:
+        raise InputError(
+            "expected the package tensorboard for --tensorboard, found it missing; "
+            "pip install -e '.[tensorboard]' in charlm's folder brings it"
+        )
+
+
+def _headline(training, folder, preset):
+    from charlm.training import device
+
+    sizes = training.config.model
+    layer = next(x for x in training.network.layers if hasattr(x, "cell"))
+    precision = training.config.fit.precision
+    half = "" if precision == "fp32" else f" in {precision}"
+    origin, backward_pass = "Keras's ", "Keras's"
+    if sizes.uses_own_layer:
+        origin, backward_pass = "", layer.backward_pass()
+    held_out = f"{training.held_out.targets:,}"
+    if 0 < training.config.data.max_held_out < len(training.text.held_out):
+        held_out += f" of {len(training.text.held_out):,}"
+    line = (
+        f"{device.describe()}; {origin}{type(layer).__name__} {sizes.layers} x {sizes.units}"
+        f"{half}, {backward_pass} backward pass; {training.network.count_params():,} parameters; "
+        f"{len(training.text.training):,} characters to train on, {held_out} held out; "
+        f"vocabulary {len(training.vocab)}; {folder}"
+    )
+    hint = device.hint(preset)
+    return f"{line}\nhint: {hint}" if hint else line
+
+
+def _callbacks(training, folder, reporting):
+    import keras
+
+    import callbacks as c
+
+    config, progress, say = training.config, training.progress, reporting.say
+    windows = training.windows().steps
+    save = c.SaveWeights(training.snapshot, folder, progress, windows, config.fit.save_every, say)
+    stop = c.StopOnSignal(save.save, windows, config.fit.epochs, progress, say)
+    found = [
+        c.StopOnNaN(progress),
+        c.TrackProgress(progress, config.data.batch_size * config.data.window, windows),
+        c.ReportStart(reporting.timeline, say),
+        c.ReportEpoch(progress, config.fit.epochs, say),
+        # before they are saved: what is saved knows how far samples.txt goes
+        c.SampleText(training.sample, config.sample, config.data.seed, folder, say),
+        save,
+        c.StopEarly(progress, config.fit.patience, say),
+        stop,
+    ]
+    if reporting.tensorboard:
+        found.append(keras.callbacks.TensorBoard(str(run_folder.logs_folder(folder))))
+    return stop, save, found
+
+
+def _unsaved(folder, failure):
+    message = f"cannot save the end of the run in {folder}: {failure}"
+    if run_folder.is_run(folder):
+        again = command_line("train", "--resume", folder)
+        message += f"; when that is mended, {again} goes on from the last save"
+    return OSError(message)

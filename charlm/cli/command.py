@@ -1,0 +1,132 @@
+"""A command: its options from the command line, its errors as one line and an exit code."""
+
+import contextlib
+import io
+import os
+import sys
+import traceback
+
+import tyro
+
+from charlm import interrupt, paths
+from charlm.cli import usage
+from charlm.cli.terminal import Output
+from charlm.errors import InputError, NonFiniteLossError, Stopped, in_words
+from charlm.notes import CONTROLS
+from charlm.training import allocator
+from corpora import CorpusError
+
+MOST = 1000  # characters of an error's line
+BAD_INPUT, FAILED = 2, 1
+
+
+def parse(kind: type, prog: str, argv: list[str], default=None, **options):
+    """An instance of dataclass `kind` from `argv`; `default` fills what argv leaves out.
+
+    Raises:
+        InputError: an option that is unknown or malformed, in one line.
+        SystemExit: 0, after --help.
+    """
+    if default is not None:
+        options["default"] = default
+    markers = (tyro.conf.OmitArgPrefixes, tyro.conf.FlagCreatePairsOff)
+    if default is not None:  # a flag whose default is True must still be there to be given
+        markers = markers[:1]
+    errors = io.StringIO()
+    try:
+        with contextlib.redirect_stderr(errors):
+            return tyro.cli(
+                kind,
+                prog=prog,
+                args=argv,
+                config=markers,
+                **options,
+            )
+    except SystemExit as exit_:
+        if exit_.code:
+            line = usage.one_line(errors.getvalue(), kind, argv)
+            raise InputError(f"{line}; see {prog} --help") from None
+        sys.stdout.flush()  # the help, or Python would complain at exit
+        raise
+
+
+def parse_part(kind: type, prog: str, argv: list[str]):
+    """One part of a command's options, by itself: the others' defaults are not known yet.
+
+    Raises:
+        InputError: an option of this part that is malformed.
+    """
+    part, _ = parse(kind, prog, argv, return_unknown_args=True, add_help=False)
+    return part
+
+
+def run(command, argv: list[str] | None) -> int:
+    """Calls `command(argv)` and returns the process's exit code, its own or that of its error.
+
+    0 done; 1 failed; 2 bad input; 130 or 143 stopped by a signal. A reader that goes away
+    (`| head`) ends it quietly.
+    """
+    code = _run(command, sys.argv[1:] if argv is None else argv)
+    interrupt.disregard()
+    return code
+
+
+def _run(command, argv):
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")  # what goes wrong comes as an exception
+    allocator.ask_for_reuse(os.environ)
+    for name in ("stdout", "stderr"):
+        if getattr(sys, name) is None:  # it was closed before we began
+            setattr(sys, name, open(os.devnull, "w"))  # noqa: SIM115 - until the process ends
+        if hasattr(stream := getattr(sys, name), "reconfigure"):
+            stream.reconfigure(errors="backslashreplace")  # a terminal may lack a character
+    try:
+        paths.cache_folder()  # wrong variables are refused before anything is made
+        with interrupt.unwinding(), contextlib.redirect_stdout(Output(sys.stdout)):
+            code = command(argv)
+            sys.stdout.flush()
+        return code or 0
+    except (InputError, CorpusError) as error:
+        return _say(error, BAD_INPUT, argv)
+    except BrokenPipeError:
+        _discard_output()
+        return 0
+    except OSError as error:
+        try:
+            sys.stdout.flush()
+        except OSError:  # it was the output itself
+            _discard_output()
+        return _say(in_words(error), FAILED, argv, error)
+    except Stopped as stopped:  # a training, which has said so
+        return 128 + stopped.number
+    except KeyboardInterrupt:
+        return _interrupted()
+    except NonFiniteLossError as error:
+        print(f"stopped: {error}", file=sys.stderr)
+        return FAILED
+    except Exception as error:  # a bug, or the machine's limits: a line for the user all the same
+        what = (str(error).strip().splitlines() or [""])[0][:300]
+        hint = "" if "--debug" in argv else " (--debug shows where)"
+        return _say(f"{type(error).__name__}: {what}{hint}", FAILED, argv, error)
+
+
+def _interrupted():
+    with contextlib.suppress(OSError, ValueError):  # what was written so far
+        sys.stdout.flush()
+    return interrupt.finish()
+
+
+def _discard_output():
+    """What is still to be written goes nowhere, or Python would complain at exit."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+
+
+def _say(message, code, argv, error=None):
+    if interrupt.asked():  # of which a library has made this error
+        return _interrupted()
+    if "--debug" in argv:
+        traceback.print_exception(error or message)
+    line = " ".join(str(message).split()).translate(CONTROLS)
+    if len(line) > MOST:  # it may begin with a long path, and ends with what to do
+        line = f"{line[: MOST // 2]} ... {line[-MOST // 2 :]}"
+    print(f"error: {line}", file=sys.stderr)
+    return code

@@ -1,0 +1,95 @@
+"""What may change when a run is resumed. Settings and progress only: no backend is loaded."""
+
+from charlm.config import DROPOUTS, Config, FitConfig
+from charlm.errors import InputError
+from charlm.runs.checkpoint import Progress
+
+FIXED = ("model", "data")  # parts of the configuration that stay as they are,
+MOVABLE = ("corpus", "encoding")  # except where the text lies: its fingerprint is compared
+
+
+def check_changes(kept: Config, asked: Config, has_optimizer: bool) -> None:
+    """Refuses changes of the model and of how the text is read.
+
+    A cell's layer may be Keras's own instead of charlm's, or the other way around.
+
+    Args:
+        kept: the run's settings.
+        asked: the settings to resume it with.
+        has_optimizer: False for weights that no training saved. They have read none of the text,
+            so how it is read is still open.
+
+    Raises:
+        InputError: a setting cannot change.
+    """
+    for part in FIXED if has_optimizer else ("model",):
+        for name, (new, old) in asked.differences(kept, part).items():
+            same_cell = name == "cell" and asked.model.cell_name == kept.model.cell_name
+            if name not in MOVABLE and not same_cell:
+                flag = "--" + name.replace("_", "-")
+                raise InputError(
+                    f"expected {flag} {old}, with which the run began, found {flag} {new}; "
+                    "it cannot change on --resume, start a new run"
+                )
+
+
+def check_same_model(asked: Config, trained: Config, path: object) -> None:
+    """Refuses another model than that of the weights which a new run starts from.
+
+    Args:
+        asked: the new run's settings.
+        trained: the settings of the run whose weights were saved in `path`.
+
+    Raises:
+        InputError: they differ in more than dropout.
+    """
+    for name, (new, old) in asked.differences(trained, "model").items():
+        if name not in DROPOUTS:
+            flag = "--" + name.replace("_", "-")
+            raise InputError(
+                f"expected {flag} {old}, with which {path} was trained, found {flag} {new}; "
+                "leave it out, --init-from brings the model"
+            )
+
+
+def changes(kept: Config, asked: Config, has_optimizer: bool) -> list[str]:
+    """Lists what changes, for the line that a resumed run prints. Args: see `check_changes`."""
+    found = [
+        f"{name} {old} -> {new}"
+        for part in ("fit", "sample", "data", "model")
+        for name, (new, old) in asked.differences(kept, part).items()
+    ]
+    if not has_optimizer:
+        found.append("optimizer state reset (the weights came without one)")
+    if asked.fit.decay_epochs is None and asked.fit.epochs != kept.fit.epochs:
+        found.append(f"the learning rate now falls over {asked.fit.epochs} epochs")
+    return found
+
+
+def is_over(progress: Progress, fit: FitConfig) -> bool:
+    """Whether a run has done its epochs or stopped early."""
+    return progress.epoch >= fit.epochs or 0 < fit.patience <= progress.stale_epochs
+
+
+def check_unfinished(progress: Progress, fit: FitConfig) -> None:
+    """Refuses a run that has nothing left to train.
+
+    Raises:
+        InputError: it has done its epochs, or stopped early.
+    """
+    if progress.epoch >= fit.epochs:
+        raise InputError(
+            f"expected epochs left to train, found {progress.epoch} of {fit.epochs} done; give "
+            f"--epochs, for example --epochs {progress.epoch + 4}"
+        )
+    if is_over(progress, fit):
+        raise InputError(
+            f"this run already stopped early, {fit.patience} epochs after its best; give a larger "
+            "--patience, or --patience 0"
+        )
+
+
+def position(progress: Progress) -> str:
+    """The epoch, and the window within it, at which a run continues; both count from 1."""
+    where = f"epoch {progress.epoch + 1}"
+    return f"{where}, window {progress.step + 1}" if progress.step else where
