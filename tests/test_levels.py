@@ -22,7 +22,8 @@ ROOMS = [  # each imports from those above it, and from its own
     ("training",),
     ("interop", "callbacks"),
     ("benchmarks",),
-    ("api", "cli"),
+    ("cli",),
+    ("api",),
     ("experiments",),
     ("train", "sample", "evaluate", "score", "gradients", "bench", "import_weights", "export"),
 ]

@@ -14,6 +14,7 @@ import pytest
 import corpora
 from charlm import cli, paths, sample, train
 from charlm.__main__ import main
+from charlm.api import training
 from charlm.errors import InputError, in_words
 from charlm.interop import keras_files
 from charlm.runs import hdf5_child, run_folder
@@ -46,7 +47,7 @@ def no_backend(*args):
 
 
 def overwrite(capsys, monkeypatch):
-    monkeypatch.setattr(train, "_load", no_backend)
+    monkeypatch.setattr("charlm.api.training.prepare", no_backend)
     code = train.main(["--corpus", "small.txt", "--name", "a", "--overwrite"])
     return code, capsys.readouterr().err
 
@@ -245,7 +246,7 @@ def test_what_is_no_prompt_there_is_refused(here, capsys, monkeypatch, data, exp
 
 
 def test_a_run_that_could_not_be_saved_ends_with_the_cause(run, capsys):
-    assert cli.run(lambda argv: raises(train._unsaved(run, "No space left on device")), []) == 1
+    assert cli.run(lambda argv: raises(training._unsaved(run, "No space left on device")), []) == 1
     assert capsys.readouterr().err == (
         f"error: cannot save the end of the run in {run}: No space left on device; when that is "
         f"mended, python -m charlm.train --resume {run} goes on from the last save\n"
@@ -253,7 +254,7 @@ def test_a_run_that_could_not_be_saved_ends_with_the_cause(run, capsys):
 
 
 def test_and_without_that_hint_where_nothing_was_saved_before(here):
-    assert str(train._unsaved(here / "r", "it is full")).endswith("/r: it is full")
+    assert str(training._unsaved(here / "r", "it is full")).endswith("/r: it is full")
 
 
 def raises(error):
@@ -292,7 +293,7 @@ def test_standard_input_is_called_so(here, capsys, monkeypatch, data, expected):
 
 
 def test_so_it_is_where_the_model_knows_it(here, run, capsys, monkeypatch):
-    monkeypatch.setattr(cli, "fingerprint", lambda texts: "0")
+    monkeypatch.setattr("charlm.cli.loading.fingerprint", lambda texts: "0")
     monkeypatch.setattr("sys.stdin", io.TextIOWrapper(io.BytesIO(b"It was")))
     assert main(["score", "-", "--run", "a"]) == 0
     assert capsys.readouterr().err.startswith(

@@ -70,7 +70,7 @@ def test_loss(rng, weighted, operations):
 
 @pytest.mark.skipif(not TENSORFLOW, reason="elsewhere there is no machine code for these")
 def test_without_numba_keras_computes(rng, monkeypatch, operations):
-    monkeypatch.setattr(numpy_op, "machine_code", lambda name: None)
+    monkeypatch.setattr(numpy_op, "load_kernel", lambda name: None)
     dense = Dense(V)
     x = normal(rng, B, T, H)
     CrossEntropy()(rng.integers(V, size=(B, T)), dense(x, training=True))

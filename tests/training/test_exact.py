@@ -83,7 +83,7 @@ def test_gone_on_from_anywhere(cell):
 @pytest.mark.skipif(keras.backend.backend() != "jax", reason="on a GPU JAX alone differs in this")
 def test_gone_on_with_several_windows_to_a_call_as_on_a_gpu(monkeypatch):
     one_by_one = all_but_speed(run(begun("lstm"))[-1])
-    monkeypatch.setattr(numpy_op, "usable", lambda tensor=None: False)
+    monkeypatch.setattr(numpy_op, "is_supported", lambda tensor=None: False)
     training = begun("lstm")
     assert training.streams.steps_per_execution == STEPS_PER_EXECUTION
     saves = run(training)
