@@ -12,7 +12,7 @@ from charlm import cli
 from charlm.config import check_temperature, require
 from charlm.errors import InputError
 from charlm.generation import generate
-from charlm.generation.sampler import SamplingConstraints
+from charlm.generation.constraints import SamplingConstraints
 from charlm.runs import run_folder
 from charlm.runs.untrusted import check_size, file_bytes
 from corpora.files import read_piped

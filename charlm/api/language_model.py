@@ -14,7 +14,7 @@ from charlm.config import Config, check_temperature, require
 from charlm.errors import InputError
 from charlm.evaluation import losses
 from charlm.generation import generate
-from charlm.generation.sampler import SamplingConstraints
+from charlm.generation.constraints import SamplingConstraints
 from charlm.runs import run_folder
 from charlm.runs.checkpoint import Checkpoint
 

@@ -23,7 +23,7 @@ from charlm.layers.bptt import gather_rows
 from charlm.layers.cell import tensor
 from charlm.layers.lstm import LSTM, LSTMCell
 from charlm.layers.recurrent import Recurrent
-from charlm.training import network
+from charlm.training import network, streams
 from charlm.training.trainer import Training
 
 CHANGES: dict[str, Callable] = {}
@@ -68,7 +68,7 @@ def nothing():
 @_change
 def label_smoothing(share=0.05):
     """Szegedy et al. 2016, "Rethinking the Inception Architecture", section 7; training only."""
-    plain = network.Streams.compute_loss
+    plain = streams.Streams.compute_loss
 
     def smoothed(self, x=None, y=None, y_pred=None, sample_weight=None, training=True):
         loss = plain(self, x, y, y_pred, sample_weight, training)
@@ -77,7 +77,7 @@ def label_smoothing(share=0.05):
         alike = ops.mean(ops.logsumexp(y_pred, axis=-1) - ops.mean(y_pred, axis=-1))
         return (1 - share) * loss + share * alike
 
-    network.Streams.compute_loss = smoothed
+    streams.Streams.compute_loss = smoothed
 
 
 # The input
@@ -266,14 +266,14 @@ def _optimizer(kind, rate=1.0, **options):
         schedule.warmup_target = schedule.warmup_target and schedule.warmup_target * rate
         return kind(schedule, **given, **options)
 
-    network.Adam = made
+    streams.Adam = made
 
 
 @_change
 def averaged_weights(momentum=0.995):
     """Held-out text is measured with a running mean of the weights, as long as 200 steps."""
-    _optimizer(network.Adam, use_ema=True, ema_momentum=momentum)
-    evaluate = network.Streams.evaluate
+    _optimizer(streams.Adam, use_ema=True, ema_momentum=momentum)
+    evaluate = streams.Streams.evaluate
 
     def averaged(self, *args, **kwargs):
         variables = self.trainable_variables
@@ -285,11 +285,11 @@ def averaged_weights(momentum=0.995):
             for variable, value in zip(variables, kept, strict=True):
                 variable.assign(value)
 
-    network.Streams.evaluate = averaged
+    streams.Streams.evaluate = averaged
 
 
 OPTIMIZERS = {  # rate: times Adam's learning rate; a guess for each, not searched for
-    "adam-beta-2-99": (network.Adam, {"beta_2": 0.99}),
+    "adam-beta-2-99": (streams.Adam, {"beta_2": 0.99}),
     "adamw": (keras.optimizers.AdamW, {"weight_decay": 0.01}),
     "nadam": (keras.optimizers.Nadam, {}),
     "rmsprop": (keras.optimizers.RMSprop, {"rate": 0.25}),

@@ -5,7 +5,8 @@ from collections.abc import Iterator, Sequence
 import numpy as np
 
 from charlm.generation import sampler
-from charlm.generation.sampler import SamplingConstraints
+from charlm.generation.beam_search import beam_search
+from charlm.generation.constraints import SamplingConstraints
 from charlm.reference.network import Network
 from charlm.text.vocab import Vocab
 
@@ -67,7 +68,7 @@ def beam_search_text(
 ) -> list[tuple[str, float]]:
     """The likeliest continuations of a prompt, by beam search: (text, nats a character).
 
-    Args: see `texts` and `sampler.beam_search`.
+    Args: see `texts` and `beam_search`.
 
     Raises:
         UnknownCharacterError: in the prompt.
@@ -81,7 +82,7 @@ def beam_search_text(
     longest = max(map(len, stops), default=1)
     states = network.initial_states(width)
     ids = begin(vocab, prompt)
-    found = sampler.beam_search(network.step, states, ids, length, width, ended)
+    found = beam_search(network.step, states, ids, length, width, ended)
     return [(vocab.decode(ids), nats) for ids, nats in found]
 
 

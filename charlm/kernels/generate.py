@@ -16,7 +16,7 @@ ZERO = f4(0)
 
 
 class Drawing:
-    """A network's `step` and `sampler.draw` in turn, as one function of a block of text.
+    """A network's `step` and `constraints.draw` in turn, as one function of a block of text.
 
     Args:
         network: a `charlm.reference.network.Network`; its weights are copied.

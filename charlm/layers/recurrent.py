@@ -47,7 +47,7 @@ class Recurrent(MixedPrecisionMatmul, keras.layers.RNN):
     False before tracing such a graph, or give `jit_compile=True` to the inner function too.
     """
     compiled_inference = False
-    """Whether inference may too, as in `charlm.training.network.Streams`, with the same limits."""
+    """Whether inference may too, as in `charlm.training.streams.Streams`, with the same limits."""
     OPTIONS = {  # noqa: RUF012 - never changed; beside those of the cell
         "activity_regularizer": None,
         "return_sequences": False,

@@ -17,6 +17,7 @@ from charlm.text.encode import Text
 from charlm.text.windows import HeldOutWindows, TrainingWindows
 from charlm.training import network as model
 from charlm.training.dataset import batches, errors_of
+from charlm.training.streams import Streams, compile_for
 
 
 def _resolved(config: Config) -> Config:
@@ -67,8 +68,8 @@ class Training:
         self.network = model.build(
             config.model, len(self.vocab), config.data.seed, precision=config.fit.precision
         )
-        self.streams = model.Streams(self.network, config.data.batch_size, len(self.held_out.ids))
-        model.compile_for(self.streams, config.fit, windows.steps)
+        self.streams = Streams(self.network, config.data.batch_size, len(self.held_out.ids))
+        compile_for(self.streams, config.fit, windows.steps)
         self.means = []  # that the next epoch begins with
         if saved:
             self._restore(saved)

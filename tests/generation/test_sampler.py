@@ -6,8 +6,9 @@ import numpy as np
 import pytest
 
 from charlm.errors import InputError
-from charlm.generation import sampler
-from charlm.generation.sampler import SamplingConstraints
+from charlm.generation import constraints, sampler
+from charlm.generation.beam_search import beam_search
+from charlm.generation.constraints import SamplingConstraints
 
 V = 7
 
@@ -42,14 +43,14 @@ def test_probabilities_are_the_softmax(rng, temperature):
     logits = rng.normal(size=(3, V)).astype(np.float32)
     powers = np.exp(logits.astype(np.float64) / temperature)
     expected = powers / powers.sum(axis=1, keepdims=True)
-    np.testing.assert_allclose(sampler.probabilities(logits, temperature), expected, rtol=1e-6)
+    np.testing.assert_allclose(constraints.probabilities(logits, temperature), expected, rtol=1e-6)
 
 
 @pytest.mark.parametrize("scale", [1.0, 1e30, 3e38, 1e-30])
 @pytest.mark.parametrize("temperature", [0.0, 5e-324, 1e-300, 1e-5, 1.0, 1e5, 1.7e308])
 def test_no_temperature_gives_anything_but_probabilities(rng, scale, temperature):
     logits = (scale * rng.uniform(-1, 1, size=(3, V))).astype(np.float32)
-    p = sampler.probabilities(logits, temperature)
+    p = constraints.probabilities(logits, temperature)
     assert np.isfinite(p).all()
     np.testing.assert_allclose(p.sum(axis=1), 1)
     if temperature in (0.0, 5e-324):
@@ -59,9 +60,9 @@ def test_no_temperature_gives_anything_but_probabilities(rng, scale, temperature
 
 def test_each_text_may_have_its_temperature(rng):
     logits = rng.normal(size=(2, V)).astype(np.float32)
-    p = sampler.probabilities(logits, [0, 1])
-    np.testing.assert_allclose(p[0], sampler.probabilities(logits[:1], 0)[0])
-    np.testing.assert_allclose(p[1], sampler.probabilities(logits[1:], 1)[0])
+    p = constraints.probabilities(logits, [0, 1])
+    np.testing.assert_allclose(p[0], constraints.probabilities(logits[:1], 0)[0])
+    np.testing.assert_allclose(p[1], constraints.probabilities(logits[1:], 1)[0])
 
 
 @pytest.mark.parametrize("temperature", [-1, float("nan"), float("inf")])
@@ -81,7 +82,7 @@ def test_draws_have_the_odds_they_should():
 
 def test_draw_never_picks_the_impossible():
     p = np.array([[0.0, 0.5, 0.5, 0.0]] * 3)
-    assert sampler.draw(p, np.array([0.0, 0.5, np.nextafter(1, 0)])).tolist() == [1, 2, 2]
+    assert constraints.draw(p, np.array([0.0, 0.5, np.nextafter(1, 0)])).tolist() == [1, 2, 2]
 
 
 def test_a_text_depends_on_the_seed_and_not_on_its_neighbours():
@@ -130,9 +131,9 @@ def drawn(rules, prompt=((0,),), n=60, temperature=1.0, step=dice):
 
 def test_the_likeliest_are_kept_and_of_equals_the_first():
     p = np.array([[0.1, 0.3, 0.2, 0.3, 0.1], [0.5, 0.1, 0.1, 0.1, 0.2]])
-    kept = [np.flatnonzero(row).tolist() for row in sampler.filter_top_k_top_p(p, top_k=3)]
+    kept = [np.flatnonzero(row).tolist() for row in constraints.filter_top_k_top_p(p, top_k=3)]
     assert kept == [[1, 2, 3], [0, 1, 4]]
-    np.testing.assert_array_equal(sampler.filter_top_k_top_p(p, top_k=9), p)
+    np.testing.assert_array_equal(constraints.filter_top_k_top_p(p, top_k=9), p)
     for top_p, expected in (
         (1e-9, [[1], [0]]),
         (0.29, [[1], [0]]),
@@ -140,12 +141,12 @@ def test_the_likeliest_are_kept_and_of_equals_the_first():
         (0.61, [[1, 2, 3], [0, 4]]),
         (0.85, [[0, 1, 2, 3], [0, 1, 2, 4]]),
     ):
-        found = sampler.filter_top_k_top_p(p, top_p=top_p)
+        found = constraints.filter_top_k_top_p(p, top_p=top_p)
         assert [np.flatnonzero(row).tolist() for row in found] == expected
         np.testing.assert_array_equal(found[found > 0], p[found > 0])
-    exact = sampler.filter_top_k_top_p(np.array([[0.25, 0.5, 0.25]]), top_p=0.5)
+    exact = constraints.filter_top_k_top_p(np.array([[0.25, 0.5, 0.25]]), top_p=0.5)
     assert np.flatnonzero(exact[0]).tolist() == [1]
-    both = sampler.filter_top_k_top_p(p, top_k=2, top_p=0.31)
+    both = constraints.filter_top_k_top_p(p, top_k=2, top_p=0.31)
     assert [np.flatnonzero(row).tolist() for row in both] == [[1, 3], [0]]
 
 
@@ -193,11 +194,11 @@ def test_a_penalty_divides_the_odds():
         seen.append(p / p.sum())
         return np.array([0])
 
-    choice = sampler.TokenChooser(
+    choice = constraints.TokenChooser(
         SamplingConstraints(repetition_penalty=4.0, repetition_length=2), [np.array([1, 6, 1])]
     )
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(sampler, "draw", uniform)
+        patch.setattr(constraints, "draw", uniform)
         choice(dice([1], None)[0], np.array([1.0]), np.array([0.5]))
     odds = np.arange(1, V + 1.0)
     odds[6] /= 4
@@ -255,7 +256,7 @@ def all_texts(log_p, first, length):
 
 def test_a_beam_as_wide_as_all_texts_finds_the_likeliest(rng):
     step, log_p = chain(rng)
-    found = sampler.beam_search(step, (np.zeros(V**3),), np.array([2, 4]), 4, V**3)
+    found = beam_search(step, (np.zeros(V**3),), np.array([2, 4]), 4, V**3)
     expected = all_texts(log_p, 4, 4)[: V**3]
     assert found[0][0] == expected[0][1]  # of others some are as likely as their neighbours
     np.testing.assert_allclose([x for _, x in found], [x for x, _ in expected], rtol=1e-5)
@@ -263,7 +264,7 @@ def test_a_beam_as_wide_as_all_texts_finds_the_likeliest(rng):
 
 def test_a_beam_of_one_is_greedy(rng):
     step, log_p = chain(rng)
-    ((ids, _),) = sampler.beam_search(step, (np.zeros(1),), np.array([4]), 9, 1)
+    ((ids, _),) = beam_search(step, (np.zeros(1),), np.array([4]), 9, 1)
     expected, last = [], 4
     for _ in range(9):
         last = int(log_p[last].argmax())
@@ -280,7 +281,7 @@ def test_a_beam_s_states_follow_their_texts():
         logits[np.arange(len(ids)), total % V] = 0
         return logits, (total,)
 
-    found = sampler.beam_search(step, (np.zeros(5, int),), np.array([1, 2]), 5, 5)
+    found = beam_search(step, (np.zeros(5, int),), np.array([1, 2]), 5, 5)
     ids, loss = found[0]
     assert ids == [3, 6, 5, 3, 6]  # 1 + 2; + 3; + 6 = 12; + 5 = 17; + 3 = 20
     assert loss == pytest.approx(np.log(1 + 6 * np.exp(-3)))
@@ -294,13 +295,13 @@ def test_a_beam_s_states_follow_their_texts():
 
 def test_a_beam_ends_where_it_is_told(rng):
     step, log_p = chain(rng)
-    found = sampler.beam_search(
+    found = beam_search(
         step, (np.zeros(9),), np.array([4]), 6, 9, lambda ids: ids[-1] == 2 and len(ids) > 1
     )
-    soon = sampler.beam_search(step, (np.zeros(3),), np.array([4]), 6, 3, lambda ids: True)
+    soon = beam_search(step, (np.zeros(3),), np.array([4]), 6, 3, lambda ids: True)
     assert [len(ids) for ids, _ in soon] == [1, 1, 1]
     seen = []
-    sampler.beam_search(
+    beam_search(
         lambda *given: seen.append(1) or step(*given), (np.zeros(2),), np.array([4]), 50, 2,
         lambda ids: len(ids) > 1 and ids[-1] == log_p[ids[-2]].argmax(),
     )  # fmt: skip

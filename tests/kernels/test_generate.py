@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from charlm.config import ModelConfig
-from charlm.generation import generate, sampler
+from charlm.generation import constraints, generate, sampler
 from charlm.kernels.generate import Drawing, pick
 from charlm.kernels.matmul import ALONE, ROWS
 from charlm.reference.network import Network, initial_weights, shapes
@@ -55,7 +55,7 @@ def test_picks_what_the_sampler_draws(rng, scale, temperature):
     logits[:9, 2] = logits[:9].max(axis=1)  # the first of the largest counts
     uniform = rng.random(50)
     uniform[:2] = 0, np.nextafter(1, 0)
-    expected = sampler.draw(sampler.probabilities(logits, temperature), uniform)
+    expected = constraints.draw(constraints.probabilities(logits, temperature), uniform)
     padded = np.pad(logits, ((0, 0), (0, 3)), constant_values=np.nan)
     found = [pick(row, temperature, u, np.empty(V)) for row, u in zip(padded, uniform, strict=True)]
     assert found == expected.tolist()

@@ -19,6 +19,7 @@ from charlm.text.encode import read
 from charlm.text.windows import HeldOutWindows, TrainingWindows
 from charlm.training import network as model
 from charlm.training.dataset import batches
+from charlm.training.streams import Streams
 from corpora import load
 
 ARGV = ["--corpus", "small.txt", "--units", "12", "--batch-size", "4", "--window", "16",
@@ -72,7 +73,7 @@ def test_the_held_out_loss_is_keras_own(rng, cell):
     held_out = HeldOutWindows([rng.integers(V, size=n) for n in (23, 9, 14)], window=5)
     net = model.build(config, V)
     model.set_weights(net, network.weights)
-    streams = model.Streams(net, 2, 3)
+    streams = Streams(net, 2, 3)
     streams.compile(loss=keras.losses.SparseCategoricalCrossentropy(from_logits=True))
     expected = streams.evaluate(batches(held_out), verbose=0)
     assert trainer.evaluate(network, held_out) == pytest.approx(expected, rel=1e-5)

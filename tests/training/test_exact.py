@@ -9,7 +9,7 @@ from charlm.config import Config, DataConfig, FitConfig, ModelConfig
 from charlm.layers import numpy_op
 from charlm.runs import checkpoint
 from charlm.text.encode import read
-from charlm.training.network import STEPS_PER_EXECUTION
+from charlm.training.streams import STEPS_PER_EXECUTION
 from charlm.training.trainer import Training
 from corpora import Corpus, Document
 from tests.cells import CASES

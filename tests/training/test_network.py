@@ -13,6 +13,7 @@ from charlm.reference.network import Network
 from charlm.text.windows import HeldOutWindows
 from charlm.training import network as model
 from charlm.training.dataset import batches
+from charlm.training.streams import Streams, compile_for
 
 B, T, H, V, L = 2, 6, 4, 7, 2
 
@@ -32,8 +33,8 @@ def logits(net, ids, states=None, **call):
 
 
 def streams(net, training=B, validation=3):
-    made = model.Streams(net, training, validation)
-    model.compile_for(made, FitConfig(), steps_per_epoch=100)
+    made = Streams(net, training, validation)
+    compile_for(made, FitConfig(), steps_per_epoch=100)
     return made
 
 
@@ -151,9 +152,9 @@ def test_dropout_leaves_out_the_same_units_at_every_step_of_a_stream():
 
 
 def test_schedule_rises_falls_and_stays_low():
-    made = model.Streams(network(), B, 1)
+    made = Streams(network(), B, 1)
     settings = FitConfig(epochs=9, decay_epochs=4, learning_rate=0.01, warmup_steps=20)
-    model.compile_for(made, settings, steps_per_epoch=100)
+    compile_for(made, settings, steps_per_epoch=100)
     rate = made.optimizer._learning_rate
     values = [float(rate(k)) for k in (0, 10, 20, 210, 400, 800)]
     assert values == pytest.approx([0, 0.005, 0.01, 0.00505, 0.0001, 0.0001], rel=1e-3)
