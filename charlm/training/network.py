@@ -1,8 +1,8 @@
 """The character model: ids in, logits of the next character out, and the state passed by hand.
 
 `build` makes the network, (ids, states) -> (logits, states), with no memory of its own: sampling,
-scoring and inspection call it as they like. `charlm.training.streams.Streams` wraps it for `fit` and
-`evaluate`, where the
+scoring and inspection call it as they like. `charlm.training.streams.Streams` wraps it for `fit`
+and `evaluate`, where the
 state flows from one window to the next.
 """
 
