@@ -94,5 +94,5 @@ def test_a_fifth_cell_trains_samples_exports_and_shows_its_gradients(fifth, caps
     network = saved.to_network()
     ids = np.random.default_rng(0).integers(len(saved.vocab), size=(2, 11))
     expected = network.forward(ids, network.initial_states(2))[0]
-    exported = keras.models.load_model("a.keras")([ids])
+    exported = keras.models.load_model("a.keras")(ids)
     np.testing.assert_allclose(exported, expected, rtol=1e-4, atol=1e-5)

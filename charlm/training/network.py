@@ -65,7 +65,7 @@ def build(
     dense = Dense if config.uses_own_layer else keras.layers.Dense
     logits = dense(V, dtype="float32", name="dense")(x)
     outputs = [logits, *after] if states else logits
-    network = keras.Model(inputs, outputs, name="charlm")
+    network = keras.Model(inputs if states else inputs[0], outputs, name="charlm")
     if config.forget_bias != 1:
         _set_forget_bias(network, cell.gates.index("f"), config)
     return network
