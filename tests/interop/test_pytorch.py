@@ -428,7 +428,7 @@ def test_the_text_given_with_an_export_has_its_characters_or_fewer(here, rng, ca
     Path("v.json").write_text("[]")
     for flags in (["--vocab", "v.json"], ["--vocab-order", "frequency"]):
         assert import_weights.main(["x.safetensors", *flags, "--name", "b"]) == 2
-        assert "for x.safetensors names its characters, found one" in capsys.readouterr().err
+        assert "no effect with x.safetensors, which lists its characters" in capsys.readouterr().err
 
 
 def test_a_file_without_characters_needs_a_text(here, rng, capsys):
