@@ -1,8 +1,17 @@
-"""What was measured as Markdown tables that fit in 100 columns of a terminal too."""
+"""A benchmark's report: Markdown tables that fit in 100 columns of a terminal too, and files."""
 
+import json
+import os
+import time
 from math import log
+from pathlib import Path
 
+from charlm.benchmarks import machine
 from charlm.benchmarks.case import Case
+from charlm.benchmarks.sections import Setup
+from charlm.notes import note
+from charlm.plots import try_draw
+from charlm.runs import atomic
 
 WHAT = {
     "layer": "layers alone, forward and backward",
@@ -25,6 +34,39 @@ def table(columns: list[str], rows: list[list[str]]) -> str:
 
     rule = "|".join("-" * (w + 2) if k == 0 else "-" * (w + 1) + ":" for k, w in enumerate(widths))
     return "\n".join([line(columns), f"|{rule}|", *map(line, rows)])
+
+
+def start(command: str, setup: Setup) -> dict:
+    """Returns results without measurements: where, when and how everything is measured.
+
+    Args:
+        command: the command line.
+        setup: how.
+    """
+    return {
+        "command": command, "began": time.strftime("%Y-%m-%d %H:%M"), "device": setup.device,
+        "threads": len(setup.cpus), "cpus": setup.cpus, "rounds": setup.rounds,
+        "seconds": setup.seconds, "machine": machine.describe(), "load": os.getloadavg()[0],
+        "peaks": {}, "measured": [],
+    }  # fmt: skip
+
+
+def write(folder: Path, text: str, results: dict) -> bool:
+    """Writes bench.md, bench.json and bench.png, and prints their names; failures are reported.
+
+    Returns:
+        Whether the first two were written.
+    """
+    from charlm.benchmarks import plot
+
+    atomic.make_folder(folder)
+    files = {"bench.md": text.encode(), "bench.json": json.dumps(results, indent=1).encode()}
+    picture = try_draw(lambda: plot.draw(results["measured"]), folder / "bench.png", note)
+    pictures = {} if picture is None else {"bench.png": picture}
+    written = [name for name, data in (files | pictures).items()
+               if atomic.try_write(folder / name, data, note)]  # fmt: skip
+    print(f"{folder}: {', '.join(written)}")
+    return files.keys() <= set(written)
 
 
 def heading(results: dict) -> str:

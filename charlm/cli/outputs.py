@@ -5,6 +5,7 @@ from collections.abc import Callable, Iterable
 from pathlib import Path
 
 from charlm.config import require
+from charlm.errors import InputError
 from charlm.notes import note
 from charlm.plots import try_draw
 from charlm.runs import atomic
@@ -59,6 +60,15 @@ def check_file(flag: str, path: Path) -> None:
     require(
         not there or os.path.isfile(path), flag, "a file or a new one", f"{path}, {_kind(path)}"
     )
+
+
+def check_replaceable(flag: str, path: Path, overwrite: bool) -> None:
+    """Raises InputError unless a regular file can be written there; with `overwrite`, replaced."""
+    check_file(flag, path)
+    # the writer would replace the link
+    require(not path.is_symlink(), flag, "a regular file or a new one", f"{path}, a link")
+    if path.exists() and not overwrite:
+        raise InputError(f"cannot write {path}: it already exists; --overwrite replaces it")
 
 
 def check_new_folder(flag: str, path: Path) -> None:
