@@ -104,10 +104,8 @@ class Gradients:
             default = next(f.default for f in fields(self) if f.name == name)
             given += [name] * (getattr(self, name) != default)
         if self.runs and given:
-            raise InputError(
-                f"expected runs alone, found {', '.join(given)} with them; a run has its own "
-                "model, so leave one or the other out"
-            )
+            found = ", ".join(given)
+            raise InputError(f"expected runs alone, found {found} with them; leave one of them out")
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -125,8 +123,8 @@ def _main(argv):
         if not all(np.isfinite(norms).all() for norms in flow.states.values()):
             hint = "try fewer --steps" if args.runs else "try a smaller --gain or fewer --steps"
             print(f"NOTE: {s.label}: numbers too large for float64; {hint}", file=sys.stderr)
-    lines = gradient_tables.tables(measured, args.streams, args.clip_norm, args.clip_value)
-    print("\n".join(lines))
+    clips = args.clip_norm, args.clip_value
+    print(*gradient_tables.tables(measured, args.streams, *clips), sep="\n")
     from charlm.plots import gradient_flow as view
 
     shown = [(label, s.group, s.dashed, norms)
@@ -150,8 +148,8 @@ def _of_runs(args, again):
         given = args.text if args.text.corpus is not None else saved.config.data
         data = DataConfig(corpus=args.text.corpus, encoding=given.encoding)
         text, config = cli.text(cli.corpus(data, saved, again)), saved.config.model
-        name = found.name if found.is_dir() else f"{found.parent.name}/{found.name}"
-        label = name if name == config.cell else f"{name} ({config.cell})"
+        label = found.name if found.is_dir() else f"{found.parent.name}/{found.name}"
+        label += f" ({config.cell})" * (label != config.cell)
         series += gradient_series.of_run(label, config, saved.weights, saved.vocab, text, args.seed)
     return series
 

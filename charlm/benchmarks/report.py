@@ -70,12 +70,10 @@ def write(folder: Path, text: str, results: dict) -> bool:
 
 
 def heading(results: dict) -> str:
-    """Where and how it was measured."""
+    """Returns the lines that say where and how everything was measured."""
     m, busy = results["machine"], []
     if results["load"] > BUSY:
-        busy = [
-            f"NOTE: load {results['load']:.1f} at the start: others are at work, trust nothing."
-        ]
+        busy = [f"NOTE: load {results['load']:.1f} at the start; a busy machine distorts figures."]
     return "\n".join(
         [
             "# charlm bench",
@@ -93,7 +91,7 @@ def heading(results: dict) -> str:
 
 
 def measurement(measured: dict) -> str:
-    """The table of one measurement with figures, and what there is to say of it."""
+    """Returns the table of one measurement with figures, and notes about it."""
     case, rows, peak = Case(**measured["case"]), measured["rows"], measured["peak"]
     section, flops = measured["section"], measured["flops"]
     columns = {  # title: (row -> cell, whether it is there)
@@ -125,7 +123,7 @@ def measurement(measured: dict) -> str:
 
 
 def _agreement(measured):
-    """How far the peers' numbers are from the first one's."""
+    """Lines about the relative differences between the peers' numbers and the first one's."""
     what = {"layer": "Gradients", "step": "Losses", "characters": "Log-probabilities"}
     found = [r for r in measured["rows"][1:] if r["difference"] is not None]
     exact = {r["peer"]: r["difference"] for r in found if r["exact"]}

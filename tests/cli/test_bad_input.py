@@ -198,7 +198,7 @@ TABLE = [
     ("evaluate a --corpus {empty}", "two characters or more"),
     ("evaluate a --corpus {short}", "short: expected characters.*--unknown skip"),
     ("evaluate a --corpus {nothing}", "which is none of them"),
-    ("evaluate a --temperature 1", "--temperature to be left out without --samples"),
+    ("evaluate a --temperature 1", "--temperature has no effect without --samples"),
     ("evaluate a --output {nobody}/x", "--output to be in a folder that exists"),
     # beginning with another run
     (f"{ON} --preset fast", "--preset"),
@@ -212,7 +212,7 @@ TABLE = [
     (f"{ON} --preset best --cell keras-lstm", "--weight-drop to be 0 for Keras's own layers"),
     ("train --resume a --preset quick", "--resume alone"),
     # weights in and out
-    ("import", "Missing.*PATH The weights"),
+    ("import", "Missing.*PATH File of weights"),
     ("import {nothing} --vocab-from small.txt", "nothing: expected a file of weights"),
     ("import {pipe} --vocab-from small.txt", "pipe"),
     ("import /dev/zero --vocab-from small.txt", "pipe or device"),
