@@ -25,7 +25,7 @@ class Export:
     saved_model, onnx: a single step, ids (B,) and states -> logits (B, V) and next states.
     safetensors: the state dict of a PyTorch module with an nn.LSTM, nn.GRU or nn.RNN "rnn", which
     reads one-hot vectors (B, T, V), and an nn.Linear "linear"; the README shows the module.
-    A .vocab.json file beside the model lists the characters in the order of their ids.
+    A .vocab.json file next to the model lists the characters in the order of their ids.
     """
 
     run: tyro.conf.Positional[Run] = run_folder.LATEST

@@ -1,4 +1,4 @@
-"""Exports of a run: written beside their place, compared with the sampler, moved into it."""
+"""Exports of a run: written to a temporary folder, compared with the sampler, moved into place."""
 
 import contextlib
 import json
@@ -36,7 +36,7 @@ Step = Callable[[dict], dict]
 
 
 def vocab_file(output: Path) -> Path:
-    """The file with the vocabulary of an export, beside it."""
+    """Returns the place of the vocabulary of an export, next to the model."""
     return output.with_name(f"{output.name}.vocab.json")
 
 
@@ -100,7 +100,7 @@ def write(
 
 
 def put(made: Path, output: Path, characters: Path, vocab: Path, old: Path) -> None:
-    """Moves a model and its vocabulary into place; never is a model beside another's vocabulary.
+    """Moves a model and its vocabulary into place; at no moment are they of different exports.
 
     If a move fails, what was there before is restored.
 
