@@ -53,7 +53,10 @@ def check_replaceable(output: Path, format_: str, overwrite: bool) -> None:
             continue
         is_folder = path == output and format_ == "saved_model"
         if not (_is_saved_model(path) if is_folder else path.is_file()):
-            raise InputError(f"cannot write {path}: what is there is not an export; move it away")
+            raise InputError(
+                f"expected {path} to be free or an earlier export, found something else; move it "
+                "away"
+            )
         if not overwrite:
             raise InputError(f"cannot write {path}: it already exists; --overwrite replaces it")
 

@@ -154,7 +154,7 @@ def test_overwrite_replaces_an_export_and_nothing_else(here, capsys):
     saved_model = ["--format", "saved_model", "--output"]
     for argv in ([*saved_model, "m"], [*saved_model, "file"], ["--output", "n.keras"]):
         assert export.main(["a", *argv, "--overwrite"]) == 2
-        assert "what is there is not an export" in capsys.readouterr().err
+        assert "to be free or an earlier export, found something else" in capsys.readouterr().err
     assert snapshot(here) == before
 
 
