@@ -1,4 +1,4 @@
-"""`charlm sample RUN`: text from a trained model, streamed as it is drawn."""
+"""`charlm sample RUN`: generates text with a trained model, printing it as it is drawn."""
 
 import sys
 from dataclasses import dataclass, field
@@ -9,56 +9,54 @@ from typing import Annotated, Literal
 import tyro
 
 from charlm import cli
+from charlm.cli import prompts
+from charlm.cli.options import RUNS_DIR, Debug, Run, RunsDir
 from charlm.config import check_temperature, require
 from charlm.errors import InputError
 from charlm.generation import generate
 from charlm.generation.constraints import SamplingConstraints
 from charlm.runs import run_folder
-from charlm.runs.untrusted import check_size, file_bytes
-from corpora.files import read_piped
 
-MAX_TEXTS = 10_000  # side by side in memory
-MAX_BEAMS, MAX_BEAM_LENGTH = 1000, 1000  # a search keeps every beginning whole
+MAX_TEXTS = 10_000  # drawn together, in memory
+MAX_BEAMS, MAX_BEAM_LENGTH = 1000, 1000  # all beams are kept in memory
 TEMPERATURE = 0.8
-MAX_PROMPT = 2**24  # bytes of a file: minutes of reading
 Repeated = tyro.conf.UseAppendAction
 
 
 @dataclass(frozen=True)
 class Sample:
-    """Writes text with a trained model."""
+    """Generates text with a trained model."""
 
-    run: tyro.conf.Positional[str] = run_folder.LATEST
-    """A run folder, a .weights.h5 file of one, or "latest"."""
+    run: tyro.conf.Positional[Run] = run_folder.LATEST
     temperature: Repeated[tuple[float, ...]] = ()
-    """0: always the likeliest character; 1: the model's own odds; more: more surprise. Default 0.8;
-    given several times, texts at each."""
+    """Sampling temperature: logits are divided by it. 0 always takes the most probable character
+    (greedy), 1 keeps the model's probabilities, more makes them flatter. Default: 0.8. Repeat the
+    option for texts at several temperatures."""
     length: int = 500
-    """Characters to draw, at most."""
+    """Maximum number of characters to generate."""
     min_length: int = 0
-    """Characters that are drawn before --stop counts."""
+    """Characters to generate before --stop has an effect."""
     stop: Repeated[tuple[str, ...]] = ()
-    """A text ends with this, which is shown; given several times, with whichever comes first."""
+    """Stop sequence: a text ends after it. Repeat the option for several; the first one found ends
+    the text."""
     prompt: str | None = None
     """Text to continue."""
     prompt_file: Path | None = None
-    """File with the text to continue (UTF-8); - for standard input."""
+    """UTF-8 file with the text to continue; - for standard input."""
     unknown: Literal["refuse", "skip"] = "refuse"
-    """What to do with prompt characters that the model does not know."""
+    """What to do with characters of the prompt that are not in the vocabulary."""
     n: Annotated[int, tyro.conf.arg(aliases=["-n"])] = 1
-    """How many texts, at each temperature. The first is shown as it is drawn, the others after
+    """Number of texts at each temperature. The first is printed while it is drawn, the others after
     it."""
     rules: SamplingConstraints = field(default_factory=SamplingConstraints)
     beam: int = 0
-    """Instead of drawing, search for the likeliest texts, keeping so many beginnings; shows the -n
-    best (with their bits per character, if several). For short texts: long ones repeat
-    themselves."""
+    """Number of beams of a beam search, which finds the most probable texts instead of sampling.
+    Prints the -n best; if several, with their bits per character. Only for short texts, because
+    long ones repeat themselves. 0: no beam search."""
     seed: int | None = None
-    """Makes the same text again; without it each call draws another."""
-    runs_dir: Path = Path("saved_models")
-    """Where runs are."""
-    debug: bool = False
-    """Show the traceback of an error."""
+    """Random seed; the same seed gives the same text. Default: a new one in each call."""
+    runs_dir: RunsDir = RUNS_DIR
+    debug: Debug = False
 
     def __post_init__(self):
         for t in self.temperature:
@@ -67,13 +65,13 @@ class Sample:
         ok = 0 <= self.min_length <= self.length
         require(ok, "min_length", f"from 0 to --length {self.length}", self.min_length)
         require(all(self.stop), "stop", "one character or more", "none")
-        ok = self.stop or not self.min_length
-        require(ok, "min_length", "left out without --stop, which it delays", self.min_length)
-        if self.temperature and not any(self.temperature):  # one choice, whatever the odds
+        if self.min_length and not self.stop:
+            raise InputError("--min-length has no effect without --stop; leave it out")
+        if self.temperature and not any(self.temperature):  # greedy
             for name in ("top_k", "top_p"):
-                value = getattr(self.rules, name)
-                ok = value == getattr(SamplingConstraints, name)
-                require(ok, name, "left out at temperature 0, the likeliest only", value)
+                if getattr(self.rules, name) != getattr(SamplingConstraints, name):
+                    flag = "--" + name.replace("_", "-")
+                    raise InputError(f"{flag} has no effect at temperature 0; leave it out")
         if self.beam:
             self._check_beam()
         most = MAX_TEXTS // max(1, len(self.temperature))
@@ -90,16 +88,17 @@ class Sample:
         require(ok, "length", f"at most {MAX_BEAM_LENGTH} with --beam", self.length)
         if self.n > self.beam:
             raise InputError(f"expected -n to be at most --beam {self.beam}, found {self.n}")
-        for name, given in (
-            ("temperature", self.temperature),
-            ("seed", self.seed is not None),
-            ("top_k, --top-p, --repetition-penalty", self.rules != SamplingConstraints()),
+        for flags, given in (
+            ("--temperature has", self.temperature),
+            ("--seed has", self.seed is not None),
+            ("--top-k, --top-p and --repetition-penalty have", self.rules != SamplingConstraints()),
         ):
-            require(not given, name, "left out with --beam, which draws nothing", "it given")
+            if given:
+                raise InputError(f"{flags} no effect with --beam; leave it out")
 
 
 def main(argv: list[str] | None = None) -> int:
-    """The command; returns its exit code."""
+    """Runs the command; returns its exit code."""
     return cli.run(_main, argv)
 
 
@@ -107,12 +106,12 @@ def _main(argv):
     args = cli.parse(Sample, "charlm sample", argv)
     _, saved = run_folder.read_best(args.runs_dir, args.run)
     network = saved.to_network()
-    prompt = _prompt(args, saved.vocab)
+    prompt = prompts.read(args.prompt, args.prompt_file, args.unknown, saved.vocab)
     for stop in args.stop:
         if saved.vocab.known(stop) != stop:
             raise InputError(
-                f"expected --stop of characters that the model knows, found {stop!r}, which it "
-                "cannot write"
+                f"expected --stop to have characters of the vocabulary only, found {stop!r}, "
+                "which the model cannot write"
             )
     if args.beam:
         return _search(args, network, saved.vocab, prompt)
@@ -123,53 +122,12 @@ def _main(argv):
         seed = secrets.randbits(32)
         print(f"(--seed {seed})", file=sys.stderr)
     temperatures = [t for t in args.temperature or (TEMPERATURE,) for _ in range(args.n)]
-    pieces = generate.texts(
-        network,
-        saved.vocab,
-        prompt,
-        args.length,
-        temperatures,
-        seed,
-        args.rules,
-        args.stop,
-        args.min_length,
-    )
+    options = seed, args.rules, args.stop, args.min_length
+    pieces = generate.texts(network, saved.vocab, prompt, args.length, temperatures, *options)
     titles = [str(k) for k in range(1, len(temperatures) + 1)]
     if len(args.temperature) > 1:
         titles = [f"{k}, temperature {t:g}" for k, t in zip(titles, temperatures, strict=True)]
     _show(prompt, pieces, titles)
-
-
-def _prompt(args, vocab):
-    prompt = args.prompt or ""
-    if args.prompt_file is not None:
-        prompt = _file_text(args.prompt_file)
-    if args.unknown == "skip":
-        return vocab.known(prompt)
-    try:
-        vocab.encode(prompt)
-    except InputError as error:
-        raise InputError(f"prompt: {error}; give --unknown skip to leave such out") from None
-    return prompt
-
-
-def _file_text(path):
-    piped = path == Path("-")
-    what = f"UTF-8 text in {'standard input' if piped else path}"
-    try:
-        text = (_piped(what) if piped else file_bytes(path, what, MAX_PROMPT)).decode()
-    except (UnicodeDecodeError, ValueError) as error:
-        raise InputError(
-            f"expected {what}, found: {error}; --prompt takes text as it is"
-        ) from error
-    return text.replace("\r\n", "\n").replace("\r", "\n")  # as a corpus is read
-
-
-def _piped(what):
-    cli.note_terminal()
-    data = read_piped(MAX_PROMPT + 1)
-    check_size(what, len(data), MAX_PROMPT)
-    return data
 
 
 def _search(args, network, vocab, prompt):
@@ -183,7 +141,7 @@ def _search(args, network, vocab, prompt):
 
 
 def _show(prompt, pieces, titles):
-    """The first text as it is drawn, then the others, which were drawn beside it."""
+    """Prints the first text while it is drawn, then the others, which are drawn with it."""
     others = [[] for _ in titles[1:]]
     if others:
         print(f"--- {titles[0]} ---")

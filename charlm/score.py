@@ -1,14 +1,14 @@
-"""`charlm score FILE`: how likely a model holds a text, in bits per character, or each of them."""
+"""`charlm score FILE`: bits per character of a text under a trained model."""
 
 import sys
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Literal
 
 import numpy as np
 import tyro
 
 from charlm import cli
+from charlm.cli.options import RUNS_DIR, Debug, Run, RunsDir
 from charlm.config import DataConfig
 from charlm.errors import InputError
 from charlm.evaluation import losses as scoring
@@ -19,29 +19,26 @@ from charlm.runs import run_folder
 class Score:
     """Measures any text with a trained model: bits per character and perplexity.
 
-    Each file is read from its beginning from a zero state. Its first character is not measured, for
-    nothing was read before it.
+    Each file is read from its beginning, with a zero hidden state. Its first character is not
+    measured, because no character precedes it.
     """
 
     file: tyro.conf.Positional[str]
-    """A file, folder or glob; - for standard input; or a corpus by name."""
-    run: str = run_folder.LATEST
-    """A run folder, a .weights.h5 file of one, or "latest"."""
+    """A file, folder, glob, name of a corpus, or - for standard input."""
+    run: Run = run_folder.LATEST
     encoding: str = "utf-8"
-    """Of the files."""
+    """Encoding of the files."""
     unknown: Literal["refuse", "skip"] = "refuse"
-    """What to do with characters that the model does not know."""
+    """What to do with characters that are not in the vocabulary."""
     per_character: bool = False
-    """A line for each character instead: file, its place among those read, the character (as in
-    Python), its bits, separated by tabs."""
-    runs_dir: Path = Path("saved_models")
-    """Where runs are."""
-    debug: bool = False
-    """Show the traceback of an error."""
+    """Print a line for each character instead: file, position, character (as a Python string) and
+    bits, separated by tabs."""
+    runs_dir: RunsDir = RUNS_DIR
+    debug: Debug = False
 
 
 def main(argv: list[str] | None = None) -> int:
-    """The command; returns its exit code."""
+    """Runs the command; returns its exit code."""
     return cli.run(_main, argv)
 
 

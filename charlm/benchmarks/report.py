@@ -1,8 +1,17 @@
-"""What was measured as Markdown tables that fit in 100 columns of a terminal too."""
+"""A benchmark's report: Markdown tables that fit in 100 columns of a terminal too, and files."""
 
+import json
+import os
+import time
 from math import log
+from pathlib import Path
 
+from charlm.benchmarks import machine
 from charlm.benchmarks.case import Case
+from charlm.benchmarks.sections import Setup
+from charlm.notes import note
+from charlm.plots import try_draw
+from charlm.runs import atomic
 
 WHAT = {
     "layer": "layers alone, forward and backward",
@@ -27,13 +36,44 @@ def table(columns: list[str], rows: list[list[str]]) -> str:
     return "\n".join([line(columns), f"|{rule}|", *map(line, rows)])
 
 
+def start(command: str, setup: Setup) -> dict:
+    """Returns results without measurements: where, when and how everything is measured.
+
+    Args:
+        command: the command line.
+        setup: how.
+    """
+    return {
+        "command": command, "began": time.strftime("%Y-%m-%d %H:%M"), "device": setup.device,
+        "threads": len(setup.cpus), "cpus": setup.cpus, "rounds": setup.rounds,
+        "seconds": setup.seconds, "machine": machine.describe(), "load": os.getloadavg()[0],
+        "peaks": {}, "measured": [],
+    }  # fmt: skip
+
+
+def write(folder: Path, text: str, results: dict) -> bool:
+    """Writes bench.md, bench.json and bench.png, and prints their names; failures are reported.
+
+    Returns:
+        Whether the first two were written.
+    """
+    from charlm.benchmarks import plot
+
+    atomic.make_folder(folder)
+    files = {"bench.md": text.encode(), "bench.json": json.dumps(results, indent=1).encode()}
+    picture = try_draw(lambda: plot.draw(results["measured"]), folder / "bench.png", note)
+    pictures = {} if picture is None else {"bench.png": picture}
+    written = [name for name, data in (files | pictures).items()
+               if atomic.try_write(folder / name, data, note)]  # fmt: skip
+    print(f"{folder}: {', '.join(written)}")
+    return files.keys() <= set(written)
+
+
 def heading(results: dict) -> str:
-    """Where and how it was measured."""
+    """Returns the lines that say where and how everything was measured."""
     m, busy = results["machine"], []
     if results["load"] > BUSY:
-        busy = [
-            f"NOTE: load {results['load']:.1f} at the start: others are at work, trust nothing."
-        ]
+        busy = [f"NOTE: load {results['load']:.1f} at the start; a busy machine distorts figures."]
     return "\n".join(
         [
             "# charlm bench",
@@ -51,7 +91,7 @@ def heading(results: dict) -> str:
 
 
 def measurement(measured: dict) -> str:
-    """The table of one measurement with figures, and what there is to say of it."""
+    """Returns the table of one measurement with figures, and notes about it."""
     case, rows, peak = Case(**measured["case"]), measured["rows"], measured["peak"]
     section, flops = measured["section"], measured["flops"]
     columns = {  # title: (row -> cell, whether it is there)
@@ -83,7 +123,7 @@ def measurement(measured: dict) -> str:
 
 
 def _agreement(measured):
-    """How far the peers' numbers are from the first one's."""
+    """Lines about the relative differences between the peers' numbers and the first one's."""
     what = {"layer": "Gradients", "step": "Losses", "characters": "Log-probabilities"}
     found = [r for r in measured["rows"][1:] if r["difference"] is not None]
     exact = {r["peer"]: r["difference"] for r in found if r["exact"]}

@@ -1,16 +1,43 @@
-"""Files that a command will write: whether it can, before minutes of work and not after."""
+"""The files of a command: checked before minutes of work, and written after it."""
 
 import os
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 
 from charlm.config import require
+from charlm.errors import InputError
+from charlm.notes import note
+from charlm.plots import try_draw
+from charlm.runs import atomic
 
 
 def files(stem: str, endings: Iterable[str]) -> list[Path]:
     """The files of these endings."""
     path = Path(stem)
     return [path.with_name(f"{path.name}{ending}") for ending in endings]
+
+
+def write(
+    stem: str, endings: tuple[str, str], data: bytes, draw: Callable[[], bytes | None]
+) -> int:
+    """Writes a file of data and a picture, and prints their names; failures are reported.
+
+    Args:
+        stem: the files' names without their endings.
+        endings: of the data and of the picture.
+        data: contents of the first file.
+        draw: returns a PNG, or None.
+
+    Returns:
+        An exit code: 0 if the data was written, else 1. A command can do without the picture.
+    """
+    file, picture = files(stem, endings)
+    written = [file] * atomic.try_write(file, data, note)
+    drawn = try_draw(draw, picture, note)
+    if drawn is not None and atomic.try_write(picture, drawn, note):
+        written.append(picture)
+    print("", ", ".join(map(str, written)), sep="\n")
+    return 0 if file in written else 1
 
 
 def check_stem(flag: str, stem: str, endings: Iterable[str]) -> None:
@@ -33,6 +60,15 @@ def check_file(flag: str, path: Path) -> None:
     require(
         not there or os.path.isfile(path), flag, "a file or a new one", f"{path}, {_kind(path)}"
     )
+
+
+def check_replaceable(flag: str, path: Path, overwrite: bool) -> None:
+    """Raises InputError unless a regular file can be written there; with `overwrite`, replaced."""
+    check_file(flag, path)
+    # the writer would replace the link
+    require(not path.is_symlink(), flag, "a regular file or a new one", f"{path}, a link")
+    if path.exists() and not overwrite:
+        raise InputError(f"cannot write {path}: it already exists; --overwrite replaces it")
 
 
 def check_new_folder(flag: str, path: Path) -> None:

@@ -57,6 +57,14 @@ def texts(
             return
 
 
+def whole_texts(
+    network: Network, vocab: Vocab, length: int, temperatures: Sequence[float], seed: int
+) -> list[str]:
+    """Returns a whole text for each temperature, without a prompt. Args: see `texts`."""
+    pieces = texts(network, vocab, "", length, temperatures, seed)
+    return ["".join(text) for text in zip(*pieces, strict=True)]
+
+
 def beam_search_text(
     network: Network,
     vocab: Vocab,

@@ -1,63 +1,55 @@
-"""`charlm reference`: a network trained in plain NumPy, its gradients written by hand."""
+"""`charlm reference`: trains a network in plain NumPy, with hand-written gradients."""
 
 import sys
-import time
 from dataclasses import dataclass, field, fields, replace
-from math import log
 from pathlib import Path
 
 import numpy as np
 
 from charlm import cli
-from charlm.cells import CELLS
 from charlm.cli import outputs
-from charlm.config import DROPOUTS, Config, DataConfig, ModelConfig, check_temperature, require
+from charlm.cli.options import RUNS_DIR, Debug, RunsDir
+from charlm.config import DataConfig, ModelConfig, SampleConfig, check_temperature, require
 from charlm.errors import InputError, command_line
-from charlm.generation import generate
-from charlm.reference import gradient_check, trainer
-from charlm.reference.loss import softmax_cross_entropy
-from charlm.reference.network import Network, initial_weights
-from charlm.runs import atomic, checkpoint, run_folder
-from charlm.runs.checkpoint import Checkpoint, Progress
-from charlm.text.windows import HeldOutWindows, TrainingWindows
+from charlm.reference import gradient_check
+from charlm.reference.trainer import RMSprop
+from charlm.runs import checkpoint, run_folder
+from charlm.training import numpy_run
 
 TOLERANCE = 1e-6  # of --check: relative, in float64
-REPORTS = 10  # lines an epoch
-WITH_CHECK = {"check", "init", "runs_dir", "debug"}  # the options of a run that it uses
+WITH_CHECK = {"check", "init", "runs_dir", "debug"}  # the options of a run that --check uses
 
 
 @dataclass(frozen=True)
 class ReferenceConfig:
-    """The run."""
+    """Training and output."""
 
     epochs: int = 2
     """Passes over the training text."""
     learning_rate: float = 2e-3
-    """RMSprop's."""
+    """Learning rate of RMSprop."""
     decay: float = 0.95
-    """Share of RMSprop's moving average of squares that stays at each update."""
+    """Decay of RMSprop's moving average of squared gradients."""
     clip_value: float = 5.0
-    """Each element of a gradient is cut to this size; 0 for no clipping."""
+    """Each element of a gradient is clipped to this size; 0 for no clipping."""
     sample_temperatures: tuple[float, ...] = (0.5, 1.0)
-    """After each epoch, one text at each of these."""
+    """Temperatures of the samples after each epoch, one text at each."""
     sample_length: int = 200
-    """Characters of such a text; 0 for none."""
+    """Characters in each sample; 0 for no samples."""
     text_file: Path | None = None
-    """After training, write a text here."""
+    """After training, write a text to this file."""
     text_length: int = 10_000
-    """Its characters; its temperature is the first of --sample-temperatures."""
+    """Characters in that text; its temperature is the first of --sample-temperatures."""
     init: str | None = None
-    """Begin with the weights of a run: its folder, a .weights.h5 file, or "latest"."""
+    """Start from the weights of a run: its folder, a .weights.h5 file, or "latest"."""
     check: bool = False
-    """Do not train; hold the gradients by hand to numeric ones and name the worst tensor."""
+    """Do not train; compare the gradients with finite differences and name the worst tensor."""
     name: str | None = None
-    """Folder in --runs-dir; by default the corpus and the time."""
+    """Name of the new folder in --runs-dir. Default: the corpus and the time."""
     overwrite: bool = False
     """Replace a run of the same name."""
-    runs_dir: Path = Path("saved_models")
-    """Where runs are."""
-    debug: bool = False
-    """Show the traceback of an error."""
+    runs_dir: RunsDir = RUNS_DIR
+    debug: Debug = False
 
     def __post_init__(self):
         require(self.epochs >= 1, "epochs", "1 or more", self.epochs)
@@ -75,9 +67,10 @@ class ReferenceConfig:
 
 @dataclass(frozen=True)
 class Reference:
-    """Trains a character model in plain NumPy, with hand-derived gradients, for a reader.
+    """Trains a character model in plain NumPy with hand-written gradients, for study.
 
-    Its files are charlm train's: each goes on with the other's weights (--init; --resume there).
+    Its files are those of charlm train. Each command can continue with the other's weights: --init
+    here, --resume there.
     """
 
     run: ReferenceConfig = field(default_factory=ReferenceConfig)
@@ -86,7 +79,7 @@ class Reference:
 
 
 def main(argv: list[str] | None = None) -> int:
-    """The command; returns its exit code."""
+    """Runs the command; returns its exit code."""
     return cli.run(_main, argv)
 
 
@@ -95,187 +88,69 @@ def _main(argv):
     if run.init is None:
         args, saved = cli.parse(Reference, "charlm reference", argv), None
     else:
-        args, saved = _begun(run, argv)
-    if not args.model.uses_own_layer or args.model != args.model.without_dropout():
-        raise InputError(
-            f"expected a cell of {', '.join(CELLS)} and no dropout, found --cell "
-            f"{args.model.cell} --dropout {args.model.dropout} --weight-drop "
-            f"{args.model.weight_drop}; charlm train has those"
-        )
+        args, saved = _from_run(run, argv)
+    numpy_run.check_model(args.model)
     if args.run.check:
-        _check_alone(args)
-        return _check(args.model, args.data.seed)
-    _check_text_file(args.run)
+        return _check(args)
+    if args.run.text_file is not None:
+        outputs.check_replaceable("text_file", args.run.text_file, args.run.overwrite)
     corpus = cli.corpus(args.data, saved, command_line("reference", *argv))
     text = cli.text(corpus)
     if saved:
         text = text.translated(saved.vocab)
-    vocab = text.vocab
     data = replace(args.data, corpus=corpus.name)
-    if saved is None:
-        rng, log_shares = np.random.default_rng(data.seed), text.log_shares(vocab)
-        weights = initial_weights(args.model, len(vocab), rng, log_shares=log_shares)
-    else:
-        weights = saved.weights
-    network = Network(weights, len(vocab), args.model)
-    windows = TrainingWindows(
-        text.training, data.batch_size, data.window, data.seed, data.restart_every
-    )
-    held_out = HeldOutWindows(text.to_measure(data.max_held_out))
+    training = numpy_run.NumpyRun.start(args.model, data, text, saved and saved.weights)
     folder = run_folder.new(args.run.runs_dir, args.run.name, corpus.name, args.run.overwrite)
-    begun = Checkpoint(
-        config=Config(model=args.model, data=data),
-        vocab=vocab,
-        corpus_sha256=text.sha256,
-        progress=Progress(),  # of Keras's training, which may go on with the weights
-        weights=network.weights,
-        optimizer=[],
-        carried=[],
-        versions={"backend": "numpy", "numpy": np.__version__},
-    )
     with run_folder.locked(folder):
         run_folder.clear(folder, args.run.overwrite)
-        return _train(args.run, network, vocab, windows, held_out, folder, begun)
+        return _train(args.run, training, folder)
 
 
-def _check_text_file(run):
-    """Before minutes of training, not after."""
-    path = run.text_file
-    if path is None:
-        return
-    outputs.check_file("text_file", path)
-    # it is replaced, not written into
-    require(not path.is_symlink(), "text_file", "a regular file or a new one", f"{path}, a link")
-    if path.exists() and not run.overwrite:
-        raise InputError(f"expected {path} to be free, found a file; --overwrite replaces it")
-
-
-def _begun(run, argv):
-    """The options with a saved run's model in the place of the defaults, and its checkpoint."""
+def _from_run(run, argv):
+    """The options, with a saved run's model as defaults, and its checkpoint."""
     found = run_folder.find(run.runs_dir, run.init)
     saved = checkpoint.read(run_folder.weights_file(found, (run_folder.BEST, run_folder.LAST)))
     kept = replace(saved.config.model.without_dropout(), cell=saved.config.model.cell_name)
-    default = Reference(run, kept, replace(saved.config.data, corpus=None))  # unless it is given
+    default = Reference(run, kept, replace(saved.config.data, corpus=None))
     args = cli.parse(Reference, "charlm reference", argv, default)
-    differences = Config(args.model).differences(Config(kept), "model")
-    for name, (asked, stored) in differences.items():
-        if name in DROPOUTS or (name == "cell" and args.model.cell_name == kept.cell_name):
-            continue  # refused with or without a run
-        flag = "--" + name.replace("_", "-")
-        raise InputError(f"expected {flag} {stored}, as {found} has, found {flag} {asked}")
+    numpy_run.check_same_model(args.model, kept, found)
     return args, saved
 
 
-def _train(run, network, vocab, windows, held_out, folder, begun):
-    model, seed = begun.config.model, begun.config.data.seed
-    count = sum(w.size for w in network.weights.values())
+def _train(run, training, folder):
+    cli.say(f"{training.describe()}; {folder}")
+    samples = SampleConfig(run.sample_temperatures, sample_length=run.sample_length)
+    optimizer = RMSprop(run.learning_rate, run.decay)
+    try:
+        training.train(folder, optimizer, run.epochs, run.clip_value, samples, cli.say)
+    except FloatingPointError as error:
+        hint = "try a lower --learning-rate or --clip-value"
+        print(f"stopped: {error}; {hint}", file=sys.stderr)
+        return cli.FAILED
+    written = True
+    if run.text_file is not None:
+        temperature = run.sample_temperatures[0]
+        written = training.save_text(run.text_file, run.text_length, temperature, cli.say)
     cli.say(
-        f"numpy; {model.cell} {model.layers} x {model.units}, backward pass by hand; {count:,} "
-        f"parameters; {len(windows.ids):,} characters to train on, {held_out.targets:,} held out; "
-        f"vocabulary {len(vocab)}; {folder}"
-    )
-    optimizer = trainer.RMSprop(run.learning_rate, run.decay)
-    began = time.perf_counter()
-    for epoch in range(1, run.epochs + 1):
-        windows.set_epoch(epoch - 1)
-        with np.errstate(over="ignore", invalid="ignore"):  # what comes of it is looked at
-            losses = _train_epoch(
-                trainer.train_epoch(network, windows, optimizer, run.clip_value), len(windows)
-            )
-        if not np.isfinite(losses[-1]):
-            where = f"window {len(losses)} of epoch {epoch}"
-            hint = "try a lower --learning-rate or --clip-value"
-            print(f"stopped: the loss became no number in {where}; {hint}", file=sys.stderr)
-            return cli.FAILED
-        bits = trainer.evaluate(network, held_out) / log(2)
-        run_folder.save_last(folder, begun, cli.say)
-        seconds = time.perf_counter() - began
-        cli.say(
-            f"epoch {epoch}/{run.epochs}  train {np.mean(losses) / log(2):.4f}  held-out "
-            f"{bits:.4f} bits/char  {seconds:.0f} s"
-        )
-        if run.sample_length:
-            _sample(network, vocab, run, seed + epoch, folder, epoch)
-    kept = run.text_file is None or _write_text(network, vocab, run, seed)
-    cli.say(
-        f"done: {folder}; write text with: {command_line('sample', folder)}; go on in Keras "
+        f"done: {folder}; write text with: {command_line('sample', folder)}; continue in Keras "
         f"with: {command_line('train', '--resume', folder)}"
     )
-    return 0 if kept else cli.FAILED
+    return 0 if written else cli.FAILED
 
 
-def _write_text(network, vocab, run, seed):
-    (text,) = _texts(network, vocab, run.text_length, run.sample_temperatures[:1], seed)
-    kept = atomic.try_write(run.text_file, text.encode("utf-8", "backslashreplace"), cli.note)
-    if kept:
-        cli.say(f"{run.text_length:,} characters of text in {run.text_file}")
-    return kept
-
-
-def _train_epoch(steps, windows):
-    """All losses of an epoch, up to the first that is no number; tells of them on the way."""
-    losses, each = [], max(1, windows // REPORTS)
-    for loss in steps:
-        losses.append(loss)
-        if not np.isfinite(loss):
-            break
-        if len(losses) % each == 0:
-            cli.say(
-                f"  {len(losses) / windows:4.0%}  {np.mean(losses[-each:]) / log(2):.4f} bits/char"
-            )
-    return losses
-
-
-def _sample(network, vocab, run, seed, folder, epoch):
-    texts = _texts(network, vocab, run.sample_length, run.sample_temperatures, seed)
-    text = "\n".join(
-        f"--- temperature {t:g} ---\n{text}\n"
-        for t, text in zip(run.sample_temperatures, texts, strict=True)
-    )
-    cli.say(text)
-    run_folder.add_samples(folder, f"=== epoch {epoch} ===\n{text}\n", cli.say)
-
-
-def _texts(network, vocab, length, temperatures, seed):
-    network = Network(network.weights, len(vocab), network.config)  # of the weights as they are now
-    pieces = generate.texts(network, vocab, "", length, temperatures, seed)
-    return ["".join(text) for text in zip(*pieces, strict=True)]
-
-
-def _check_alone(args):
-    """Refuses options of a training, which would have no effect."""
-    given = {f.name: getattr(args.run, f.name) for f in fields(args.run)} | {
-        "corpus": args.data.corpus
-    }
-    defaults = {f.name: f.default for f in fields(args.run)} | {"corpus": None}
+def _check(args):
+    """Checks the gradients; refuses options of training, which would have no effect."""
+    given = {f.name: getattr(args.run, f.name) for f in fields(args.run)}
+    defaults = {f.name: f.default for f in fields(args.run)}
+    given["corpus"], defaults["corpus"] = args.data.corpus, None
     for name in sorted(given.keys() - WITH_CHECK):
-        ok = given[name] == defaults[name]
-        require(
-            ok, name, "left out with --check, which neither reads a text nor trains", given[name]
-        )
-
-
-def _check(config, seed):
-    """Gradients of a small network of the same cell and options, every tensor of it."""
-    config = replace(config, units=4)
-    B, T, V = 2, 6, 7
-    rng = np.random.default_rng(seed)
-    weights = initial_weights(config, V, rng, np.float64)
-    for w in weights.values():
-        w += 0.3 * rng.normal(size=w.shape)  # or biases would all be alike
-    ids, targets = rng.integers(V, size=(2, B, T))
-    network = Network(weights, V, config, np.float64)
-
-    def loss():
-        logits, _, _ = network.forward(ids, network.initial_states(B))
-        return softmax_cross_entropy(logits, targets)[0]
-
-    logits, _, cache = network.forward(ids, network.initial_states(B))
-    gradients, _ = network.backward(softmax_cross_entropy(logits, targets)[1], cache)
-    name, error = gradient_check.worst(loss, network.weights, gradients)
+        if given[name] != defaults[name]:
+            flag = "--" + name.replace("_", "-")
+            raise InputError(f"{flag} has no effect with --check; leave it out")
+    worst, error, count = gradient_check.check_cell(args.model, args.data.seed)
     print(
-        f"{config.cell}: {len(gradients)} tensors, gradients by hand against central differences "
-        f"in float64; worst {name}, relative error {error:.1e}"
+        f"{args.model.cell}: {count} tensors, gradients by hand against central differences in "
+        f"float64; worst {worst}, relative error {error:.1e}"
     )
     return 0 if error < TOLERANCE else cli.FAILED
 

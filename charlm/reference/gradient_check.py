@@ -1,8 +1,13 @@
-"""Gradients by hand against gradients by finite differences."""
+"""Checks hand-written gradients against finite differences."""
 
 from collections.abc import Callable
+from dataclasses import replace
 
 import numpy as np
+
+from charlm.config import ModelConfig
+from charlm.reference.loss import softmax_cross_entropy
+from charlm.reference.network import Network, initial_weights
 
 
 def numeric(loss: Callable[[], float], value: np.ndarray, epsilon: float = 1e-5) -> np.ndarray:
@@ -24,7 +29,7 @@ def worst(
     """The tensor whose gradient by hand is furthest from the numeric one, and how far.
 
     Args:
-        loss: reads `values` anew at each call.
+        loss: reads `values` at each call.
         values: float64 arrays by name; float32 has too few digits for differences.
         gradients: by hand, of the same names and shapes.
 
@@ -43,3 +48,31 @@ def worst(
         errors[name] = float(np.linalg.norm(found - hand) / size) if size else 0.0
     name = max(errors, key=errors.get)
     return name, errors[name]
+
+
+def check_cell(config: ModelConfig, seed: int) -> tuple[str, float, int]:
+    """Checks every gradient of a small network of the same cell and options.
+
+    Args:
+        config: the network's; its units are replaced by a few.
+        seed: for weights and ids.
+
+    Returns:
+        The worst tensor and its error: see `worst`; and the number of tensors.
+    """
+    config = replace(config, units=4)
+    B, T, V = 2, 6, 7
+    rng = np.random.default_rng(seed)
+    weights = initial_weights(config, V, rng, np.float64)
+    for w in weights.values():
+        w += 0.3 * rng.normal(size=w.shape)  # without it, all biases would be equal
+    ids, targets = rng.integers(V, size=(2, B, T))
+    network = Network(weights, V, config, np.float64)
+
+    def loss():
+        logits, _, _ = network.forward(ids, network.initial_states(B))
+        return softmax_cross_entropy(logits, targets)[0]
+
+    logits, _, cache = network.forward(ids, network.initial_states(B))
+    gradients, _ = network.backward(softmax_cross_entropy(logits, targets)[1], cache)
+    return *worst(loss, network.weights, gradients), len(gradients)

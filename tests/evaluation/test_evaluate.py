@@ -10,14 +10,15 @@ import numpy as np
 import pytest
 
 from charlm import evaluate, train
-from charlm.config import Config, DataConfig, ModelConfig
+from charlm.config import ModelConfig
 from charlm.errors import InputError
 from charlm.evaluation import losses as scoring
+from charlm.evaluation import report
+from charlm.evaluation.documents import held_out, measurable
 from charlm.evaluation.ngram import NGram
 from charlm.reference import trainer
 from charlm.reference.loss import log_softmax, softmax_cross_entropy
 from charlm.reference.network import Network, initial_weights
-from charlm.runs.checkpoint import Checkpoint, Progress
 from charlm.text import encode
 from charlm.text.windows import HeldOutWindows
 from corpora import Corpus, Document
@@ -175,7 +176,7 @@ def test_another_text(run, capsys):
         (["a", "--corpus", "none.txt"], "which is none of them"),
         (["a", "--corpus", "z.txt"], "'Z'.*give --unknown skip"),
         (["a", "--corpus", "one.txt"], "two characters or more"),
-        (["a", "--temperature", "1"], "--temperature to be left out without --samples"),
+        (["a", "--temperature", "1"], "--temperature has no effect without --samples"),
         (["a", "--samples", "--temperature", "-1"], "--temperature"),
         (["a", "--samples", "--seed", "-1"], "--seed"),
         (["a", "--context", "0"], "--context to be from 1 to"),
@@ -193,7 +194,7 @@ def test_refused(run, here, capsys, argv, expected):  # noqa: F811
 
 
 def test_samples_are_measured_beside_the_text(run, capsys, monkeypatch):
-    monkeypatch.setattr(evaluate, "LENGTH", 250)
+    monkeypatch.setattr(report, "LENGTH", 250)
     argv = ["a", "--samples", "--temperature", "0.5", "--temperature", "2", "--output", "e"]
     assert evaluate.main(argv) == 0
     out, _ = capsys.readouterr()
@@ -292,13 +293,10 @@ def test_held_out_documents_have_their_names(rng, lengths, expected):
     documents = tuple(Document(str(k), "ab" * n) for k, n in enumerate(lengths))
     corpus = Corpus("c", documents)
     own = encode.read(corpus)
-    config = Config(data=DataConfig(max_held_out=0))
-    saved = Checkpoint(config, own.vocab, own.sha256, Progress(), {}, [], [], {})
-    names, found = evaluate._documents(evaluate.Evaluate(), saved, corpus, own)
-    assert list(names) == expected
+    names, found = measurable(held_out(corpus, own, 0))
+    assert names == expected
     assert [len(d) for d in found] == [n for n in own.held_out_lengths if n > 1]
-    saved.config = Config(data=DataConfig(max_held_out=4))
-    names, found = evaluate._documents(evaluate.Evaluate(), saved, corpus, own)
+    names, found = measurable(held_out(corpus, own, 4))
     assert set(names) == {None}
 
 
@@ -316,6 +314,5 @@ def test_what_needs_the_run_s_own_text_says_so(run, here, capsys, flag):  # noqa
 def test_a_run_whose_text_has_nothing_held_out_says_so(rng):
     corpus = Corpus("c", (Document("c", "abcabc"),))
     own = encode.read(corpus)
-    saved = Checkpoint(Config(), own.vocab, own.sha256, Progress(), {}, [], [], {})
-    with pytest.raises(InputError, match="expected held-out text, found none"):
-        evaluate._documents(evaluate.Evaluate(), saved, corpus, own)
+    with pytest.raises(InputError, match="cannot measure: no part of the run's text is held out"):
+        held_out(corpus, own, 0)

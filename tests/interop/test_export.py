@@ -13,6 +13,7 @@ import pytest
 
 from charlm import export
 from charlm.config import Config, ModelConfig
+from charlm.interop import export as exporting
 from charlm.reference.network import Network, initial_weights
 from charlm.runs import atomic, run_folder
 from charlm.runs.checkpoint import Checkpoint, Progress
@@ -66,7 +67,7 @@ def test_every_format_of_every_cell_is_written_and_compared(here, capsys, format
     assert export.main(["a", "--format", format_]) == 0
     out, _ = capsys.readouterr()
     name = {"keras": "a.keras", "saved_model": "a-step", "onnx": "a-step.onnx"}[format_]
-    said = re.match(rf"{name}, {name}.vocab.json; its logits .*are the sampler's to (\S+) ", out)
+    said = re.match(rf"{name}, {name}.vocab.json; logits .*equal the sampler's to (\S+) ", out)
     assert float(said[1]) < 1e-5
     vocab = json.loads((here / f"{name}.vocab.json").read_text())
     assert vocab == {"characters": list(VOCAB.characters)}
@@ -126,7 +127,7 @@ def test_states_are_compared_too(here, capsys, monkeypatch):
     def other(self, ids, states):
         logits, states = step(self, ids, states)
         calls.append(0)
-        last = len(calls) == export.CHECK_LENGTH  # whose states no logits tell of any more
+        last = len(calls) == exporting.CHECK_LENGTH  # whose states no logits tell of any more
         return logits, [(states[0][0] + 0.01 * last,)]
 
     monkeypatch.setattr(Network, "step", other)
@@ -142,7 +143,7 @@ def test_overwrite_replaces_an_export_and_nothing_else(here, capsys):
         assert export.main(["a", *argv]) == 0
         before = snapshot(here)
         assert export.main(["b", *argv]) == 2
-        assert "found it there; --overwrite replaces it" in capsys.readouterr().err
+        assert "it already exists; --overwrite replaces it" in capsys.readouterr().err
         assert snapshot(here) == before
         assert export.main(["b", *argv, "--overwrite"]) == 0
         assert snapshot(here) != before
@@ -153,7 +154,7 @@ def test_overwrite_replaces_an_export_and_nothing_else(here, capsys):
     saved_model = ["--format", "saved_model", "--output"]
     for argv in ([*saved_model, "m"], [*saved_model, "file"], ["--output", "n.keras"]):
         assert export.main(["a", *argv, "--overwrite"]) == 2
-        assert "found something that no export wrote" in capsys.readouterr().err
+        assert "to be free or an earlier export, found something else" in capsys.readouterr().err
     assert snapshot(here) == before
 
 
@@ -200,7 +201,7 @@ def test_a_failed_move_leaves_what_was_there(tmp_path, monkeypatch, kind, there,
 
     monkeypatch.setattr(atomic, "move", fails)
     with pytest.raises(OSError, match="No space left"):
-        export._put(made, output, characters, vocab, old)
+        exporting.put(made, output, characters, vocab, old)
     assert texts(tmp_path) == (("old", "old") if there else (None, None))
     assert output.is_symlink() == (there and kind == "link")
     shutil.rmtree(made.parent)
@@ -210,15 +211,15 @@ def test_a_failed_move_leaves_what_was_there(tmp_path, monkeypatch, kind, there,
 PUT = """if True:
     import os, sys
     from pathlib import Path
-    from charlm.runs import atomic; from charlm import export
+    from charlm.runs import atomic; from charlm.interop import export as exporting
     from tests.interop import test_export as this; from tests.runs import test_faults as faults
     n, root = int(sys.argv[1]), Path(sys.argv[2])
     for at in range(n):
         child = os.fork()
         if not child:
             system = faults.FailingSystem(at, faults.KILLED, False, calls=this.CALLS)
-            atomic.os = export.os = system
-            export._put(*this.places(root / str(at)))
+            atomic.os = exporting.os = system
+            exporting.put(*this.places(root / str(at)))
             os._exit(0)
         _, status = os.waitpid(child, 0)
         assert os.WTERMSIG(status) == 9, (at, status)
@@ -263,8 +264,8 @@ def test_killed_at_every_call_a_model_never_lies_beside_another_s_characters(
     found = prepare("count")
     with monkeypatch.context() as patch:
         patch.setattr(atomic, "os", system)
-        patch.setattr(export, "os", system)
-        export._put(*found)
+        patch.setattr(exporting, "os", system)
+        exporting.put(*found)
     assert texts(tmp_path / "count") == ("new", "new")
     for at in range(system.count):
         prepare(str(at))

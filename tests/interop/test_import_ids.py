@@ -417,7 +417,10 @@ def test_a_file_that_is_no_vocabulary_is_refused_in_one_line(here, rng, capsys, 
     ("flags", "match"),
     [
         ([], "expected --vocab-from, .* or --vocab, .* found neither"),
-        (["--vocab", "v", "--vocab-order", "codepoint"], "--vocab-order without --vocab.*both"),
+        (
+            ["--vocab", "v", "--vocab-order", "codepoint"],
+            "--vocab-order has no effect with --vocab",
+        ),
         (["--vocab", "none.json"], "none.json: expected a vocabulary, found: No such file"),
         (["--vocab", "."], "expected a vocabulary, found a folder"),
         (["--vocab", "pipe"], "expected a vocabulary, found a pipe or device"),

@@ -12,7 +12,7 @@ from safetensors.numpy import load_file, save_file
 from charlm import export, import_weights, layers
 from charlm.config import Config, ModelConfig
 from charlm.errors import InputError
-from charlm.interop import keras_files
+from charlm.interop import import_run, keras_files
 from charlm.reference.network import initial_weights
 from charlm.runs import checkpoint, run_folder
 from charlm.runs.checkpoint import Checkpoint, Progress
@@ -114,7 +114,7 @@ def test_other_mappings_are_no_exported_vocabulary(rng, capsys, value, match):
         (A, False, [B, C]),
         (A, True, [B, C, A]),
         (None, True, [B, C]),
-        (import_weights.NOTHING, True, [B, C]),
+        (import_run.NOTHING, True, [B, C]),
     ],
 )
 @pytest.mark.parametrize("old", [False, True], ids=["new header", "old header"])

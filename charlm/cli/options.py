@@ -1,0 +1,11 @@
+"""Options that several commands have, each with its help text."""
+
+from pathlib import Path
+from typing import Annotated
+
+import tyro
+
+Run = Annotated[str, tyro.conf.arg(help='A run folder, a .weights.h5 file in one, or "latest".')]
+RunsDir = Annotated[Path, tyro.conf.arg(help="Folder that holds the runs.")]
+Debug = Annotated[bool, tyro.conf.arg(help="Show the traceback of an error.")]
+RUNS_DIR = Path("saved_models")

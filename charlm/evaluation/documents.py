@@ -1,0 +1,62 @@
+"""The documents that `charlm evaluate` measures on, and those that a run was trained on."""
+
+from collections.abc import Iterable
+
+import numpy as np
+
+from charlm.errors import InputError
+from charlm.text.encode import Text, fingerprint
+from corpora import Corpus
+from corpora.document import Document, cuts
+
+
+def held_out(corpus: Corpus, own: Text, most: int) -> list[tuple[str | None, np.ndarray]]:
+    """Returns (name, ids) of each held-out (validation) part of a run's own text.
+
+    Args:
+        corpus: the run's text.
+        own: the same text as ids.
+        most: number of characters to measure, 0 for all. If fewer than all are measured, they come
+            from stretches that may span documents, and the names are None.
+
+    Raises:
+        InputError: nothing is held out.
+    """
+    if not len(own.held_out):
+        raise InputError(
+            "cannot measure: no part of the run's text is held out, because the text is too short; "
+            "give another text with --corpus"
+        )
+    documents = own.to_measure(most)
+    if 0 < most < len(own.held_out):
+        names = [None] * len(documents)
+    else:
+        names = [d.name for d, n, cut in parts(corpus) if n > cut]
+    return list(zip(names, documents, strict=True))
+
+
+def measurable(
+    documents: Iterable[tuple[str | None, np.ndarray]],
+) -> tuple[list[str | None], list[np.ndarray]]:
+    """Returns the names and the ids of the documents that have two characters or more.
+
+    Raises:
+        InputError: there are none.
+    """
+    kept = [(name, ids) for name, ids in documents if len(ids) > 1]
+    if not kept:
+        raise InputError("expected two characters or more to measure, found fewer")
+    names, ids = zip(*kept, strict=True)
+    return list(names), list(ids)
+
+
+def parts(corpus: Corpus) -> list[tuple[Document, int, int]]:
+    """Returns (document, its characters, how many of them are trained on), without empty ones."""
+    lengths = [sum(map(len, d.pieces())) for d in corpus.documents]
+    found = [(d, n) for d, n in zip(corpus.documents, lengths, strict=True) if n]
+    return [(d, n, cut) for (d, n), cut in zip(found, cuts([n for _, n in found]), strict=True)]
+
+
+def sha256(corpus: Corpus) -> str:
+    """Returns the fingerprint that a run trained on this text stores."""
+    return fingerprint("".join(d.pieces()) for d in corpus.documents)

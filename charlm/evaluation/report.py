@@ -1,0 +1,204 @@
+"""The measurements of `charlm evaluate`: as plain data for JSON, and as tables."""
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+
+import numpy as np
+
+from charlm.evaluation import losses as scoring
+from charlm.evaluation import novelty
+from charlm.evaluation.documents import parts
+from charlm.evaluation.ngram import NGram
+from charlm.notes import note
+from charlm.reference.network import Network
+from charlm.text.vocab import Vocab
+from corpora import Corpus
+
+MAX_WINDOWS = 4096  # windows from a zero state, spread evenly over the text
+SHOWN = 12  # documents in the table; the JSON has all
+CARRIED, DYNAMIC = "state carried", "dynamic evaluation"
+KEYS = {CARRIED: "bits", DYNAMIC: "dynamic_bits"}  # in the JSON
+MEASURED = "text that was measured"
+TEXTS, LENGTH = 20, 2000  # samples at each temperature, and characters in each
+MAX_COPY = 200  # characters of a copy in the table; the JSON has all
+
+
+def measure(
+    network: Network,
+    vocab: Vocab,
+    names: Sequence[str | None],
+    documents: Sequence[np.ndarray],
+    training: np.ndarray | None,
+    *,
+    context: int,
+    order: int,
+    passages: int,
+    dynamic: bool,
+) -> dict:
+    """Measures a model and simpler models on the same documents, in bits per character.
+
+    Args:
+        network: the model.
+        vocab: its vocabulary.
+        names: one for each document, or None.
+        documents: arrays (n,) of ids.
+        training: ids of the run's training text; None leaves out the n-gram models.
+        context: characters in a window from a zero state.
+        order: n of the n-gram model.
+        passages: number of hardest passages to report.
+        dynamic: whether to measure with dynamic evaluation too; needs `training`.
+    """
+    losses = {CARRIED: scoring.stateful_losses(network, documents)}
+    if dynamic:
+        adapting = scoring.DynamicEvaluation(network, training)
+        losses[DYNAMIC] = [adapting.losses(d) for d in documents]
+    models = {f"uniform over {len(vocab)} characters": float(np.log2(len(vocab)))}
+    models |= _ngram_bits(training, len(vocab), order, documents)
+    models |= _zero_state_bits(network, documents, context)
+    models |= {f"this model, {name}": scoring.bits(x) for name, x in losses.items()}
+    return {
+        "characters": sum(len(d) - 1 for d in documents),
+        "models": models,
+        "by_position": _columns(losses, scoring.by_position),
+        "documents": [
+            {"name": name, "begins": vocab.decode(d[:40]), "characters": len(d) - 1}
+            | {KEYS[how]: scoring.bits([x[k]]) for how, x in losses.items()}
+            for k, (name, d) in enumerate(zip(names, documents, strict=True))
+        ],
+        "hardest": [
+            {"document": k + 1, "at": at, "bits": bits,
+             "text": vocab.decode(documents[k][at : at + scoring.PASSAGE])}
+            for k, at, bits in scoring.hardest(losses[CARRIED], passages)
+        ],
+    }  # fmt: skip
+
+
+def _ngram_bits(training, V, order, documents):
+    """{name: bits} of the unigram and the n-gram model of the training text."""
+    if training is None:
+        return {}
+    gram = NGram(training, V, order)
+    return {
+        "unigram" if n == 1 else f"{n}-gram": scoring.bits([gram.losses(d, n) for d in documents])
+        for n in sorted({1, gram.order})
+    }
+
+
+def _zero_state_bits(network, documents, context):
+    """{name: bits} of windows that start from a zero state; empty if no document is long enough."""
+    cold = scoring.zero_state_losses(network, documents, context, MAX_WINDOWS)
+    if len(cold):
+        return {f"this model, cold windows of {context}": scoring.bits([cold])}
+    note(f"NOTE: no cold windows, because no document has more than {context} characters")
+    return {}
+
+
+def _columns(losses, rows_of):
+    """Merges the rows of both ways to measure: "bits" of each becomes a key from `KEYS`."""
+    tables = {KEYS[how]: rows_of(x) for how, x in losses.items()}
+    return [
+        rows[0] | {key: row["bits"] for key, row in zip(tables, rows, strict=True)}
+        for rows in zip(*tables.values(), strict=True)
+    ]
+
+
+def measure_samples(
+    vocab: Vocab,
+    corpus: Corpus,
+    training: np.ndarray,
+    documents: Sequence[np.ndarray],
+    samples: Iterable[tuple[float, Sequence[str]]],
+) -> list[dict]:
+    """Measures how much of the samples is copied from the training text.
+
+    Args:
+        vocab: the model's vocabulary.
+        corpus: the run's own text, in which copies are located.
+        training: ids of the training text.
+        documents: the ids that were measured; stretches of them are measured for comparison.
+        samples: (temperature, texts).
+
+    Returns:
+        A row for the stretches, and one for each temperature.
+    """
+    known = novelty.TrainingTextIndex(training, vocab.decode(training))
+    stretches = [d[k : k + LENGTH] for d in documents for k in range(0, len(d), LENGTH)]
+    chosen = np.linspace(0, len(stretches) - 1, min(TEXTS, len(stretches))).astype(int)
+    rows = [(MEASURED, [stretches[k] for k in chosen])]
+    rows += [(t, [vocab.encode(text) for text in texts]) for t, texts in samples]
+    trained = [(d, cut) for d, _, cut in parts(corpus) if cut]
+    found = []
+    for what, texts in rows:
+        copy = vocab.decode(known.longest_copy(texts))
+        places = ((d.name, d.pieces(), cut) for d, cut in trained)
+        where, place = novelty.source(places, copy) or (None, None)
+        found.append(
+            {"of": what, "characters": sum(map(len, texts)),
+             "new": {n: known.novel_ngram_share(texts, n) for n in novelty.LENGTHS},
+             "repeated": novelty.self_repetition(texts),
+             "known_words": known.known_words([vocab.decode(ids) for ids in texts]),
+             "longest_copy": {"text": copy, "source": where, "at": place}}
+        )  # fmt: skip
+    return found
+
+
+def tables(report: Mapping, visible: Callable[[str], str]) -> list[str]:
+    """Returns the lines of all tables.
+
+    Args:
+        report: what `measure` returned, with the rows of `measure_samples` as "samples", if any.
+        visible: escapes control characters in text from documents, if the output needs it.
+    """
+    width = max(map(len, report["models"]))
+    lines = [f"{'':{width}}  bits/char  perplexity"]
+    for name, bits in report["models"].items():
+        lines.append(f"{name:{width}}  {bits:9.4f}  {2**bits:10.3f}")
+    keys = [key for key in KEYS.values() if key in report["documents"][0]]
+    titles = ", ".join(f"bits with {how}" for how, key in KEYS.items() if key in keys)
+    lines.append(f"\nby number of characters read before: {titles}")
+    for row in report["by_position"]:
+        lines.append(f"  {row['from']:>9,} to {row['to']:>9,}  {_bits(row, keys)}")
+    lines.append(f"\nby document: characters, {titles}")
+    shown = report["documents"][:SHOWN]
+    for k, row in enumerate(shown, 1):
+        line = row["name"] or " ".join(row["begins"].split())
+        lines.append(f"  {k:>3}  {row['characters']:>9,}  {_bits(row, keys)}  {visible(line)}")
+    if len(shown) < len(report["documents"]):
+        lines.append(f"  and {len(report['documents']) - len(shown)} more in the JSON")
+    for row in report["hardest"]:
+        at, bits = row["at"], row["bits"]
+        lines.append(f"\nhardest: document {row['document']}, character {at:,}, {bits:.2f}")
+        lines.append(f"  {visible(' '.join(row['text'].split()))}")
+    return lines + _sample_tables(report.get("samples", []), visible)
+
+
+def _bits(row, keys):
+    return "  ".join(f"{row[key]:7.4f}" for key in keys)
+
+
+def _sample_tables(rows, visible):
+    if not rows:
+        return []
+    titles = [f"new {n}-grams" for n in novelty.LENGTHS]
+    lines = [
+        f"\nsamples, {TEXTS} of {LENGTH:,} characters at each temperature, shares in %",
+        f"{'temperature':22}  characters  {'  '.join(titles)}  repeated  known words",
+    ]
+    for row in rows:
+        shares = "  ".join(
+            f"{_percent(x):>{len(t)}}" for x, t in zip(row["new"].values(), titles, strict=True)
+        )
+        rest = f"{_percent(row['repeated']):>8}  {_percent(row['known_words']):>11}"
+        lines.append(f"{row['of']!s:22}  {row['characters']:>10,}  {shares}  {rest}")
+    lines.append(f"repeated: runs of {novelty.RUN} characters that occurred earlier in the sample")
+    lines.append("longest copy of the training text, in characters")
+    for row in rows:
+        copy = row["longest_copy"]
+        text = " ".join(copy["text"][:MAX_COPY].split())
+        where = f"in {copy['source']} at {copy['at']:,}" if copy["source"] else "in no one document"
+        size = len(copy["text"])
+        lines.append(f"{row['of']!s:22}  {size:>10,}  {visible(f'{text} ({where})')}")
+    return lines
+
+
+def _percent(share):
+    return "-" if share is None else f"{100 * share:.1f}"

@@ -1,0 +1,190 @@
+"""A run that the plain NumPy network of `charlm.reference` trains."""
+
+import time
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from math import log
+from pathlib import Path
+
+import numpy as np
+
+from charlm.cells import CELLS
+from charlm.config import DROPOUTS, Config, DataConfig, ModelConfig, SampleConfig
+from charlm.errors import InputError
+from charlm.generation import generate
+from charlm.notes import note
+from charlm.reference import trainer
+from charlm.reference.network import Network, initial_weights
+from charlm.reference.trainer import RMSprop
+from charlm.runs import atomic, run_folder
+from charlm.runs.checkpoint import Checkpoint, Progress
+from charlm.text.encode import Text
+from charlm.text.windows import HeldOutWindows, TrainingWindows
+
+REPORTS = 10  # progress lines in an epoch
+
+Say = Callable[[str], object]
+
+
+def check_model(model: ModelConfig) -> None:
+    """Raises InputError for a model that the NumPy network cannot train."""
+    if not model.uses_own_layer or model != model.without_dropout():
+        raise InputError(
+            f"expected a cell of {', '.join(CELLS)} and no dropout, found --cell {model.cell} "
+            f"--dropout {model.dropout} --weight-drop {model.weight_drop}; charlm train has those"
+        )
+
+
+def check_same_model(asked: ModelConfig, stored: ModelConfig, source: Path) -> None:
+    """Raises InputError if a model differs from a stored one, whose weights it is to have.
+
+    Args:
+        asked: the settings that the user wants. Those that `check_model` refuses do not count.
+        stored: the settings in a run.
+        source: the run, for the message.
+    """
+    for name, (mine, theirs) in Config(asked).differences(Config(stored), "model").items():
+        if name in DROPOUTS or (name == "cell" and asked.cell_name == stored.cell_name):
+            continue
+        flag = "--" + name.replace("_", "-")
+        raise InputError(f"expected {flag} {theirs}, as {source} has, found {flag} {mine}")
+
+
+@dataclass(frozen=True)
+class NumpyRun:
+    """A network in training, its text, and the checkpoint that is saved."""
+
+    network: Network
+    windows: TrainingWindows
+    held_out: HeldOutWindows
+    checkpoint: Checkpoint
+    """Its weights are the network's, which training changes in place."""
+
+    @classmethod
+    def start(
+        cls,
+        model: ModelConfig,
+        data: DataConfig,
+        text: Text,
+        weights: dict[str, np.ndarray] | None = None,
+    ) -> "NumpyRun":
+        """Makes a run at its first epoch.
+
+        Args:
+            model: settings of the network.
+            data: settings of the text, with the corpus by its name.
+            text: in ids of the network's vocabulary.
+            weights: to start from; None for random ones.
+
+        Raises:
+            InputError: the text is too short.
+        """
+        vocab = text.vocab
+        if weights is None:
+            rng, log_shares = np.random.default_rng(data.seed), text.log_shares(vocab)
+            weights = initial_weights(model, len(vocab), rng, log_shares=log_shares)
+        network = Network(weights, len(vocab), model)
+        checkpoint = Checkpoint(
+            config=Config(model=model, data=data),
+            vocab=vocab,
+            corpus_sha256=text.sha256,
+            progress=Progress(),  # the progress of Keras training, which may continue from here
+            weights=network.weights,
+            optimizer=[],
+            carried=[],
+            versions={"backend": "numpy", "numpy": np.__version__},
+        )
+        size = data.batch_size, data.window, data.seed, data.restart_every
+        windows = TrainingWindows(text.training, *size)
+        held_out = HeldOutWindows(text.to_measure(data.max_held_out))
+        return cls(network, windows, held_out, checkpoint)
+
+    def train(
+        self,
+        folder: Path,
+        optimizer: RMSprop,
+        epochs: int,
+        clip: float,
+        samples: SampleConfig,
+        say: Say,
+    ) -> None:
+        """Trains, saving the weights and printing samples after each epoch.
+
+        Args:
+            folder: the run's, locked by the caller.
+            optimizer: updates the weights.
+            epochs: passes over the training text.
+            clip: each element of a gradient is cut to this size; 0 for no clipping.
+            samples: temperatures and length of samples; their prompts are not used.
+            say: prints a line.
+
+        Raises:
+            FloatingPointError: the loss became NaN or infinite.
+        """
+        seed, began = self.checkpoint.config.data.seed, time.perf_counter()
+        for epoch in range(1, epochs + 1):
+            self.windows.set_epoch(epoch - 1)
+            steps = trainer.train_epoch(self.network, self.windows, optimizer, clip)
+            with np.errstate(over="ignore", invalid="ignore"):  # the loss is checked instead
+                losses = _losses(steps, len(self.windows), say)
+            if not np.isfinite(losses[-1]):
+                raise FloatingPointError(
+                    f"the loss became NaN or infinite in window {len(losses)} of epoch {epoch}"
+                )
+            bits = trainer.evaluate(self.network, self.held_out) / log(2)
+            run_folder.save_last(folder, self.checkpoint, say)
+            seconds = time.perf_counter() - began
+            say(
+                f"epoch {epoch}/{epochs}  train {np.mean(losses) / log(2):.4f}  held-out "
+                f"{bits:.4f} bits/char  {seconds:.0f} s"
+            )
+            if samples.sample_length:
+                self._sample(samples, seed + epoch, folder, epoch, say)
+
+    def describe(self) -> str:
+        """Returns the sizes of the network and of the text, in words."""
+        model, count = self.network.config, sum(w.size for w in self.network.weights.values())
+        return (
+            f"numpy; {model.cell} {model.layers} x {model.units}, backward pass by hand; {count:,} "
+            f"parameters; {len(self.windows.ids):,} characters to train on, "
+            f"{self.held_out.targets:,} held out; vocabulary {len(self.checkpoint.vocab)}"
+        )
+
+    def save_text(self, path: Path, length: int, temperature: float, say: Say) -> bool:
+        """Writes a text to a file; reports a failure instead of raising it. Returns success."""
+        (text,) = self.texts(length, (temperature,), self.checkpoint.config.data.seed)
+        written = atomic.try_write(path, text.encode("utf-8", "backslashreplace"), note)
+        if written:
+            say(f"{length:,} characters of text in {path}")
+        return written
+
+    def texts(self, length: int, temperatures: tuple[float, ...], seed: int) -> list[str]:
+        """Draws a text at each temperature."""
+        network, vocab = self.network, self.checkpoint.vocab
+        # a network's `step` reads its weights as they were when it was made
+        current = Network(network.weights, len(vocab), network.config)
+        return generate.whole_texts(current, vocab, length, temperatures, seed)
+
+    def _sample(self, samples, seed, folder, epoch, say):
+        """Prints samples and adds them to the run's file."""
+        temperatures = samples.sample_temperatures
+        texts = self.texts(samples.sample_length, temperatures, seed)
+        text = "\n".join(
+            f"--- temperature {t:g} ---\n{text}\n"
+            for t, text in zip(temperatures, texts, strict=True)
+        )
+        say(text)
+        run_folder.add_samples(folder, f"=== epoch {epoch} ===\n{text}\n", say)
+
+
+def _losses(steps: Iterable[float], windows: int, say: Say) -> list[float]:
+    """Returns the losses of an epoch up to the first that is not finite, printing progress."""
+    losses, each = [], max(1, windows // REPORTS)
+    for loss in steps:
+        losses.append(loss)
+        if not np.isfinite(loss):
+            break
+        if len(losses) % each == 0:
+            recent = np.mean(losses[-each:]) / log(2)
+            say(f"  {len(losses) / windows:4.0%}  {recent:.4f} bits/char")
+    return losses
