@@ -4,10 +4,12 @@ import math
 
 import keras
 
+from charlm.errors import CharlmError
+
 EXPLODED = 100.0  # nats a character; knowing nothing of a million characters costs 14
 
 
-class NonFiniteLossError(ArithmeticError):
+class NonFiniteLossError(CharlmError):
     """The loss became NaN, infinite or absurd."""
 
 

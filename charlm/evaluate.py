@@ -19,7 +19,6 @@ from charlm.evaluation.ngram import NGram
 from charlm.generation import generate
 from charlm.runs import atomic, run_folder
 from charlm.text.encode import fingerprint
-from corpora import CorpusError
 from corpora.document import cuts
 
 MAX_WINDOWS = 4096  # cold ones, spread over the text
@@ -161,7 +160,7 @@ def _texts(args, saved, again):
         advice = again if other is None else ""  # --corpus is already something else
         corpus = cli.corpus(replace(saved.config.data, corpus=None), saved, advice)
         return corpus, _own_ids(corpus, saved), other
-    except (InputError, CorpusError) as error:
+    except InputError as error:
         if other is not None and _fingerprint(other) == saved.corpus_sha256:
             return other, _own_ids(other, saved), None
         if other is None or args.dynamic or args.samples:

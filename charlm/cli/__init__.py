@@ -97,7 +97,7 @@ def _run(command, argv):
             code = command(argv)
             sys.stdout.flush()
         return code or 0
-    except (InputError, CorpusError) as error:
+    except InputError as error:
         return _say(error, BAD_INPUT, argv)
     except BrokenPipeError:
         _discard_output()
@@ -309,7 +309,7 @@ def quiet_stderr():
         os.dup2(held.fileno(), 2)
         try:
             yield
-        except (InputError, CorpusError):
+        except InputError:
             raise
         except Exception:
             held.seek(0)
