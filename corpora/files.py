@@ -103,7 +103,7 @@ def load_stored(name: str, encoding: str) -> Corpus:
     if not found:
         where = "" if path.is_absolute() else f" (looked in {_here()})"
         raise CorpusNotFound(
-            f"{name!r:.200}, which is no file and no folder with text in it{where}"
+            f"{name!r:.200}, which is neither a file nor a folder with text in it{where}"
         )
     return Corpus(name, tuple(found))
 

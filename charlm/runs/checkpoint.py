@@ -182,7 +182,7 @@ def from_bytes(data: bytes) -> Checkpoint:
     weights = {p: file_format.read_array(arrays.pop(p), data, *kinds[p]) for p in shapes}
     groups = {name: _numbered(name, arrays, data) for name in GROUPS}
     if arrays:
-        raise InputError(f"expected the arrays of a run, found {min(arrays)!r} beside them")
+        raise InputError(f"expected only the arrays of a run, found {min(arrays)!r} too")
     progress = dict(meta["progress"])
     if meta["format"] == 1:
         metrics = file_format.metrics_of_format_1(progress, config.data.batch_size)

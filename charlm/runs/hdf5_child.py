@@ -139,8 +139,8 @@ def answer(data: bytes, most: int) -> bytes:
         found = {"refused": str(error)}
     except MemoryError:
         found = {
-            "refused": f"expected a file that is read with {MEMORY >> 20} MB of memory beside its "
-            "size, found one that takes more"
+            "refused": f"expected a file that is read with {MEMORY >> 20} MB of memory in addition "
+            "to its size, found one that takes more"
         }
     except Exception as error:  # h5py raises nearly every kind on damaged data
         why = f"{error!s:.200}" if isinstance(error, (OSError, ValueError, RuntimeError)) else ""

@@ -46,7 +46,7 @@ def add_samples(
         with atomic.own_file(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, like) as file:
             atomic.write_all(file, data)
     except OSError as error:
-        say(f"samples not kept in {path} ({error.strerror}); training goes on")
+        say(f"samples not kept in {path} ({error.strerror}); training continues")
 
 
 def samples_size(path: Path) -> int | None:

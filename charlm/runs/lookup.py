@@ -29,7 +29,7 @@ def find(runs: Path, run: str) -> Path:
     if any(os.path.isdir(path) for path in paths):
         what = "which has no weights in it"
     elif any(os.path.lexists(path) for path in paths):
-        what = "which is no regular file"
+        what = "which is not a regular file"
     else:
         what = "which does not exist"
     raise InputError(

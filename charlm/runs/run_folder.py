@@ -61,7 +61,7 @@ def _check_runs(runs):
     if not (os.path.isdir(nearest) and os.access(nearest, os.W_OK | os.X_OK)):
         raise InputError(
             f"expected --runs-dir to be a folder that can be written in, or a new one, found "
-            f"{nearest}, {'which cannot' if os.path.isdir(nearest) else 'which is no folder'}"
+            f"{nearest}, {'which cannot' if os.path.isdir(nearest) else 'which is not a folder'}"
         )
 
 
@@ -76,7 +76,7 @@ def _require_free(folder, overwrite):
     if is_run(folder) and not overwrite:
         raise InputError(
             f"expected {folder} to be free, found a run; "
-            f"{command_line('train', '--resume', folder)} goes on with it, --overwrite replaces "
+            f"{command_line('train', '--resume', folder)} resumes it, --overwrite replaces "
             "it, or give another --name"
         )
 
