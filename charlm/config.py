@@ -17,7 +17,7 @@ DROPOUTS = "dropout", "weight_drop"
 MAX_UNITS, MAX_LAYERS = 16_384, 64  # more is a typing error: 2 billion weights per layer
 
 
-def require(ok: bool, name: str, expected: str, value) -> None:
+def require(ok: bool, name: str, expected: str, value: object) -> None:
     """Raises InputError unless `ok`; the message names the setting by its flag."""
     if not ok:
         flag = "--" + name.replace("_", "-")

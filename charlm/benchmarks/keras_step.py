@@ -2,6 +2,7 @@
 
 from dataclasses import replace
 from functools import partial
+from typing import Any
 
 import keras
 import numpy as np
@@ -34,7 +35,7 @@ def make(case: Case, gpu: bool, own: bool, xla: bool = False, precision: str = "
     return backend(case, network, xla)
 
 
-def size(array) -> float:
+def size(array: Any) -> float:
     """Returns the norm of an array of any library, after waiting for the device.
 
     Peers must agree in it.

@@ -17,7 +17,7 @@ def _cell(kind):
     LSTM.CELL = kind
 
 
-def layer_normalisation():
+def layer_normalisation() -> None:
     """Normalizes x W, h U and c (Ba, Kiros and Hinton 2016, "Layer Normalization")."""
 
     class Cell(LSTMCell):
@@ -45,7 +45,7 @@ def _normalised(x):
     return (x - ops.mean(x, -1, keepdims=True)) / (ops.std(x, -1, keepdims=True) + 1e-3)
 
 
-def multiplicative():
+def multiplicative() -> None:
     """Replaces the cell (Krause et al. 2017, "Multiplicative LSTM for Sequence Modelling")."""
 
     class Cell(LSTMCell):
@@ -70,7 +70,7 @@ def multiplicative():
     _cell(Cell)
 
 
-def zoneout(keep_h=0.05, keep_c=0.2):
+def zoneout(keep_h: float = 0.05, keep_c: float = 0.2) -> None:
     """Keeps a random part of the states from the step before (Krueger et al. 2017, "Zoneout")."""
 
     class Cell(LSTMCell):
@@ -100,13 +100,13 @@ def zoneout(keep_h=0.05, keep_c=0.2):
     _cell(Cell)
 
 
-def recurrent_dropout(rate=0.2):
+def recurrent_dropout(rate: float = 0.2) -> None:
     """Drops parts of h, one mask per window (Gal and Ghahramani 2016)."""
     options = network.cell_options
     network.cell_options = lambda *given: options(*given) | {"recurrent_dropout": rate}
 
 
-def dropout_by_step():
+def dropout_by_step() -> None:
     """Gives `--dropout` another mask at each step of a window (Zaremba et al. 2014)."""
     kind = keras.layers.Dropout
     keras.layers.Dropout = lambda rate, noise_shape, seed, name: kind(rate, seed=seed, name=name)

@@ -10,6 +10,7 @@ import zipfile
 import zlib
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from safetensors import SafetensorError, deserialize
@@ -79,7 +80,7 @@ def check_size(what: str, size: int, cap: int) -> None:
         raise InputError(f"expected {what} of {cap} bytes at most, found {size}")
 
 
-def parsed_json(what: str, text: bytes | str, most: int = MAX_JSON, **options):
+def parsed_json(what: str, text: bytes | str, most: int = MAX_JSON, **options) -> Any:
     """Parses JSON text of a limited size.
 
     Args:

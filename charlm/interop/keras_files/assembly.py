@@ -5,8 +5,9 @@ import re
 import numpy as np
 
 from charlm.errors import InputError
+from charlm.interop.keras_files.description import ModelDescription
 from charlm.interop.keras_files.kinds import BY_GATES, GATES, check_one_kind, check_order
-from charlm.interop.keras_files.layers import CELL, DENSE, TABLE, check_shape
+from charlm.interop.keras_files.layers import CELL, DENSE, TABLE, Layer, check_shape
 from charlm.interop.keras_files.widths import check_widths
 from charlm.interop.keras_files.wiring import assumed_chain
 
@@ -25,12 +26,12 @@ def _role(layer):
     return role
 
 
-def assemble(layers, described, ordered):
+def assemble(layers: list[Layer], described: ModelDescription | None, ordered: bool) -> dict:
     """Returns the fields of `charlm.interop.keras_files.KerasWeights`, after checking every shape.
 
     Args:
-        layers: `charlm.interop.keras_files.layers.Layer`s, packed.
-        described: the `ModelDescription` from the model's JSON, None if there is none.
+        layers: packed.
+        described: what the model's JSON says, None if there is none.
         ordered: whether the layers are in the model's order.
     """
     cells, head, tables = _by_role(layers)
