@@ -225,6 +225,7 @@ def nan(file, old):
 
 LINK, ELSEWHERE, WHOLE = "found a link at", "stored elsewhere", "stored as it is"
 OTHERS, SHAPE, FLOATS = "found others", "of shape", "expected f4 in"
+EXTRA = "only the arrays of a run"
 PROGRESS, DAMAGED = "contradict each other", "damaged"
 
 
