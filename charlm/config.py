@@ -1,7 +1,7 @@
-"""Every setting of a training run, with its default and the reason or unit of it.
+"""Every setting of a training run, with its default and its unit or reason.
 
-The command line is made from these dataclasses (field name = flag, docstring = help), and a run
-stores them, so this is the only place where a setting is declared.
+These dataclasses are the only place where a setting is declared. The command line is built from
+them (field name = flag, docstring = help), and a run's weights file stores them.
 """
 
 import math
@@ -14,11 +14,11 @@ from charlm.cells import CELLS
 from charlm.errors import InputError
 
 DROPOUTS = "dropout", "weight_drop"
-MAX_UNITS, MAX_LAYERS = 16_384, 64  # beyond, a slip of the finger: 2 billion weights a layer
+MAX_UNITS, MAX_LAYERS = 16_384, 64  # more is a typing error: 2 billion weights per layer
 
 
-def require(ok: bool, name: str, expected: str, value) -> None:
-    """Raises InputError, which names the setting by its flag, unless `ok`."""
+def require(ok: bool, name: str, expected: str, value: object) -> None:
+    """Raises InputError unless `ok`; the message names the setting by its flag."""
     if not ok:
         flag = "--" + name.replace("_", "-")
         found = shlex.join(map(str, value)) if isinstance(value, tuple) else str(value)
@@ -35,41 +35,37 @@ class ModelConfig:
     """Model (fixed when a run begins)."""
 
     cell: str = "lstm"
-    """lstm, gru, rnn, another by its file's name in charlm/layers/ (coupled); keras-lstm,
-    keras-gru, keras-rnn: Keras's own layer in its place, with the same weights."""
+    """lstm, gru, rnn, coupled; keras-lstm, keras-gru, keras-rnn use Keras's own layers."""
     units: int = 256
     """Width of each recurrent layer."""
     layers: int = 1
     """Recurrent layers, one on top of another."""
     dropout: float = 0.0
-    """Share of each layer's outputs dropped in training, 0 to below 1; the same units for all
-    steps of a window (Gal and Ghahramani 2016)."""
+    """Dropout rate of each layer's outputs; one mask per window (Gal and Ghahramani 2016)."""
     weight_drop: float = 0.0
-    """Share of each layer's recurrent weights dropped in training, others in each window; 0 to
-    below 1, in 256ths. Against learning a small text by heart."""
+    """Dropout rate of the recurrent weights (DropConnect), in 256ths; one mask per window."""
     activation: Literal["tanh", "relu", "linear"] = "tanh"
-    """Of the candidate (and of the LSTM's cell as it shows)."""
+    """Activation of the candidate, and of the LSTM's cell state in its output."""
     recurrent_activation: Literal["sigmoid", "hard_sigmoid"] = "sigmoid"
-    """Of the gates."""
+    """Activation of the gates."""
     recurrent_initializer: Literal["orthogonal", "glorot_uniform", "identity"] = "orthogonal"
-    """First recurrent weights; identity, for a plain RNN with relu (Le et al. 2015)."""
+    """Initial recurrent weights; identity is for a plain RNN with relu (Le et al. 2015)."""
     forget_bias: float = 1.0
-    """First bias of a forget gate: above 0, a new cell remembers."""
-    output_bias: Literal["zeros", "unigram"] = "zeros"  # as in runs stored without it
-    """First bias of the output layer; unigram: the log of each character's share of the text,
-    which then need not be learned (the presets have it)."""
+    """Initial bias of the forget gate; above 0, an untrained cell remembers."""
+    output_bias: Literal["zeros", "unigram"] = "zeros"  # what runs without it used
+    """Initial bias of the output layer; unigram (as in the presets): log character frequencies."""
     reset: Literal["after", "before"] = "after"
-    """GRU: whether the reset gate acts after the recurrent product or before it."""
+    """GRU: whether the reset gate is applied after or before the recurrent product."""
     skip: Literal["none", "add"] = "none"
-    """add: each layer from the second on adds its input to its output."""
+    """add: from the second layer on, each adds its input to its output."""
 
     def __post_init__(self):
         names = [*CELLS, *(f"keras-{name}" for name, cell in CELLS.items() if cell.keras)]
         require(self.cell in names, "cell", f"one of {', '.join(names)}", self.cell)
         require(1 <= self.units <= MAX_UNITS, "units", f"from 1 to {MAX_UNITS}", self.units)
         require(1 <= self.layers <= MAX_LAYERS, "layers", f"from 1 to {MAX_LAYERS}", self.layers)
-        require(0 <= self.dropout < 1, "dropout", "from 0 to below 1", self.dropout)
-        require(0 <= self.weight_drop < 1, "weight_drop", "from 0 to below 1", self.weight_drop)
+        for name in DROPOUTS:
+            require(0 <= getattr(self, name) < 1, name, "from 0 to below 1", getattr(self, name))
         require(math.isfinite(self.forget_bias), "forget_bias", "finite", self.forget_bias)
         gates = CELLS[self.cell_name].gates
         for name, fits, needed in (
@@ -88,17 +84,17 @@ class ModelConfig:
             require(fits, name, needed, f"{getattr(self, name)} with --cell {self.cell}")
 
     def without_dropout(self) -> "ModelConfig":
-        """Without what is dropped in training, of which no weight tells."""
+        """Returns the settings without dropout, which leaves no trace in the weights."""
         return replace(self, **dict.fromkeys(DROPOUTS, 0.0))
 
     @property
     def cell_name(self) -> str:
-        """The cell, whether its layer is ours or Keras's."""
+        """The name of the cell, without "keras-"."""
         return self.cell.removeprefix("keras-")
 
     @property
     def uses_own_layer(self) -> bool:
-        """Whether the layer is ours."""
+        """Whether the layer is one of charlm's, not Keras's."""
         return self.cell == self.cell_name
 
 
@@ -114,17 +110,16 @@ class DataConfig:
     encoding: str = "utf-8"
     """Encoding of a file, a folder's files or standard input."""
     batch_size: int = 32
-    """Streams of text read side by side."""
+    """Streams of text read in parallel."""
     window: int = 32
-    """Characters a stream advances in one update; gradients reach back this far, state further."""
+    """Characters per stream and update; gradients are truncated to it, the state is carried on."""
     restart_every: int = 100
-    """Windows after which, on average, a stream begins anew from a zero state, so that the model
-    learns to begin; 0 for never."""
+    """Windows between resets of a stream's state, on average; 0 for never. Trains text starts."""
     max_held_out: int = 2_000_000
-    """Characters of the held-out text to measure on at most, spread over all of it; 0 for no limit.
-    As many take an epoch of a 20 MB text a twentieth longer."""
+    """Most characters of the held-out text to measure on, spread evenly over it; 0 for no limit.
+    With the default, measuring adds 5% to an epoch of a 20 MB text."""
     seed: int = 1
-    """Of the first weights, dropout and the order of the text."""
+    """Seed for the initial weights, dropout and the order of the text."""
 
     def __post_init__(self):
         require(self.batch_size >= 1, "batch_size", "1 or more", self.batch_size)
@@ -142,27 +137,25 @@ class FitConfig:
     epochs: int = 6
     """Passes over the training text, counted from the run's beginning."""
     decay_epochs: int | None = None
-    """Epochs over which the learning rate falls; after them it stays low. Default: --epochs."""
+    """Epochs over which the learning rate decays; then it stays low. Default: --epochs."""
     learning_rate: float = 5e-3
     """Adam's step size after warm-up."""
     warmup_steps: int = 200
-    """Updates in which the learning rate rises from 0; at most a tenth of all."""
+    """Updates in which the learning rate rises from 0; at most a tenth of all updates."""
     final_rate: float = 0.01
-    """The learning rate at the end of its cosine fall, as a share of --learning-rate."""
+    """Learning rate at the end of the cosine decay, as a fraction of --learning-rate."""
     clip_norm: float = 1.0
-    """Gradients are scaled down to this global norm; 0 for no such clipping."""
+    """Scales gradients down to this global norm; 0 for no clipping by norm."""
     clip_value: float = 0.0
-    """Each element of a gradient is cut to this size, for which --clip-norm must be 0; 0 for no
-    such clipping."""
+    """Clips each element of a gradient to this size; needs --clip-norm 0; 0 for no clipping."""
     patience: int = 0
-    """Stop after so many epochs without a better validation; 0 for never."""
+    """Stop after this many epochs without a lower validation loss; 0 for never."""
     save_every: int = 0
-    """Windows after which to save within an epoch too (rounded up to the few that are done at
-    once); 0: only when it ends."""
+    """Windows between saves within an epoch (rounded up); 0: save only at the end of an epoch."""
     precision: Literal["auto", "fp32", "bf16", "fp16"] = "fp32"
     """bf16, fp16: recurrent layers multiply in half precision; weights, states, gates and logits
-    stay in float32. auto: bf16 where machine code runs and that was measured to be faster
-    (AMD Zen 4), else fp32; a run keeps what was chosen."""
+    stay in float32. auto: bf16 where compiled kernels run and it was measured to be faster (AMD
+    Zen 4), else fp32; a run keeps that choice."""
 
     def __post_init__(self):
         require(self.epochs >= 1, "epochs", "1 or more", self.epochs)
@@ -170,29 +163,27 @@ class FitConfig:
             require(self.decay_epochs >= 1, "decay_epochs", "1 or more", self.decay_epochs)
         ok = math.isfinite(self.learning_rate) and self.learning_rate > 0
         require(ok, "learning_rate", "a finite number above 0", self.learning_rate)
-        require(self.warmup_steps >= 0, "warmup_steps", "0 or more", self.warmup_steps)
         require(0 <= self.final_rate <= 1, "final_rate", "from 0 to 1", self.final_rate)
-        ok = math.isfinite(self.clip_norm) and self.clip_norm >= 0
-        require(ok, "clip_norm", "a finite number, 0 or more", self.clip_norm)
-        ok = math.isfinite(self.clip_value) and self.clip_value >= 0
-        require(ok, "clip_value", "a finite number, 0 or more", self.clip_value)
-        both = self.clip_norm and self.clip_value
+        for name in ("clip_norm", "clip_value"):
+            ok = math.isfinite(getattr(self, name)) and getattr(self, name) >= 0
+            require(ok, name, "a finite number, 0 or more", getattr(self, name))
         found = f"{self.clip_value} with --clip-norm {self.clip_norm}"
-        require(not both, "clip_value", "0 unless --clip-norm is 0", found)
-        require(self.patience >= 0, "patience", "0 or more", self.patience)
-        require(self.save_every >= 0, "save_every", "0 or more", self.save_every)
+        ok = not (self.clip_norm and self.clip_value)
+        require(ok, "clip_value", "0 unless --clip-norm is 0", found)
+        for name in ("warmup_steps", "patience", "save_every"):
+            require(getattr(self, name) >= 0, name, "0 or more", getattr(self, name))
 
 
 @dataclass(frozen=True)
 class SampleConfig:
-    """Samples at the end of each epoch (may be changed on --resume)."""
+    """Samples after each epoch (may be changed on --resume)."""
 
     sample_temperatures: tuple[float, ...] = (0.2, 0.5, 1.0, 1.2)
-    """One text at each of these."""
+    """Temperatures; each gives one text per prompt."""
     sample_prompts: tuple[str, ...] = ("",)
-    """Texts to continue, each at each temperature."""
+    """Texts to continue, at each temperature."""
     sample_length: int = 200
-    """Characters drawn for each text; 0 for no samples."""
+    """Characters to generate for each text; 0 for no samples."""
 
     def __post_init__(self):
         for name in ("sample_temperatures", "sample_prompts"):
@@ -205,7 +196,7 @@ class SampleConfig:
 
 @dataclass(frozen=True)
 class Config:
-    """All that defines a run."""
+    """All settings of a run."""
 
     model: ModelConfig = field(default_factory=ModelConfig)
     data: DataConfig = field(default_factory=DataConfig)
@@ -213,15 +204,15 @@ class Config:
     sample: SampleConfig = field(default_factory=SampleConfig)
 
     def to_dict(self) -> dict:
-        """As plain lists, numbers and strings, for JSON."""
+        """Returns the settings as lists, numbers and strings, for JSON."""
         return asdict(self)
 
     @classmethod
     def from_dict(cls, stored: dict) -> "Config":
-        """Back from `to_dict`, through JSON or not; settings it lacks take their defaults.
+        """Reads the result of `to_dict`; missing settings take their defaults.
 
         Raises:
-            InputError: a setting this version does not know.
+            InputError: a setting is unknown to this version or has the wrong type.
         """
         parts = {}
         for part in fields(cls):
@@ -241,14 +232,14 @@ class Config:
         return cls(**parts)
 
     def differences(self, other: "Config", part: str) -> dict[str, tuple]:
-        """{setting: (mine, other's)} where this part of the two differs."""
+        """Returns {setting: (own value, other's value)} for the settings of a part that differ."""
         mine, theirs = getattr(self, part), getattr(other, part)
         pairs = {f.name: (getattr(mine, f.name), getattr(theirs, f.name)) for f in fields(mine)}
         return {name: pair for name, pair in pairs.items() if pair[0] != pair[1]}
 
 
 def _is(value, hint):
-    """Whether a value is of the type that an annotation says."""
+    """Returns whether a value has the type of an annotation."""
     kind, parts = get_origin(hint), get_args(hint)
     if kind is Literal:
         return value in parts

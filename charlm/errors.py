@@ -1,18 +1,44 @@
-"""Errors caused by user input, and the words in which messages speak of files and commands."""
+"""The package's errors, and the words in which messages speak of files and commands.
+
+    CharlmError                     exit code 1: a command failed
+        InputError                  exit code 2: the user can correct the input
+            UnknownCharacterError   charlm.text.vocab: a character is not in the vocabulary
+            CorpusError             corpora: a corpus cannot be read
+                CorpusNotFound      corpora: a corpus does not exist
+        NotFiniteError              charlm.runs.checkpoint: weights to save are NaN or infinite
+        NonFiniteLossError          the training loss is NaN, infinite or has exploded
+        PeerFailed                  charlm.benchmarks.workers: a worker process failed
+
+Failures of the operating system are `OSError`s, and a command exits with code 1 for them too.
+A training that SIGINT or SIGTERM stopped raises `Stopped`, a KeyboardInterrupt; the exit code is
+130 or 143.
+"""
 
 import shlex
 import signal
+from typing import ClassVar
 
 
-class InputError(Exception):
-    """Bad input: the message is one line that says what was expected, what was found, what to do.
+class CharlmError(Exception):
+    """Base class of the errors of charlm; the message is one line.
 
-    Commands print it and exit 2, so it is raised before anything is made or overwritten. It is no
-    ValueError, so that nothing which handles those takes it for its own.
+    It is not a ValueError, so code that handles ValueErrors does not catch it by accident.
     """
 
+    exit_code: ClassVar[int] = 1
+    """The exit code of a command that ends with this error."""
 
-class NonFiniteLossError(ArithmeticError):
+
+class InputError(CharlmError):
+    """Error in the user's input: the message says what was expected, what was found, what to do.
+
+    Raised before anything is created or overwritten.
+    """
+
+    exit_code = 2
+
+
+class NonFiniteLossError(CharlmError):
     """The training loss is NaN, infinite or has exploded."""
 
 
@@ -29,7 +55,7 @@ class Stopped(KeyboardInterrupt):
 
 
 def in_words(error: Exception) -> str:
-    """What an error of Python or a library says, without the notation of Python around it."""
+    """Returns the message of an error of Python or a library without Python's notation."""
     if isinstance(error, KeyError):
         return f"it has no {error}"
     text = str(error) or type(error).__name__
@@ -39,5 +65,5 @@ def in_words(error: Exception) -> str:
 
 
 def command_line(name: str, *argv: object) -> str:
-    """A command line for messages, to be copied into a shell as it is."""
+    """Returns a command line for messages, quoted so that it can be pasted into a shell."""
     return shlex.join(("python", "-m", f"charlm.{name}", *map(str, argv)))

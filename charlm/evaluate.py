@@ -16,7 +16,6 @@ from charlm.errors import InputError, command_line
 from charlm.evaluation import documents, report
 from charlm.generation import generate
 from charlm.runs import run_folder
-from corpora import CorpusError
 
 MAX_ORDER = 12
 MAX_CONTEXT = 1_000_000
@@ -126,7 +125,7 @@ def _texts(args, saved, again):
         advice = again if other is None else ""  # --corpus already names another text
         corpus = cli.corpus(replace(saved.config.data, corpus=None), saved, advice)
         return corpus, _own_ids(corpus, saved), other
-    except (InputError, CorpusError) as error:
+    except InputError as error:
         if other is not None and documents.sha256(other) == saved.corpus_sha256:
             return other, _own_ids(other, saved), None
         if other is None or args.dynamic or args.samples:

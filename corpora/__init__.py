@@ -1,6 +1,6 @@
-"""Text in: find, fetch, verify, decode, repair, split into documents.
+"""Corpora: finds, downloads, verifies and decodes texts, and splits them into documents.
 
-Nothing here knows of ids or models. `load` is the one door:
+Nothing here depends on ids or models. `load` is the entry point:
 
 >>> corpus = load("pydoc")
 >>> corpus.documents[0].name
@@ -11,7 +11,7 @@ from corpora import files, python_text, state_union
 from corpora.document import Corpus, CorpusError, CorpusNotFound, Document, title
 
 DEFAULT = "state_union"
-FALLBACK = "pydoc"  # comes with every CPython, so it is there offline
+FALLBACK = "pydoc"  # part of every CPython, so it is available offline
 
 NAMED = {
     "state_union": state_union.load,
@@ -22,25 +22,25 @@ NAMED = {
 
 
 def load(name: str = DEFAULT, encoding: str = "utf-8") -> Corpus:
-    """A corpus by name, or a file, folder, glob or `-` (standard input).
+    """Loads a corpus by name, or a file, folder, glob pattern or `-` (standard input).
 
     Args:
         name: one of `NAMED`, else a path, a folder (every file below it), a glob pattern or `-`.
-        encoding: of files and standard input; the named corpora know their own.
+        encoding: of files and standard input; the named corpora have their own.
 
     Raises:
-        CorpusNotFound: nothing of that name; the message says where it looked.
-        CorpusError: there, but damaged or not to be read; that a file is not text in `encoding`
-            is found when its text is asked for.
+        CorpusNotFound: there is no such corpus; the message says where it was looked for.
+        CorpusError: it is damaged or cannot be read. Text that is not valid in `encoding` is
+            detected later, when it is read.
     """
     return NAMED[name]() if name in NAMED else files.load(name, encoding)
 
 
 def load_stored(name: str, encoding: str) -> Corpus:
-    """`load` for a name from a file that may be a stranger's: a corpus, a file or a folder.
+    """Loads a corpus, file or folder that an untrusted file names.
 
     Raises:
-        CorpusError: none of those; see `corpora.files.load_stored`.
+        CorpusError: there is no such text; see `corpora.files.load_stored`.
     """
     return NAMED[name]() if name in NAMED else files.load_stored(name, encoding)
 

@@ -1,48 +1,50 @@
-"""What a corpus is: documents in order, and which of their text is held out from training."""
+"""Corpora and documents, and the split of their text into training and held-out parts."""
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 
+from charlm.errors import InputError
+
 HELD_OUT_EVERY, HELD_OUT_AT = 10, 5  # position modulo 10 is 5: spread over the whole corpus
-FAIR_SHARE = 0.03, 0.3
-HELD_OUT_TAIL = 0.1  # share of a document's end, where documents are too few for whole ones
+FAIR_SHARE = 0.03, 0.3  # of held-out text, for a split by whole documents
+HELD_OUT_TAIL = 0.1  # of the end of each document, if a split by whole documents is too uneven
 PIPED = "-"  # the name of standard input
 PIECE = 2**18  # characters, or bytes of a file: small beside memory, large beside a call
 
 
-class CorpusError(ValueError):
-    """A corpus that cannot be read; the message is one line a user can act on."""
+class CorpusError(InputError):
+    """A corpus cannot be read."""
 
 
 class CorpusNotFound(CorpusError):
-    """A corpus that is not there."""
+    """A corpus does not exist."""
 
 
 def title(name: str) -> str:
-    """What messages call a corpus or document of this name."""
+    """Returns the name of a corpus or document for messages."""
     return "standard input" if name == PIPED else name
 
 
 @dataclass(frozen=True)
 class Document:
-    """One text, with what is known of it."""
+    """A text and its name."""
 
     name: str
     text: str
 
     identity = None
-    """Of a file: what tells whether it is still the same, without reading it."""
+    """For a file: values that change when the file changes, so that it need not be read."""
 
     @property
     def size(self) -> int:
-        """About its bytes."""
+        """Approximate size in bytes."""
         return len(self.text)
 
     def pieces(self, tell: Callable[[int], object] | None = None) -> Iterator[str]:
-        """The text in order, in strings of `PIECE` characters or fewer, none of them empty.
+        """Yields the text in strings of 1 to `PIECE` characters.
 
         Args:
-            tell: called with the number of bytes whenever some were read.
+            tell: called with the number of bytes after each read.
         """
         for k in range(0, len(self.text), PIECE):
             yield self.text[k : k + PIECE]
@@ -58,14 +60,14 @@ class Speech(Document):
 
 @dataclass(frozen=True)
 class Corpus:
-    """Documents in a fixed order. Those without text do not count."""
+    """Documents in a fixed order; empty ones are ignored."""
 
     name: str
     documents: tuple[Document, ...]
 
     @property
     def title(self) -> str:
-        """What messages call it."""
+        """The name for messages."""
         return title(self.name)
 
 
@@ -75,11 +77,11 @@ class LowerCase:
 
     document: Document
 
-    identity = None  # its text is not what the file holds
+    identity = None  # its text differs from the file's
 
     @property
     def name(self) -> str:
-        """The document's."""
+        """The name of the document."""
         return self.document.name
 
     @property
@@ -93,18 +95,21 @@ class LowerCase:
 
 
 def lower_case(corpus: Corpus) -> Corpus:
-    """The same documents in lower case."""
+    """Returns the corpus in lower case."""
     return replace(corpus, documents=tuple(map(LowerCase, corpus.documents)))
 
 
 def cuts(lengths: Sequence[int]) -> list[int]:
-    """How much of each document is to train on, from its first character; the rest is held out.
+    """Splits documents into a training part and a held-out part.
 
-    Documents whose position is 5 modulo 10 are held out whole; but where they are not a fair share
-    of the text (too few documents, or of very different lengths), the last tenth of each is.
+    Documents whose position is 5 modulo 10 are held out as a whole. If that split would be too
+    uneven (few documents, or very different lengths), the last tenth of each is held out instead.
 
     Args:
-        lengths: of the documents, in characters.
+        lengths: characters of each document.
+
+    Returns:
+        For each document, the number of its first characters to train on; the rest is held out.
     """
     share = sum(lengths[HELD_OUT_AT::HELD_OUT_EVERY]) / sum(lengths)
     if FAIR_SHARE[0] <= share <= FAIR_SHARE[1]:

@@ -1,4 +1,4 @@
-"""Text that every CPython brings along, so that there is always something to train on."""
+"""Texts that are part of every CPython, so that there is always something to train on."""
 
 import sysconfig
 import tokenize
@@ -8,14 +8,14 @@ from corpora.document import Corpus, CorpusNotFound, Document
 
 
 def load_pydoc() -> Corpus:
-    """The documentation topics behind `help("topics")`, one document a topic."""
+    """Loads the documentation topics behind `help("topics")`, one document per topic."""
     from pydoc_data.topics import topics
 
     return Corpus("pydoc", tuple(Document(name, topics[name]) for name in sorted(topics)))
 
 
 def load_stdlib() -> Corpus:
-    """The standard library's own modules (no packages), one document a source file."""
+    """Loads the modules of the standard library (no packages), one document per source file."""
     folder = Path(sysconfig.get_path("stdlib"))
     documents = []
     for path in sorted(folder.glob("*.py")):

@@ -1,7 +1,7 @@
 """The State of the Union speeches, 1945 to 2006, as NLTK distributes them, decoded and repaired.
 
-NLTK declares the whole corpus ISO-8859-2, which silently turns the six speeches that are not
-UTF-8 into other characters. The archive is known by its checksum, so the table below is exact.
+NLTK declares the whole corpus to be ISO-8859-2, which silently decodes the six speeches that are
+not UTF-8 into wrong characters. The archive's checksum is verified, so the table below is exact.
 """
 
 import hashlib
@@ -20,22 +20,22 @@ DOWNLOAD_TIMEOUT = 30  # seconds of silence
 ENCODINGS = {"1954-Eisenhower.txt": "latin-1"} | dict.fromkeys(
     [f"{year}-Nixon.txt" for year in range(1970, 1975)], "cp950"
 )
-# One spelling for each mark: the other speeches write these in ASCII.
+# The other speeches write these marks in ASCII.
 ASCII = str.maketrans(
     {"‘": "'", "’": "'", "“": '"', "”": '"', "–": "-", "—": "--", "…": "...", "\u3000": " "}
 )
 
 
 def load() -> Corpus:
-    """All 65 speeches in year order, 87 distinct characters."""
+    """Loads all 65 speeches in order of year; 87 distinct characters."""
     return Corpus("state_union", tuple(_speech(n, b) for n, b in _files() if n != "README"))
 
 
 def load_original() -> Corpus:
-    """The text of the original Keras notebook, exactly: 1,915,949 characters, 57 distinct.
+    """Loads the exact text of the original Keras notebook: 1,915,949 characters, 57 distinct.
 
-    README kept, files that are not UTF-8 dropped, lower case, newlines deleted (which glues
-    words together), files joined by one space.
+    It includes the README, leaves out files that are not UTF-8, is in lower case, has no newlines
+    (so some words are joined) and one space between files.
     """
     texts = []
     for _, data in _files():
@@ -49,13 +49,13 @@ def load_original() -> Corpus:
 def _speech(name: str, data: bytes) -> Speech:
     text = data.decode(ENCODINGS.get(name, "utf-8")).translate(ASCII)
     if not text.endswith("\n"):
-        text += "\n"  # else the last word would be glued to the next speech's first
+        text += "\n"  # or its last word would be joined to the next speech's first
     year, president = re.fullmatch(r"(\d{4})-(\w+?)(?:-\d)?\.txt", name).groups()
     return Speech(name.removesuffix(".txt"), text, int(year), president)
 
 
 def _files() -> list[tuple[str, bytes]]:
-    """(name, bytes) of the archive's files, sorted by name, which is by year."""
+    """Returns (name, bytes) of the archive's files, sorted by name and so by year."""
     data = _archive()
     with zipfile.ZipFile(io.BytesIO(data)) as archive:
         members = {Path(n).name: n for n in archive.namelist() if not n.endswith("/")}
@@ -72,13 +72,13 @@ def _archive() -> bytes:
     if found != SHA256:
         raise CorpusError(
             f"expected sha256 {SHA256[:16]}... of {path}, found {found[:16]}... "
-            "(damaged or another edition); delete it and start again to download it anew"
+            "(damaged or another edition); delete it and start again to download it again"
         )
     return data
 
 
 def _find() -> Path | None:
-    import nltk.data  # loads in a third of a second, so only where it is needed
+    import nltk.data  # imported here because it takes 0.3 s
 
     for folder in nltk.data.path:
         path = Path(folder) / MEMBER
@@ -92,11 +92,11 @@ def _download() -> Path:
 
     timeout = socket.getdefaulttimeout()
     socket.setdefaulttimeout(DOWNLOAD_TIMEOUT)
-    told = io.StringIO()  # nltk tells its errors, quiet or not
+    told = io.StringIO()  # nltk prints errors even with quiet=True
     try:
         nltk.download("state_union", quiet=True, print_error_to=told)
         path = _find()
-    except Exception as error:  # nltk lets every kind through, from urllib's to its own
+    except Exception as error:  # nltk raises errors of many kinds
         path, reason = None, f" ({type(error).__name__}: {error})"
     else:
         reason = f" ({' '.join(told.getvalue().replace('[nltk_data]', '').split())})"

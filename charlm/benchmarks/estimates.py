@@ -3,7 +3,7 @@
 from charlm.benchmarks.case import Case
 from charlm.benchmarks.layer_case import LayerCase
 from charlm.benchmarks.peers import SAMPLING, Peer
-from charlm.text.encode import Text
+from charlm.text.encoded_text import Text
 
 # Measured bytes of a process with its libraries loaded, without memory shared between processes.
 LIBRARY = {"numpy": 1e8, "numba": 2e8, "tensorflow": 6e8, "jax": 5e8, "torch": 4e8}

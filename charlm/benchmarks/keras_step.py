@@ -1,7 +1,8 @@
-"""A training step and its recurrent layers alone in Keras, on the backend of KERAS_BACKEND."""
+"""A training step, and its recurrent layers alone, in Keras on the backend of KERAS_BACKEND."""
 
 from dataclasses import replace
 from functools import partial
+from typing import Any
 
 import keras
 import numpy as np
@@ -17,11 +18,13 @@ from charlm.training.optimizer import Adam
 
 
 def make(case: Case, gpu: bool, own: bool, xla: bool = False, precision: str = "fp32") -> dict:
-    """Jobs "layer" and "step" of the network that `charlm.training.network.build` makes.
+    """Returns the jobs "layer" and "step" of the network of `charlm.training.network.build`.
 
     Args:
-        own: our layer, which reads ids; else Keras's, whose ids become vectors in the step.
-        xla: `jit_compile` (TensorFlow). precision: as of `charlm.training.network.build`.
+        own: whether to measure charlm's layer, which reads ids, or Keras's layer, for which the
+            step turns ids into vectors.
+        xla: `jit_compile` (TensorFlow).
+        precision: see `charlm.training.network.build`.
     """
     require_device(gpu)
     keras.backend.clear_session()
@@ -32,13 +35,16 @@ def make(case: Case, gpu: bool, own: bool, xla: bool = False, precision: str = "
     return backend(case, network, xla)
 
 
-def size(array) -> float:
-    """The norm of an array of any library: peers must agree in it, and it waits for the device."""
+def size(array: Any) -> float:
+    """Returns the norm of an array of any library, after waiting for the device.
+
+    Peers must agree in it.
+    """
     return float(np.linalg.norm(ops.convert_to_numpy(ops.cast(array, "float32"))))
 
 
 def require_device(gpu: bool) -> None:
-    """Raises InputError where a GPU is wanted and Keras's backend has none."""
+    """Raises InputError if a GPU is wanted and Keras's backend has none."""
     if gpu and "cpu" in device.describe():
         raise InputError(f"expected a GPU, found {device.describe()}")
 
@@ -56,7 +62,7 @@ def _compiled(network, xla):
 
 
 def _recurrent(case, network):
-    """The recurrent layers as a model by itself, and its input: ids, or vectors made beforehand."""
+    """Returns the recurrent layers as a model, and its input: ids, or one-hot vectors."""
     layers = [x for x in network.layers if hasattr(x, "cell")]
     x = case.data()[0] if getattr(layers[0], "vocab_size", None) else case.one_hot()
     return keras.Model(layers[0].input, layers[-1].output), x
@@ -65,7 +71,7 @@ def _recurrent(case, network):
 def _tensorflow(case, network, xla):
     """The layers under GradientTape in one graph; the compiled `train_function` that `fit` calls.
 
-    `fit`'s own friction is not in it: the data set repeats one batch that lies in memory.
+    The overhead of `fit` itself is left out: the data set repeats one batch in memory.
     """
     import tensorflow as tf
 
@@ -90,7 +96,7 @@ def _tensorflow(case, network, xla):
     batches = iter(data)
 
     def step(n):
-        network.reset_metrics()  # or the loss would be a mean over all steps ever
+        network.reset_metrics()  # or the loss would be a mean over all steps so far
         for _ in range(n):
             logs = network.train_function(batches)
         return float(logs["loss"])
@@ -99,15 +105,21 @@ def _tensorflow(case, network, xla):
 
 
 def _jax(case, network, xla):
-    """Jitted functions of stateless calls, the state donated: Keras's guide to loops in JAX.
+    """Jitted functions of stateless calls, with donated state: Keras's guide to loops in JAX.
 
-    Each call is waited for: JAX would run several that do not depend on each other at once.
+    Each call is waited for, because JAX runs calls that do not depend on each other at once.
     """
     import jax
 
     ids, following, upstream = (jax.device_put(x) for x in case.data())
     recurrent, x = _recurrent(case, network)
-    x = jax.device_put(x)
+    layer = _jax_layer(recurrent, jax.device_put(x), upstream)
+    return {"layer": layer, "step": _jax_step(_compiled(network, False), ids, following)}
+
+
+def _jax_layer(recurrent, x, upstream):
+    import jax
+
     fixed = [v.value for v in recurrent.non_trainable_variables]
     weights = [v.value + 0 for v in recurrent.trainable_variables]  # copies: the step's are donated
 
@@ -124,7 +136,12 @@ def _jax(case, network, xla):
             found = jax.block_until_ready(gradients(weights, x, upstream))
         return size(found[1])
 
-    network = _compiled(network, False)
+    return layer
+
+
+def _jax_step(network, ids, following):
+    import jax
+
     optimizer = network.optimizer
     optimizer.build(network.trainable_variables)
 
@@ -148,7 +165,7 @@ def _jax(case, network, xla):
             found, state = jax.block_until_ready(update(state, ids, following))
         return float(found)
 
-    return {"layer": layer, "step": step}
+    return step
 
 
 def _torch(case, network, xla):

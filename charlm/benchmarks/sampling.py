@@ -1,7 +1,7 @@
-"""Drawing text, a character at a time: ours, and as others do it with the same weights.
+"""Generates text a character at a time: with charlm, and in other ways with the same weights.
 
-Each job "characters" draws n characters of B streams at temperature 1. Its value, in which peers
-must agree, is the log-probabilities (B, V) after the window of ids that all have read first.
+Each job "characters" samples n characters of B streams at temperature 1. It returns the
+log-probabilities (B, V) after a first window of ids, in which all peers must agree.
 """
 
 import numpy as np
@@ -10,9 +10,9 @@ from charlm.benchmarks.case import Case
 
 
 def ours(case: Case, gpu: bool, machine_code: bool) -> dict:
-    """As `charlm sample` begins a text, in NumPy, or goes on with it, in machine code.
+    """Generates as `charlm sample` does: in NumPy, or in machine code as for a longer text.
 
-    The value is NumPy's in both; the tests hold the one to the other.
+    Both return NumPy's log-probabilities; the tests compare the two.
     """
     from charlm.generation import sampler
     from charlm.reference.loss import log_softmax
@@ -42,7 +42,7 @@ def ours(case: Case, gpu: bool, machine_code: bool) -> dict:
 
 
 def window(case: Case, gpu: bool) -> dict:
-    """The original program's way: `model.predict` on a one-hot window for each character."""
+    """Generates as the original program: `model.predict` on a one-hot window per character."""
     import keras
 
     from charlm.benchmarks.keras_step import require_device
@@ -76,7 +76,7 @@ def window(case: Case, gpu: bool) -> dict:
 
 
 def graph(case: Case, gpu: bool) -> dict:
-    """One TensorFlow graph that loops over characters, Keras's cell in it, its state carried."""
+    """Generates in one TensorFlow graph that loops over characters with Keras's cell."""
     import keras
     import tensorflow as tf
 
@@ -84,13 +84,8 @@ def graph(case: Case, gpu: bool) -> dict:
 
     require_device(gpu)
     keras.backend.clear_session()
-    B, V, H = case.batch, case.vocab, case.units
-    W, U, b, kernel, bias = case.weights().values()
-    cell, dense = keras.layers.LSTMCell(H), keras.layers.Dense(V)
-    cell.build((B, V))
-    dense.build((B, H))
-    cell.set_weights([W, U, b])
-    dense.set_weights([kernel, bias])
+    B, V = case.batch, case.vocab
+    cell, dense = _keras_cell(case)
 
     def step(ids, h, c):
         _, (h, c) = cell(tf.one_hot(ids, V), [h, c])
@@ -98,7 +93,7 @@ def graph(case: Case, gpu: bool) -> dict:
 
     @tf.function
     def read(prompt):
-        h = c = tf.zeros((B, H))
+        h = c = tf.zeros((B, case.units))
         for t in range(case.window):
             logits, h, c = step(prompt[:, t], h, c)
         return logits, h, c
@@ -122,8 +117,22 @@ def graph(case: Case, gpu: bool) -> dict:
     return {"characters": characters}
 
 
+def _keras_cell(case):
+    """Returns Keras's LSTM cell and output layer with the weights of the case."""
+    import keras
+
+    B, V, H = case.batch, case.vocab, case.units
+    W, U, b, kernel, bias = case.weights().values()
+    cell, dense = keras.layers.LSTMCell(H), keras.layers.Dense(V)
+    cell.build((B, V))
+    dense.build((B, H))
+    cell.set_weights([W, U, b])
+    dense.set_weights([kernel, bias])
+    return cell, dense
+
+
 def torch_loop(case: Case, gpu: bool) -> dict:
-    """`nn.LSTM` a step at a time in inference mode, its state carried."""
+    """Generates with `nn.LSTM`, a step at a time in inference mode, carrying its state."""
     import torch
 
     from charlm.benchmarks import torch_step

@@ -8,12 +8,13 @@ import sys
 import tempfile
 from multiprocessing import Pipe
 
+from charlm.errors import CharlmError
 from charlm.training import allocator
 
 LOAD, RUN = 180, 600  # seconds to wait for an answer
 
 
-class PeerFailed(Exception):
+class PeerFailed(CharlmError):
     """A worker that cannot do what it was asked to; the message is one line."""
 
 

@@ -11,13 +11,12 @@ import tyro
 from charlm import interrupt, paths
 from charlm.cli import usage
 from charlm.cli.terminal import Output
-from charlm.errors import InputError, NonFiniteLossError, Stopped, in_words
+from charlm.errors import CharlmError, InputError, NonFiniteLossError, Stopped, in_words
 from charlm.notes import CONTROLS
 from charlm.training import allocator
-from corpora import CorpusError
 
 MOST = 1000  # characters of an error's line
-BAD_INPUT, FAILED = 2, 1
+BAD_INPUT, FAILED = InputError.exit_code, CharlmError.exit_code
 
 
 def parse(kind: type, prog: str, argv: list[str], default=None, **options):
@@ -85,8 +84,11 @@ def _run(command, argv):
             code = command(argv)
             sys.stdout.flush()
         return code or 0
-    except (InputError, CorpusError) as error:
-        return _say(error, BAD_INPUT, argv)
+    except NonFiniteLossError as error:
+        print(f"stopped: {error}", file=sys.stderr)
+        return error.exit_code
+    except CharlmError as error:
+        return _say(error, error.exit_code, argv)
     except BrokenPipeError:
         _discard_output()
         return 0
@@ -100,9 +102,6 @@ def _run(command, argv):
         return 128 + stopped.number
     except KeyboardInterrupt:
         return _interrupted()
-    except NonFiniteLossError as error:
-        print(f"stopped: {error}", file=sys.stderr)
-        return FAILED
     except Exception as error:  # a bug, or the machine's limits: a line for the user all the same
         what = (str(error).strip().splitlines() or [""])[0][:300]
         hint = "" if "--debug" in argv else " (--debug shows where)"

@@ -10,7 +10,6 @@ from collections.abc import Callable, Iterator
 from charlm import notes
 from charlm.errors import InputError
 from charlm.notes import CONTROLS, note
-from corpora import CorpusError
 
 SILENCE = 2.0  # seconds after which a person should see that something is being done
 
@@ -66,7 +65,7 @@ def quiet_stderr():
         os.dup2(held.fileno(), 2)
         try:
             yield
-        except (InputError, CorpusError):
+        except InputError:
             raise
         except Exception:
             held.seek(0)

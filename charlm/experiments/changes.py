@@ -1,9 +1,8 @@
 """`python -m charlm.experiments.changes CHANGE ...`: `charlm train ...` with one change.
 
-What is tried for the recipe and is no option of charlm (docs/recipe.md). A change is a function
-here that puts something else in the place of a part of charlm or Keras before the run begins.
-Nothing is written, for the weights may fit no model of charlm's; the run's history is printed, as
-JSON.
+These are the changes that were tried for the recipe and are no options of charlm (docs/recipe.md).
+A change is a function that replaces a part of charlm or Keras before the run is built. Nothing is
+saved, because the weights may fit no model of charlm; the run's history is printed as JSON.
 """
 
 import argparse
@@ -19,9 +18,9 @@ from callbacks import StopOnNaN, TrackProgress
 from charlm import cli, presets
 from charlm.config import Config
 from charlm.errors import NonFiniteLossError
-from charlm.layers.bptt import gather_rows
+from charlm.experiments import cell_changes
 from charlm.layers.cell import tensor
-from charlm.layers.lstm import LSTM, LSTMCell
+from charlm.layers.lstm import LSTMCell
 from charlm.layers.recurrent import Recurrent
 from charlm.training import network, streams
 from charlm.training.trainer import Training
@@ -31,7 +30,7 @@ WIDTH = 64  # of an embedding
 
 
 def main() -> int:
-    """Trains with the change that is the first argument and the flags that are the others."""
+    """Trains with the change named by the first argument and the flags in the others."""
     return cli.run(_main, None)
 
 
@@ -59,7 +58,7 @@ def _change(function):
 
 @_change
 def nothing():
-    """As charlm trains."""
+    """Trains as charlm does, without a change."""
 
 
 # The output layer and the loss
@@ -67,7 +66,10 @@ def nothing():
 
 @_change
 def label_smoothing(share=0.05):
-    """Szegedy et al. 2016, "Rethinking the Inception Architecture", section 7; training only."""
+    """Smooths the targets in training.
+
+    Szegedy et al. 2016, "Rethinking the Inception Architecture", section 7.
+    """
     plain = streams.Streams.compute_loss
 
     def smoothed(self, x=None, y=None, y_pred=None, sample_weight=None, training=True):
@@ -85,10 +87,10 @@ def label_smoothing(share=0.05):
 
 @_change
 def embedding(width=WIDTH):
-    """The first kernel is a product: of a row for each character, and one matrix for all.
+    """Factorizes the first kernel into an embedding of each character and a shared matrix.
 
     Returns:
-        A list that will hold the first layer's cell.
+        A list, to which the first layer's cell is added when it is built.
     """
     build, cells = LSTMCell.build, []
 
@@ -109,7 +111,7 @@ def embedding(width=WIDTH):
 
 @_change
 def tied_output():
-    """As `embedding`; logits are products of its rows with h, made as wide as they are."""
+    """Adds an `embedding` and computes the logits with its rows (tied weights)."""
     cells = embedding(WIDTH)
 
     class Dense(keras.layers.Dense):
@@ -133,7 +135,7 @@ def tied_output():
 
 @_change
 def character_dropout(rate=0.05):
-    """A share of the characters is not seen: a step of its own with no input but the bias."""
+    """Hides a fraction of the input characters; at those steps only the bias is added."""
     rows, loop = LSTMCell.input_table, Recurrent.inner_loop
     LSTMCell.input_table = lambda self: ops.concatenate([rows(self), tensor(self.bias)[None]])
 
@@ -149,117 +151,21 @@ def character_dropout(rate=0.05):
 
 # The cell
 
-
-def _cell(kind):
-    """Makes it the LSTM's."""
-    LSTM.CELL = kind
-
-
-@_change
-def layer_normalisation():
-    """Ba, Kiros and Hinton 2016, "Layer Normalization": of x W, h U and c."""
-
-    class Cell(LSTMCell):
-        def build(self, input_shape):
-            super().build(input_shape)
-            GH = len(self.GATES) * self.units
-            for name, width in (("gain_x", GH), ("gain_h", GH), ("gain_c", self.units)):
-                gain = self.add_weight(name=name, shape=(width,), initializer="ones")
-                setattr(self, name, gain)
-
-        def rows(self):
-            return _normalised(tensor(self.kernel)) * self.gain_x + self.bias
-
-        def step(self, a_x, states, weights, masks=None):
-            (h, c), (U,) = states, weights
-            a = a_x + _normalised(self.matmul(h, U)) * self.gain_h
-            i, f, g, o = ops.split(a, 4, axis=-1)
-            c = ops.sigmoid(f) * c + ops.sigmoid(i) * ops.tanh(g)
-            return (ops.sigmoid(o) * ops.tanh(_normalised(c) * self.gain_c), c), ()
-
-    _cell(Cell)
-
-
-def _normalised(x):
-    return (x - ops.mean(x, -1, keepdims=True)) / (ops.std(x, -1, keepdims=True) + 1e-3)
-
-
-@_change
-def multiplicative():
-    """Krause et al. 2017, "Multiplicative LSTM for Sequence Modelling"."""
-
-    class Cell(LSTMCell):
-        def build(self, input_shape):
-            super().build(input_shape)
-            shapes = {"factor_x": (self.vocab_size, self.units), "factor_h": (self.units,) * 2}
-            for name, shape in shapes.items():
-                setattr(self, name, self.add_weight(name=name, shape=shape))
-
-        def project(self, inputs, masks=None):
-            kernel = ops.concatenate([self.input_table(), tensor(self.factor_x)], axis=-1)
-            return gather_rows(kernel, inputs[..., 0])
-
-        def recurrent_weights(self, training=False):
-            return (*super().recurrent_weights(training), tensor(self.factor_h))
-
-        def step(self, a_x, states, weights, masks=None):
-            (h, c), (U, factor) = states, weights
-            a_x, m_x = a_x[:, : -self.units], a_x[:, -self.units :]
-            return super().step(a_x, (m_x * self.matmul(h, factor), c), (U,))
-
-    _cell(Cell)
-
-
-@_change
-def zoneout(keep_h=0.05, keep_c=0.2):
-    """Krueger et al. 2017, "Zoneout": a share of the states stays as it was."""
-
-    class Cell(LSTMCell):
-        def recurrent_masks(self, h, training):
-            self.in_training = training
-            return super().recurrent_masks(h, training)
-
-        def project(self, inputs, masks=None):
-            a_x = super().project(inputs, masks)
-            shape = (*ops.shape(a_x)[:-1], self.units)
-            stay = []
-            for share in (keep_h, keep_c):
-                if self.in_training:
-                    drawn = keras.random.uniform(shape, seed=self.seed_generator)
-                    stay.append(ops.cast(drawn < share, a_x.dtype))
-                else:  # the mean
-                    stay.append(ops.full(shape, share, a_x.dtype))
-            return ops.concatenate([a_x, *stay], axis=-1)
-
-        def step(self, a_x, states, weights, masks=None):
-            H = self.units
-            a_x, *stay = a_x[:, : 4 * H], a_x[:, 4 * H : 5 * H], a_x[:, 5 * H :]
-            new, cache = super().step(a_x, states, weights)
-            zipped = zip(stay, states, new, strict=True)
-            return tuple(s * old + (1 - s) * x for s, old, x in zipped), cache
-
-    _cell(Cell)
-
-
-@_change
-def recurrent_dropout(rate=0.2):
-    """Of h, one mask for a window: Gal and Ghahramani 2016, "A Theoretically Grounded..."."""
-    options = network.cell_options
-    network.cell_options = lambda *given: options(*given) | {"recurrent_dropout": rate}
-
-
-@_change
-def dropout_by_step():
-    """`--dropout` with a mask of its own for each step of a window: Zaremba et al. 2014."""
-    kind = keras.layers.Dropout
-    keras.layers.Dropout = lambda rate, noise_shape, seed, name: kind(rate, seed=seed, name=name)
+for _function in (
+    cell_changes.layer_normalisation,
+    cell_changes.multiplicative,
+    cell_changes.zoneout,
+    cell_changes.recurrent_dropout,
+    cell_changes.dropout_by_step,
+):
+    _change(_function)
 
 
 # The optimizer
 
 
 def _optimizer(kind, rate=1.0, **options):
-    """Makes it what `charlm.training.network` takes for Adam, at `rate` times Adam's rate."""
+    """Replaces Adam in `charlm.training.network`, at `rate` times Adam's learning rate."""
 
     def made(schedule, **given):
         schedule.initial_learning_rate *= rate
@@ -271,7 +177,7 @@ def _optimizer(kind, rate=1.0, **options):
 
 @_change
 def averaged_weights(momentum=0.995):
-    """Held-out text is measured with a running mean of the weights, as long as 200 steps."""
+    """Measures held-out text with a running mean of the weights over about 200 steps."""
     _optimizer(streams.Adam, use_ema=True, ema_momentum=momentum)
     evaluate = streams.Streams.evaluate
 
@@ -288,7 +194,7 @@ def averaged_weights(momentum=0.995):
     streams.Streams.evaluate = averaged
 
 
-OPTIMIZERS = {  # rate: times Adam's learning rate; a guess for each, not searched for
+OPTIMIZERS = {  # rate: factor on Adam's learning rate, guessed for each and not tuned
     "adam-beta-2-99": (streams.Adam, {"beta_2": 0.99}),
     "adamw": (keras.optimizers.AdamW, {"weight_decay": 0.01}),
     "nadam": (keras.optimizers.Nadam, {}),
@@ -301,7 +207,7 @@ for _name, (_kind, _options) in OPTIMIZERS.items():
 
 
 def _schedule(share):
-    """The learning rate falls by `share` in the place of a cosine."""
+    """Replaces the cosine decay of the learning rate by `share`."""
 
     class Schedule(keras.optimizers.schedules.CosineDecay):
         def _decay_function(self, step, decay_steps, decay_from_lr, dtype):
@@ -311,7 +217,7 @@ def _schedule(share):
     keras.optimizers.schedules.CosineDecay = Schedule
 
 
-SCHEDULES = {  # share of what is done after the warm-up -> share of the rate
+SCHEDULES = {  # fraction of the steps after the warm-up -> fraction of the learning rate
     "linear-schedule": lambda done: 1 - done,
     "late-schedule": lambda done: ops.minimum(1.0, (1 - done) / 0.4),  # constant until 0.6
     "constant-rate": ops.ones_like,

@@ -1,8 +1,8 @@
-"""`python -m charlm.experiments.recipe`: what the presets and their alternatives reach, and when.
+"""`python -m charlm.experiments.recipe`: measures the presets and their alternatives.
 
-Each row is a command line of `charlm train`, run as a user would, in a process of its own: seconds
-are those from its start to its end. So is a trial's, of `charlm.experiments.changes`. Rows are kept
-in a file as they come, so that a run of hours goes on where it was stopped.
+Each row is a command line of `charlm train` (a trial's is one of `charlm.experiments.changes`), run
+in its own process and timed from start to end. Each row is stored when it is finished, so an
+interrupted measurement continues where it stopped.
 """
 
 import argparse
@@ -30,22 +30,22 @@ DIVERGED = {"bpc": math.inf, "val_bpc": math.inf, "epoch": 0}  # within the firs
 
 
 class Row(NamedTuple):
-    """A run to make."""
+    """A run to measure."""
 
-    corpus: str  # or "shakespeare" for the file that is given beside it
+    corpus: str  # or "shakespeare", for the file given as --shakespeare
     flags: str
     change: str | None = None  # of `changes`
 
     @property
     def preset(self):
-        """The configuration that its flags are beside."""
+        """The preset that its flags change."""
         words = shlex.split(self.flags)
         name = words[words.index("--preset") + 1] if "--preset" in words else presets.DEFAULT
         return presets.PRESETS[name]
 
     @property
     def asked(self):
-        """What the run depends on, but for the code and the text."""
+        """Everything that the run depends on, except the code and the text."""
         return f"{presets.flags(self.preset)}; {self.flags}; {self.change}"
 
 
@@ -62,8 +62,8 @@ MAIN = {
         "--preset best --dropout 0.4 --weight-drop 0.4 --output-bias zeros --epochs 23",
     ),
 }
-UNLESS_TOLD = ["quick", "default", "best", "original"]  # need neither another text nor a GPU
-# What was tried: runs of a minute, and longer ones where a text is learned by heart
+BY_DEFAULT = ["quick", "default", "best", "original"]  # these need no other text and no GPU
+# Trials: runs of a minute, and longer ones that overfit a small text
 SHORT = Row("state_union", "--preset quick")
 LONG = Row(
     "shakespeare",
@@ -101,16 +101,17 @@ ROWS = MAIN | TRIALS
 
 
 def main() -> int:
-    """Runs what is asked for and prints the tables of all that is kept."""
+    """Runs the rows that are asked for, and prints tables of all stored rows."""
     return cli.run(_main, None)
 
 
-def _main(argv):
+def _parsed(argv):
+    """Returns the arguments, and the names of the rows to run."""
     parser = argparse.ArgumentParser(
         prog="python -m charlm.experiments.recipe", description=__doc__
     )
     which = parser.add_mutually_exclusive_group()
-    which.add_argument("--only", nargs="+", choices=ROWS, default=UNLESS_TOLD, metavar="ROW")
+    which.add_argument("--only", nargs="+", choices=ROWS, default=BY_DEFAULT, metavar="ROW")
     which.add_argument("--trials", choices=("short", "long"), help="all rows of these instead")
     parser.add_argument("--seeds", nargs="+", type=int, default=[1, 2, 3])
     parser.add_argument("--shakespeare", type=Path, help="tinyshakespeare's text")
@@ -118,8 +119,8 @@ def _main(argv):
         "--out",
         type=Path,
         default=Path("recipe"),
-        help="folder for runs and rows; those in it are not made again, so after a change of the "
-        "code or the text name another",
+        help="folder for runs and rows; rows in it are not measured again, so after a change of "
+        "the code or the text give another folder",
     )
     args = parser.parse_args(argv)
     names = args.only
@@ -127,6 +128,11 @@ def _main(argv):
         names = [name for name in TRIALS if name.startswith(args.trials)]
     if not args.shakespeare and any(ROWS[name].corpus == "shakespeare" for name in names):
         parser.error("expected --shakespeare with the text's file for rows of it, found none")
+    return args, names
+
+
+def _main(argv):
+    args, names = _parsed(argv)
     atomic.make_folder(args.out)
     kept = args.out / "rows.jsonl"
     lines = kept.read_text().splitlines() if kept.exists() else []
@@ -154,7 +160,7 @@ def _main(argv):
 
 
 def measured(row: Row, corpus: str, seed: int, out: Path, name: str) -> dict:
-    """One run: its seconds, and its best weights' bits per character."""
+    """Runs a row; returns its seconds and the bits per character of its best weights."""
     folder = f"{name.replace(', ', '-').replace(' ', '-')}-{seed}"
     kept = ("--runs-dir", str(out), "--name", folder, "--overwrite")
     seconds, printed = _run(["charlm.train"], row, corpus, seed, *kept)
@@ -181,7 +187,7 @@ def measured(row: Row, corpus: str, seed: int, out: Path, name: str) -> dict:
 
 
 def tried(row: Row, corpus: str, seed: int) -> dict:
-    """One run of a trial: its seconds, and its history's best bits per character."""
+    """Runs a trial; returns its seconds and the best bits per character in its history."""
     program = ["charlm.experiments.changes", row.change or "nothing"]
     seconds, printed = _run(program, row, corpus, seed)
     history = json.loads(printed[-1])
@@ -191,7 +197,7 @@ def tried(row: Row, corpus: str, seed: int) -> dict:
 
 
 def _run(program, row, corpus, seed, *more):
-    """Seconds, and what was printed, of one process."""
+    """Runs a process; returns its seconds and the lines that it printed."""
     command = [sys.executable, "-m", *program, "--corpus", corpus, "--seed", str(seed)]
     command += [*more, *shlex.split(row.flags)]
     began = time.perf_counter()
@@ -202,9 +208,9 @@ def _run(program, row, corpus, seed, *more):
 
 
 def table(rows: list[dict]) -> str:
-    """Medians over seeds, with the least and the largest of what was asked for.
+    """Formats rows as a table of medians over seeds, with minimum and maximum.
 
-    In bits a character; rows that compare with figures of others in nats, as those are given.
+    In bits per character; in nats for rows that are compared with published figures in nats.
     """
     columns = [key for key in rows[0] if key not in ("name", "seed", "asked", "flags", "seconds")]
     lines = [f"| | seeds | seconds | {' | '.join(columns)} |", "|---" * (3 + len(columns)) + "|"]

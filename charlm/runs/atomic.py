@@ -1,12 +1,12 @@
-"""The one writer of files: at any moment a file is the old one or the new one, whole.
+"""Writes files atomically: at any moment a file is either the old one or the new one, complete.
 
-A file is written under another name beside its place, forced to disk and renamed; then its folder
-is forced to disk. Links are never followed: a symbolic link at the file's place is replaced by the
-file, and what it points to stays as it is. Folders are the user's to name, so links among those
-above the file are followed.
+A file is written under a temporary name in the same folder, forced to disk and renamed; then its
+folder is forced to disk. A symbolic link at the file's path is never followed: the file replaces
+the link, and the link's target does not change. Links among the folders above it are followed,
+because the user chooses the folders.
 
-The exceptions are files that are changed in place: a lock and a text that grows. `own_file` opens
-them, and only if they are regular files without a second name.
+Locks and samples.txt, which grows, are changed in place. `own_file` opens them, and only if they
+are regular files without a second name.
 """
 
 import contextlib
@@ -19,7 +19,7 @@ import stat
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 
-TOKEN = secrets.token_hex(4)  # two processes that write the same file do not share temporary ones
+TOKEN = secrets.token_hex(4)  # processes that write the same file use different temporary names
 MAX_NAME = 255  # bytes of a file's name, on most file systems
 NEW, NEW_PRIVATE = 0o666, 0o600  # permissions of new files, less the umask
 NOT_OWN = {
@@ -30,20 +30,20 @@ NOT_OWN = {
 
 
 class NotOwnError(OSError):
-    """A file that must not be changed in place, for it is not (only) the file that it seems."""
+    """A file must not be changed in place: it is a link, has a second name or is not regular."""
 
 
 def write(path: Path, data: bytes, like: Path | None = None) -> None:
     """Writes `data` to `path`, which holds the old file or the whole new one at any moment.
 
     Args:
-        path: a symbolic link there is replaced by the file.
-        like: a file whose permissions a new file gets, if it exists. A file that is overwritten
-            keeps its own.
+        path: of the file; a symbolic link there is replaced by the file.
+        like: a file whose permissions a new file gets, if it exists. An overwritten file keeps its
+            own.
 
     Raises:
-        OSError: it cannot be done; the file is as it was. Or it was done, but the folder could not
-            be forced to disk: the file is the new one, until the power fails.
+        OSError: writing failed and the file is unchanged; or the file is the new one, but a power
+            failure may undo the change, because its folder could not be forced to disk.
     """
     with prepared(path, data, like) as place:
         place()
@@ -52,7 +52,7 @@ def write(path: Path, data: bytes, like: Path | None = None) -> None:
 def try_write(
     path: Path, data: bytes, say: Callable[[str], object], like: Path | None = None
 ) -> bool:
-    """Calls `write`; reports a failure instead of raising it. Returns whether it wrote."""
+    """Calls `write`, reports a failure instead of raising it, and returns whether it wrote."""
     try:
         write(path, data, like)
     except OSError as error:
@@ -63,10 +63,10 @@ def try_write(
 
 @contextlib.contextmanager
 def prepared(path: Path, data: bytes, like: Path | None = None) -> Iterator[Callable[[], None]]:
-    """Writes `data` beside `path` and forces it to disk, as the first half of `write`.
+    """Writes `data` to a temporary file beside `path` and forces it to disk: half of `write`.
 
     Yields:
-        A function that puts the file into its place. If it is not called, nothing is changed.
+        A function that renames the file to `path`. If it is not called, nothing changes.
     """
     path = Path(path)
     temporary = _temporary(path.name)
@@ -84,11 +84,11 @@ def prepared(path: Path, data: bytes, like: Path | None = None) -> Iterator[Call
 
 
 def move(made: Path, path: Path) -> None:
-    """Puts a file or folder that another library wrote into its place, forced to disk.
+    """Moves a file or folder that another library wrote to `path`, and forces it to disk.
 
     Args:
-        made: on the same file system.
-        path: a file there is replaced and keeps its permissions; a folder must be empty or gone.
+        made: the file or folder, on the same file system.
+        path: a file there is replaced and passes on its permissions; a folder must be empty.
 
     Raises:
         OSError: see `write`.
@@ -103,7 +103,7 @@ def move(made: Path, path: Path) -> None:
 
 
 def make_folder(folder: Path) -> None:
-    """Makes a folder, and those above it that are missing, and forces their names to disk."""
+    """Creates a folder and its missing parents, and forces their names to disk."""
     missing = [path for path in (folder, *folder.parents) if not os.path.lexists(path)]
     folder.mkdir(parents=True, exist_ok=True)
     for path in missing:
@@ -117,14 +117,14 @@ def sync_folder(folder: Path) -> None:
 
 
 def sync_tree(path: Path) -> None:
-    """Forces a file, or a folder with all that is in it, to disk."""
+    """Forces a file, or a folder with everything in it, to disk."""
     for part in (*path.rglob("*"), path):
         with _opened(part, os.O_NOFOLLOW) as descriptor:
             os.fsync(descriptor)
 
 
 def unfinished(folder: Path, names: Iterable[str]) -> list[str]:
-    """The names of files that a killed process left when it wrote these `names`."""
+    """Returns the temporary files that a killed process left when it wrote these `names`."""
     listed = "|".join(map(re.escape, names))
     form = re.compile(rf"\.({listed})(\.[0-9a-f]{{8}})?\.tmp")  # earlier versions had no token
     return [name for name in os.listdir(folder) if form.fullmatch(name)]
@@ -132,16 +132,17 @@ def unfinished(folder: Path, names: Iterable[str]) -> list[str]:
 
 @contextlib.contextmanager
 def own_file(path: Path, flags: int, like: Path | None = None) -> Iterator[int]:
-    """Opens a file to change it in place; follows no link and waits for no pipe.
+    """Opens a file to change it in place, without following a link or waiting for a pipe.
 
     Args:
-        flags: of `os.open`. like: see `write`.
+        flags: of `os.open`.
+        like: see `write`.
 
     Yields:
         Its descriptor.
 
     Raises:
-        NotOwnError: it is a link, has a second name (a hard link), or is no regular file.
+        NotOwnError: it is a link, has a second name (a hard link), or is not a regular file.
         OSError: it cannot be opened.
     """
     flags |= os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
@@ -167,7 +168,7 @@ def write_all(descriptor: int, data: bytes) -> None:
     """Writes all of `data` to an open file."""
     rest = memoryview(data)
     while rest:
-        written = os.write(descriptor, rest)  # Python itself goes on after an EINTR
+        written = os.write(descriptor, rest)  # Python repeats the call after an EINTR
         if not written:
             raise OSError(errno.EIO, "nothing was written")
         rest = rest[written:]
@@ -181,7 +182,7 @@ def _temporary(name):
 
 @contextlib.contextmanager
 def _naming(path):
-    """Errors name the file that was to be written, not the one beside it."""
+    """Makes errors name the file to be written, not the temporary one."""
     try:
         yield
     except OSError as error:
@@ -200,7 +201,7 @@ def _opened(path, flags):
 
 
 def _model(path, like):
-    """The status of the regular file whose permissions are kept."""
+    """Returns the status of the regular file whose permissions are kept, if there is one."""
     for candidate in (path, like):
         with contextlib.suppress(FileNotFoundError):
             found = os.lstat(candidate) if candidate else None
@@ -210,15 +211,15 @@ def _model(path, like):
 
 
 def _discard(folder, temporary):
-    with contextlib.suppress(OSError):  # it is in its place, or the error that led here says more
+    with contextlib.suppress(OSError):  # it was renamed, or the error that led here says more
         os.unlink(temporary, dir_fd=folder)
 
 
 def _create(folder, temporary, data, model):
     with contextlib.suppress(FileNotFoundError):
-        os.unlink(temporary, dir_fd=folder)  # of an earlier save, if it could not be removed then
+        os.unlink(temporary, dir_fd=folder)  # left by an earlier save that could not remove it
     flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
-    mode = NEW if model is None else NEW_PRIVATE  # until it has its permissions
+    mode = NEW if model is None else NEW_PRIVATE  # until it gets its permissions
     descriptor = os.open(temporary, flags, mode, dir_fd=folder)
     try:
         write_all(descriptor, data)
@@ -230,13 +231,13 @@ def _create(folder, temporary, data, model):
 
 
 def _permit(descriptor, model):
-    """Gives an open file the permissions of another, and its group, which they are for."""
+    """Gives an open file the permissions and the group of another file."""
     mode = stat.S_IMODE(model.st_mode) & 0o777
     if os.fstat(descriptor).st_gid != model.st_gid:
         try:
             os.fchown(descriptor, -1, model.st_gid)
         except PermissionError:
-            mode &= ~0o070  # they would be another group's
+            mode &= ~0o070  # they were meant for the other group
     os.fchmod(descriptor, mode)
 
 

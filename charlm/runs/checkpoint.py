@@ -1,57 +1,30 @@
-"""One `.weights.h5` file holds all of a run: weights as Keras has them, and the group `charlm`.
+"""A checkpoint: a whole run at one moment, in one `.weights.h5` file that Keras can read.
 
-    layers/lstm/cell/vars/0 ...     the network, where `keras.Model.load_weights` looks for it
-    charlm/optimizer/0 ...          the optimizer's variables, in order
-    charlm/carried/0 ...            the training streams' states
-    charlm/metrics/0 ...            Keras's running means of the epoch begun, empty between epochs
-    charlm/meta                     JSON text: format, config, vocabulary, progress, versions, and
-                                    the type, shape and place in the file of every array
-    charlm/checksum                 MARK, the SHA-256 of the whole file with zeros in its place, the
-                                    place and the length of charlm/meta
-
-Only arrays and text are stored, and nothing in a file is ever run. h5py writes the file, so that
-Keras and other programs can read it. charlm itself takes the arrays from the places that the
-description gives, so that no file from a stranger is parsed by the HDF5 library in this process.
-
-A file is not trusted: names, shapes and types that are not a run's, arrays that it does not hold,
-numbers that are not finite, a checksum that differs are refused before anything is used.
-
-Older formats do not say where the arrays are, and are read by `safe_hdf5`. Format 2 had OLD_MARK
-and no place of the description after the checksum. Format 1 had no metrics (but the epoch's loss
-so far in its progress) and no checksum.
+`file_format` describes the file. Files are validated before anything is used: wrong names, shapes
+or types, missing or extra arrays, numbers that are not finite and a wrong checksum are refused.
 """
 
-import hashlib
-import io
 import json
 import math
-import struct
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
 
-from charlm.config import Config
-from charlm.errors import InputError
+from charlm.config import Config, ModelConfig
+from charlm.errors import CharlmError, InputError
 from charlm.reference import network
-from charlm.runs import atomic, safe_hdf5, untrusted
+from charlm.runs import atomic, file_format, untrusted
 from charlm.text.vocab import Vocab
 
-FORMAT = 3
-SIGNATURE = b"\x89HDF\r\n\x1a\n"  # of HDF5
-MARK = b"\x89charlm-places\r\n"  # not text, and sixteen bytes that no array is likely to have
-OLD_MARK = b"\x89charlm-sha256\r\n"
-DIGEST = hashlib.sha256().digest_size
-PLACE = struct.Struct("<QQ")  # of the description: its first byte, its length
-MAX_META = 6 * 2**20  # bytes of the description: 20,000 epochs, and some 200,000 characters
-ARRAY_META = 100  # bytes of it for each array
-EPOCH_META = 220  # bytes of it for each epoch
-ROW = {"epoch", "bpc", "val_bpc"}  # what is asked of each row of history
+ARRAY_META, EPOCH_META = 100, 220  # bytes of the description for each array and each epoch
+ROW = {"epoch", "bpc", "val_bpc"}  # every row of history must have these
 GROUPS = "optimizer", "carried", "metrics"
+FLOAT, INTEGERS = ("f4",), ("i4", "i8", "u4", "u8")
 
 
-class NotFiniteError(ValueError):
-    """Numbers that must not be saved."""
+class NotFiniteError(CharlmError):
+    """Weights to save hold NaN or infinity."""
 
 
 @dataclass
@@ -59,23 +32,23 @@ class Progress:
     """How far a run has come."""
 
     epoch: int = 0
-    """Whole epochs done."""
+    """Epochs completed."""
     step: int = 0
-    """Windows done of the epoch begun, 0 between epochs."""
+    """Windows completed of the current epoch; 0 between epochs."""
     best: float | None = None
-    """Lowest validation loss, in nats a character."""
+    """Lowest validation loss, in nats per character."""
     best_epoch: int = 0
     stale_epochs: int = 0
     """Epochs since then."""
     history: list[dict] = field(default_factory=list)
-    """A row an epoch, counted from 1, with what history.csv has of it."""
+    """One row per epoch, counted from 1, with the columns of history.csv."""
     samples_size: int | None = None
     """Bytes of samples.txt when this was saved, if known."""
 
 
 @dataclass
 class Checkpoint:
-    """All of a run at one moment."""
+    """A whole run at one moment."""
 
     config: Config
     vocab: Vocab
@@ -87,27 +60,27 @@ class Checkpoint:
     versions: dict[str, str]
     metrics: list[np.ndarray] = field(default_factory=list)
     learned_before: list[str] = field(default_factory=list)
-    """SHA-256 of the corpora that the weights which the run began with had learned from."""
+    """SHA-256 of the corpora that the run's initial weights were trained on."""
 
     def arrays(self) -> dict[str, np.ndarray]:
-        """All of them, by their path in a file."""
+        """Returns all arrays by their path in a file."""
         found = dict(self.weights)
         for name in GROUPS:
             found |= {f"charlm/{name}/{k}": x for k, x in enumerate(getattr(self, name))}
         return found
 
     def to_network(self) -> network.Network:
-        """The model, to step."""
+        """Returns the model in NumPy."""
         return network.Network(self.weights, len(self.vocab), self.config.model)
 
     def finite(self) -> bool:
-        """Whether every number is finite."""
+        """Returns whether every number is finite."""
         return all(np.isfinite(x).all() for x in self.arrays().values() if x.dtype.kind == "f")
 
     def meta(self) -> dict:
-        """All but the arrays, for JSON."""
+        """Returns everything but the arrays, for JSON."""
         return {
-            "format": FORMAT,
+            "format": file_format.FORMAT,
             "config": self.config.to_dict(),
             "vocabulary": self.vocab.characters,
             "corpus_sha256": self.corpus_sha256,
@@ -124,16 +97,16 @@ def write(path: Path, checkpoint: Checkpoint, like: Path | None = None) -> None:
         like: a file whose permissions a new file gets, if it exists.
 
     Raises:
-        NotFiniteError, OSError: see `verified`, `atomic.write`.
+        NotFiniteError, OSError: see `to_verified_bytes`, `atomic.write`.
     """
     atomic.write(path, to_verified_bytes(checkpoint), like)
 
 
 def to_verified_bytes(checkpoint: Checkpoint) -> bytes:
-    """`to_bytes`, read back and found to be what went in.
+    """Returns `to_bytes`, after reading it back and comparing it with `checkpoint`.
 
     Raises:
-        NotFiniteError: numbers that are not finite.
+        NotFiniteError: a number is not finite.
         OSError: it reads back as something else, or is too large to be read.
     """
     if not checkpoint.finite():
@@ -142,75 +115,33 @@ def to_verified_bytes(checkpoint: Checkpoint) -> bytes:
         data = to_bytes(checkpoint)
         untrusted.check_size("a file", len(data), untrusted.MAX_BYTES)
         again = from_bytes(data)
-        _check_hdf5(data)
+        file_format.check_hdf5(data)
     except Exception as error:  # h5py raises nearly every kind
         raise OSError(f"expected to read back what is to be saved, found: {error}") from error
     mine, read_back = checkpoint.arrays(), again.arrays()
     same = json.dumps(again.meta()) == json.dumps(checkpoint.meta())
     same = same and mine.keys() == read_back.keys()
-    if not (same and all(_equal(x, read_back[name]) for name, x in mine.items())):
+    pairs = [(x, read_back[name]) for name, x in mine.items()] if same else []
+    same = same and all(a.dtype == b.dtype and a.shape == b.shape for a, b in pairs)
+    if not (same and all(a.tobytes() == b.tobytes() for a, b in pairs)):
         raise OSError("expected to read back what is to be saved, found something else")
     return data
 
 
-def _equal(a, b):
-    return a.dtype == b.dtype and a.shape == b.shape and a.tobytes() == b.tobytes()
-
-
-def _check_hdf5(data):
-    """Refuses a file in which Keras would find other arrays than its description lists."""
-    import h5py
-
-    from charlm.runs.hdf5_child import listing
-
-    with h5py.File(io.BytesIO(data), "r") as file:
-        found = listing(file, untrusted.MAX_NAMES)["arrays"]
-    found = {path: [kind, list(shape), at] for path, kind, shape, at, *_ in found}
-    del found["charlm/meta"], found["charlm/checksum"]
-    if found != _description(data)["arrays"]:
-        raise InputError("expected HDF5 to hold the arrays of the description, found others")
-
-
 def to_bytes(checkpoint: Checkpoint) -> bytes:
-    """The file's contents."""
-    import h5py  # here, for it takes a tenth of a second, and who only reads does without
-
-    buffer = io.BytesIO()
-    with h5py.File(buffer, "w") as file:
-        places = {}
-        for name, value in checkpoint.arrays().items():
-            file[name] = value
-            places[name] = [value.dtype.str, value.shape, file[name].id.get_offset()]
-        text = json.dumps(checkpoint.meta() | {"arrays": places}, ensure_ascii=True).encode()
-        file["charlm/meta"] = np.frombuffer(text, np.uint8)
-        place = PLACE.pack(file["charlm/meta"].id.get_offset(), len(text))
-        file["charlm/checksum"] = np.frombuffer(MARK + bytes(DIGEST) + place, np.uint8)
-    return with_checksum(buffer.getvalue())
-
-
-def with_checksum(data: bytes) -> bytes:
-    """`data` with the right checksum in the place of the one it has."""
-    at = max(data.rfind(MARK), data.rfind(OLD_MARK)) + len(MARK)
-    found = bytearray(data)
-    found[at : at + DIGEST] = _digest(memoryview(data), at)
-    return bytes(found)
-
-
-def _digest(data, at):
-    found = hashlib.sha256(data[:at])
-    found.update(bytes(DIGEST))
-    found.update(data[at + DIGEST :])
-    return found.digest()
+    """Returns the contents of the file."""
+    return file_format.to_bytes(checkpoint.meta(), checkpoint.arrays())
 
 
 def check_size_limits(config: Config, vocab: Vocab) -> None:
-    """Raises InputError where a run's file would become too large to be read.
+    """Raises InputError if a run's file would become too large to be read.
 
-    It holds weights, Adam's two moments of each, and carried states; the description.
+    The file holds the weights, Adam's two moments of each, the carried states and the description.
     """
     m, V = config.model, len(vocab)
     weights = sum(math.prod(s) for s in network.shapes(m, V).values())
-    size = 4 * (3 * weights + 2 * m.layers * m.units * config.data.batch_size) + 2 * MAX_META
+    states, most = 2 * m.layers * m.units * config.data.batch_size, file_format.MAX_META
+    size = 4 * (3 * weights + states) + 2 * most
     if size > untrusted.MAX_BYTES:
         raise InputError(
             f"expected a model whose weights files have at most {untrusted.MAX_BYTES / 1e9:.1f} "
@@ -219,154 +150,84 @@ def check_size_limits(config: Config, vocab: Vocab) -> None:
         )
     described = len(json.dumps(vocab.characters)) + config.fit.epochs * EPOCH_META
     described += ARRAY_META * (3 * len(network.shapes(m, V)) + 2 * m.layers)
-    if described > MAX_META - 10_000:
+    if described > most - 10_000:
         raise InputError(
-            f"expected a run whose description has at most {MAX_META / 1e6:.1f} MB, found "
+            f"expected a run whose description has at most {most / 1e6:.1f} MB, found "
             f"{described / 1e6:.1f} MB (vocabulary {V}, epochs {config.fit.epochs}); give fewer "
             "--epochs or other text"
         )
 
 
 def read(path: Path) -> Checkpoint:
-    """A checkpoint from a file of ours.
+    """Reads a checkpoint.
 
     Raises:
-        InputError: no such file, not one of ours, damaged, made to deceive, or of a newer format.
+        InputError: not a checkpoint, damaged, malicious, or of a newer format.
     """
     with untrusted.refusals(path, "a whole weights file"):
         return from_bytes(untrusted.file_bytes(path))
 
 
 def from_bytes(data: bytes) -> Checkpoint:
-    """Parses what `to_bytes` makes; may raise any exception on other data."""
-    at = data.rfind(MARK)
-    if at < 0:
-        return _older(data)
-    _check_digest(data, at)
-    meta = _description(data)
-    if meta["format"] < 3:
-        raise InputError("expected a whole weights file, found it damaged (its format)")
-    arrays = {path: _listed(path, *place) for path, place in meta["arrays"].items()}
-    return _checkpoint(meta, arrays, data)
-
-
-def _listed(path, dtype, shape, at):
-    """An array as the description lists it."""
-    numbers = [*shape, at]
-    ok = all(type(n) is int and 0 <= n <= untrusted.MAX_BYTES for n in numbers)
-    if not (ok and isinstance(dtype, str) and len(numbers) <= 3):  # two dimensions at most
-        raise InputError("expected types, shapes and places of arrays, found something else")
-    found = safe_hdf5.Array(path, dtype, tuple(shape), at, stored=0)
-    return replace(found, stored=found.nbytes)
-
-
-def _description(data):
-    """What a file of ours says of itself."""
-    begin, size = PLACE.unpack_from(data, data.rfind(MARK) + len(MARK) + DIGEST)
-    untrusted.check_size("a description", size, MAX_META)
-    return _meta(data[begin : begin + size])
-
-
-def _check_digest(data, at):
-    """Refuses a file whose mark at `at` is followed by another checksum."""
-    at += len(MARK)
-    if data[at : at + DIGEST] != _digest(memoryview(data), at):
-        raise InputError("expected a whole weights file, found it damaged (its checksum differs)")
-
-
-def _older(data):
-    """A file of format 1 or 2, or of none."""
-    at = data.rfind(OLD_MARK)
-    if at >= 0:
-        _check_digest(data, at)
-    if not data.startswith(SIGNATURE):
-        raise InputError(
-            "expected a weights file of charlm, found no HDF5 file; charlm import reads the models "
-            "of other programs"
-        )
-    arrays = safe_hdf5.read(data).arrays
-    if "charlm/meta" not in arrays:
-        raise InputError(
-            "expected a weights file of charlm, found no group 'charlm' (vocabulary and "
-            "settings) in it"
-        )
-    described = arrays.pop("charlm/meta")
-    untrusted.check_size(described.name, described.nbytes, MAX_META)
-    meta = _meta(_array(described, data, "u1").tobytes())
-    has_checksum = arrays.pop("charlm/checksum", None) is not None
-    signed = at >= 0
-    if meta["format"] > 2 or signed != has_checksum or signed != (meta["format"] == 2):
-        raise InputError("expected a whole weights file, found it damaged (its checksum)")
-    return _checkpoint(meta, arrays, data)
-
-
-def _meta(text):
-    if not text.isascii():  # a single character beyond makes each of a string take four bytes
-        raise InputError("expected a description in ASCII, found other bytes")
-    meta = untrusted.parsed_json("a description", text, MAX_META)
-    version = meta["format"]
-    if type(version) is not int or not 1 <= version <= FORMAT:
-        raise InputError(
-            f"expected format {FORMAT} or older, found {version!r:.40}; a newer charlm wrote it"
-        )
-    return meta
-
-
-def _checkpoint(meta, arrays, data):
+    """Parses the result of `to_bytes`; may raise any exception on other data."""
+    meta, arrays = file_format.parse(data)
     config, vocab = Config.from_dict(meta["config"]), Vocab(meta["vocabulary"])
     if not len(vocab):
         raise InputError("expected a vocabulary, found it empty")
-    expected = network.shapes(config.model, len(vocab))
-    random = network.random_states(config.model) & set(arrays)  # as weights of Keras's have them
-    expected |= dict.fromkeys(random, (2,))
-    if odd := {path for path in arrays if not path.startswith("charlm/")} ^ set(expected):
-        raise InputError(
-            f"expected the weights of {config.model.cell} {config.model.layers} x "
-            f"{config.model.units}, found others (they differ in {min(odd)!r})"
-        )
-    for path, shape in expected.items():
-        if arrays[path].shape != shape:
-            raise InputError(f"expected {path!r} of shape {shape}, found {arrays[path].shape}")
-    # no array is read yet: names apart, several may lie in the same place
+    shapes = _checked_shapes(arrays, config.model, len(vocab))
+    # no array is read yet: under different names, several may lie in the same place
     untrusted.check_size("arrays", sum(x.nbytes for x in arrays.values()), len(data))
-    integers = "i4", "i8", "u4", "u8"
-    weights = {
-        p: _array(arrays.pop(p), data, *(integers if p in random else ["f4"])) for p in expected
-    }
-    groups = {name: _numbered(name, arrays, data, "f4", *integers) for name in GROUPS}
+    kinds = dict.fromkeys(shapes, FLOAT)
+    kinds |= dict.fromkeys(network.random_states(config.model) & set(shapes), INTEGERS)
+    weights = {p: file_format.read_array(arrays.pop(p), data, *kinds[p]) for p in shapes}
+    groups = {name: _numbered(name, arrays, data) for name in GROUPS}
     if arrays:
-        raise InputError(f"expected the arrays of a run, found {min(arrays)!r} beside them")
-    stored = dict(meta["progress"])
+        raise InputError(f"expected only the arrays of a run, found {min(arrays)!r} too")
+    progress = dict(meta["progress"])
     if meta["format"] == 1:
-        loss_sum, B = stored.pop("loss_sum", 0.0), config.data.batch_size
-        if stored["step"]:  # Keras's sum, and its count of sequences
-            groups["metrics"] = [np.float32(loss_sum * B), np.float32(stored["step"] * B)]
-    before = meta.get("learned_before", [])  # files of before it have none
-    texts = [meta["corpus_sha256"], *before, *meta["versions"], *meta["versions"].values()]
-    if not (isinstance(before, list) and all(isinstance(x, str) for x in texts)):
-        raise InputError("expected texts for the corpus and versions, found something else")
+        metrics = file_format.metrics_of_format_1(progress, config.data.batch_size)
+        groups["metrics"] = metrics or groups["metrics"]
     found = Checkpoint(
-        config=config,
-        vocab=vocab,
-        corpus_sha256=meta["corpus_sha256"],
-        progress=_progress(stored),
-        weights=weights,
-        versions=meta["versions"],
-        learned_before=before,
-        **groups,
-    )
+        config, vocab, meta["corpus_sha256"], _progress(progress), weights,
+        versions=meta["versions"], learned_before=_learned_before(meta), **groups,
+    )  # fmt: skip
     if not found.finite():
         bad = next(k for k, x in found.arrays().items() if not np.isfinite(x).all())
         raise InputError(f"expected finite numbers in {bad!r}, found NaN or infinity")
-    # until here they lay in the file's bytes and took no memory of their own
+    # until here the arrays were views of `data` and took no memory of their own
     found.weights = {path: x.copy() for path, x in weights.items()}
     for name in GROUPS:
         setattr(found, name, [x.copy() for x in groups[name]])
     return found
 
 
+def _checked_shapes(arrays, config: ModelConfig, V: int) -> dict[str, tuple[int, ...]]:
+    """Returns the shapes of the model's weights by path; raises InputError if others are stored."""
+    expected = network.shapes(config, V)
+    random = network.random_states(config) & set(arrays)  # only Keras's own layers save them
+    expected |= dict.fromkeys(random, (2,))
+    if odd := {path for path in arrays if not path.startswith("charlm/")} ^ set(expected):
+        raise InputError(
+            f"expected the weights of {config.cell} {config.layers} x {config.units}, found others "
+            f"(they differ in {min(odd)!r})"
+        )
+    for path, shape in expected.items():
+        if arrays[path].shape != shape:
+            raise InputError(f"expected {path!r} of shape {shape}, found {arrays[path].shape}")
+    return expected
+
+
+def _learned_before(meta):
+    """Returns `Checkpoint.learned_before`; refuses a description that lacks texts."""
+    before = meta.get("learned_before", [])  # absent from files of earlier versions
+    texts = [meta["corpus_sha256"], *before, *meta["versions"], *meta["versions"].values()]
+    if not (isinstance(before, list) and all(isinstance(x, str) for x in texts)):
+        raise InputError("expected texts for the corpus and versions, found something else")
+    return before
+
+
 def _progress(stored):
-    """The stored progress, if its numbers fit each other."""
+    """Validates the stored progress: its numbers must agree with each other."""
     p = Progress(**stored)
     counts = [p.epoch, p.step, p.best_epoch, p.stale_epochs]
     counts += [] if p.samples_size is None else [p.samples_size]
@@ -380,17 +241,9 @@ def _progress(stored):
     return p
 
 
-def _numbered(name, arrays, data, *kinds):
-    """Takes the arrays charlm/name/0, charlm/name/1 ... out of `arrays`."""
+def _numbered(name, arrays, data):
+    """Removes the arrays charlm/name/0, charlm/name/1 ... from `arrays` and reads them."""
     found = []
     while (path := f"charlm/{name}/{len(found)}") in arrays:
-        found.append(_array(arrays.pop(path), data, *kinds))
+        found.append(file_format.read_array(arrays.pop(path), data, *FLOAT, *INTEGERS))
     return found
-
-
-def _array(array, data, *kinds):
-    """The array in its place in `data`; of a type of these, in this machine's order of bytes."""
-    native = array.dtype[1:] in kinds and np.dtype(array.dtype).isnative
-    if array.shape is None or not array.is_number or not native:
-        raise InputError(f"expected {' or '.join(kinds)} in {array.name!r}, found {array.kind}")
-    return safe_hdf5.stored(array, data)

@@ -1,9 +1,9 @@
-"""A program that lists what an HDF5 file holds, with little time and memory to do it in.
+"""A program that lists the contents of an HDF5 file, with limits on its time and memory.
 
-    python hdf5_child.py SIZE NAMES < FILE        JSON to standard output, see `listing`
+    python hdf5_child.py SIZE NAMES < FILE        prints JSON, see `listing`
 
-The HDF5 library is written in C: a few wrong bytes make it loop for ever, fill the memory or crash.
-Here that ends this process, and `safe_hdf5`, which started it, says so.
+The HDF5 library is written in C: a few wrong bytes can make it loop forever, fill the memory or
+crash. Then only this process ends, and `safe_hdf5`, which started it, reports that.
 """
 
 import base64
@@ -20,29 +20,29 @@ import h5py
 import numpy as np
 from h5py import h5d, h5g, h5l, h5o
 
-SECONDS = 1.0  # of the processor; 10,000 names took 0.7
-MEMORY = 48 * 2**20  # beside Python, the libraries and the file
-PATIENCE = 60  # seconds on the clock, whatever holds it up
+SECONDS = 1.0  # of processor time; 10,000 names took 0.7
+MEMORY = 48 * 2**20  # bytes, in addition to Python, the libraries and the file
+PATIENCE = 60  # seconds of wall-clock time
 MAX_DEPTH = 20  # of groups within groups
-MAX_PATH = 1000  # characters of a name with those of its groups
+MAX_PATH = 1000  # characters of a name, including its groups
 MAX_TEXTS = 20_000  # in all attributes
-MAX_CHARACTERS = 2**23  # of them
+MAX_CHARACTERS = 2**23  # of all these texts
 
 
 class Refused(Exception):
-    """It is HDF5, but no file of weights."""
+    """An HDF5 file is not a weights file."""
 
 
 def listing(file: h5py.File, most: int) -> dict:
-    """All arrays and groups of a file, none of the arrays read.
+    """Lists all arrays and groups of a file without reading the arrays.
 
     Args:
-        most: names.
+        most: limit on the number of names.
 
     Returns:
-        arrays: a list of [path, type, shape, place in the file, bytes there, how it is stored if
-            not in one piece, its bytes in base64 where they have no place of their own].
-        groups: {path: {attribute: its texts, or its type in words where it is no text}}.
+        arrays: a list of [path, type, shape, offset in the file, bytes stored there, how it is
+            stored if not in one piece, its bytes in base64 if they are stored in its header].
+        groups: {path: {attribute: its texts, or a description of its type if it is not a text}}.
     """
     found = {"arrays": [], "groups": {"": _attributes(file.id, most)}}
     _walk(file.id, "", found, set(), most)
@@ -50,7 +50,7 @@ def listing(file: h5py.File, most: int) -> dict:
 
 
 def _walk(group, path, found, seen, most):
-    """Lists what is below a group. HDF5's own calls take a quarter of the time of h5py's."""
+    """Lists everything below a group, with low-level calls: they take a quarter of the time."""
     for name in group:
         place = path + name.decode("utf-8", "surrogateescape")
         if len(seen) >= most or path.count("/") > MAX_DEPTH:
@@ -72,7 +72,7 @@ def _walk(group, path, found, seen, most):
 
 
 def _array(path, dataset):
-    dtype, shape = dataset.dtype, dataset.shape  # None of an array without space
+    dtype, shape = dataset.dtype, dataset.shape  # shape is None if the array has no dataspace
     kept, at = dataset.get_storage_size(), dataset.get_offset()
     how, inline = "", None
     created = dataset.get_create_plist()
@@ -101,7 +101,7 @@ def _texts(attributes, name):
     identity = attributes.get_id(name)
     if identity.shape == (0,):  # an empty list of names has numbers' type
         return []
-    if not h5py.check_string_dtype(identity.dtype):  # HDF5 itself may crash on other lists
+    if not h5py.check_string_dtype(identity.dtype):  # HDF5 may crash on other lists
         return f"{identity.dtype!s:.40}"
     values = np.atleast_1d(attributes[name])
     return [v.decode() if isinstance(v, bytes) else str(v) for v in values]
@@ -117,19 +117,19 @@ def _check_texts(texts):
 
 
 def limit() -> None:
-    """From now on this process opens no file, and ends at more than `SECONDS` or `MEMORY`."""
-    signal.setitimer(signal.ITIMER_PROF, SECONDS)  # whose signal kills, even within the library
-    with contextlib.suppress(FileNotFoundError):  # on macOS, where no such limit is kept
+    """Limits this process to `SECONDS` and `MEMORY`, and forbids it to open files."""
+    signal.setitimer(signal.ITIMER_PROF, SECONDS)  # its signal kills even inside the library
+    with contextlib.suppress(FileNotFoundError):  # on macOS, which does not enforce such a limit
         with open("/proc/self/statm") as file:
             pages = int(file.read().split()[0])
         most = pages * os.sysconf("SC_PAGE_SIZE") + MEMORY
         resource.setrlimit(resource.RLIMIT_AS, (most, most))
-    codecs.lookup("ascii")  # which h5py needs, and Python loads from a file at first use
-    resource.setrlimit(resource.RLIMIT_NOFILE, (0, 0))  # those that are open stay so
+    codecs.lookup("ascii")  # h5py needs it, and Python loads it from a file at first use
+    resource.setrlimit(resource.RLIMIT_NOFILE, (0, 0))  # open files stay open
 
 
 def answer(data: bytes, most: int) -> bytes:
-    """What goes to standard output: the listing, or why there is none."""
+    """Returns the output: the listing, or the reason why there is none."""
     try:
         with h5py.File(io.BytesIO(data), "r") as file:
             found = listing(file, most)
@@ -139,8 +139,8 @@ def answer(data: bytes, most: int) -> bytes:
         found = {"refused": str(error)}
     except MemoryError:
         found = {
-            "refused": f"expected a file that is read with {MEMORY >> 20} MB of memory beside its "
-            "size, found one that takes more"
+            "refused": f"expected a file that is read with {MEMORY >> 20} MB of memory in addition "
+            "to its size, found one that takes more"
         }
     except Exception as error:  # h5py raises nearly every kind on damaged data
         why = f"{error!s:.200}" if isinstance(error, (OSError, ValueError, RuntimeError)) else ""
@@ -149,7 +149,7 @@ def answer(data: bytes, most: int) -> bytes:
 
 
 def main() -> None:
-    """The program."""
+    """Lists the file on standard input."""
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     size, most = map(int, sys.argv[1:])
     data = sys.stdin.buffer.read(size)

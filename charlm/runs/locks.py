@@ -1,4 +1,4 @@
-"""The lock of a folder: one process holds it, and the system lets go when that process ends."""
+"""Locks of folders: one process holds a lock, and the system releases it if the process ends."""
 
 import contextlib
 import os
@@ -8,29 +8,29 @@ from pathlib import Path
 from charlm.errors import InputError
 from charlm.runs import atomic
 
-MOST_DIGITS = 20  # of a process's number
+MOST_DIGITS = 20  # of a process ID
 
 
 @contextlib.contextmanager
 def held(path: Path) -> Iterator[None]:
-    """Holds a folder by the file `path` in it; makes both if need be.
+    """Holds the lock `path` of a folder; creates both if necessary.
 
     Raises:
-        InputError: another process holds it, or the file is not one of our own.
+        InputError: another process holds it, or the file is a link or not a regular file.
     """
     with contextlib.ExitStack() as stack:
         with _refusals(path):
             atomic.make_folder(path.parent)
             lock = stack.enter_context(atomic.own_file(path, os.O_RDWR | os.O_CREAT))
             _take(lock, path.parent)
-        with contextlib.suppress(OSError):  # it only tells others who holds the folder
+        with contextlib.suppress(OSError):  # it only tells other processes who holds the lock
             os.ftruncate(lock, 0)
             os.write(lock, str(os.getpid()).encode())
         yield
 
 
 def check(path: Path) -> None:
-    """Raises InputError where `held` would raise it now; makes nothing."""
+    """Raises InputError if `held` would raise it now; creates nothing."""
     if os.path.lexists(path):
         with _refusals(path), atomic.own_file(path, os.O_RDWR) as lock:
             _take(lock, path.parent)
@@ -63,6 +63,6 @@ def _take(lock, folder):
 
 
 def _holder(lock):
-    """The process's number that the file holds, whatever else may be in it."""
+    """Returns the process ID in the lock file, "unknown" if it holds something else."""
     found = os.pread(lock, MOST_DIGITS + 1, 0).strip()
     return found.decode() if found.isdigit() and len(found) <= MOST_DIGITS else "unknown"

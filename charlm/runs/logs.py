@@ -1,7 +1,7 @@
-"""What a run writes for people to read: its settings, its losses, and samples, a text that grows.
+"""The files of a run that people read: run.json, history.csv and samples.txt.
 
-A run's weights file names the length of samples.txt. It is changed in place, so it must be a
-regular file of the run's own (`atomic.own_file`).
+The weights file stores the length of samples.txt, so that a resumed run can cut it. samples.txt is
+changed in place, so it must be a regular file (`atomic.own_file`).
 """
 
 import contextlib
@@ -17,13 +17,13 @@ from charlm.runs.checkpoint import Checkpoint
 
 
 def summary(saved: Checkpoint) -> bytes:
-    """run.json: all of a run but its arrays."""
+    """Returns run.json: everything in a checkpoint but its arrays."""
     text = json.dumps(saved.meta(), indent=1, ensure_ascii=False)
     return text.encode("utf-8", "backslashreplace")
 
 
 def table(history: list[dict]) -> bytes:
-    """history.csv in the form of Keras's CSVLogger, which counts epochs from 0."""
+    """Returns history.csv, in the format of Keras's CSVLogger, which counts epochs from 0."""
     text = io.StringIO()
     columns = ["epoch", *sorted(set(history[0]) - {"epoch"})]
     rows = csv.DictWriter(text, columns, restval="NA", extrasaction="ignore", lineterminator="\n")
@@ -36,7 +36,7 @@ def table(history: list[dict]) -> bytes:
 def add_samples(
     path: Path, text: str, say: Callable[[str], object], like: Path | None = None
 ) -> None:
-    """Appends a text to samples.txt; reports it if that cannot be done.
+    """Appends a text to samples.txt; reports a failure instead of raising it.
 
     Args:
         like: a file whose permissions a new file gets, if it exists.
@@ -46,11 +46,11 @@ def add_samples(
         with atomic.own_file(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, like) as file:
             atomic.write_all(file, data)
     except OSError as error:
-        say(f"samples not kept in {path} ({error.strerror}); training goes on")
+        say(f"samples not kept in {path} ({error.strerror}); training continues")
 
 
 def samples_size(path: Path) -> int | None:
-    """The file's bytes, after they were forced to disk with its name; None if that failed."""
+    """Forces the file and its name to disk; returns its size in bytes, None if that failed."""
     try:
         with atomic.own_file(path, os.O_RDONLY) as file:
             os.fsync(file)
@@ -64,7 +64,7 @@ def samples_size(path: Path) -> int | None:
 
 
 def cut_samples(path: Path, size: int, say: Callable[[str], object]) -> None:
-    """Shortens the file to `size` bytes; reports a file that is shorter, or cannot be cut."""
+    """Cuts the file to `size` bytes; reports a file that is shorter or cannot be cut."""
     found = 0
     try:
         with contextlib.suppress(FileNotFoundError), atomic.own_file(path, os.O_WRONLY) as file:

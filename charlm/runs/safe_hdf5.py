@@ -1,8 +1,8 @@
-"""HDF5 files from strangers, parsed where they can do no harm.
+"""Reads untrusted HDF5 files without parsing them in this process.
 
-A few wrong bytes make the HDF5 library loop for ever, fill the memory or crash. So another process
-lists what a file holds, with limits of time and memory (`hdf5_child`), and this one takes the
-arrays out of the file's bytes at the places in that list, after it has checked each.
+A few wrong bytes can make the HDF5 library loop forever, fill the memory or crash. So another
+process, with limits on time and memory, lists the contents of a file (`hdf5_child`). This process
+checks each place in the list and takes the arrays from the file's bytes there.
 """
 
 import base64
@@ -25,10 +25,10 @@ from charlm.errors import InputError
 from charlm.runs import untrusted
 
 CHILD = Path(__file__).with_name("hdf5_child.py")
-MAX_LIST = 2**24  # bytes of JSON; of 5000 names it has one million
+MAX_LIST = 2**24  # bytes of JSON; 5000 names take one million
 ENVIRONMENT = {
-    "OPENBLAS_NUM_THREADS": "1",  # no threads are made in a process that multiplies nothing
-    "HDF5_PLUGIN_PRELOAD": "::",  # no filters are loaded from other folders
+    "OPENBLAS_NUM_THREADS": "1",  # no threads in a process that multiplies nothing
+    "HDF5_PLUGIN_PRELOAD": "::",  # loads no filters from other folders
 }
 Attributes = dict[str, list[str] | str]
 
@@ -39,17 +39,17 @@ class Array:
 
     name: str
     dtype: str
-    """As NumPy writes it, for example "<f4"; words for anything but real numbers."""
+    """NumPy's name, for example "<f4"; a description for anything but real numbers."""
     shape: tuple[int, ...] | None
-    """None of an array without space."""
+    """None if the array has no dataspace."""
     at: int | None
-    """Where its first byte is in the file; None if it has no place of its own."""
+    """Offset of its first byte in the file; None if its bytes are elsewhere."""
     stored: int
-    """Bytes there."""
+    """Bytes stored there."""
     how: str = ""
     """Why its bytes cannot be taken as they are: "elsewhere" or "in chunks or with a filter"."""
     inline: str | None = None
-    """Its bytes, base64, where they lie within the description of it."""
+    """Its bytes in base64, if they are stored in its header."""
 
     @property
     def kind(self) -> str:
@@ -60,7 +60,7 @@ class Array:
 
     @property
     def nbytes(self) -> int:
-        """What the array takes in memory; 0 where it has no numbers."""
+        """Bytes that the array takes in memory; 0 if it has no numbers."""
         itemsize = np.dtype(self.dtype).itemsize if self.is_number else 0
         return math.prod(self.shape or ()) * itemsize
 
@@ -72,24 +72,23 @@ class Array:
 
 @dataclass(frozen=True)
 class Listing:
-    """What an HDF5 file holds."""
+    """The contents of an HDF5 file."""
 
     arrays: dict[str, Array]
     """By path."""
     groups: dict[str, Attributes] = field(default_factory=dict)
-    """The attributes of each group by its path, "" for the file's own: texts, or the type of what
-    is no text."""
+    """Attributes of each group by its path, "" for the file: texts, or the type if not a text."""
 
 
 def read(data: bytes | memoryview) -> Listing:
-    """Lists a file, in another process.
+    """Lists the contents of a file, in another process.
 
     Args:
-        data: all bytes of the file.
+        data: the bytes of the file.
 
     Raises:
-        InputError: damaged; links, an object of several names, too many names; it takes the HDF5
-            library longer or more memory than any file of weights, or crashes it.
+        InputError: it is damaged; it has links, an object with several names or too many names; the
+            HDF5 library crashes on it or needs more time or memory than for any weights file.
     """
     try:
         code, text = run_child(data, untrusted.MAX_NAMES)
@@ -117,8 +116,8 @@ def read(data: bytes | memoryview) -> Listing:
     return Listing(arrays, found["groups"])
 
 
-def run_child(data, most: int) -> tuple[int, bytes]:
-    """Runs `hdf5_child`: its exit code, as of `subprocess`, and what it printed."""
+def run_child(data: bytes | memoryview, most: int) -> tuple[int, bytes]:
+    """Runs `hdf5_child`; returns its exit code, as in `subprocess`, and its output."""
     command = [sys.executable, "-P", str(CHILD), str(len(data)), str(most)]
     with subprocess.Popen(
         command,
@@ -126,10 +125,10 @@ def run_child(data, most: int) -> tuple[int, bytes]:
         stdout=subprocess.PIPE,
         stderr=subprocess.DEVNULL,
         env=os.environ | ENVIRONMENT,
-        process_group=0,  # Ctrl-C is for this process, which ends the other
+        process_group=0,  # Ctrl-C goes to this process only, which ends the child
     ) as child:
         try:
-            with suppress(BrokenPipeError):  # its exit code says why
+            with suppress(BrokenPipeError):  # the exit code says why
                 child.stdin.write(data)
                 child.stdin.close()
             text = child.stdout.read(MAX_LIST + 1)
@@ -140,13 +139,13 @@ def run_child(data, most: int) -> tuple[int, bytes]:
             raise
 
 
-def stored(array: Array, data) -> np.ndarray:
-    """An array of numbers, all of which `data` holds, in one piece and as it is.
+def stored(array: Array, data: bytes | memoryview) -> np.ndarray:
+    """Returns an array of numbers that is stored in one piece and without compression.
 
-    Nothing is copied: it lies in `data`, where nobody can change it.
+    It is a read-only view of `data`, not a copy.
 
     Raises:
-        InputError: it is stored in another way, or not all there.
+        InputError: it is stored in another way, or is incomplete.
     """
     name, declared = array.name, array.nbytes
     if array.how == "elsewhere":
@@ -156,7 +155,7 @@ def stored(array: Array, data) -> np.ndarray:
             f"expected {name!r} stored as it is, {declared} bytes in one piece, found "
             f"{array.stored} bytes {array.how}; save it without compression"
         )
-    at = array.at or 0  # an empty array has no place
+    at = array.at or 0  # an empty array has no offset
     if array.inline is not None:
         data = base64.b64decode(array.inline)
     if not 0 <= at <= len(data) - declared:
@@ -165,11 +164,11 @@ def stored(array: Array, data) -> np.ndarray:
     return numbers.reshape(array.shape)
 
 
-def numbers(array: Array, data) -> np.ndarray:
-    """An array's numbers as they are in the file, which are finite in float32.
+def numbers(array: Array, data: bytes | memoryview) -> np.ndarray:
+    """Returns an array of floats in its stored type, after checking that they are finite.
 
     Raises:
-        InputError: integers or something else, NaN or infinity; see `stored`.
+        InputError: it has another type, NaN or infinity; see `stored`.
     """
     if not array.is_number or array.dtype[1] != "f" or array.shape is None:
         raise InputError(
@@ -181,10 +180,10 @@ def numbers(array: Array, data) -> np.ndarray:
 
 
 def texts(attributes: Attributes, name: str) -> list[str]:
-    """The text or texts of an attribute, [] if it is not there.
+    """Returns the texts of an attribute, [] if there is no such attribute.
 
     Raises:
-        InputError: it is something else.
+        InputError: it has another type.
     """
     found = attributes.get(name, [])
     if isinstance(found, str):
@@ -193,10 +192,10 @@ def texts(attributes: Attributes, name: str) -> list[str]:
 
 
 def names(attributes: Attributes, name: str) -> list[str]:
-    """A list of different names, which Keras splits into name0, name1 ... when it is long.
+    """Returns a list of distinct names, which Keras splits into name0, name1 ... if it is long.
 
     Raises:
-        InputError: one is there twice; see `texts`.
+        InputError: a name occurs twice; see `texts`.
     """
     keys = [name]
     if name not in attributes:

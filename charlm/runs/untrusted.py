@@ -1,4 +1,4 @@
-"""Files that nobody vouches for: bytes, arrays, texts. No link is followed, nothing is run."""
+"""Reads untrusted files with limits on their size; never runs anything from them."""
 
 import contextlib
 import io
@@ -10,6 +10,7 @@ import zipfile
 import zlib
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from safetensors import SafetensorError, deserialize
@@ -18,23 +19,24 @@ from charlm.errors import InputError, in_words
 
 MAX_BYTES = 2 * 2**30  # of a file
 MAX_NAMES = 5000  # in one file; a run of 64 layers has a thousand
-MAX_UNPACKED = 2**25  # bytes of a zip's member that is compressed
-MAX_MEMBERS = 2**21  # bytes of a zip's list of its members
-MAX_JSON = 2**22  # bytes; a model's description has thousands
-MEMBER = b"PK\x01\x02"  # begins each entry in a zip's list of members
-MAX_HEADER = 2**23  # bytes of a .safetensors file's; a vocabulary of 100,000 characters takes 2 MB
-MAX_PARTS = 300_000  # of JSON text; a few bytes of it may take a hundred in memory
-OBJECT = 4  # parts that the smallest object counts for
-PIECE = 2**20  # numbers that are looked at together
+MAX_UNPACKED = 2**25  # bytes of a compressed member of a zip
+MAX_MEMBERS = 2**21  # bytes of a zip's list of members
+MAX_JSON = 2**22  # bytes; the JSON of a model has thousands
+MEMBER = b"PK\x01\x02"  # starts each entry of a zip's list of members
+MAX_HEADER = 2**23  # bytes, in a .safetensors file; a vocabulary of 100,000 characters takes 2 MB
+MAX_PARTS = 300_000  # of JSON text; a part of a few bytes may take a hundred in memory
+OBJECT = 4  # parts that an object counts as, even an empty one
+PIECE = 2**20  # numbers that are checked at a time
 FLOATS = {"F16": "<f2", "F32": "<f4", "F64": "<f8"}  # and BF16, which NumPy lacks
 
 
 @contextlib.contextmanager
 def refusals(path: Path, whole: str) -> Iterator[None]:
-    """Whatever reading a file raises, as an `InputError` of one line that names it.
+    """Turns every exception into an `InputError` of one line that names the file.
 
     Args:
-        whole: what an undamaged file would have been.
+        path: of the file, for messages.
+        whole: what an undamaged file would be, for messages.
     """
     try:
         yield
@@ -47,16 +49,16 @@ def refusals(path: Path, whole: str) -> Iterator[None]:
 
 
 def file_bytes(path: Path, what: str = "a file of weights", most: int | None = None) -> bytes:
-    """All of a regular file, read once.
+    """Reads a regular file.
 
     Args:
-        what: it should be, for messages.
-        most: bytes, `MAX_BYTES` by default.
+        what: what the file should be, for messages.
+        most: limit in bytes, `MAX_BYTES` by default.
 
     Raises:
-        InputError: there is none, or too large a one.
+        InputError: there is no such file, it is not regular, or it is too large.
     """
-    try:  # not to wait: a named pipe without a writer would hold `open` for ever
+    try:  # O_NONBLOCK, because opening a named pipe without a writer would wait forever
         descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK)
     except OSError as error:
         raise InputError(f"expected {what}, found: {error.strerror}") from error
@@ -72,21 +74,24 @@ def file_bytes(path: Path, what: str = "a file of weights", most: int | None = N
         os.close(descriptor)
 
 
-def check_size(what, size, cap):
+def check_size(what: str, size: int, cap: int) -> None:
+    """Raises InputError if `size` bytes are more than `cap`."""
     if size > cap:
         raise InputError(f"expected {what} of {cap} bytes at most, found {size}")
 
 
-def parsed_json(what: str, text: bytes | str, most: int = MAX_JSON, **options):
-    """JSON text of a bounded size, as Python's objects.
+def parsed_json(what: str, text: bytes | str, most: int = MAX_JSON, **options) -> Any:
+    """Parses JSON text of a limited size.
 
     Args:
-        what: it is, for messages. most: its bytes or characters. options: of `json.loads`.
+        what: what the text is, for messages.
+        most: limit in bytes or characters.
+        options: of `json.loads`.
 
     Raises:
-        InputError: it is larger, or has so many parts that they would take far more memory than
+        InputError: it is too large, or has so many parts that they would take far more memory than
             the text.
-        ValueError, RecursionError: it is no JSON.
+        ValueError, RecursionError: it is not JSON.
     """
     check_size(what, len(text), most)
     comma, bracket, brace = ",[{" if isinstance(text, str) else b",[{"
@@ -97,13 +102,13 @@ def parsed_json(what: str, text: bytes | str, most: int = MAX_JSON, **options):
 
 
 class Zip:
-    """The members of a zip file, each read once it is known to be small or to lie there as it is.
+    """The members of a zip file; reads only members that are small or not compressed.
 
     Args:
-        data: all bytes of the file.
+        data: the bytes of the file.
 
     Raises:
-        InputError, zipfile.BadZipFile: too many members, too large a list of them; damaged.
+        InputError, zipfile.BadZipFile: it is damaged, or has too many members or too long a list.
     """
 
     def __init__(self, data: bytes):
@@ -116,11 +121,11 @@ class Zip:
         self.names = self._archive.namelist()
 
     def read(self, name: str, most: int) -> bytes | memoryview:
-        """A member's bytes.
+        """Returns the bytes of a member.
 
         Raises:
-            InputError: no such member, or more than `most` bytes; neither stored nor deflated;
-                deflated and more than `MAX_UNPACKED` bytes.
+            InputError: there is no such member, or it has more than `most` bytes; it is neither
+                stored nor deflated; it is deflated and has more than `MAX_UNPACKED` bytes.
         """
         if name not in self.names:
             raise InputError(f"expected {name} in the zip, as in a .keras file, found none")
@@ -128,7 +133,7 @@ class Zip:
         check_size(name, about.file_size, most)
         if about.compress_type == zipfile.ZIP_STORED:
             return self._stored(about)
-        if about.compress_type != zipfile.ZIP_DEFLATED:  # of which alone parts are unpacked
+        if about.compress_type != zipfile.ZIP_DEFLATED:  # `zipfile` unpacks only it in parts
             how = zipfile.compressor_names.get(about.compress_type, about.compress_type)
             raise InputError(
                 f"expected {name} stored as it is or deflated, found it compressed by {how}; unzip "
@@ -140,12 +145,12 @@ class Zip:
                 f"{about.file_size}; unzip the file and zip it again without compression (zip -0)"
             )
         with self._archive.open(about) as file:
-            return file.read(about.file_size)  # no more, as `zipfile.ZipFile.read` might
+            return file.read(about.file_size)  # `zipfile.ZipFile.read` might read more
 
     def _stored(self, about):
-        """The part of the file that the member is."""
+        """Returns the part of the file that holds an uncompressed member."""
         at = about.header_offset
-        lengths = struct.unpack_from("<HH", self._data, at + 26)  # of the name and what follows it
+        lengths = struct.unpack_from("<HH", self._data, at + 26)  # of the name, the extra field
         found = self._data[at + 30 + sum(lengths) :][: about.file_size]
         if len(found) < about.file_size or zlib.crc32(found) != about.CRC:
             raise InputError(f"expected {about.filename} whole, found it damaged")
@@ -153,7 +158,7 @@ class Zip:
 
 
 class _Bounded(io.BytesIO):
-    """A zip file of which `zipfile` reads no more than `most` bytes at once."""
+    """Bytes of a zip file, from which `zipfile` cannot read more than `most` at a time."""
 
     most = MAX_MEMBERS
 
@@ -162,8 +167,8 @@ class _Bounded(io.BytesIO):
         return super().read(size)
 
 
-def check_finite(array, name):
-    """Refuses numbers that are not finite in float32, in parts that take little memory."""
+def check_finite(array: np.ndarray, name: str) -> None:
+    """Raises InputError if a number is not finite in float32; needs little extra memory."""
     if array.dtype.kind != "f":
         return
     flat, bad = array.reshape(-1), 0
@@ -178,10 +183,13 @@ def check_finite(array, name):
 
 
 def tensors(data: bytes) -> tuple[dict[str, np.ndarray], dict[str, str]]:
-    """A .safetensors file's arrays, finite and float32, and the texts in its header.
+    """Reads a .safetensors file.
+
+    Returns:
+        Its arrays, finite and as float32, and the texts in its header.
 
     Raises:
-        InputError: damaged, too large a header, other types of numbers, NaN.
+        InputError: it is damaged, its header is too large, or numbers are of other types or NaN.
     """
     size = int.from_bytes(data[:8], "little")
     check_size("a header", size, MAX_HEADER)
@@ -189,13 +197,13 @@ def tensors(data: bytes) -> tuple[dict[str, np.ndarray], dict[str, str]]:
     metadata = parsed_json("a header", header, MAX_HEADER).get("__metadata__") or {}
     if (count := header.count(b"{")) > MAX_NAMES:
         raise InputError(f"expected {MAX_NAMES} names at most, found {count}")
-    try:  # which checks that the arrays fill the rest of the file, each in a place of its own
+    try:  # also checks that the arrays fill the rest of the file without overlap
         found = deserialize(data)
     except SafetensorError as error:
         raise InputError(
             f"expected a whole .safetensors file, found it damaged ({error!s:.200})"
         ) from error
-    for name, tensor in found:  # all, before any takes more memory than in the file
+    for name, tensor in found:  # check all arrays before converting any, which takes more memory
         _check_floats(name[:100], tensor)
     return {name: _floats(tensor) for name, tensor in found}, metadata
 
@@ -222,5 +230,5 @@ def _floats(tensor):
 
 
 def _from_bfloat16(halves):
-    """Float32 of the upper halves of their bytes."""
+    """Converts bfloat16, given as the upper two bytes of float32, to float32."""
     return (halves.astype(np.uint32) << 16).view(np.float32)

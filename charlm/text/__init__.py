@@ -1,1 +1,1 @@
-"""From characters to ids to windows."""
+"""Text: from characters to ids to windows."""

@@ -1,99 +1,31 @@
-"""A corpus as ids: its vocabulary, its fingerprint, what of it is to train on and what is held out.
+"""Encodes a corpus in two passes over its documents, a piece at a time.
 
-Made in two passes over the documents, a piece at a time: the first finds the characters and how
-many there are, the second encodes them. The ids of a small corpus are put in memory, those of a
-large one in a file of the cache, from which every run on that text reads them.
+The first pass finds the distinct characters and the lengths, the second encodes. The ids of a small
+corpus are kept in memory. Those of a large one are written to a file in the cache, which every run
+on that text reads.
 """
 
 import contextlib
 import hashlib
-import itertools
 import json
 from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import numpy as np
 
 from charlm.text import id_cache, mapped_ids
-from charlm.text.mapped_ids import MappedIds
+from charlm.text.encoded_text import Text
 from charlm.text.vocab import Characters, Vocab
-from charlm.text.windows import MAX_STREAMS, VALIDATION_WINDOW
 from corpora import Corpus, CorpusError
 from corpora.document import cuts
 
-IN_MEMORY = 2**26  # bytes of text: encoded in a second, less than it takes to load a backend
-MAX_COUNTED = 2**22  # characters that `log_shares` counts
-WORTH_A_THREAD = 2**15  # characters: they take as long as telling another thread of them
-
-
-@dataclass(frozen=True)
-class Text:
-    """A corpus as ids of `vocab.dtype`, in memory or mapped."""
-
-    vocab: Vocab
-    sha256: str
-    """Fingerprint of all the text and of where documents begin."""
-    training: np.ndarray | MappedIds
-    """(n,), the documents' parts to train on, one after another."""
-    held_out: np.ndarray | MappedIds
-    """(m,), the documents' parts that are held out, one after another."""
-    held_out_lengths: list[int]
-    """Of those parts."""
-
-    def to_measure(self, limit: int = 0) -> list[np.ndarray | MappedIds]:
-        """What is held out: document by document, all of it; or `limit` characters, if it is more.
-
-        Those are taken in stretches of equal length, spread evenly over all that is held out.
-
-        Args:
-            limit: 2 or more; 0 for none.
-        """
-        m = len(self.held_out)
-        if not limit or m <= limit:
-            ends = itertools.accumulate(self.held_out_lengths, initial=0)
-            return [mapped_ids.part(self.held_out, *places) for places in itertools.pairwise(ends)]
-        return _stretches(self.held_out, limit)
-
-    def log_shares(self, vocab: Vocab) -> np.ndarray:
-        """(V,) float32, the log of each character's share of the training text.
-
-        One more is counted of each. Of a long text `MAX_COUNTED` characters are counted, spread
-        evenly over it.
-
-        Args:
-            vocab: the V characters; those that are not in the text are counted once.
-        """
-        ids = self.training
-        parts = [ids] if len(ids) <= MAX_COUNTED else _stretches(ids, MAX_COUNTED)
-        counts = sum(np.bincount(part, minlength=len(self.vocab)) for part in parts)
-        of = dict(zip(self.vocab.characters, counts, strict=True))
-        counts = np.array([of.get(character, 0) + 1 for character in vocab.characters])
-        return np.log(counts / counts.sum()).astype(np.float32)
-
-    def translated(self, vocab: Vocab) -> "Text":
-        """The same text in ids of another vocabulary, in memory.
-
-        Raises:
-            UnknownCharacterError: the text has a character that is not in it.
-        """
-        if vocab == self.vocab:
-            return self
-        ids = vocab.encode(self.vocab.characters, vocab.dtype)
-        training, held_out = (ids[np.asarray(x)] for x in (self.training, self.held_out))
-        return replace(self, vocab=vocab, training=training, held_out=held_out)
-
-
-def _stretches(ids, limit):
-    """At most `limit` of the ids, in stretches of equal length spread evenly over them."""
-    count = min(MAX_STREAMS, -(-limit // VALIDATION_WINDOW))
-    size = limit // count
-    starts = np.linspace(0, len(ids) - size, count).astype(int)
-    return [ids[k : k + size] for k in starts]
+IN_MEMORY = 2**26  # bytes of text; encoding them takes a second, less than loading a backend
+WORTH_A_THREAD = 2**15  # characters; fewer take less time than starting a job in another thread
 
 
 def fingerprint(texts: Iterable[str]) -> str:
-    """`Text.sha256` of a corpus of these documents."""
+    """Returns the `Text.sha256` of a corpus of these documents."""
     digest = hashlib.sha256()
     for text in filter(None, texts):
         data = _utf8(text)
@@ -103,14 +35,15 @@ def fingerprint(texts: Iterable[str]) -> str:
 
 
 def read(corpus: Corpus, say: Callable[[str], object] = print) -> Text:
-    """A corpus as ids, from the cache if it is large and was read before.
+    """Encodes a corpus, or reads its ids from the cache if it is large and was encoded before.
 
     Args:
-        corpus: its text. say: told what takes long, or is not as it should be.
+        corpus: the text.
+        say: prints messages about slow steps and about problems with the cache.
 
     Raises:
-        CorpusError: there is no text, or a document's cannot be read.
-        InputError, OSError: the cache's folder cannot be written in, or is full.
+        CorpusError: there is no text, or a document cannot be read.
+        InputError, OSError: the cache folder cannot be written in, or is full.
     """
     size = sum(d.size for d in corpus.documents)
     with ThreadPoolExecutor(1) as pool:
@@ -126,7 +59,7 @@ def read(corpus: Corpus, say: Callable[[str], object] = print) -> Text:
 
 
 def _from_cache(corpus, size, pool, say):
-    """The text from the cache, into which it is encoded if it is not there."""
+    """Returns the text from the cache; encodes it into the cache first if it is not there."""
     name = _name(corpus)
     if name and (kept := id_cache.find(name, say)):
         return _text(*kept)
@@ -166,7 +99,7 @@ def _text(ids, about):
 
 
 def _name(corpus):
-    """Names a text by what its files look like from outside; None if it is no files'."""
+    """Returns a name made from the paths, sizes and times of the files; None without files."""
     seen = [d.identity for d in corpus.documents]
     if None in seen:
         return None
@@ -175,19 +108,19 @@ def _name(corpus):
 
 @contextlib.contextmanager
 def _bar(what, total, say):
-    """How far it is, on a terminal; elsewhere one line. Yields (bytes read) -> None."""
+    """Shows a progress bar on a terminal, elsewhere one line; yields (bytes read) -> None."""
     from tqdm import tqdm
 
     with tqdm(desc=what, total=total, unit="B", unit_scale=True, disable=None) as bar:
         if bar.disable:
             say(what)
-        yield lambda n: bar.update(n / 2)  # all is read twice
+        yield lambda n: bar.update(n / 2)  # everything is read twice
 
 
-class _Beside:
-    """Calls of a function, one after another, in a thread beside what else is done.
+class _Background:
+    """Calls a function in a background thread, one call after another.
 
-    NumPy and hashlib let other threads run while they work, so that two cores are of use.
+    NumPy and hashlib release the GIL while they work, so this uses two cores.
     """
 
     def __init__(self, pool, function):
@@ -208,18 +141,23 @@ class _Beside:
 
 @dataclass(frozen=True)
 class _Survey:
-    """What the first pass finds: documents with text, their characters, their bytes in UTF-8."""
+    """Results of the first pass."""
 
     documents: list
+    """Those with text."""
     lengths: list[int]
+    """Characters of each."""
     sizes: list[int]
+    """Bytes of each in UTF-8."""
     vocab: Vocab
     content: str
+    """Hash of the text, which names its file in the cache."""
 
 
 def _survey(corpus, pool, tell=None):
+    """The first pass."""
     characters, digest, rows = Characters(), hashlib.sha256(), []
-    collect = _Beside(pool, characters.add)
+    collect = _Background(pool, characters.add)
     for d in corpus.documents:
         length = size = 0
         for piece in d.pieces(tell):
@@ -237,13 +175,13 @@ def _survey(corpus, pool, tell=None):
 
 
 def _encode(found, put, pool, tell=None):
-    """The second pass: gives all ids to put(at, ids) and returns what they are of, for JSON.
+    """The second pass: calls put(at, ids) for all ids and returns their description, for JSON.
 
-    The fingerprint of a run has a document's size before its text, which the first pass could not
-    know; so what names a file of the cache, `content`, is another.
+    A run's fingerprint has each document's size before its text. The first pass does not know the
+    size by then, so `content`, which names a file in the cache, is another hash.
     """
     kept, digest, dtype = cuts(found.lengths), hashlib.sha256(), found.vocab.dtype
-    at = [0, sum(kept)]  # where the next ids to train on go, and the next that are held out
+    at = [0, sum(kept)]  # where the next training ids go, and the next held-out ids
 
     def put_ids(piece, cut):
         ids = found.vocab.encode(piece, dtype)
@@ -251,7 +189,7 @@ def _encode(found, put, pool, tell=None):
             put(at[k], part)
             at[k] += len(part)
 
-    encode = _Beside(pool, put_ids)
+    encode = _Background(pool, put_ids)
     for d, size, cut in zip(found.documents, found.sizes, kept, strict=True):
         digest.update(_number(size))
         for piece in d.pieces(tell):

@@ -1,13 +1,15 @@
-"""A folder of texts that were encoded once, each in a file that is mapped and never read whole.
+"""A cache of encoded texts, each in a memory-mapped file.
 
     ids                  of the text, in the smallest integers that hold them, little-endian
-    JSON text            what they are of, their type and number, the CRC-32 of each block of them
+    JSON text            vocabulary, fingerprint and lengths; type and number of the ids; the CRC-32
+                         of each block of them
     its sha256 (32 bytes), its length (8), "charlm ids" (10), the format's version (4)
 
-A file is described at its end, which is written last, and has its name only once it is on disk: so
-what was interrupted, or found no room, is never taken for a whole one. Ids are compared with their
-checksums when they are first read (`mapped.py`). One process at a time writes in a folder; whoever
-reads need not wait. Only folders and files that nobody else can write are used (`paths.py`).
+The description is at the end of a file, is written last, and the file is renamed only once it is on
+disk. So a file that was interrupted or did not fit on the disk is never taken for a complete one.
+Ids are compared with their checksums when they are first read (`mapped_ids`). Only one process at a
+time writes in a folder; readers do not wait. The cache uses only folders and files that no other
+user can write (`charlm.paths`).
 """
 
 import contextlib
@@ -37,13 +39,13 @@ NAME = re.compile(r"[0-9a-f]{64}\.ids")
 
 @contextlib.contextmanager
 def held(say: Callable[[str], object]) -> Iterator[Path]:
-    """The folder, to write in: made if need be, and no other process's until the end.
+    """Yields the cache folder, created if necessary and locked against other processes.
 
-    Where it cannot be written in, or somebody else can write in it, a temporary one, which is gone
-    at the end: what was mapped by then can still be read.
+    If it cannot be written in, or another user can write in it, yields a temporary folder instead.
+    That is deleted at the end; files in it that are mapped by then can still be read.
 
     Raises:
-        InputError: CHARLM_CACHE names a folder that cannot be written in, or no folder at all.
+        InputError: CHARLM_CACHE names a folder that cannot be written in, or something else.
     """
     with contextlib.ExitStack() as stack:
         try:
@@ -61,7 +63,7 @@ def held(say: Callable[[str], object]) -> Iterator[Path]:
 
 
 def _without(error, say):
-    """Says that there is no folder; raises where the user has named it."""
+    """Reports that there is no cache folder; raises InputError if the user has named it."""
     path = paths.cache_folder()
     if os.environ.get(VARIABLE):
         raise InputError(
@@ -74,7 +76,7 @@ def _without(error, say):
 
 
 def find(name: str, say: Callable[[str], object]) -> tuple[MappedIds, dict] | None:
-    """What `read` finds under a name that `link` gave, without waiting for who writes."""
+    """Reads the file that `link` gave this name, without waiting for a process that writes."""
     with contextlib.suppress(OSError):
         if folder := paths.usable_cache(say=say):
             return read_link(folder, name)
@@ -82,7 +84,7 @@ def find(name: str, say: Callable[[str], object]) -> tuple[MappedIds, dict] | No
 
 
 def read_link(folder: Path, name: str) -> tuple[MappedIds, dict] | None:
-    """What `read` finds under a name that `link` gave; no link that leads elsewhere is followed."""
+    """Reads the file that `link` gave this name; follows only links within the folder."""
     link = folder / name
     try:
         owner, target = os.lstat(link).st_uid, os.readlink(link)
@@ -94,11 +96,11 @@ def read_link(folder: Path, name: str) -> tuple[MappedIds, dict] | None:
 def read(
     path: Path, say: Callable[[str], object] = lambda text: None
 ) -> tuple[MappedIds, dict] | None:
-    """Maps the ids (n,) in a file, and reads what they are of.
+    """Maps the ids (n,) in a file, and reads their description.
 
     Returns:
-        None if there is no such file. Also, with a message, if its description is damaged, or it
-        belongs to somebody else, another program or another version.
+        The ids and the description; None if there is no such file; None, with a message, if its
+        description is damaged or it belongs to another user, program or version.
     """
     try:
         with open(path, "rb", opener=paths.opener) as file:
@@ -140,18 +142,19 @@ def _mapped(file, path):
 def write(
     path: Path, dtype: np.dtype, count: int, fill: Callable[[BinaryIO, np.dtype], dict]
 ) -> None:
-    """Makes the file that `read` reads; for whoever holds the folder.
+    """Writes a file for `read`; call it inside `held`.
 
     Args:
-        dtype: of the ids. count: n.
-        fill: (file, dtype) -> what the ids are of, for JSON; it writes them to the file's first
-            n places, in any order.
+        dtype: of the ids.
+        count: n.
+        fill: (file, dtype) -> description, for JSON; it writes the n ids to the start of the file,
+            in any order.
 
     Raises:
-        OSError: no room, or the folder cannot be written in; no file is left.
+        OSError: the disk is full or the folder cannot be written in; no file is left.
     """
     dtype = dtype.newbyteorder("<")
-    temporary = path.with_name(TEMPORARY)  # one writer a folder; a leftover is replaced
+    temporary = path.with_name(TEMPORARY)  # one writer per folder; a leftover is replaced
     try:
         temporary.unlink(missing_ok=True)
         with open(temporary, "x+b", opener=paths.opener) as file:
@@ -175,9 +178,9 @@ def write(
 
 
 def link(path: Path, name: str) -> None:
-    """Gives the file `name` another name in its folder; for whoever holds it."""
+    """Gives the file `name` the second name `path` in its folder; call it inside `held`."""
     temporary = path.with_name(TEMPORARY)
-    with contextlib.suppress(OSError):  # a file system without links: it is found by its content
+    with contextlib.suppress(OSError):  # without links, the file is found by its content
         temporary.unlink(missing_ok=True)
         temporary.symlink_to(name)
         os.replace(temporary, path)

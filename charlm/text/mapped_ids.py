@@ -1,7 +1,7 @@
-"""Ids in a file that is mapped, each block of which is verified when it is first read.
+"""Ids in a memory-mapped file; each block is verified when it is first read.
 
-The only ways to the ids of a `MappedIds` are its index, `Streams` and `np.asarray`, and each of
-them verifies the blocks it reads before it returns an array. So no reader can forget to.
+The ids of a `MappedIds` can be read only by indexing, by `Streams` and by `np.asarray`. Each of
+them verifies the blocks that it reads before it returns an array, so no caller can forget it.
 """
 
 import mmap
@@ -14,23 +14,25 @@ import numpy as np
 
 from charlm.errors import InputError
 
-# Bytes of a block. CRC-32 takes 0.08 ms for it, so the calls cost nothing; and a window, which
-# begins in as many blocks as there are streams, does not have to read much more than itself.
+# Bytes of a block. It is so large that the calls cost nothing (CRC-32 takes 0.08 ms), and so small
+# that a window, which starts in one block per stream, reads little more than itself.
 BLOCK = 2**18
-MAX_MAPPED = 2**26  # bytes of the file that are kept in the process's memory after they were read
+MAX_MAPPED = 2**26  # bytes of the file that stay in the process's memory after they were read
 
 
 def checksums(file: BinaryIO, size: int) -> list[int]:
-    """The CRC-32 of each block of the file's first `size` bytes."""
+    """Returns the CRC-32 of each block in the first `size` bytes of a file."""
     file.seek(0)
     return [zlib.crc32(file.read(min(BLOCK, size - at))) for at in range(0, size, BLOCK)]
 
 
 class _File:
-    """All ids of a mapped file, and which blocks of it were verified.
+    """All ids of a mapped file, and the blocks of it that were verified.
 
     Args:
-        ids: (n,). sums: the CRC-32 of each block. path: the file's, for messages.
+        ids: (n,).
+        sums: the CRC-32 of each block.
+        path: of the file, for messages.
     """
 
     def __init__(self, ids: np.memmap, sums: Sequence[int], path: Path):
@@ -41,10 +43,10 @@ class _File:
         self.resident = 0
 
     def verify(self, first: np.ndarray, last: np.ndarray) -> None:
-        """Verifies the blocks of ids first[k] ... last[k].
+        """Verifies the blocks that hold ids first[k] ... last[k].
 
         Raises:
-            InputError: a block is not as it was written.
+            InputError: a block is damaged.
         """
         size = BLOCK // self.ids.itemsize
         for low, high in zip((first // size).tolist(), (last // size).tolist(), strict=True):
@@ -61,22 +63,24 @@ class _File:
                 "start again, which encodes the text again"
             )
         self.verified[k] = True
-        self.all_verified = 0 not in self.verified  # not counted, for two threads may be here
+        self.all_verified = 0 not in self.verified  # not counted: two threads may be here
         self.has_read(len(block))
 
     def has_read(self, count):
-        """Counts bytes; from time to time takes what was read out of the process's memory."""
+        """Counts the bytes read; every `MAX_MAPPED` bytes, frees the memory that they use."""
         self.resident += count
         if self.resident > MAX_MAPPED:
             self.resident = 0
-            self.mapping.madvise(mmap.MADV_DONTNEED)  # the system may have it in its own cache
+            self.mapping.madvise(mmap.MADV_DONTNEED)  # the system may keep them in its cache
 
 
 class MappedIds:
-    """(n,) ids of a mapped file. Reading some verifies their blocks and returns a NumPy array.
+    """(n,) ids of a mapped file; indexing verifies their blocks and returns a NumPy array.
 
     Args:
-        file: the mapped file. begin, end: which of its ids these are.
+        file: the mapped file.
+        begin: the first of its ids in this object.
+        end: the first after them.
     """
 
     ndim = 1
@@ -90,14 +94,14 @@ class MappedIds:
         return self._end - self._begin
 
     def part(self, begin: int, end: int) -> "MappedIds":
-        """Some of them; nothing is read."""
+        """Returns ids[begin:end] without reading them."""
         return MappedIds(self._file, self._begin + begin, self._begin + end)
 
     def __getitem__(self, key):
-        """As NumPy's, for any key; a slice is no copy.
+        """Indexes as NumPy does, with any key; a slice is a view.
 
         Raises:
-            InputError: what it would return is damaged.
+            InputError: the file is damaged there.
         """
         if isinstance(key, slice):
             places = range(len(self))[key]
@@ -117,14 +121,14 @@ class MappedIds:
         return np.array(self._unverified, dtype, copy=copy)
 
     def ring(self, begin: np.ndarray, length: int) -> np.ndarray:
-        """All of them, to be read as a ring from `begin` (k,) on, `length` ids each time.
+        """Returns all ids, after verifying `length` of them from each of `begin` (k,) on.
 
-        Only those stretches are verified.
+        The ids are treated as a ring. Only these ids may be used.
         """
         n = len(self)
         first = begin % n
         last = first + (length - 1)
-        if (over := int(last.max()) - n) >= 0:  # they turn to the beginning
+        if (over := int(last.max()) - n) >= 0:  # they wrap around
             self._verify(0, min(over, n - 1))
             last = np.minimum(last, n - 1)
         self._verify(first, last)
@@ -137,18 +141,19 @@ class MappedIds:
 
 
 class Streams:
-    """Streams that run side by side through ids, which are taken as a ring.
+    """Parallel streams through ids, which are treated as a ring.
 
     Args:
-        ids: (n,), mapped or in memory. begin: (B,), where each stream begins.
+        ids: (n,), mapped or in memory.
+        begin: (B,), where each stream starts.
     """
 
     def __init__(self, ids: np.ndarray | MappedIds, begin: np.ndarray):
         self._ids, self._begin = ids, begin
-        self._ring, self._checked = ids, (0, 0)  # which places of each stream are verified
+        self._ring, self._checked = ids, (0, 0)  # the places of each stream that are verified
 
     def rows(self, at: np.ndarray, length: int) -> np.ndarray:
-        """The next ids from places (...) of each stream on: (..., B, length)."""
+        """Returns (..., B, length): the ids from places (...) of each stream on."""
         places = (self._begin + at[..., None])[..., None] + np.arange(length)
         return np.take(self._verified(at, length), places, mode="wrap")
 
@@ -157,7 +162,7 @@ class Streams:
         if isinstance(self._ids, MappedIds) and not (
             self._checked[0] <= low and high <= self._checked[1]
         ):
-            # and what follows: to ask for each window would take as long as to read it
+            # and a block more: verifying each window alone would take as long as reading it
             high += BLOCK // self._ids.dtype.itemsize
             self._ring = self._ids.ring(self._begin + low, high - low)
             self._checked = low, high
@@ -165,10 +170,10 @@ class Streams:
 
 
 def mapped(ids: np.memmap, sums: Sequence[int], path: Path) -> MappedIds:
-    """The ids of a file, whose blocks have these checksums."""
+    """Returns the ids of a file whose blocks have these checksums."""
     return MappedIds(_File(ids, sums, path), 0, len(ids))
 
 
 def part(ids: np.ndarray | MappedIds, begin: int, end: int) -> np.ndarray | MappedIds:
-    """ids[begin:end], of which nothing is read yet."""
+    """Returns ids[begin:end] without reading them."""
     return ids.part(begin, end) if isinstance(ids, MappedIds) else ids[begin:end]

@@ -1,4 +1,4 @@
-"""Characters to ids and back."""
+"""Vocabularies: characters to ids and back."""
 
 import sys
 from collections.abc import Iterable
@@ -9,7 +9,7 @@ from charlm.errors import InputError
 
 
 class UnknownCharacterError(InputError):
-    """A text holds a character the vocabulary lacks."""
+    """A text has a character that is not in the vocabulary."""
 
 
 class Vocab:
@@ -32,14 +32,14 @@ class Vocab:
         self.characters = characters
         V = len(characters)
         self.dtype = np.min_scalar_type(max(V - 1, 0))
-        """The smallest integers that hold every id."""
-        # ids by code point, V where there is none, as for all code points beyond the last entry
+        """The smallest integer type that holds every id."""
+        # ids by code point, V where there is none; the last entry serves all higher code points
         self._ids = np.full(self._codes[-1] + 2 if V else 1, V, np.min_scalar_type(V))
         self._ids[self._codes] = np.arange(V)
 
     @classmethod
     def of(cls, texts: Iterable[str]) -> "Vocab":
-        """The vocabulary of all these texts together."""
+        """Returns the vocabulary of all these texts."""
         characters = Characters()
         for text in texts:
             characters.add(text)
@@ -58,10 +58,10 @@ class Vocab:
         return character in self.characters
 
     def encode(self, text: str, dtype=np.int32) -> np.ndarray:
-        """Ids (n,) of the n characters of `text`.
+        """Returns the ids (n,) of the n characters of `text`.
 
         Raises:
-            UnknownCharacterError: names the first character that has no id, and its position.
+            UnknownCharacterError: a character has no id; names the first, and its position.
         """
         ids = self._ids.take(_code_points(text), mode="clip")
         if len(ids) and ids.max() == len(self):
@@ -73,29 +73,29 @@ class Vocab:
         return ids.astype(dtype, copy=False)
 
     def decode(self, ids: np.ndarray) -> str:
-        """The text of ids (n,)."""
+        """Returns the text of ids (n,)."""
         codes = self._codes[np.asarray(ids, dtype=np.int64)].astype("<u4")
         return codes.tobytes().decode("utf-32-le", "surrogatepass")
 
     def known(self, text: str) -> str:
-        """`text` without the characters that have no id."""
+        """Returns `text` without the characters that have no id."""
         return "".join(c for c in text if c in self.characters)
 
 
 class Characters:
-    """The distinct characters of a text that comes in pieces."""
+    """Collects the distinct characters of a text that comes in pieces."""
 
     def __init__(self):
         self._found = np.zeros(sys.maxunicode + 1, bool)
 
     def add(self, piece: str) -> None:
-        """Those of `piece` too."""
+        """Adds the characters of `piece`."""
         codes = _code_points(piece)
-        if not self._found.take(codes).all():  # several times as fast as to mark them again
+        if not self._found.take(codes).all():  # several times faster than setting them again
             self._found[codes] = True
 
     def vocab(self) -> Vocab:
-        """The vocabulary of all pieces."""
+        """Returns the vocabulary of all pieces."""
         return Vocab("".join(map(chr, np.flatnonzero(self._found))))
 
 

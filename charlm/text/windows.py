@@ -1,13 +1,13 @@
-"""Ids to windows: B streams run through the text side by side, T characters at a time.
+"""Cuts ids into windows: B streams read the text in parallel, T characters at a time.
 
 For B = 2, T = 3 the text "abcdefghijklmnop" becomes
 
-    stream 0:  a b c | d e f |        ids of a window; the targets are the same one further:
+    stream 0:  a b c | d e f |        ids of a window; the targets are one character later:
     stream 1:  i j k | l m n |        b c d | e f g
                step 0  step 1
 
-so that every position is a target, and the state at the end of a window is the state at the start
-of the same stream's next.
+Every position is a target, and the state at the end of a window is the initial state of the next
+window of the same stream.
 """
 
 import numpy as np
@@ -15,31 +15,33 @@ import numpy as np
 from charlm.errors import InputError
 from charlm.text.mapped_ids import Streams
 
-VALIDATION_WINDOW = 512  # characters a step: long, as no gradient is kept
-MAX_STREAMS = 64  # held-out streams side by side
-MAX_PIECE = 2**14  # characters of a held-out text measured in one go; longer ones are cut
-WARM_UP = 512  # characters read before a piece that begins within a document
-MAX_POSITIONS = 2**13  # of a step of all streams: each has a row of logits
+VALIDATION_WINDOW = 512  # characters per step; long, because no gradient is kept
+MAX_STREAMS = 64  # held-out streams in parallel
+MAX_PIECE = 2**14  # characters of a held-out document in one piece; longer ones are cut
+WARM_UP = 512  # characters read before a piece that starts within a document
+MAX_POSITIONS = 2**13  # in a step of all streams; each has a row of logits
 
 
 class TrainingWindows:
-    """Windows of one epoch after another. The order is a pure function of (seed, epoch).
+    """Windows of the training text; their order is a pure function of (seed, epoch).
 
-    Each epoch turns the text, taken as a ring, by a random offset, so that windows, stream starts
-    and the few characters left over fall elsewhere each time.
+    The text is treated as a ring. Each epoch starts at a random offset in it, so windows, stream
+    starts and the few characters left over are different in each epoch.
 
     Args:
         ids: (n,) integers, in memory or mapped from a file (`MappedIds`).
-        batch_size: B. window: T. seed: of the offsets and restarts.
-        restart_every: windows after which, on average, a stream begins anew; 0 for never.
-        epoch: of the first pass; `begin` turns to another.
-        first: the first step of every pass, when a run goes on in the middle of one.
+        batch_size: B.
+        window: T.
+        seed: of the offsets and restarts.
+        restart_every: windows after which, on average, a stream's state is reset; 0 for never.
+        epoch: of the first pass; `set_epoch` selects another.
+        first: the first step of every pass, for a run that is resumed within an epoch.
 
-    Each item: ((ids (B, T), fresh (B,)), next ids (B, T)); fresh is 1 where a stream begins and
-    must not inherit a state, else 0. An array of K steps gives K windows, all with K in front.
+    Each item is ((ids (B, T), fresh (B,)), next ids (B, T)); fresh is 1 for a stream whose state is
+    reset before the window, else 0. Indexing with K steps gives K windows, on a first axis.
 
     Raises:
-        InputError: the text is too short for one window a stream; for an item: it is damaged.
+        InputError: the text is too short for one window per stream; for an item: it is damaged.
     """
 
     def __init__(self, ids, batch_size, window, seed, restart_every=0, epoch=0, first=0):
@@ -50,21 +52,21 @@ class TrainingWindows:
                 f"--window {window} + 1), found {len(ids):,}; give more text or smaller numbers"
             )
         self.ids, self.window, self.seed, self.first = ids, window, seed, first
-        self.restarts = 1 / restart_every if restart_every else 0.0  # the odds in a window
+        self.restarts = 1 / restart_every if restart_every else 0.0  # probability per window
         self.length = len(ids) // batch_size  # of a stream
         self.starts = np.arange(batch_size) * self.length
         self.set_epoch(epoch)
 
     @property
     def steps(self):
-        """Windows of a whole epoch."""
+        """Number of windows in a whole epoch."""
         return self.length // self.window
 
     def __len__(self):
         return self.steps - self.first
 
     def set_epoch(self, epoch):
-        """Turns to the windows of an epoch."""
+        """Selects the windows of an epoch."""
         self.epoch = epoch
         self.offset = np.random.default_rng([self.seed, epoch]).integers(len(self.ids))
         self.streams = Streams(self.ids, self.offset + self.starts)
@@ -82,29 +84,33 @@ class TrainingWindows:
 
 
 class HeldOutWindows:
-    """Every character of held-out documents but their first, with what stands before it read.
+    """Windows of held-out documents; each character but a document's first is a target once.
 
-    Documents are read from their beginning, the state carried, as streams side by side. Two limits
-    keep a large held-out text affordable: a document longer than `piece` is cut into pieces,
-    of which each reads the `WARM_UP` characters before it first, which are not measured again; and
-    where there are more than `MAX_STREAMS` a stream reads several, one after another, its state
-    going on.
+    Documents are read from their beginning as parallel streams with carried state. Two limits keep
+    the cost of a large held-out text low. A document longer than `piece` is cut into pieces; each
+    first reads the `WARM_UP` characters before it, which are not measured again. If there are more
+    than `MAX_STREAMS` pieces, a stream reads several in turn and carries its state from one to the
+    next.
 
-    Streams end at different times, so positions are weighted: 1 for a target, 0 for padding, what
-    was measured before and a document's first character, scaled to a mean of 1 so that the mean
-    loss over batches is the mean over targets.
+    Streams end at different times, so positions have weights: 1 for a target; 0 for padding, for
+    characters measured before and for a document's first character. The weights are scaled to a
+    mean of 1, so the mean loss over batches is the mean over targets.
 
     Args:
         documents: list of (n,) integer arrays.
-        window: T, at most. piece: characters of a document measured in one go, default `MAX_PIECE`.
+        window: T, at most.
+        piece: characters of a document in one piece, `MAX_PIECE` by default.
 
-    Each item: ((ids (B, T), fresh (B,)), next ids (B, T), weights (B, T)). An array of K steps
-    gives K windows, all with K in front.
+    Each item is ((ids (B, T), fresh (B,)), next ids (B, T), weights (B, T)). Indexing with K steps
+    gives K windows, on a first axis.
+
+    Raises:
+        InputError: no document has two characters.
     """
 
     def __init__(self, documents, window=VALIDATION_WINDOW, piece=None):
         piece = piece or MAX_PIECE
-        pieces = [  # ids, and before how many of them there are no targets
+        pieces = [  # ids, and the number of first ids that are not targets
             (d[max(0, k - WARM_UP) : k + piece + 1], min(k, WARM_UP) + 1)
             for d in documents
             for k in range(0, len(d) - 1, piece)

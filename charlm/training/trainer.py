@@ -13,7 +13,7 @@ from charlm.layers import numpy_op
 from charlm.reference.network import Network
 from charlm.runs import checkpoint
 from charlm.runs.checkpoint import Checkpoint, Progress
-from charlm.text.encode import Text
+from charlm.text.encoded_text import Text
 from charlm.text.windows import HeldOutWindows, TrainingWindows
 from charlm.training import network as model
 from charlm.training.dataset import batches, errors_of

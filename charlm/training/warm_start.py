@@ -4,7 +4,7 @@ import numpy as np
 
 from charlm.reference.network import DENSE, initial_weights, layer_path, shapes
 from charlm.runs.checkpoint import Checkpoint, Progress
-from charlm.text.encode import Text
+from charlm.text.encoded_text import Text
 from charlm.text.vocab import Vocab
 
 

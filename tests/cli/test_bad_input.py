@@ -130,7 +130,7 @@ TABLE = [
     (f"{ON} --name {'x' * 300}", "--name to be the name of a folder"),
     (f"{ON} --name a", "found a run"),
     (f"{ON} --name thesis", "something that is not a run"),
-    (f"{ON} --runs-dir small.txt", "small.txt, which is no folder"),
+    (f"{ON} --runs-dir small.txt", "small.txt, which is not a folder"),
     (f"{ON} --runs-dir /proc/x", "expected to write in /proc/x"),
     # going on
     ("train --resume nowhere", "which does not exist"),

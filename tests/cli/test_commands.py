@@ -325,7 +325,7 @@ def test_without_the_default_corpus_training_goes_on_with_pydoc_and_says_so(here
         (["--corpus", "small.txt", "--units", "1000000"], "--units to be from 1 to 16384"),
         (["--corpus", "small.txt", "--sample-temperatures"], "--sample-temperatures to be one or"),
         (["--corpus", "small.txt", "--name", "x" * 300], "--name to be the name of a folder"),
-        (["--corpus", "small.txt", "--runs-dir", "small.txt"], "small.txt, which is no folder"),
+        (["--corpus", "small.txt", "--runs-dir", "small.txt"], "small.txt, which is not a folder"),
         (["--corpus", "short.txt"], "expected at least 1,025 characters to train on"),
         (["--corpus", "same.txt"], "at least 2 distinct characters in the corpus, found 1"),
         (

@@ -180,10 +180,8 @@ def test_a_folder_whose_name_begins_like_one_of_them_is_searched(monkeypatch):
 
 def test_a_run_s_text_that_is_gone_says_where_it_was_looked_for(here, capsys):
     found = refusal(capsys, "train", "--resume", "a")
-    assert (
-        f"found: 'gone.txt', which is no file and no folder with text in it (looked in {here})"
-        in (found)
-    )
+    what = "which is neither a file nor a folder with text in it"
+    assert f"found: 'gone.txt', {what} (looked in {here})" in found
 
 
 def test_but_not_where_its_name_says_so(here):
@@ -196,7 +194,7 @@ def test_but_not_where_its_name_says_so(here):
 
 def test_a_name_with_spaces_can_be_copied_into_a_shell(here, capsys):
     found = refusal(capsys, "train", "--corpus", "small.txt", "--name", "my first run")
-    assert "python -m charlm.train --resume 'saved_models/my first run' goes on with it" in found
+    assert "python -m charlm.train --resume 'saved_models/my first run' resumes it" in found
 
 
 def test_so_can_a_damaged_run_s_best_epoch(here, capsys):

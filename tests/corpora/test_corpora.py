@@ -8,7 +8,7 @@ import zipfile
 import pytest
 
 import corpora
-from corpora import CorpusError, CorpusNotFound, files, state_union
+from corpora import CorpusError, CorpusNotFound, decoding, state_union
 from corpora.document import cuts
 
 
@@ -114,9 +114,9 @@ def test_standard_input(monkeypatch):
     ],
 )
 def test_decoding(data, encoding, text):
-    assert "".join(files.decoded([data], "f", encoding)) == text
+    assert "".join(decoding.decoded([data], "f", encoding)) == text
     one_by_one = [data[k : k + 1] for k in range(len(data))]
-    assert "".join(files.decoded(one_by_one, "f", encoding)) == text
+    assert "".join(decoding.decoded(one_by_one, "f", encoding)) == text
 
 
 @pytest.mark.parametrize(
@@ -172,7 +172,7 @@ def test_a_file_read_in_pieces_is_the_text_read_at_once(encoding, sample, size):
     data = (sample * 3).encode(encoding)
     whole = data.decode(encoding).removeprefix("\ufeff").replace("\r\n", "\n").replace("\r", "\n")
     chunks = [data[k : k + size] for k in range(0, len(data), size)]
-    assert "".join(files.decoded(chunks, "f", encoding)) == whole
+    assert "".join(decoding.decoded(chunks, "f", encoding)) == whole
 
 
 @pytest.mark.parametrize(
@@ -183,7 +183,7 @@ def test_a_file_read_in_pieces_is_the_text_read_at_once(encoding, sample, size):
 def test_the_offset_of_what_is_no_text_is_of_the_whole_file(data, encoding):
     def found(size):
         with pytest.raises(CorpusError) as error:
-            list(files.decoded([data[k : k + size] for k in range(0, 20, size)], "f", encoding))
+            list(decoding.decoded([data[k : k + size] for k in range(0, 20, size)], "f", encoding))
         return str(error.value)
 
     assert found(1) == found(2) == found(20)

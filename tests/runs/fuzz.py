@@ -28,7 +28,7 @@ import numpy as np
 from charlm.benchmarks.worker import peak_memory
 from charlm.errors import InputError
 from charlm.interop import keras_files
-from charlm.runs import checkpoint, hdf5_child, safe_hdf5
+from charlm.runs import checkpoint, file_format, hdf5_child, safe_hdf5
 
 SECONDS, MEMORY = 2, 64 * 2**20
 WHOLE = 500
@@ -138,8 +138,8 @@ def finished(name: str, whole: bytes, part: bytes, damaged: bytes) -> bytes:
         return whole.replace(part, damaged).replace(
             struct.pack("<I", zlib.crc32(part)), struct.pack("<I", zlib.crc32(damaged))
         )
-    if name.startswith("own-") and (checkpoint.MARK in damaged or checkpoint.OLD_MARK in damaged):
-        return checkpoint.with_checksum(damaged)
+    if name.startswith("own-") and (file_format.MARK in damaged or file_format.OLD_MARK in damaged):
+        return file_format.with_checksum(damaged)
     return damaged
 
 

@@ -9,7 +9,7 @@ import pytest
 from charlm.config import Config, ModelConfig
 from charlm.errors import InputError
 from charlm.reference.network import shapes
-from charlm.runs import checkpoint
+from charlm.runs import checkpoint, file_format
 from charlm.runs.checkpoint import Checkpoint, Progress
 from charlm.text.vocab import Vocab
 
@@ -62,7 +62,7 @@ def test_what_is_not_finite_is_not_written_over_what_is(rng, tmp_path, value, pa
     before = path.read_bytes()
     odd, array = made(rng), np.array([value], "float32")
     changed = odd.weights | {"layers/dense/vars/1": array} if part == "weights" else [array]
-    with pytest.raises(ValueError, match="finite"):
+    with pytest.raises(checkpoint.NotFiniteError, match="finite"):
         checkpoint.write(path, made(rng, **{part: changed}))
     assert path.read_bytes() == before
 
@@ -97,9 +97,9 @@ def test_other_files_are_refused(rng, tmp_path):
 
 def test_a_newer_format_is_refused(rng, tmp_path, monkeypatch):
     path = tmp_path / "a.weights.h5"
-    now = checkpoint.FORMAT
-    monkeypatch.setattr(checkpoint, "FORMAT", now + 1)
+    now = file_format.FORMAT
+    monkeypatch.setattr(file_format, "FORMAT", now + 1)
     checkpoint.write(path, made(rng))
-    monkeypatch.setattr(checkpoint, "FORMAT", now)
+    monkeypatch.setattr(file_format, "FORMAT", now)
     with pytest.raises(InputError, match=rf"format {now} or older.*found {now + 1}"):
         checkpoint.read(path)

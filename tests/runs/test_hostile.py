@@ -20,7 +20,7 @@ import pytest
 from charlm import train
 from charlm.errors import InputError
 from charlm.reference.network import shapes
-from charlm.runs import checkpoint
+from charlm.runs import checkpoint, file_format
 from charlm.text.vocab import Vocab
 from charlm.training import network
 from tests.runs.test_checkpoint import MODEL, VOCAB, made
@@ -43,9 +43,9 @@ def older(data):
         about = json.loads(file[META][()].tobytes()) | {"format": 2}
         del about["arrays"], file[META], file["charlm/checksum"]
         file[META] = np.frombuffer(json.dumps(about).encode(), np.uint8)
-        mark = checkpoint.OLD_MARK + bytes(checkpoint.DIGEST)
+        mark = file_format.OLD_MARK + bytes(file_format.DIGEST)
         file["charlm/checksum"] = np.frombuffer(mark, np.uint8)
-    return checkpoint.with_checksum(buffer.getvalue())
+    return file_format.with_checksum(buffer.getvalue())
 
 
 @pytest.fixture
@@ -78,8 +78,8 @@ def test_a_flip_of_any_byte_is_refused(whole):
 
 @pytest.mark.full
 def test_a_file_cut_anywhere_is_refused(whole):
-    mark = whole.index(checkpoint.MARK)  # before it, each needs another process
-    for size in [*range(0, mark, mark // 30), *range(mark + len(checkpoint.MARK), len(whole))]:
+    mark = whole.index(file_format.MARK)  # before it, each needs another process
+    for size in [*range(0, mark, mark // 30), *range(mark + len(file_format.MARK), len(whole))]:
         refused(whole[:size], "damaged|no HDF5 file")
 
 
@@ -105,7 +105,7 @@ def test_random_edits_with_the_right_checksum_crash_nothing(tmp_path, whole):
     program = """if True:
         import sys
         import numpy as np
-        from charlm.runs import checkpoint
+        from charlm.runs import file_format
         from charlm.errors import InputError
         from tests.runs.test_hostile import read
         whole, rng = open(sys.argv[1], "rb").read(), np.random.default_rng(int(sys.argv[2]))
@@ -114,10 +114,10 @@ def test_random_edits_with_the_right_checksum_crash_nothing(tmp_path, whole):
             edited = bytearray(whole)
             for _ in range(rng.integers(1, 4)):
                 edited[int(rng.integers(len(edited)))] = int(rng.integers(256))
-            if bytes(edited).count(checkpoint.MARK) != 1:
+            if bytes(edited).count(file_format.MARK) != 1:
                 continue
             try:
-                read(checkpoint.signed(bytes(edited)))
+                read(file_format.with_checksum(bytes(edited)))
                 same += 1
             except InputError as error:
                 assert "\\n" not in str(error)
@@ -143,20 +143,20 @@ def changed(old, change):
     with h5py.File(buffer, "a") as file:
         change(file)
     data = buffer.getvalue()
-    return checkpoint.with_checksum(data) if checkpoint.OLD_MARK in data else data
+    return file_format.with_checksum(data) if file_format.OLD_MARK in data else data
 
 
 def described(whole, change):
     """The file of today's format after change(description), signed."""
-    at = whole.rindex(checkpoint.MARK) + len(checkpoint.MARK) + checkpoint.DIGEST
-    begin, size = checkpoint.PLACE.unpack_from(whole, at)
+    at = whole.rindex(file_format.MARK) + len(file_format.MARK) + file_format.DIGEST
+    begin, size = file_format.PLACE.unpack_from(whole, at)
     about = json.loads(whole[begin : begin + size])
     text = change(about)
     if not isinstance(text, bytes):
         text = json.dumps(about).encode()
     data = bytearray(whole + text)
-    checkpoint.PLACE.pack_into(data, at, len(whole), len(text))
-    return checkpoint.with_checksum(bytes(data))
+    file_format.PLACE.pack_into(data, at, len(whole), len(text))
+    return file_format.with_checksum(bytes(data))
 
 
 def replaced(name, make):
@@ -225,6 +225,7 @@ def nan(file, old):
 
 LINK, ELSEWHERE, WHOLE = "found a link at", "stored elsewhere", "stored as it is"
 OTHERS, SHAPE, FLOATS = "found others", "of shape", "expected f4 in"
+EXTRA = "only the arrays of a run"
 PROGRESS, DAMAGED = "contradict each other", "damaged"
 
 
@@ -275,8 +276,8 @@ TREES = {
     "a type for an array": (replaced(KERNEL, lambda *_: np.dtype("f4")), OTHERS),
     "an array less": (replaced(KERNEL, lambda *_: None), OTHERS),
     "an array more": (lambda f: f.update({"layers/lstm_9/cell/vars/0": np.zeros(3, "f4")}), OTHERS),
-    "one more of ours": (lambda f: f.update({"charlm/pickle": np.zeros(3, "u1")}), "beside them"),
-    "a gap in the numbers": (replaced("charlm/carried/3", lambda *_: None), "beside them"),
+    "one more of ours": (lambda f: f.update({"charlm/pickle": np.zeros(3, "u1")}), EXTRA),
+    "a gap in the numbers": (replaced("charlm/carried/3", lambda *_: None), EXTRA),
     "no layers": (lambda f: f.__delitem__("layers"), OTHERS),
     "no description": (lambda f: f.__delitem__(META), "no group 'charlm'"),
     "a description of numbers": (replaced(META, lambda *_: np.zeros(9)), "expected u1"),
@@ -419,9 +420,9 @@ PLACES = {
     "two arrays in one place": (shared, "arrays of"),
     "an array less": (lambda about: about["arrays"].__delitem__(KERNEL), OTHERS),
     "an array more": (array("layers/lstm_9/cell/vars/0", "<f4", [1], 0), OTHERS),
-    "one more of ours": (array("charlm/pickle", "<f4", [1], 0), "beside them"),
+    "one more of ours": (array("charlm/pickle", "<f4", [1], 0), EXTRA),
     "a gap in the numbers": (
-        lambda about: about["arrays"].__delitem__("charlm/carried/0"), "beside them"),
+        lambda about: about["arrays"].__delitem__("charlm/carried/0"), EXTRA),
     "a shape of long numbers": (array(KERNEL, ..., [10**4000] * 300, ...), "something else"),
     "many dimensions": (array(KERNEL, ..., [1] * 9, ...), "something else"),
     "no arrays": (lambda about: about.__delitem__("arrays"), DAMAGED),
@@ -439,13 +440,13 @@ def test_places_that_are_no_run_s_are_refused(whole, name):
 @pytest.mark.parametrize("place", [(0, 2**63), (2**63, 9), (10**9, 9), (0, 0), (0, 9)])
 def test_a_description_that_is_elsewhere_is_refused(whole, place):
     data = bytearray(whole)
-    at = whole.rindex(checkpoint.MARK) + len(checkpoint.MARK) + checkpoint.DIGEST
-    checkpoint.PLACE.pack_into(data, at, *place)
-    refused(checkpoint.with_checksum(bytes(data)), "damaged|a description (of|in)")
+    at = whole.rindex(file_format.MARK) + len(file_format.MARK) + file_format.DIGEST
+    file_format.PLACE.pack_into(data, at, *place)
+    refused(file_format.with_checksum(bytes(data)), "damaged|a description (of|in)")
 
 
 def test_a_file_of_today_s_format_without_its_checksum_is_refused(whole):
-    refused(whole.replace(checkpoint.MARK, bytes(16)), "its checksum")
+    refused(whole.replace(file_format.MARK, bytes(16)), "its checksum")
 
 
 @pytest.mark.skipif(shutil.which("strace") is None, reason="no strace")
@@ -522,7 +523,7 @@ def test_older_arrays_that_share_their_place_are_not_read_many_times(rng):
     data = data.replace(nowhere + size, place.to_bytes(8, "little") + size)
     with h5py.File(io.BytesIO(data), "r") as file:
         assert file["charlm/carried/7"][n - 1] == 1
-    refused(checkpoint.with_checksum(data), "arrays of .* bytes at most")
+    refused(file_format.with_checksum(data), "arrays of .* bytes at most")
 
 
 @pytest.mark.full

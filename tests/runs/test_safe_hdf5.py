@@ -206,7 +206,7 @@ FILES = {
     "a long description": (lambda rng: keras({"config.json": PARTS}, DEFLATED), "4194304 bytes"),
     "many parts in an attribute": (
         lambda rng: described(rng, "[" + "[]," * 600_000 + "[]]"), "model_config of 300000 parts"),
-    "a long attribute": (lambda rng: described(rng, PARTS), "48 MB of memory beside"),
+    "a long attribute": (lambda rng: described(rng, PARTS), "48 MB of memory in addition"),
     "many layers": (lambda rng: keras({"config.json": layers(15_000)}, DEFLATED), "1000 layers"),
     "one layer many times": (
         lambda rng: keras_2(rng, [b"lstm_1"] * 60_000, 3000, libver="latest"), "20000 texts of"),

@@ -13,7 +13,7 @@ from keras import ops
 from charlm.config import ModelConfig
 from charlm.generation import generate
 from charlm.reference.network import Network, shapes
-from charlm.runs import checkpoint
+from charlm.runs import checkpoint, file_format
 from charlm.training import network as model
 
 FILES = sorted((Path(__file__).parent / "data").glob("format-*.weights.h5"))
@@ -21,7 +21,7 @@ FILES = sorted((Path(__file__).parent / "data").glob("format-*.weights.h5"))
 
 def test_every_format_has_its_file():
     assert [p.name for p in FILES] == [
-        f"format-{k}.weights.h5" for k in range(1, checkpoint.FORMAT + 1)
+        f"format-{k}.weights.h5" for k in range(1, file_format.FORMAT + 1)
     ]
 
 

@@ -12,7 +12,7 @@ import pytest
 
 import corpora
 from charlm import paths
-from charlm.text import encode, id_cache
+from charlm.text import encode, encoded_text, id_cache
 from charlm.text.mapped_ids import MappedIds
 from charlm.text.vocab import UnknownCharacterError, Vocab
 from charlm.text.windows import HeldOutWindows, TrainingWindows
@@ -248,7 +248,7 @@ def numbered(m):
     """A text of which `m` characters are held out, all different."""
     vocab = Vocab("".join(map(chr, range(0x10000, 0x10000 + m))))
     lengths = [m // 3, 0, m - m // 3]
-    return encode.Text(vocab, "", np.zeros(9, np.uint8), np.arange(m), lengths)
+    return encoded_text.Text(vocab, "", np.zeros(9, np.uint8), np.arange(m), lengths)
 
 
 @pytest.mark.parametrize("limit", [0, 1000, 5000])
@@ -283,9 +283,9 @@ def test_translated_is_the_same_text_in_other_ids(either, tmp_path):
         found.translated(Vocab("abc"))
 
 
-@pytest.mark.parametrize("limit", [encode.MAX_COUNTED, 512 * 4], ids=["all", "stretches"])
+@pytest.mark.parametrize("limit", [encoded_text.MAX_COUNTED, 512 * 4], ids=["all", "stretches"])
 def test_log_shares_are_of_the_whole_text(monkeypatch, limit):
-    monkeypatch.setattr(encode, "MAX_COUNTED", limit)
+    monkeypatch.setattr(encoded_text, "MAX_COUNTED", limit)
     found = encode.read(Corpus("t", (Document("t", "ab" * 9000 + "c" * 9000 + "d" * 4000),)))
     assert found.vocab.decode(found.held_out[:1]) == "d"
     n = min(limit, len(found.training))

@@ -17,7 +17,7 @@ import pytest
 
 import corpora
 from charlm import cli, paths
-from charlm.text import encode, id_cache, mapped_ids
+from charlm.text import encode, encoded_text, id_cache, mapped_ids
 from charlm.text.mapped_ids import MappedIds
 from charlm.text.windows import TrainingWindows
 from tests.test_paths import STRANGER, as_root
@@ -401,7 +401,7 @@ def test_training_that_meets_damage_ends_with_one_line(folder, capsys, monkeypat
 
     for module in (mapped_ids, id_cache):
         monkeypatch.setattr(module, "BLOCK", 2**7)
-    monkeypatch.setattr(encode, "MAX_COUNTED", 600)  # characters read before training begins
+    monkeypatch.setattr(encoded_text, "MAX_COUNTED", 600)  # characters read before training begins
     monkeypatch.chdir(folder.parent)
     found = read(folder)
     path = the_file(folder)

@@ -12,7 +12,7 @@ from charlm.evaluation import losses, novelty
 from charlm.evaluation.ngram import NGram
 from charlm.reference.network import Network, initial_weights
 from charlm.text import mapped_ids
-from charlm.text.encode import Text
+from charlm.text.encoded_text import Text
 from charlm.text.vocab import Vocab
 from charlm.text.windows import HeldOutWindows, TrainingWindows
 

@@ -6,7 +6,7 @@ import pytest
 from charlm.config import Config, ModelConfig
 from charlm.reference.network import Network, initial_weights
 from charlm.runs.checkpoint import Checkpoint, Progress
-from charlm.text.encode import Text
+from charlm.text.encoded_text import Text
 from charlm.text.vocab import Vocab
 from charlm.training import warm_start
 

@@ -1,12 +1,13 @@
-"""A character model put together from the layers that were found in a file of Keras's."""
+"""Assembles a character model from the layers that were found in a Keras file."""
 
 import re
 
 import numpy as np
 
 from charlm.errors import InputError
+from charlm.interop.keras_files.description import ModelDescription
 from charlm.interop.keras_files.kinds import BY_GATES, GATES, check_one_kind, check_order
-from charlm.interop.keras_files.layers import CELL, DENSE, TABLE, check_shape
+from charlm.interop.keras_files.layers import CELL, DENSE, TABLE, Layer, check_shape
 from charlm.interop.keras_files.widths import check_widths
 from charlm.interop.keras_files.wiring import assumed_chain
 
@@ -14,7 +15,7 @@ ROLES = {CELL: "recurrent", DENSE: "dense", TABLE: "embedding"}
 
 
 def _role(layer):
-    """CELL, DENSE or TABLE, whichever the layer must be; it must have those arrays."""
+    """Returns the layer's role, CELL, DENSE or TABLE, after checking that it has those arrays."""
     if layer.kind in GATES or (layer.kind is None and "recurrent_kernel" in layer.arrays):
         role = CELL
     else:
@@ -25,14 +26,32 @@ def _role(layer):
     return role
 
 
-def assemble(layers, described, ordered):
-    """The arrays of `charlm.interop.keras_files.KerasWeights`, every width checked.
+def assemble(layers: list[Layer], described: ModelDescription | None, ordered: bool) -> dict:
+    """Returns the fields of `charlm.interop.keras_files.KerasWeights`, after checking every shape.
 
     Args:
-        layers: `charlm.interop.keras_files.layers.Layer`s, packed.
-        described: what the model's JSON says, None where there is none.
+        layers: packed.
+        described: what the model's JSON says, None if there is none.
         ordered: whether the layers are in the model's order.
     """
+    cells, head, tables = _by_role(layers)
+    if ordered:
+        check_order({layer.name: layer.kind or ROLES[_role(layer)] for layer in layers})
+    H = _check_kinds(cells, tables, described)
+    cells = _check_shapes(cells, head, tables, described, ordered, H)
+    return {
+        "cell": cells[0].kind,
+        "layers": tuple(tuple(layer.arrays[key] for key in CELL) for layer in cells),
+        "dense": tuple(head.arrays[key] for key in DENSE),
+        "embedding": tables[0].arrays["embeddings"] if tables else None,
+        "activation": described and described.activation,
+        "recurrent_activation": described and described.recurrent_activation,
+        "notes": () if described else (_assumed(cells, tables),),
+    }
+
+
+def _by_role(layers):
+    """Returns the recurrent layers, the Dense, and a list of the Embedding if there is one."""
     cells, dense, tables = (
         [x for x in layers if _role(x) is role] for role in (CELL, DENSE, TABLE)
     )
@@ -42,9 +61,11 @@ def assemble(layers, described, ordered):
             f"{len(cells)} recurrent, {len(dense)} Dense, {len(tables)} Embedding: "
             + ", ".join(f"{layer.name!r} ({layer.kind or 'unknown'})" for layer in layers)
         )
-    (head,) = dense
-    if ordered:
-        check_order({layer.name: layer.kind or ROLES[_role(layer)] for layer in layers})
+    return cells, dense[0], tables
+
+
+def _check_kinds(cells, tables, described):
+    """Refuses layers of other kinds than the model's JSON says; returns the units of all cells."""
     for layer in cells:
         _check_gates(layer, described)
     check_one_kind({layer.name: layer.kind for layer in cells})
@@ -55,7 +76,12 @@ def assemble(layers, described, ordered):
     if described and kinds != sorted(described.kinds.values()):
         wanted = ", ".join(sorted(described.kinds.values()))
         raise InputError(f"expected {wanted}, as the model's JSON says, found {', '.join(kinds)}")
-    H, V = units[0], head.arrays["kernel"].shape[-1]
+    return units[0]
+
+
+def _check_shapes(cells, head, tables, described, ordered, H):
+    """Checks every width; returns the recurrent layers in the model's order."""
+    V = head.arrays["kernel"].shape[-1]
     head.arrays.setdefault("bias", np.zeros(V, np.float32))
     check_shape(head, "kernel", (H, V))
     check_shape(head, "bias", (V,))
@@ -69,15 +95,7 @@ def assemble(layers, described, ordered):
         check_shape(layer, "recurrent_kernel", (H, columns))
         check_shape(layer, "kernel", (H if k else D, columns))
         check_shape(layer, "bias", cells[0].arrays["bias"].shape)
-    return {
-        "cell": cells[0].kind,
-        "layers": tuple(tuple(layer.arrays[key] for key in CELL) for layer in cells),
-        "dense": tuple(head.arrays[key] for key in DENSE),
-        "embedding": tables[0].arrays["embeddings"] if tables else None,
-        "activation": described and described.activation,
-        "recurrent_activation": described and described.recurrent_activation,
-        "notes": () if described else (_assumed(cells, tables),),
-    }
+    return cells
 
 
 def _assumed(cells, tables):
@@ -86,7 +104,7 @@ def _assumed(cells, tables):
 
 
 def _check_gates(layer, described):
-    """The kind follows from the name or from G, recurrent_kernel's columns by its rows."""
+    """Sets the kind of a recurrent layer, from its name or from G, its number of gates."""
     shape = layer.arrays["recurrent_kernel"].shape
     H, columns = shape if len(shape) == 2 else (0, 0)
     G = columns / H if H else 0
@@ -108,7 +126,7 @@ def _check_gates(layer, described):
 
 
 def _in_order(cells, D):
-    """By Keras's numbers, else by widths, where only one order is possible."""
+    """Sorts recurrent layers by Keras's numbers, or by widths if only one order is possible."""
     first = [layer for layer in cells if len(layer.arrays["kernel"]) == D]
     if len({re.sub(r"_\d+$", "", layer.name) for layer in cells}) == 1:
         return cells

@@ -9,7 +9,7 @@ import numpy as np
 from charlm.interop.keras_files.readings import Reading
 from charlm.reference import trainer
 from charlm.reference.network import Network
-from charlm.text.encode import Text
+from charlm.text.encoded_text import Text
 from charlm.text.windows import HeldOutWindows
 
 MEASURED, DOCUMENTS = 20_000, 10  # characters that are measured, and of how many texts

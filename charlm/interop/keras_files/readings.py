@@ -13,7 +13,7 @@ from functools import cached_property
 
 import numpy as np
 
-from charlm.text.encode import Text
+from charlm.text.encoded_text import Text
 from charlm.text.vocab import Vocab
 from corpora import Corpus
 from corpora.document import lower_case

@@ -1,0 +1,87 @@
+"""Finds a run by its name, and the weights file to read from it."""
+
+import contextlib
+import os
+import shlex
+import stat
+from pathlib import Path
+
+from charlm.errors import InputError
+from charlm.runs import checkpoint
+from charlm.runs.checkpoint import Checkpoint
+
+LAST, BEST = "last.weights.h5", "best.weights.h5"
+LATEST = "latest"
+
+
+def find(runs: Path, run: str) -> Path:
+    """Returns the folder or weights file that `run` names: a path, a name in `runs`, or "latest".
+
+    Raises:
+        InputError: there is no such run.
+    """
+    if run == LATEST:
+        return _latest(runs)
+    paths = Path(run), runs / run
+    for path in paths:
+        if os.path.isfile(path) or is_run(path):
+            return path
+    if any(os.path.isdir(path) for path in paths):
+        what = "which has no weights in it"
+    elif any(os.path.lexists(path) for path in paths):
+        what = "which is not a regular file"
+    else:
+        what = "which does not exist"
+    raise InputError(
+        f"expected a run folder or a .weights.h5 file, found {shlex.quote(run)}, {what}"
+    )
+
+
+def _latest(runs):
+    """Returns the run whose weights were saved last; ignores everything else in the folder."""
+    try:
+        saved = {runs / name: _saved_at(runs / name) for name in os.listdir(runs)}
+    except OSError:
+        saved = {}
+    saved = {folder: time for folder, time in saved.items() if time is not None}
+    if not saved:
+        raise InputError(f"expected a run in {runs}, found none; python -m charlm.train makes one")
+    return max(saved, key=saved.get)
+
+
+def is_run(folder: Path) -> bool:
+    """Returns whether a run has saved weights in the folder."""
+    return _saved_at(folder) is not None
+
+
+def _saved_at(folder):
+    """Returns when the folder's weights were saved, None if it has none."""
+    found = []
+    for name in (LAST, BEST):
+        with contextlib.suppress(OSError, ValueError):  # a broken link or a loop of links
+            about = os.stat(folder / name)
+            found += [about.st_mtime_ns] if stat.S_ISREG(about.st_mode) else []
+    return max(found, default=None)
+
+
+def weights_file(path: Path, prefer: tuple[str, ...]) -> Path:
+    """Returns `path` if it is a file, else the first of the names `prefer` that the folder has.
+
+    The result may be a folder or a pipe with that name; reading it raises InputError.
+    """
+    if os.path.isfile(path):  # unlike Path.is_file, it returns False if the name is too long
+        return path
+    return next((path / name for name in prefer if os.path.exists(path / name)), path / prefer[0])
+
+
+def read_best(runs: Path, run: str) -> tuple[Path, Checkpoint]:
+    """Reads the run that `run` names: its best weights, or the last if it has no best.
+
+    Returns:
+        The weights file, and what it holds.
+
+    Raises:
+        InputError: see `find`, `checkpoint.read`.
+    """
+    path = weights_file(find(runs, run), (BEST, LAST))
+    return path, checkpoint.read(path)
