@@ -11,34 +11,26 @@ DEFAULT = "default"
 GPU = "-gpu"  # ends the name of one that was chosen for a GPU
 PRESETS = {
     "quick": Config(
-        ModelConfig(units=192, output_bias="unigram"),
+        ModelConfig(units=192, dropout=0.0),
         DataConfig(window=24),
-        FitConfig(epochs=1, learning_rate=0.02, precision="auto"),
+        FitConfig(epochs=1, learning_rate=0.02),
     ),
-    DEFAULT: Config(
-        ModelConfig(units=512, dropout=0.1, output_bias="unigram"),
-        DataConfig(window=32),
-        FitConfig(epochs=3, learning_rate=0.012, precision="auto"),
-    ),
+    DEFAULT: Config(),
     "best": Config(
-        ModelConfig(units=512, dropout=0.2, weight_drop=0.1, output_bias="unigram"),
-        DataConfig(window=32),
-        FitConfig(epochs=10, learning_rate=0.01, precision="auto"),
+        ModelConfig(dropout=0.2, weight_drop=0.1),
+        fit=FitConfig(epochs=10, learning_rate=0.01),
     ),
     "quick-gpu": Config(
-        ModelConfig(units=1024, dropout=0.1, output_bias="unigram"),
-        DataConfig(window=32),
-        FitConfig(epochs=4, learning_rate=0.008, precision="auto"),
+        ModelConfig(units=1024, dropout=0.1),
+        fit=FitConfig(epochs=4, learning_rate=0.008),
     ),
     "default-gpu": Config(
-        ModelConfig(units=2048, dropout=0.3, weight_drop=0.2, output_bias="unigram"),
-        DataConfig(window=32),
-        FitConfig(epochs=10, learning_rate=0.005, precision="bf16"),
+        ModelConfig(units=2048, dropout=0.3, weight_drop=0.2),
+        fit=FitConfig(epochs=10, learning_rate=0.005, precision="bf16"),
     ),
     "best-gpu": Config(
-        ModelConfig(units=2048, dropout=0.4, weight_drop=0.3, output_bias="unigram"),
-        DataConfig(window=32),
-        FitConfig(epochs=20, learning_rate=0.004, precision="bf16"),
+        ModelConfig(units=2048, dropout=0.4, weight_drop=0.3),
+        fit=FitConfig(epochs=20, learning_rate=0.004, precision="bf16"),
     ),
 }
 

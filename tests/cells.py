@@ -86,7 +86,7 @@ class Case:
         """Settings of a whole network of such cells."""
         if not self.options.get("reset_after", True):
             settings["reset"] = "before"
-        return ModelConfig(cell=self.name, **settings)
+        return ModelConfig(cell=self.name, **{"dropout": 0.0} | settings)
 
 
 CASES = [Case(*row) for row in PRODUCT]

@@ -4,6 +4,7 @@ import json
 
 import pytest
 
+from charlm import presets
 from charlm.config import Config, DataConfig, FitConfig, ModelConfig, SampleConfig
 from charlm.errors import InputError
 
@@ -74,9 +75,21 @@ def test_survives_json():
 
 
 def test_missing_settings_take_defaults_and_unknown_ones_are_refused():
-    assert Config.from_dict({"model": {"units": 7}}) == Config(ModelConfig(units=7))
+    found = Config.from_dict(
+        {"model": {"units": 7, "output_bias": "unigram"}, "fit": {"precision": "auto"}}
+    )
+    assert found == Config(ModelConfig(units=7))
     with pytest.raises(InputError, match="newer"):
         Config.from_dict({"model": {"wings": 2}})
+
+
+def test_settings_that_older_files_lack_mean_what_they_did():
+    found = Config.from_dict({"model": {"units": 7}, "fit": {"epochs": 2}})
+    assert (found.model.output_bias, found.fit.precision) == ("zeros", "fp32")
+
+
+def test_the_default_preset_is_the_defaults():
+    assert presets.PRESETS[presets.DEFAULT] == Config()
 
 
 def test_differences_name_the_setting_with_both_values():

@@ -30,7 +30,8 @@ class Case:
     @property
     def model(self) -> ModelConfig:
         """As `charlm.training.network.build` takes it; the cell is ours."""
-        return ModelConfig(cell=self.cell, units=self.units, layers=self.layers)
+        sizes = {"cell": self.cell, "units": self.units, "layers": self.layers}
+        return ModelConfig(**sizes, dropout=0.0, output_bias="zeros")
 
     @property
     def gates(self) -> int:

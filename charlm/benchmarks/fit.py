@@ -13,7 +13,7 @@ from callbacks import StopOnNaN, StopOnSignal, TrackProgress
 from charlm.benchmarks import Timed
 from charlm.benchmarks.case import Case, random_text
 from charlm.benchmarks.keras_step import require_device
-from charlm.config import Config, DataConfig
+from charlm.config import Config, DataConfig, FitConfig
 from charlm.text.encode import read
 from charlm.training.trainer import Training
 from corpora import Corpus, Document
@@ -24,7 +24,9 @@ CHARACTERS = 1_000_000  # of an epoch: a few seconds, so that its beginning coun
 def _training(case):
     data = DataConfig("random", batch_size=case.batch, window=case.window)
     document = Document("random", random_text(case.vocab, CHARACTERS))
-    return Training(Config(model=case.model, data=data), read(Corpus("random", (document,))))
+    return Training(
+        Config(case.model, data, FitConfig(precision="fp32")), read(Corpus("random", (document,)))
+    )
 
 
 def bare(case: Case, gpu: bool) -> dict:

@@ -14,7 +14,7 @@ from numpy.lib.stride_tricks import sliding_window_view
 
 from charlm.benchmarks.case import SEED, Case
 from charlm.benchmarks.keras_step import require_device
-from charlm.config import Config, DataConfig
+from charlm.config import Config, DataConfig, FitConfig
 from charlm.reference import trainer
 from charlm.reference.loss import log_softmax
 from charlm.reference.network import Network, shapes
@@ -139,15 +139,15 @@ def original(case: Case, gpu: bool, corpus: Corpus) -> dict:
 
 
 def ours(case: Case, gpu: bool, corpus: Corpus, target: list[float]) -> dict:
-    """Job "train": as `charlm train`, of the configuration's own defaults but for the units, until
-    `target` or its end.
+    """Job "train": as `charlm train`, until `target` or the end of six epochs.
 
     Args:
         target: training and held-out loss to reach.
     """
     require_device(gpu)
     losses = Losses(case, corpus)
-    training = Training(Config(case.model, DataConfig(corpus.name)), losses.text)
+    fit = FitConfig(epochs=6, learning_rate=5e-3, precision="fp32")
+    training = Training(Config(case.model, DataConfig(corpus.name), fit), losses.text)
 
     def train(n):
         marks = Marks(lambda: losses.cold(weights(training.network)), EVERY, target)

@@ -74,7 +74,7 @@ class Reference:
     """
 
     run: ReferenceConfig = field(default_factory=ReferenceConfig)
-    model: ModelConfig = field(default_factory=lambda: ModelConfig(units=128))
+    model: ModelConfig = field(default_factory=lambda: ModelConfig(units=128, dropout=0.0))
     data: DataConfig = field(default_factory=DataConfig)
 
 

@@ -49,7 +49,7 @@ def of_cells(
     """
     series, unused = [], set(remedies)
     for cell in cells:
-        plain = ModelConfig(cell=cell, units=units, layers=layers)
+        plain = ModelConfig(cell=cell, units=units, layers=layers, dropout=0.0)
         suited = {k: v for k, v in remedies.items() if _suits(plain, k, v)}
         unused -= set(suited)
         variants = [*_remedied(cell, plain, suited), (cell, plain, 1.0)]

@@ -123,7 +123,7 @@ def test_weights_fit_stock_keras(rng, tmp_path):
 
 
 def test_set_weights_undoes_weights_and_changes_nothing_when_it_refuses():
-    net, other = network(), model.build(ModelConfig(units=H, layers=L), V)
+    net, other = network(), model.build(ModelConfig(units=H, layers=L, dropout=0.0), V)
     model.set_weights(other, model.weights(net))
     for a, b in zip(model.weights(net).values(), model.weights(other).values(), strict=True):
         np.testing.assert_array_equal(a, b)

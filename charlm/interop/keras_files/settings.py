@@ -79,6 +79,7 @@ def settle(
         cell=found.cell,
         units=len(recurrent_kernel),
         layers=len(found.layers),
+        dropout=0.0,
         reset="before" if found.cell == "gru" and bias.ndim == 1 else "after",
         **chosen,
     )
