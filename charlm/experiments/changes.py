@@ -18,9 +18,9 @@ from keras import ops
 from callbacks import NonFiniteLossError, StopOnNaN, TrackProgress
 from charlm import cli, presets
 from charlm.config import Config
-from charlm.layers.bptt import gather_rows
-from charlm.layers.cell import tensor
+from charlm.layers.gather import gather_rows
 from charlm.layers.lstm import LSTM, LSTMCell
+from charlm.layers.mixed_precision import tensor
 from charlm.layers.recurrent import Recurrent
 from charlm.training import network
 from charlm.training.trainer import Training

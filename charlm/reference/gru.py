@@ -1,4 +1,24 @@
-"""A GRU in NumPy. What it is, and its sources: `charlm.layers.gru`."""
+"""GRU (gated recurrent unit), whose output is its whole state, in NumPy.
+
+With input x and previous output h' (each a row per sequence of the batch):
+
+    z = sigmoid(x W_z + b_z + h' U_z + d_z)            update gate: how much of the old output stays
+    r = sigmoid(x W_r + b_r + h' U_r + d_r)            reset gate: how much of it the candidate sees
+    g =    tanh(x W_g + b_g + r * (h' U_g + d_g))      candidate
+    h = z * h' + (1 - z) * g                           output
+
+W = [W_z W_r W_g] is `kernel` (D, 3H), U likewise `recurrent_kernel` (H, 3H), and `bias` (2, 3H) has
+b and d as rows, in the order and shapes of `keras.layers.GRU`, which calls g "h".
+
+This is `reset_after=True`: the reset gate acts after the product, so that h' U is one product. In
+the published paper it acts before; then there is no d, and `bias` is b (3H,):
+
+    g = tanh(x W_g + b_g + (r * h') U_g)
+
+Source: Cho et al. 2014, "Learning Phrase Representations using RNN Encoder-Decoder for Statistical
+Machine Translation", section 2.3: version 1 (arXiv 1406.1078v1) resets after the product, as
+cuDNN does; the published version resets before it.
+"""
 
 import numpy as np
 

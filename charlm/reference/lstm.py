@@ -1,4 +1,22 @@
-"""An LSTM in NumPy. What it is, and its sources: `charlm.layers.lstm`."""
+"""LSTM (long short-term memory) with a forget gate, in NumPy.
+
+With input x, previous output h' and previous cell state c' (each a row per sequence of the batch):
+
+    i = sigmoid(x W_i + h' U_i + b_i)      input gate: how much of the candidate enters
+    f = sigmoid(x W_f + h' U_f + b_f)      forget gate: how much of the old cell stays
+    g =    tanh(x W_g + h' U_g + b_g)      candidate
+    o = sigmoid(x W_o + h' U_o + b_o)      output gate: how much of the cell is output
+    c = f * c' + i * g                     cell state
+    h = o * tanh(c)                        output
+
+W = [W_i W_f W_g W_o] is `kernel` (D, 4H), U likewise `recurrent_kernel` (H, 4H), b `bias` (4H,),
+in the order and shapes of `keras.layers.LSTM`, which calls g "c".
+
+Sources: Hochreiter and Schmidhuber 1997, "Long Short-Term Memory", section 4. Forget gate: Gers,
+Schmidhuber and Cummins 2000, "Learning to Forget: Continual Prediction with LSTM", section 3.
+Initial forget bias of 1: Jozefowicz, Zaremba and Sutskever 2015, "An Empirical Exploration of
+Recurrent Network Architectures", on the forget gate's bias.
+"""
 
 import numpy as np
 

@@ -1,4 +1,19 @@
-"""The plain RNN in NumPy. What it is, and its sources: `charlm.layers.rnn`."""
+"""Plain recurrent network (Elman network), a tanh layer that reads its own last output, in NumPy.
+
+With input x and previous output h' (each a row per sequence of the batch):
+
+    h = tanh(x W + h' U + b)
+
+W is `kernel` (D, H), U `recurrent_kernel` (H, H), b `bias` (H,), as in `keras.layers.SimpleRNN`.
+
+Over k steps back a gradient is multiplied k times by U^T and by slopes of at most 1, so it vanishes
+or explodes; the gated cells were designed to prevent that.
+
+Sources: Elman 1990, "Finding Structure in Time". The vanishing gradient: Hochreiter 1991 (his
+diploma thesis); Bengio, Simard and Frasconi 1994, "Learning Long-Term Dependencies with Gradient
+Descent is Difficult". With ReLU and U initialized to the identity: Le, Jaitly and
+Hinton 2015, "A Simple Way to Initialize Recurrent Networks of Rectified Linear Units".
+"""
 
 from charlm.reference.activations import TANH
 

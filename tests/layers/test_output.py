@@ -5,8 +5,8 @@ import numpy as np
 import pytest
 
 from charlm.layers import numpy_op
-from charlm.layers.cell import tensor
 from charlm.layers.dense import Dense
+from charlm.layers.mixed_precision import tensor
 from charlm.training.loss import CrossEntropy
 from tests.cells import normal, set_random
 from tests.oracle import results_and_gradients
