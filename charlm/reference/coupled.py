@@ -25,12 +25,14 @@ GATES = CELLS["coupled"].gates
 
 
 def step(a_x, states, weights, activation=TANH, recurrent_activation=SIGMOID):
-    """One time step.
+    """Computes one time step.
 
     Args:
         a_x: (B, 3H), x W + b.
         states: (h, c) before the step, each (B, H).
         weights: (U,), U (H, 3H), blocks f, g, o.
+        activation: of the candidate and of the cell state.
+        recurrent_activation: of the gates.
 
     Returns:
         (h, c) after the step, and the cache that `step_backward` needs.
@@ -47,10 +49,14 @@ def step(a_x, states, weights, activation=TANH, recurrent_activation=SIGMOID):
 
 
 def step_backward(d_states, cache, weights, activation=TANH, recurrent_activation=SIGMOID):
-    """The same step, last line first: each line is the derivative of the equation beside it.
+    """Computes the gradients, last equation first: each line differentiates the one beside it.
 
     Args:
         d_states: (dh, dc), dLoss/d(h, c) after the step, each (B, H).
+        cache: from `step`.
+        weights: those given to `step`.
+        activation: that of `step`.
+        recurrent_activation: that of `step`.
 
     Returns:
         (dh, dc) before the step; da = dLoss/da_x (B, 3H); (dU,).
@@ -73,13 +79,13 @@ def step_backward(d_states, cache, weights, activation=TANH, recurrent_activatio
 
 
 def as_lstm(weights):
-    """The same layer as an LSTM: 1 - sigmoid(a) = sigmoid(-a), so a_i is -a_f.
+    """Writes the layer as an LSTM: 1 - sigmoid(a) = sigmoid(-a), so a_i is -a_f.
 
     Args:
         weights: kernel, recurrent kernel, bias, each (..., 3H).
 
     Returns:
-        The LSTM's, each (..., 4H).
+        The LSTM's kernel, recurrent kernel and bias, each (..., 4H).
     """
 
     def widened(w):

@@ -19,12 +19,13 @@ from charlm.reference.activations import TANH
 
 
 def step(a_x, states, weights, activation=TANH):
-    """One time step.
+    """Computes one time step.
 
     Args:
         a_x: (B, H), x W + b.
         states: (h,) before the step, (B, H).
         weights: (U,), U (H, H).
+        activation: of the output.
 
     Returns:
         (h,) after the step, and the cache that `step_backward` needs.
@@ -36,10 +37,13 @@ def step(a_x, states, weights, activation=TANH):
 
 
 def step_backward(d_states, cache, weights, activation=TANH):
-    """The same step, last line first: each line is the derivative of the equation beside it.
+    """Computes the gradients, last equation first: each line differentiates the one beside it.
 
     Args:
         d_states: (dh,), dLoss/dh after the step, (B, H).
+        cache: from `step`.
+        weights: those given to `step`.
+        activation: that of `step`.
 
     Returns:
         (dh,) before the step; da = dLoss/da_x (B, H); (dU,).

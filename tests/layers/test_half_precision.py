@@ -55,7 +55,7 @@ def test_in_half_precision_states_and_gradients_add_up_over_long_sequences(
     if case.name != "lstm" and (BACKEND == "jax" or policy == "mixed_float16"):
         pytest.skip("the LSTM stands for all, on JAX, and in float16: it takes long")
     if way != "compiled":
-        monkeypatch.setattr(numpy_op, "usable", lambda tensor=None: False)
+        monkeypatch.setattr(numpy_op, "is_supported", lambda tensor=None: False)
     long = 300
     x = normal(rng, B, long, D) + 0.5
     options = {"return_sequences": True, "return_state": True, "dtype": policy}

@@ -19,7 +19,7 @@ TENSORFLOW = keras.backend.backend() == "tensorflow"
 def operations(monkeypatch):
     """The number of operations in machine code so far."""
     found, operation = [], numpy_op.numpy_op
-    monkeypatch.setattr(numpy_op, "operation", lambda *given: found.append(1) or operation(*given))
+    monkeypatch.setattr(numpy_op, "numpy_op", lambda *given: found.append(1) or operation(*given))
     return found
 
 
@@ -70,7 +70,7 @@ def test_loss(rng, weighted, operations):
 
 @pytest.mark.skipif(not TENSORFLOW, reason="elsewhere there is no machine code for these")
 def test_without_numba_keras_computes(rng, monkeypatch, operations):
-    monkeypatch.setattr(numpy_op, "machine_code", lambda name: None)
+    monkeypatch.setattr(numpy_op, "load_kernel", lambda name: None)
     dense = Dense(V)
     x = normal(rng, B, T, H)
     CrossEntropy()(rng.integers(V, size=(B, T)), dense(x, training=True))

@@ -153,7 +153,7 @@ def test_the_passes_are_the_ones_named(rng, case, monkeypatch):
         assert ours.backward_pass() == "hand-derived"
         assert ours.backward_pass(masked=True) == "autodiff"
     with monkeypatch.context() as patch:
-        patch.setattr(numpy_op, "usable", lambda tensor=None: False)  # as on a GPU
+        patch.setattr(numpy_op, "is_supported", lambda tensor=None: False)  # as on a GPU
         assert ours.backward_pass() == "hand-derived"
     with monkeypatch.context() as patch:
         patch.setattr(ours, "compiled_training", False)
