@@ -95,7 +95,7 @@ PLACEHOLDER = "Args: see `charlm.layers.options`."
 
 
 def without(options: Mapping[str, Any], name: str) -> dict[str, Any]:
-    """Removes one of the options."""
+    """Returns the options except one."""
     return {k: v for k, v in options.items() if k != name}
 
 
