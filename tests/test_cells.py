@@ -42,7 +42,7 @@ import keras
 from keras import ops
 from charlm.cells import CELLS
 from charlm.layers import Recurrent, RecurrentCell
-from charlm.layers.cell import without
+from charlm.layers.options import without
 
 @keras.saving.register_keras_serializable(package="test")
 class OpenLSTMCell(RecurrentCell):

@@ -6,9 +6,9 @@ Each function replaces a part of charlm or Keras before the run is built.
 import keras
 from keras import ops
 
-from charlm.layers.bptt import gather_rows
-from charlm.layers.cell import tensor
+from charlm.layers.gather import gather_rows
 from charlm.layers.lstm import LSTM, LSTMCell
+from charlm.layers.mixed_precision import tensor
 from charlm.training import network
 
 

@@ -19,8 +19,8 @@ from charlm import cli, presets
 from charlm.config import Config
 from charlm.errors import NonFiniteLossError
 from charlm.experiments import cell_changes
-from charlm.layers.cell import tensor
 from charlm.layers.lstm import LSTMCell
+from charlm.layers.mixed_precision import tensor
 from charlm.layers.recurrent import Recurrent
 from charlm.training import network, streams
 from charlm.training.trainer import Training

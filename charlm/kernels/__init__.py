@@ -1,29 +1,31 @@
-"""Training and sampling as machine code for the CPU, compiled by Numba when first run.
+"""Training and sampling in machine code for the CPU, compiled by Numba at the first run.
 
-A training step of a small network is thousands of small operations, and a framework takes longer
-to start one than it lasts. Here a whole loop is one function: its products read a matrix laid out
-once for all steps, the gates follow while their numbers are still in the cache, and each core takes
-its own part of the batch from the first step to the last.
+A training step of a small network is thousands of small operations, and a framework needs longer
+to start one than to run it. Here a whole loop is one function: its products read a matrix packed
+once for all steps, the gates are computed while their numbers are still in the cache, and each core
+runs its own part of the batch from the first step to the last.
 
-    matmul.py        a product of small matrices, a tile of registers at a time
-    float32.py       its factors in float32
-    bfloat16.py      its factors in bfloat16, for processors that multiply them
-    activations.py   tanh, sigmoid and the exponential
-    lstm.py ...      a cell's equations, and their derivatives, for one row of a batch
+    tile.py          a tile of a product in vector registers
+    matmul.py        a product of small matrices, tile by tile
+    float32.py       operands of products in float32
+    bfloat16.py      operands of products in bfloat16, for processors that multiply them
+    activations.py   activations, their slopes and the exponential
+    lstm.py ...      a cell's equations and their derivatives, for one row of a batch
     time_loop.py     the loop over time, forward and backward
-    batch_loop.py    the same for a whole batch, on all cores
+    work_space.py    the arrays that the loop works in
+    batch_loop.py    the loop over time for a whole batch, on all cores
     dense.py         the output layer, forward and backward
-    loss.py          softmax cross-entropy and its slope
-    generate.py      text of a whole network
-    parallel.py      parts of a batch on the machine's cores
-    buffer_pool.py   large arrays, used again
-    arrays.py        checks of the arrays that come in
-    denormals.py     very small numbers taken for zero
+    loss.py          softmax cross-entropy and its gradient
+    generate.py      sampling from a whole network
+    parallel.py      the parts of a batch on the machine's cores
+    buffer_pool.py   reuse of large arrays
+    arrays.py        checks of arguments
+    denormals.py     flushing of very small numbers to zero
     jit.py           Numba's settings
-    disk.py          machine code kept between runs
+    disk.py          the cache of machine code on disk
 
-NumPy arrays in float32 go in and come out; there is no Keras here. A cell is a file of its name
-(`charlm.cells` lists them). It has STATES states and weights of GATES blocks of H columns. `step`
-and `step_backward` share a cache of CACHE blocks of H numbers. SPLIT says whether the gradients by
+Arguments and results are NumPy arrays in float32; there is no Keras here. Each cell has a file
+(`charlm.cells` lists them), STATES states and weights of GATES blocks of H columns. Its `step` and
+`step_backward` share a cache of CACHE blocks of H numbers. SPLIT tells whether the gradients by
 x W + b and by h' U differ.
 """

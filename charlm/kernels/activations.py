@@ -1,6 +1,6 @@
 """Activations, their slopes and exp of one float32, in operations that vectorize.
 
-A slope is a function of the activation's value y, as in `charlm.reference.activations`.
+Slopes are functions of the activation's value y, as in `charlm.reference.activations`.
 """
 
 import numpy as np
@@ -8,7 +8,7 @@ import numpy as np
 from charlm.kernels.jit import f4, jit
 
 # tanh(x) = x p(x^2) / q(x^2), a rational minimax approximation with a relative error of a few
-# units in the last place, used in Eigen and XLA too; beyond LIMIT float32 knows only 1.
+# units in the last place, used in Eigen and XLA too; beyond LIMIT it is 1 in float32.
 LIMIT = f4(7.99881172180175781)
 P = tuple(
     f4(p)
@@ -38,8 +38,8 @@ ZERO, SIXTH, HALF, ONE = f4(0), f4(1 / 6), f4(0.5), f4(1)
 
 @jit
 def tanh(x):
-    """The hyperbolic tangent; NaN of NaN."""
-    x = LIMIT if x > LIMIT else x  # in this form NaN passes
+    """Computes the hyperbolic tangent; NaN stays NaN."""
+    x = LIMIT if x > LIMIT else x  # in this form NaN passes through
     x = -LIMIT if x < -LIMIT else x
     s = x * x
     p = (((((P0 * s + P1) * s + P2) * s + P3) * s + P4) * s + P5) * s + P6
@@ -49,49 +49,49 @@ def tanh(x):
 
 @jit
 def tanh_slope(y):
-    """1 - y^2."""
+    """Returns 1 - y^2."""
     return ONE - y * y
 
 
 @jit
 def sigmoid(x):
-    """1 / (1 + exp(-x))."""
+    """Computes 1 / (1 + exp(-x))."""
     return HALF * tanh(HALF * x) + HALF
 
 
 @jit
 def sigmoid_slope(y):
-    """y (1 - y)."""
+    """Returns y (1 - y)."""
     return y * (ONE - y)
 
 
 @jit
 def relu(x):
-    """max(x, 0); NaN of NaN."""
+    """Returns max(x, 0); NaN stays NaN."""
     return ZERO if x <= ZERO else x
 
 
 @jit
 def relu_slope(y):
-    """1 above 0."""
+    """Returns 1 above 0, else 0."""
     return ONE if y > ZERO else ZERO
 
 
 @jit
 def linear(x):
-    """x."""
+    """Returns x."""
     return x
 
 
 @jit
 def linear_slope(_y):
-    """1."""
+    """Returns 1."""
     return ONE
 
 
 @jit
 def hard_sigmoid(x):
-    """x / 6 + 1/2, cut to 0..1, as in Keras 3; NaN of NaN."""
+    """Returns x / 6 + 1/2 clipped to 0..1, as in Keras 3; NaN stays NaN."""
     y = x * SIXTH + HALF
     y = ZERO if y < ZERO else y
     return ONE if y > ONE else y
@@ -99,11 +99,11 @@ def hard_sigmoid(x):
 
 @jit
 def hard_sigmoid_slope(y):
-    """1/6 between 0 and 1."""
+    """Returns 1/6 between 0 and 1, else 0."""
     return SIXTH if ZERO < y < ONE else ZERO
 
 
-ACTIVATIONS = {  # by their names in `keras.activations`: the function, its slope
+ACTIVATIONS = {  # by name in `keras.activations`: the function, its slope
     "tanh": (tanh, tanh_slope),
     "sigmoid": (sigmoid, sigmoid_slope),
     "relu": (relu, relu_slope),
@@ -114,7 +114,7 @@ ACTIVATIONS = {  # by their names in `keras.activations`: the function, its slop
 
 # exp(r) for r from -ln 2 / 2 to ln 2 / 2: 1 + r + r^2 q(r), a minimax approximation used in Cephes
 LOG2_E, LN2_HIGH, LN2_LOW = f4(1.44269504088896341), f4(0.693359375), f4(-2.12194440e-4)
-LEAST = f4(-87)  # the exponential of less has no exponent left in float32
+LEAST = f4(-87)  # the exponential of smaller numbers underflows in float32
 C0, C1, C2, C3, C4, C5 = (
     f4(c)
     for c in (
@@ -131,7 +131,7 @@ BIAS, MANTISSA = np.int32(127), np.int32(23)  # of float32's exponent
 
 @jit
 def exp(x):
-    """e^x for x up to 88, and e^-87 below -87; NaN of NaN."""
+    """Computes e^x for x up to 88, and e^-87 below -87; NaN stays NaN."""
     x = LEAST if x < LEAST else x
     n = np.floor(x * LOG2_E + HALF)  # e^x = 2^n e^r
     r = x - n * LN2_HIGH - n * LN2_LOW

@@ -1,10 +1,10 @@
-"""What machine code is given is checked once, before it is read: it checks nothing itself."""
+"""Checks of the arrays that machine code reads, which itself checks nothing."""
 
 import numpy as np
 
 
 def require(name, array, shape, kind="float32"):
-    """Raises ValueError for an array of another shape or type (None: any), or not contiguous."""
+    """Raises ValueError if an array has a wrong shape or type (None: any) or is not contiguous."""
     fits = len(array.shape) == len(shape) and all(
         wanted in (None, found) for found, wanted in zip(array.shape, shape, strict=True)
     )
@@ -19,10 +19,10 @@ def require(name, array, shape, kind="float32"):
 
 
 def indices(ids, N, name="ids"):
-    """Whole numbers of any type as int32.
+    """Converts ids of any type to int32.
 
     Raises:
-        ValueError: one that is no whole number from 0 to N - 1.
+        ValueError: an id that is not a whole number from 0 to N - 1.
     """
     fits = (ids >= 0) & (ids < N)
     if ids.dtype.kind not in "iu":

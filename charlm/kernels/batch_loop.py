@@ -1,10 +1,10 @@
-"""A cell over time for a whole batch: each core takes a part of the sequences."""
+"""A cell over time for a whole batch; each core computes a part of the sequences."""
 
 from typing import NamedTuple
 
 import numpy as np
 
-from charlm.kernels import time_loop
+from charlm.kernels import time_loop, work_space
 from charlm.kernels.arrays import indices, require
 from charlm.kernels.buffer_pool import empty, zeros
 from charlm.kernels.denormals import flushed
@@ -14,7 +14,7 @@ from charlm.kernels.parallel import parallel_for, sum_parts
 
 
 class Batch(NamedTuple):
-    """What both loops are given, arrays in float32 if not said otherwise.
+    """The arguments of both loops, arrays in float32 unless noted otherwise.
 
     The inputs' share of the pre-activations is x W + b; or rows[ids]; or, without ids, rows.
     """
@@ -24,9 +24,9 @@ class Batch(NamedTuple):
     h: np.ndarray
     """(B, H), before the first step."""
     c: np.ndarray | None = None
-    """(B, H), likewise, of a cell that has it."""
+    """(B, H), before the first step, for a cell with c."""
     d: np.ndarray | None = None
-    """(G*H,), a bias of h' U."""
+    """(G*H,), the bias of h' U."""
     x: np.ndarray | None = None
     """(B, T, D)"""
     W: np.ndarray | None = None
@@ -38,17 +38,17 @@ class Batch(NamedTuple):
     ids: np.ndarray | None = None
     """(B, T), whole numbers of any type from 0 to N - 1."""
     live: np.ndarray | None = None
-    """(B, T) booleans, whether a sequence takes a step; None: each takes all."""
+    """(B, T) booleans, whether a sequence takes a step; None if each takes all."""
     drop: np.ndarray | None = None
-    """(G, B, H), recurrent dropout: what h is multiplied by for each gate."""
+    """(G, B, H), recurrent dropout: the factor of h for each gate."""
 
     @property
     def states(self) -> list[np.ndarray]:
-        """h, and c if there is one."""
+        """Lists h and, for a cell with c, c."""
         return [self.h] if self.c is None else [self.h, self.c]
 
     def laid_out(self, B: int, T: int):
-        """The loops' `rows`, `index`, `x`, `live`, `start` and `drop`; empty what was not given."""
+        """Returns rows, index, x, live, start and drop for the loops; empty where not given."""
         GH = self.U.shape[1]
         if self.x is not None:
             rows, index = np.zeros((0, GH), np.float32), np.zeros((0, 0), np.int32)
@@ -67,10 +67,10 @@ class Batch(NamedTuple):
         return rows, index, x, live, start, drop
 
     def sizes(self, cell) -> tuple[int, int, int, int]:
-        """B, T, H and G*H, for a cell from `jit.cell`.
+        """Checks the arrays, and returns B, T, H and G*H, for a cell from `jit.cell`.
 
         Raises:
-            ValueError: arrays that do not fit together, or not of their type.
+            ValueError: arrays that do not fit together, or of a wrong type.
         """
         vectors, rows, ids = (a is not None for a in (self.x, self.rows, self.ids))
         whole = vectors == (self.W is not None) and vectors != rows and rows >= ids
@@ -98,22 +98,22 @@ class Batch(NamedTuple):
 
 
 def forward(cell, factors, batch, keep=True, show_first=False):
-    """Every step of a batch.
+    """Computes every step of a batch.
 
     Args:
         cell: from `jit.cell`.
-        factors: the module `single` or `half`, of the products' precision.
+        factors: the module of the products' precision, `float32` or `bfloat16`.
         batch: a `Batch`.
-        keep: what `backward` needs.
-        show_first: whether h before the first step that a sequence takes is its first state in
-            what is returned, or zeros.
+        keep: keep what `backward` needs.
+        show_first: return a sequence's initial h, instead of zeros, for the steps before the first
+            one that it takes.
 
     Returns:
-        The states after every step, S of (B, T, H); those after the last, S of (B, H); and
-        (B, T, C) that `backward` needs, or (B, 1, C) of no use.
+        The states after every step, S of (B, T, H); the states after the last step, S of (B, H);
+        and an array (B, T, C) for `backward`, or an unused (B, 1, C) without `keep`.
 
     Raises:
-        ValueError: arrays that do not fit together; an id that is no row's.
+        ValueError: arrays that do not fit together, or an id without a row.
     """
     B, T, H, GH = batch.sizes(cell)
     first = batch.states
@@ -129,7 +129,7 @@ def forward(cell, factors, batch, keep=True, show_first=False):
 
     def part(begin, end):
         n, sizes = end - begin, (H, GH, x.shape[2], len(drop))
-        space = time_loop.forward_space(factors, n, *sizes)
+        space = work_space.for_forward(factors, n, *sizes)
         with flushed():
             loop(*arrays, begin, end, *space)
 
@@ -141,20 +141,60 @@ def forward(cell, factors, batch, keep=True, show_first=False):
 
 
 def backward(cell, factors, batch, states, kept, d_h, d_last, show_first=False):
-    """Back-propagation through time of a batch.
+    """Back-propagates through time for a batch.
 
     Args:
-        cell, factors, batch, show_first: as given to `forward`. states, kept: as it returned them.
+        cell, factors, batch: those given to `forward`.
+        states: the states after every step, from `forward`.
+        kept: the array for `backward`, from `forward`.
         d_h: dLoss/dh of every step, (B, T, H).
-        d_last: dLoss/d(states after the last step) beside that, S of (B, H).
+        d_last: dLoss/d(states after the last step), in addition to d_h, S of (B, H).
+        show_first: as given to `forward`.
 
     Returns:
-        A `Batch` of the gradients by the arrays that were given and can be differentiated.
+        A `Batch` with the gradient of each array that was given and has one.
 
     Raises:
         ValueError: arrays that do not fit together.
     """
     B, T, H, GH = batch.sizes(cell)
+    _check_gradients(cell, (B, T, H), states, kept, d_h, d_last)
+    first, d_first = batch.states, [np.array(x) for x in d_last]  # changed in place
+    rows, index, x, live, start, drop = batch.laid_out(B, T)
+    D, groups = x.shape[2], max(1, len(drop))
+    share = GH // groups
+    d_x, shared = zeros(*x.shape), zeros(*rows.shape) if batch.ids is None else None
+    panels = factors.pack_panels(_or_zeros(batch.W, 1, GH).T), _panels(factors, batch.U.T, drop)
+    arrays = (
+        *(index, x, *panels, live, start, drop),
+        *(first[0], first[-1], states[0], states[-1], kept, show_first),
+        *(d_h, d_first[0], d_first[-1]),
+    )
+    loop = specialized(time_loop.backward, cell=cell, factors=factors)
+
+    def part(begin, end):
+        d_rows = zeros(*rows.shape) if shared is None else shared  # several cores may share a row
+        dW, dU = sums(D, GH), sums(groups, H, share)
+        db, dd = zeros(0 if batch.b is None else GH), zeros(0 if batch.d is None else GH)
+        if (end - begin) * T:
+            sizes = H, GH, D, len(drop), cell.SPLIT
+            space = work_space.for_backward(factors, end - begin, *sizes)
+            with flushed():
+                loop(*arrays, d_rows, d_x, dW, db, dU, dd, begin, end, *space)
+        return d_rows, dW[:D, :GH], db, dU[:, :H, :share], dd
+
+    d_rows, dW, db, dU, dd = zip(*parallel_for(part, B), strict=True)
+    d_rows, dU = sum_parts(d_rows) if shared is None else shared, sum_parts(dU)
+    dU = dU[0] if groups == 1 else np.concatenate(dU, axis=1)
+    d_rows = d_rows.reshape(_or_zeros(batch.rows, 0).shape)
+    dW, db, dd = sum_parts(dW), sum_parts(db), sum_parts(dd)
+    found = Batch(U=dU, h=d_first[0], c=d_first[-1], d=dd, x=d_x, W=dW, b=db, rows=d_rows)
+    return Batch(*(g if given is not None else None for g, given in zip(found, batch, strict=True)))
+
+
+def _check_gradients(cell, shape, states, kept, d_h, d_last):
+    """Checks the arguments of `backward` for states of the shape (B, T, H)."""
+    B, T, H = shape
     if {len(states), len(d_last)} != {cell.STATES}:
         raise ValueError(
             f"Expected {cell.STATES} of states and of d_last. "
@@ -165,53 +205,10 @@ def backward(cell, factors, batch, states, kept, d_h, d_last, show_first=False):
     for array in d_last:
         require("d_last", array, (B, H))
     require("kept", kept, (B, T, cell.CACHE * H))
-    first, d_first = batch.states, [np.array(x) for x in d_last]  # changed in place
-    rows, index, x, live, start, drop = batch.laid_out(B, T)
-    D, groups = x.shape[2], max(1, len(drop))
-    share = GH // groups
-    d_x, shared = zeros(*x.shape), zeros(*rows.shape) if batch.ids is None else None
-    arrays = (
-        *(
-            index,
-            x,
-            factors.pack_panels(_or_zeros(batch.W, 1, GH).T),
-            _panels(factors, batch.U.T, drop),
-        ),
-        *(live, start, drop, first[0], first[-1], states[0], states[-1], kept, show_first),
-        *(d_h, d_first[0], d_first[-1]),
-    )
-    loop = specialized(time_loop.backward, cell=cell, factors=factors)
-
-    def part(begin, end):
-        d_rows = zeros(*rows.shape) if shared is None else shared  # a row may be of several cores
-        dW, dU = sums(D, GH), sums(groups, H, share)
-        db, dd = zeros(0 if batch.b is None else GH), zeros(0 if batch.d is None else GH)
-        if (end - begin) * T:
-            sizes = H, GH, D, len(drop), cell.SPLIT
-            space = time_loop.backward_space(factors, end - begin, *sizes)
-            with flushed():
-                loop(*arrays, d_rows, d_x, dW, db, dU, dd, begin, end, *space)
-        return d_rows, dW[:D, :GH], db, dU[:, :H, :share], dd
-
-    d_rows, dW, db, dU, dd = zip(*parallel_for(part, B), strict=True)
-    dU = sum_parts(dU)
-    found = Batch(
-        U=dU[0] if groups == 1 else np.concatenate(dU, axis=1),
-        h=d_first[0],
-        c=d_first[-1],
-        d=sum_parts(dd),
-        x=d_x,
-        W=sum_parts(dW),
-        b=sum_parts(db),
-        rows=(sum_parts(d_rows) if shared is None else shared).reshape(
-            _or_zeros(batch.rows, 0).shape
-        ),
-    )
-    return Batch(*(g if given is not None else None for g, given in zip(found, batch, strict=True)))
 
 
 def _panels(factors, U, drop):
-    """`factors.pack_panels` of U or U^T, for each group of gates that has h to itself."""
+    """Packs U or U^T for each group of gates with its own dropped h."""
     if not len(drop):
         return factors.pack_panels(U)[None]
     axis = int(U.shape[0] < U.shape[1])

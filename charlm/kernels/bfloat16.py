@@ -1,7 +1,7 @@
-"""Factors of products in bfloat16, two to a word, as the processor's instruction reads them.
+"""Operands of products in bfloat16, two in a word, as the processor's instruction reads them.
 
-A word holds numbers k and k + 1 of those that are summed over, the first in its lower half; sums
-are in float32. Where the processor has AVX512-BF16 such a product may take half the time.
+A word holds elements k and k + 1 along the axis that is summed over, the first in its lower half;
+sums are in float32. On a processor with AVX512-BF16 such a product may take half the time.
 """
 
 import llvmlite.binding
@@ -12,24 +12,24 @@ from charlm.kernels.buffer_pool import empty
 from charlm.kernels.jit import cached_jit, jit
 from charlm.kernels.matmul import ROWS, rounded
 
-IN_WORD = 2  # numbers in an element of a factor
+IN_WORD = 2  # numbers in an element of an operand
 AVAILABLE = bool(llvmlite.binding.get_host_cpu_features().get("avx512bf16"))
-# On AMD's processors since Zen 4 a product takes little more than half the time. On an Intel Xeon
-# (Emerald Rapids), which has the instruction too, it took twice the time of float32.
+# On AMD processors since Zen 4 a product takes little more than half the time of float32. On an
+# Intel Xeon (Emerald Rapids), which has the instruction too, it took twice the time.
 PAYS = AVAILABLE and llvmlite.binding.get_host_cpu_name().startswith("znver")
 u4 = np.uint32
 ONE, SIXTEEN = u4(1), u4(16)
-BELOW_HALF = u4(0x7FFF)  # the largest rest that is always rounded down
+BELOW_HALF = u4(0x7FFF)  # the largest remainder that is always rounded down
 NAN = u4(0x7FC0)
 
 
 def words(*shape):
-    """Space for pairs."""
+    """Allocates an array of words."""
     return empty(*shape).view(u4)
 
 
 def pack_panels(matrix):
-    """`matmul.pack_panels` of pairs of rows: (K, N) -> (N / COLUMNS, K / 2, COLUMNS)."""
+    """Packs pairs of rows as `matmul.pack_panels` does: (K, N) -> (N / COLUMNS, K / 2, COLUMNS)."""
     single = matmul.pack_panels(matrix)
     Q, K, C = single.shape
     found = words(Q, (K + 1) // 2, C)
@@ -38,23 +38,23 @@ def pack_panels(matrix):
 
 
 def rows(R, K):
-    """Space for R rows of a first factor, K numbers each."""
+    """Allocates R rows of a left operand, K numbers each."""
     return words(R, (K + 1) // 2)
 
 
 def summed(n, rows, N):
-    """As `single.summed`, a word for two rows."""
+    """Does what `float32.summed` does, with one word for two rows."""
     return words(n, (rows + 1) // 2, rounded(N, ROWS))
 
 
 def gradients(rows, N):
-    """As `single.gradients`, but both factors are copies, so that one row in float32 is enough."""
+    """Does what `float32.gradients` does; operands are copies, so one float32 row is enough."""
     return empty(1, N), words(rows, (N + 1) // 2), words((rows + 1) // 2, N)
 
 
 @jit
 def bits(x):
-    """The bfloat16 nearest to a float32, of two the even one, in the lower half of a word."""
+    """Rounds a float32 to the nearest bfloat16, ties to even, in the lower half of a word."""
     word = np.float32(x).view(u4)
     odd = u4(u4(word >> SIXTEEN) & ONE)
     near = u4(u4(u4(word + BELOW_HALF) + odd) >> SIXTEEN)
@@ -63,12 +63,12 @@ def bits(x):
 
 @jit
 def pair(low, high):
-    """Two numbers in a word."""
+    """Packs two numbers into a word."""
     return u4(bits(low) | u4(bits(high) << SIXTEEN))
 
 
 def pair_rows(single, found):
-    """(Q, K, C) -> (Q, K / 2, C)."""
+    """Packs pairs along the second axis: (Q, K, C) -> (Q, K / 2, C)."""
     Q, K, C = single.shape
     for q in range(Q):
         for k in range(K // 2):
@@ -81,7 +81,7 @@ def pair_rows(single, found):
 
 @jit
 def put(to, row, values):
-    """Writes values (K,) into a row of a first factor."""
+    """Writes values (K,) into a row of a left operand."""
     K = len(values)
     for k in range(K // 2):
         to[row, k] = pair(values[2 * k], values[2 * k + 1])
@@ -91,7 +91,7 @@ def put(to, row, values):
 
 @jit
 def put_summed(to, row, values):
-    """Writes values (N,) into a row of a factor whose rows are summed over, from an even one on."""
+    """Writes values (N,) into a row of an operand summed over its rows; even rows come first."""
     if row % 2:
         for j in range(len(values)):
             to[row // 2, j] |= u4(bits(values[j]) << SIXTEEN)
@@ -102,6 +102,6 @@ def put_summed(to, row, values):
 
 @jit
 def put_gradient(first, summed, row, du):
-    """Writes du (GH,) into a row of both factors."""
+    """Writes du (GH,) into a row of both operands."""
     put(first, row, du)
     put_summed(summed, row, du)

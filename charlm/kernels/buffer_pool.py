@@ -1,4 +1,4 @@
-"""Large arrays whose memory is used again, step after step."""
+"""Large arrays whose memory is reused, step after step."""
 
 import contextlib
 import math
@@ -9,28 +9,27 @@ import weakref
 
 import numpy as np
 
-MOST = 2**30  # bytes that may wait to be used again
+MOST = 2**30  # bytes of free blocks kept for reuse
 _free = []  # blocks, the longest unused first
 _lock = threading.RLock()
-# or a child could begin with the lock held by a thread that it does not have
+# or a child could start with the lock held by a thread that it does not have
 os.register_at_fork(
     before=_lock.acquire, after_in_parent=_lock.release, after_in_child=_lock.release
 )
 
 
 def zeros(*shape):
-    """`empty`, filled with zeros."""
+    """Allocates an array of zeros, as `empty` does."""
     array = empty(*shape)
     array[:] = 0
     return array
 
 
 def empty(*shape):
-    """A float32 array, not filled, at the start of a page.
+    """Allocates an uninitialized float32 array at the start of a page.
 
-    Fresh memory costs a fault a page, which for these arrays can be longer than what is computed in
-    them; and only an array that begins at a multiple of a vector's size goes to TensorFlow without
-    a copy.
+    New memory costs a page fault for each page, which for these arrays can take longer than the
+    computation. TensorFlow takes an array without a copy only if it is aligned to a vector.
     """
     count = math.prod(shape)
     if 4 * count < mmap.PAGESIZE:
@@ -44,14 +43,14 @@ def empty(*shape):
 def _block(size):
     with _lock:
         fits = [block for block in _free if size <= len(block) <= 2 * size]
-        # none fits; or it was taken meanwhile, for garbage is collected at any time
+        # none fits; or garbage collection took it meanwhile
         with contextlib.suppress(ValueError):
             block = min(fits, key=len)
             _free.remove(block)
             return block
-    # by default it would be shared: a forked child would write into its parent's arrays
+    # shared by default: a forked child would write into its parent's arrays
     block = mmap.mmap(-1, size, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
-    if hasattr(mmap, "MADV_HUGEPAGE"):  # on Linux: pages of 2 MiB, each found and made in one go
+    if hasattr(mmap, "MADV_HUGEPAGE"):  # on Linux: pages of 2 MiB, one fault for each
         with contextlib.suppress(OSError):  # a kernel without them
             block.madvise(mmap.MADV_HUGEPAGE)
     return block

@@ -1,6 +1,8 @@
-"""LSTM with coupled gates (equations: `charlm/layers/coupled.py`), a row of a batch at a time.
+"""Specification: charlm/reference/coupled.py
 
-`jit.cell` puts other activations in the place of the names imported here.
+The same equations in machine code, one row of a batch at a time.
+
+`jit.cell` replaces the activations imported here by others.
 """
 
 from charlm.kernels.activations import sigmoid as gate
@@ -14,7 +16,7 @@ ONE = f4(1)
 
 
 def step(x, u, _h_prev, c_prev, h, c, gates):
-    """x = W x + b and u = h' U (3H,) -> h, c (H,) and the gates (3H,)."""
+    """Computes h, c (H,) and the gates (3H,) from x = W x + b and u = h' U, each (3H,)."""
     H = len(h)
     for j in range(H):
         f = gate(x[j] + u[j])
@@ -29,7 +31,7 @@ def step(x, u, _h_prev, c_prev, h, c, gates):
 
 
 def step_backward(dh, dc, gates, _h_prev, c_prev, _h, c, _dx, du):
-    """dh, dc (H,) after the step -> du (3H,), which is dx, and dc before the step, in place."""
+    """Computes du = dx (3H,) from dh, dc (H,) after the step; replaces dc by dc before it."""
     H = len(c)
     for j in range(H):
         f, g, o = gates[j], gates[H + j], gates[2 * H + j]
@@ -39,4 +41,4 @@ def step_backward(dh, dc, gates, _h_prev, c_prev, _h, c, _dx, du):
         du[H + j] = d * (ONE - f) * activation_slope(g)
         du[2 * H + j] = dh[j] * shown * gate_slope(o)
         dc[j] = d * f
-        dh[j] = 0  # all of dh' goes by du
+        dh[j] = 0  # all of dh' comes from du

@@ -1,4 +1,4 @@
-"""x K + b for many rows, and its gradients; the products in tiles of registers.
+"""The output layer, x K + b for many rows, and its gradients.
 
 Blocks of rows are copied into arrays padded to whole tiles, so that products never meet an edge.
 """
@@ -18,11 +18,11 @@ from charlm.kernels.matmul import (
 )
 from charlm.kernels.parallel import parallel_for, sum_parts
 
-BLOCK = 256  # rows; their share of all arrays stays in a core's cache
+BLOCK = 256  # rows; what they need of all arrays stays in a core's cache
 
 
 def forward(x, kernel, bias):
-    """x (..., H), kernel (H, V), bias (V,) -> (..., V).
+    """Computes x K + b: x (..., H), kernel (H, V), bias (V,) -> (..., V).
 
     Raises:
         ValueError: arrays that do not fit together.
@@ -43,7 +43,7 @@ def forward(x, kernel, bias):
 
 
 def backward(x, kernel, d_y):
-    """dLoss/d(x), dLoss/d(kernel), dLoss/d(bias) from dLoss/d(y), (..., V).
+    """Computes dLoss/d(x), dLoss/d(kernel), dLoss/d(bias) from d_y = dLoss/d(y), (..., V).
 
     Raises:
         ValueError: arrays that do not fit together.
@@ -59,7 +59,7 @@ def backward(x, kernel, d_y):
     def part(begin, end):
         d_kernel, d_bias = sums(H, V), zeros(V)
         widths = rounded(H, ROWS), rounded(V, COLUMNS) + PADDING, rounded(H, COLUMNS)
-        space = [zeros(BLOCK, n) for n in widths]  # what lies beyond H and V is multiplied too
+        space = [zeros(BLOCK, n) for n in widths]  # the padding beyond H and V is multiplied too
         loop(*flat, d_kernel, d_bias, begin, end, *space)
         return d_kernel[:H, :V], d_bias
 
@@ -68,7 +68,7 @@ def backward(x, kernel, d_y):
 
 
 def forward_rows(x, K, bias, y, begin, end, block):
-    """Rows begin..end of y. K: `panels`. block: to work in."""
+    """Computes rows begin..end of y. K: from `pack_panels`. block: work space."""
     V = y.shape[1]
     for first in range(begin, end, BLOCK):
         n = min(BLOCK, end - first)
@@ -82,7 +82,7 @@ def forward_rows(x, K, bias, y, begin, end, block):
 
 
 def backward_rows(x, K_t, d_y, d_x, d_kernel, d_bias, begin, end, x_block, d_block, up):
-    """Rows begin..end of d_x; adds theirs to d_kernel and d_bias. K_t: `panels` of K^T."""
+    """Computes rows begin..end of d_x; adds to d_kernel and d_bias. K_t: `pack_panels` of K^T."""
     H, V = x.shape[1], d_y.shape[1]
     for first in range(begin, end, BLOCK):
         n = min(BLOCK, end - first)

@@ -1,7 +1,7 @@
-"""Machine code on disk, by Numba's own cache, which opens only what nobody else can have written.
+"""Machine code on disk: Numba's cache, limited to files that nobody else can have written.
 
 Numba's two files of a function, an index and the code, are pickles: whoever can write one can run
-anything in the process that reads it. So every file is opened by `charlm.paths`.
+any code in the process that reads it. So `charlm.paths` opens every file.
 """
 
 import contextlib
@@ -18,17 +18,18 @@ LOCATOR = caching.UserProvidedCacheLocator
 
 
 def keep(dispatcher, *inner: str) -> None:
-    """Lets a compiled function keep its code in the cache folder, if there is a usable one.
+    """Makes a compiled function keep its code in the cache folder, if that is usable.
 
-    It sets Numba's configuration, which is the process's, so it is for one thread at a time.
+    This changes Numba's configuration, which all threads share: call it from one at a time.
 
     Args:
-        dispatcher: from `numba.njit`. inner: names of folders, each in the one before it.
+        dispatcher: from `numba.njit`.
+        inner: names of folders, each in the one before it.
     """
     source = inspect.getfile(dispatcher.py_func)
     try:
         folder = paths.usable_cache(*inner)
-        # Numba would make this one, with a mode that may let others write in it
+        # Numba would create this one, with a mode that may let others write in it
         if folder and paths.usable_cache(*inner, LOCATOR.get_suitable_cache_subpath(source)):
             _enable(dispatcher, folder)
     except OSError as error:
@@ -62,7 +63,7 @@ def _set(name, value):
 
 
 def _open(path, mode):
-    """In the place of `open` in Numba's functions."""
+    """Replaces `open` in Numba's functions."""
     try:
         return open(path, mode.replace("w", "x"), opener=paths.opener)
     except paths.NotOursError as error:
@@ -71,7 +72,7 @@ def _open(path, mode):
 
 
 def _opening_by_us(method):
-    """One of Numba's functions, with our `open`."""
+    """Copies one of Numba's functions, with our `open`."""
     return types.FunctionType(method.__code__, method.__globals__ | {"open": _open})
 
 
@@ -79,7 +80,7 @@ _load_index = _opening_by_us(caching.IndexDataCacheFile._load_index)
 
 
 class _Files(caching.IndexDataCacheFile):
-    """Numba's files of a function. One that cannot be read counts as none, and is replaced."""
+    """Numba's files of a function. A file that cannot be read is ignored and replaced."""
 
     _load_data = _opening_by_us(caching.IndexDataCacheFile._load_data)
     _open_for_write = contextlib.contextmanager(
@@ -89,7 +90,7 @@ class _Files(caching.IndexDataCacheFile):
     def _load_index(self):
         try:
             return _load_index(self)
-        except Exception:  # whatever a damaged file raises
+        except Exception:  # a damaged file may raise anything
             return {}
 
     def load(self, key):
@@ -99,7 +100,7 @@ class _Files(caching.IndexDataCacheFile):
             return None
 
     def save(self, key, data):
-        # two processes that save at once might give one file's name to the code of both
+        # two processes saving at once could choose the same file name
         with (
             contextlib.suppress(OSError),
             paths.locked(Path(self._cache_path)),

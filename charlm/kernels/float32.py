@@ -1,4 +1,4 @@
-"""Factors of products as `matmul` reads them, in float32."""
+"""Operands of products in float32, as `matmul` reads them."""
 
 from charlm.kernels import matmul
 from charlm.kernels.buffer_pool import empty
@@ -6,27 +6,26 @@ from charlm.kernels.jit import jit
 from charlm.kernels.matmul import PADDING, ROWS, rounded
 
 AVAILABLE = True
-IN_WORD = 1  # numbers in an element of a factor
+IN_WORD = 1  # numbers in an element of an operand
 
 pack_panels = matmul.pack_panels
 
 
 def rows(R, K):
-    """Space for R rows of a first factor, K numbers each."""
+    """Allocates R rows of a left operand, K numbers each."""
     return empty(R, K)
 
 
 def summed(n, rows, N):
-    """Space for n factors whose rows, N numbers each, are summed over."""
+    """Allocates n operands that are summed over their rows, N numbers each."""
     return empty(n, rows, rounded(N, ROWS))
 
 
 def gradients(rows, N):
-    """Space for rows of N gradients, of which `rows` are kept; N a multiple of COLUMNS.
+    """Allocates `rows` rows of N gradients; N is a multiple of COLUMNS.
 
     Returns:
-        The rows themselves; the same as a first factor; the same as a factor whose rows are summed
-        over.
+        The rows; the rows as a left operand; the rows as an operand that is summed over its rows.
     """
     du = empty(rows, N + PADDING)
     return du, du, du
@@ -34,7 +33,7 @@ def gradients(rows, N):
 
 @jit
 def put(to, row, values):
-    """Writes values (K,) into a row of a first factor, or of one whose rows are summed over."""
+    """Writes values (K,) into a row of either kind of operand."""
     for k in range(len(values)):
         to[row, k] = values[k]
 
@@ -44,4 +43,4 @@ put_summed = put
 
 @jit
 def put_gradient(_first, _summed, _row, _du):
-    """Nothing: du is both factors itself."""
+    """Does nothing: du itself is both operands."""

@@ -1,4 +1,4 @@
-"""Drawing text: steps of a whole network and draws between them, many characters to a call."""
+"""Sampling: steps of a whole network and draws between them, many characters in a call."""
 
 import math
 
@@ -11,18 +11,18 @@ from charlm.kernels.matmul import COLUMNS, multiply, pack_panels, padded
 from charlm.kernels.parallel import parallel_for
 from charlm.reference.activations import ACTIVATIONS
 
-cell = None  # the module whose equations `draw` runs, put here by `jit.specialized`
+cell = None  # the module whose equations `draw` runs, set by `jit.specialized`
 ZERO = f4(0)
 
 
 class Drawing:
-    """A network's `step` and `constraints.draw` in turn, as one function of a block of text.
+    """Alternates a network's `step` and `constraints.draw` for a block of text in one function.
 
     Args:
         network: a `charlm.reference.network.Network`; its weights are copied.
 
     Raises:
-        ImportError: there is no machine code for its cell or its options.
+        ImportError: there is no machine code for the network's cell or options.
     """
 
     def __init__(self, network):
@@ -54,18 +54,19 @@ class Drawing:
         )
 
     def __call__(self, ids, states, temperatures, uniform):
-        """The next K characters of N texts.
+        """Draws the next K characters of N texts.
 
         Args:
-            ids: (N,), the last characters, not read yet. states: before them, as `Network.step`
-                has them: for each layer S of (N, H).
-            temperatures: (N,). uniform: (K, N), random numbers in [0, 1).
+            ids: (N,), the last characters, which the network has not read yet.
+            states: the states before those, as in `Network.step`: for each layer S of (N, H).
+            temperatures: (N,).
+            uniform: (K, N), random numbers in [0, 1).
 
         Returns:
             Ids (K, N), and the states before the last of them is read.
 
         Raises:
-            ValueError: arrays that do not fit together, or an id that is not of the vocabulary.
+            ValueError: arrays that do not fit together, or an id outside the vocabulary.
         """
         (K, N), L, H = uniform.shape, len(self.weights[3]), self.units
         ids = indices(np.asarray(ids), len(self.weights[0])).astype(np.int64)
@@ -95,13 +96,21 @@ def draw(
 
     Args:
         rows: (V, G*H), the first layer's x W + b of each id.
-        W, b: kernels of the layers above as `panels`, (L - 1 or 1, ...), and biases (L, G*H).
-        U, d: of all layers, recurrent kernels as `panels` (L, ...) and biases of h' U (L, G*H).
-        kernel, bias: of the logits, `panels` of (H, V), and (V,).
-        skip: whether a layer above adds its input to its output.
-        ids: (N,). h0, c0: (L, N, H). temperatures: (N,). uniform: (K, N).
-        drawn: (K, N). h1, c1: (L, N, H).
-        R: `padded` of so many texts.
+        W: kernels of the layers above the first, `pack_panels`, (L - 1 or 1, ...).
+        b: biases of x W, (L, G*H).
+        U: recurrent kernels, `pack_panels`, (L, ...).
+        d: biases of h' U, (L, G*H).
+        kernel: `pack_panels` of the output layer's (H, V).
+        bias: the output layer's, (V,).
+        skip: whether layers above the first add their input to their output.
+        ids: (N,), the last characters.
+        h0, c0: (L, N, H), the states before them.
+        temperatures: (N,).
+        uniform: (K, N), random numbers in [0, 1).
+        drawn: (K, N), ids to fill.
+        h1, c1: (L, N, H), the states to fill.
+        begin, end: the range of texts.
+        R: `padded` of their number.
     """
     (K, _), (L, _, H), (V, GH), n = uniform.shape, h0.shape, rows.shape, end - begin
     h, c = np.zeros((2, L, R, H), np.float32), np.zeros((2, L, R, H), np.float32)
@@ -140,10 +149,13 @@ def draw(
 
 @jit
 def pick(logits, temperature, uniform, edges):
-    """An id for one text, as `charlm.generation.sampler` draws it.
+    """Draws an id for one text, as `charlm.generation.sampler` does.
 
     Args:
-        logits: (V or more). uniform: in [0, 1). edges: (V,), to work in.
+        logits: (V or more,).
+        temperature: 0 for the most probable id.
+        uniform: a random number in [0, 1).
+        edges: (V,), work space.
     """
     V, best = len(edges), 0
     for v in range(1, V):

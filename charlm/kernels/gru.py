@@ -1,6 +1,8 @@
-"""GRU, reset after the product (equations: `charlm/layers/gru.py`), a row of a batch at a time.
+"""Specification: charlm/reference/gru.py
 
-`jit.cell` puts other activations in the place of the names imported here.
+The same equations in machine code, one row of a batch at a time. For `reset_after`.
+
+`jit.cell` replaces the activations imported here by others.
 """
 
 from charlm.kernels.activations import sigmoid as gate
@@ -14,7 +16,7 @@ ONE = f4(1)
 
 
 def step(x, u, h_prev, _c_prev, h, _c, cache):
-    """x = W x + b and u = h' U + d (3H,) -> h (H,) and z, r, g, u_g (4H,)."""
+    """Computes h (H,) and z, r, g, u_g (4H,) from x = W x + b and u = h' U + d, each (3H,)."""
     H = len(h)
     for j in range(H):
         z = gate(x[j] + u[j])
@@ -29,7 +31,7 @@ def step(x, u, h_prev, _c_prev, h, _c, cache):
 
 
 def step_backward(dh, _dc, cache, h_prev, _c_prev, _h, _c, dx, du):
-    """dh (H,) after the step -> dx, du (3H,); dh, in place, is what of dh' does not go by du."""
+    """Computes dx, du (3H,) from dh (H,) after the step; dh keeps the part of dh' outside du."""
     H = len(h_prev)
     for j in range(H):
         z, r = cache[j], cache[H + j]

@@ -1,4 +1,4 @@
-"""Numba's settings, and where its machine code is kept between runs."""
+"""Numba's settings, and the folders of its machine code."""
 
 import functools
 import hashlib
@@ -18,31 +18,31 @@ from charlm.kernels import buffer_pool, disk  # noqa: F401 - first: see the lock
 HERE = Path(__file__).parent
 f4 = np.float32
 _lock = threading.Lock()
-# A child process must not begin with a lock that a thread of its parent holds: nobody would release
-# it. `fork` takes these locks before that of `memory`, which was registered earlier. So does a
-# thread that frees arrays while it compiles, so that neither waits for the other.
+# A child process must not start with a lock that a thread of its parent holds: nobody would release
+# it. `fork` takes these locks before that of `buffer_pool`, which was registered earlier. A thread
+# that frees arrays while it compiles takes them in the same order, so neither waits for the other.
 for lock in (_lock, global_compiler_lock):
     os.register_at_fork(
         before=lock.acquire, after_in_parent=lock.release, after_in_child=lock.release
     )
 OPTIONS = {
-    "nogil": True,  # lets go of Python's lock, so that threads run side by side
-    "fastmath": {"contract"},  # the fused multiply-add, and no more: a NaN must come out as one
-    "error_model": "numpy",  # no test for zero before a division, which would end vector code
+    "nogil": True,  # releases Python's lock, so that threads run in parallel
+    "fastmath": {"contract"},  # only the fused multiply-add: NaN must stay NaN
+    "error_model": "numpy",  # no test for zero before a division, which would prevent vector code
 }
 
 
 def jit(function):
-    """`numba.njit` for a function that is called from other compiled ones."""
+    """Compiles a function that other compiled functions call."""
     return numba.njit(function, **OPTIONS)
 
 
 @functools.cache
 def cell(name, activation="tanh", recurrent_activation="sigmoid"):
-    """A cell's module with its steps compiled for these activations, as `specialized` takes it.
+    """Returns a cell's module with its steps compiled for these activations, for `specialized`.
 
     Raises:
-        KeyError: an activation that `activations.ACTIVATIONS` does not have.
+        KeyError: an activation that is not in `activations.ACTIVATIONS`.
         ImportError: a cell without machine code.
     """
     from charlm.kernels.activations import ACTIVATIONS
@@ -63,17 +63,17 @@ def cell(name, activation="tanh", recurrent_activation="sigmoid"):
 
 @functools.cache
 def specialized(function, **modules):
-    """`cached_jit` of `function` with modules in the place of its global names."""
+    """Compiles `function` with modules in place of its global names, as `cached_jit` does."""
     names = function.__globals__ | modules
     folder = "-".join(module.__name__.split(".")[-1] for module in modules.values())
     return cached_jit(_named(function, names, folder), folder)
 
 
 def _named(function, names, what):
-    """The function with other global names, and a name of its own.
+    """Copies a function with other global names, under a name of its own.
 
-    Machine code of two processes is told apart by such names alone: when both is loaded from the
-    disk, a function would otherwise call another's `step`.
+    Only names distinguish the machine code of two processes: with the same name, a function loaded
+    from disk would call another one's `step`.
     """
     made = types.FunctionType(function.__code__, names, function.__name__)
     made.__name__ = made.__qualname__ = f"{function.__name__}_{what}".replace("-", "_")
@@ -82,13 +82,14 @@ def _named(function, names, what):
 
 @functools.cache
 def cached_jit(function, name="shared"):
-    """The compiled function, kept on disk.
+    """Compiles a function and keeps its machine code on disk.
 
-    Numba's own rule, to compile anew when the function's file changes, would not see a change in
-    the files it calls. So the folder's name is made of all of them.
+    Numba compiles again when the function's file changes, but does not notice changes in files that
+    it calls. So the folder's name is a hash of all of them.
 
     Args:
-        name: of the folder; it tells apart functions made from the same lines.
+        function: a Python function.
+        name: name of the folder, to distinguish functions made from the same lines.
     """
     made = numba.njit(function, **OPTIONS)
     with _lock:
@@ -98,6 +99,6 @@ def cached_jit(function, name="shared"):
 
 @functools.cache
 def _version():
-    """The name of a folder, which changes with every file that compiled code is made of."""
+    """Returns the name of a folder that changes with every file of compiled code."""
     sources = b"".join(path.read_bytes() for path in sorted(HERE.glob("*.py")))
     return f"compiled-{hashlib.sha256(sources).hexdigest()[:12]}"

@@ -1,4 +1,4 @@
-"""Softmax cross-entropy and its slope: `charlm.reference.loss`, a row of logits at a time."""
+"""Softmax cross-entropy and its gradient, as in `charlm.reference.loss`, row by row."""
 
 import math
 
@@ -15,16 +15,17 @@ ONE = f4(1)
 
 
 def forward(targets, logits):
-    """-log softmax(logits)[target], in nats, and its gradient by the logits.
+    """Computes -log softmax(logits)[target], in nats, and its gradient by the logits.
 
     Args:
-        targets: (...) whole numbers of any type. logits: (..., V) float32.
+        targets: (...), whole numbers of any type.
+        logits: (..., V), float32.
 
     Returns:
-        (...) and (..., V).
+        The losses (...) and the gradients (..., V).
 
     Raises:
-        ValueError: a target that is no column's, or targets of another shape.
+        ValueError: a target outside 0 to V - 1, or targets of a wrong shape.
     """
     require("logits", logits, (*targets.shape, None))
     V = logits.shape[-1]
@@ -37,13 +38,13 @@ def forward(targets, logits):
 
 
 def backward(slopes, d_losses):
-    """dLoss/d(logits), (..., V), from the slopes and dLoss/d(losses), (...).
+    """Computes dLoss/d(logits), (..., V), from the slopes and dLoss/d(losses), (...).
 
     Raises:
         ValueError: arrays that do not fit together.
     """
     require("slopes", slopes, (*d_losses.shape, None))
-    require("d_losses", d_losses, d_losses.shape)  # its type
+    require("d_losses", d_losses, d_losses.shape)  # checks its type
     return np.multiply(slopes, d_losses[..., None], out=empty(*slopes.shape))
 
 
@@ -67,7 +68,7 @@ def rows(targets, logits, losses, slopes, begin, end):
 
 @numba.njit(**OPTIONS | {"fastmath": {"contract", "reassoc"}})
 def add(values):
-    """Their sum in an order that suits a vector register; a NaN comes out as one all the same."""
+    """Sums values in an order that vectorizes; NaN stays NaN."""
     total = f4(0)
     for v in range(len(values)):
         total += values[v]

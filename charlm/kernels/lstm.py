@@ -1,6 +1,8 @@
-"""LSTM (equations: `charlm/layers/lstm.py`), a row of a batch at a time.
+"""Specification: charlm/reference/lstm.py
 
-`jit.cell` puts other activations in the place of the names imported here.
+The same equations in machine code, one row of a batch at a time.
+
+`jit.cell` replaces the activations imported here by others.
 """
 
 from charlm.kernels.activations import sigmoid as gate
@@ -12,7 +14,7 @@ CACHE, SPLIT = 4, False
 
 
 def step(x, u, _h_prev, c_prev, h, c, gates):
-    """x = W x + b and u = h' U (4H,) -> h, c (H,) and the gates (4H,)."""
+    """Computes h, c (H,) and the gates (4H,) from x = W x + b and u = h' U, each (4H,)."""
     H = len(h)
     for j in range(H):
         i = gate(x[j] + u[j])
@@ -29,7 +31,7 @@ def step(x, u, _h_prev, c_prev, h, c, gates):
 
 
 def step_backward(dh, dc, gates, _h_prev, c_prev, _h, c, _dx, du):
-    """dh, dc (H,) after the step -> du (4H,), which is dx, and dc before the step, in place."""
+    """Computes du = dx (4H,) from dh, dc (H,) after the step; replaces dc by dc before it."""
     H = len(c)
     for j in range(H):
         i, f = gates[j], gates[H + j]
@@ -41,4 +43,4 @@ def step_backward(dh, dc, gates, _h_prev, c_prev, _h, c, _dx, du):
         du[2 * H + j] = d * i * activation_slope(g)
         du[3 * H + j] = dh[j] * shown * gate_slope(o)
         dc[j] = d * f
-        dh[j] = 0  # all of dh' goes by du
+        dh[j] = 0  # all of dh' comes from du

@@ -1,4 +1,4 @@
-"""Work on the machine's cores, each with its own part of a batch."""
+"""Parallel work on the parts of a batch, one part for each core."""
 
 import os
 from concurrent.futures import ThreadPoolExecutor
@@ -11,7 +11,7 @@ from charlm.kernels.matmul import ROWS
 
 
 def sum_parts(arrays):
-    """The sum of what each core found, contiguous, or TensorFlow would copy it."""
+    """Sums the results of all cores into a contiguous array, which TensorFlow need not copy."""
     first, *rest = arrays
     found = empty(*first.shape)
     found[:] = first
@@ -21,9 +21,9 @@ def sum_parts(arrays):
 
 
 def parallel_for(part, B):
-    """Calls part(begin, end) for every core's share of B rows or sequences, side by side."""
+    """Calls part(begin, end) in parallel for every core's share of B rows or sequences."""
     tiles = -(-B // ROWS)
-    n = max(1, min(numba.config.NUMBA_NUM_THREADS, tiles))  # the variable may say fewer than cores
+    n = max(1, min(numba.config.NUMBA_NUM_THREADS, tiles))  # may be fewer than the cores
     edges = [min(B, tiles * k // n * ROWS) for k in range(n + 1)]
     rest = [_pool().submit(part, edges[k], edges[k + 1]) for k in range(1, n)]
     return [part(edges[0], edges[1]), *(x.result() for x in rest)]

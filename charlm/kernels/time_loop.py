@@ -1,47 +1,22 @@
 """A cell over time for one part of a batch, forward and backward.
 
-A sequence that its time mask leaves out of a step is not computed there: the sequences that take
-the step lie side by side in the rows of the products, and the others keep their states.
+A sequence is not computed at steps that its time mask leaves out: the sequences that take a step
+fill consecutive rows of the products, and the others keep their states.
 
-What products read is copied into arrays padded to whole tiles, so that they never meet an edge.
-The caller allocates these arrays, because asking the system for memory can take longer than the
-arithmetic. Only `multiply_transposed` has arrays of its own, once for many time steps.
+Operands of products are copied into arrays padded to whole tiles, so that there are no partial
+tiles. The caller allocates these arrays, because asking the system for memory can take longer than
+the arithmetic. Only `multiply_transposed` allocates, once for many time steps.
+
+`forward` and `backward` are one long function each: the parts of a time step share so many arrays
+and counters that a split would mostly pass these on.
 """
 
-import numpy as np
-
-from charlm.kernels.buffer_pool import empty
 from charlm.kernels.jit import jit
-from charlm.kernels.matmul import COLUMNS, ROWS, multiply, multiply_transposed, padded, rounded
+from charlm.kernels.matmul import multiply, multiply_transposed, padded
 
-# modules put here by `jit.specialized`: the cell whose equations these loops run, and how the
-# factors of its products lie (`single` or `half`)
+# modules set by `jit.specialized`: the cell whose equations these loops run, and the layout of the
+# operands of its products (`float32` or `bfloat16`)
 cell = factors = None
-GATHER = 256  # rows of several time steps that one product takes, or it would be all edges
-BLOCK = 128  # rows of inputs that are multiplied ahead: what they become stays in the cache
-
-
-def width(GH, drops):
-    """Columns that products write for G*H of them, or for each group, up to whole panels."""
-    share = GH // max(1, drops)
-    return max(rounded(GH, COLUMNS), GH - share + rounded(share, COLUMNS))
-
-
-def forward_space(factors, n, H, GH, D, drops):
-    """The arrays that `forward` works in, for n sequences.
-
-    Args:
-        D: of the inputs, 0 where they are rows to be read. drops: len(drop) of `forward`.
-    """
-    R = padded(n)
-    block = rounded(max(1, BLOCK // R) * R, ROWS) if D else 0
-    return (
-        factors.rows(R, H),
-        empty(R, width(GH, drops)),
-        factors.rows(block, D),
-        empty(block, rounded(GH, COLUMNS) if D else 0),
-        empty(H),
-    )
 
 
 def forward(
@@ -50,23 +25,29 @@ def forward(
 ):  # fmt: skip
     """Fills h and c of every step and what `backward` needs, for sequences begin..end of a batch.
 
-    The inputs' share of the pre-activations is rows[index], or where that is empty x W + b.
+    The inputs' share of the pre-activations is rows[index] or, if that is empty, x W + b.
 
     Args:
-        rows: (N, G*H). index: (B, T). x: (B, T, D). W: `panels` of (D, G*H). b: (G*H,).
-        U: `panels` of (H, a group's columns) for each group: with recurrent dropout each gate is
-            one, else all gates together are.
-        d: (G*H,), a bias of h' U.
-        live: (B, T), whether a sequence takes a step; or empty, then each takes all.
+        rows: (N, G*H).
+        index: (B, T).
+        x: (B, T, D).
+        W: `pack_panels` of (D, G*H).
+        b: (G*H,).
+        U: `pack_panels` of (H, a group's columns) for each group: with recurrent dropout each gate
+            is a group, otherwise all gates together are one.
+        d: (G*H,), the bias of h' U.
+        live: (B, T), whether a sequence takes a step; empty if each takes all.
         start: (B,), the first step that a sequence takes.
-        drop: (groups, B, H), what h is multiplied by for each group; or empty.
-        h0, c0: (B, H), before the first step. hs, cs: (B, T, H). Without c, they are those of h.
-        cache: (B, T, C), or (B, 1, C) where it is not needed.
-        show_first: whether h before a sequence's first step is h0 in hs, or zeros.
-        h ... dropped: `forward_space`.
+        drop: (groups, B, H), the factor of h for each group; or empty.
+        h0, c0: (B, H), before the first step; for a cell without c, both are h.
+        hs, cs: (B, T, H), to fill; for a cell without c, both are h.
+        cache: (B, T, C), or (B, 1, C) if it is not needed.
+        show_first: fill hs before a sequence's first step with h0 instead of zeros.
+        begin, end: the range of sequences.
+        h ... dropped: from `work_space.for_forward`.
     """
     T, H, GH = hs.shape[1], hs.shape[2], len(d)
-    computed, at = 0, 0  # time steps whose share of the inputs is in v; the row that comes next
+    computed, at = 0, 0  # time steps whose share of the inputs is in v; the next row
     for t in range(T):
         if len(v) and t == computed:
             computed, at, n = min(T, t + len(v) // len(u)), 0, 0
@@ -115,37 +96,8 @@ def forward(
 
 @jit
 def takes(live, s, t):
-    """Whether sequence s takes step t."""
+    """Tells whether sequence s takes step t."""
     return live.shape[1] == 0 or live[s, t]
-
-
-def backward_space(factors, n, H, GH, D, drops, split):
-    """The arrays that `backward` works in, for n sequences; arguments as of `forward_space`.
-
-    Args:
-        split: `cell.SPLIT`.
-    """
-    R = padded(n)
-    most = (max(1, GATHER // R) + 1) * R  # that are gathered; a product reads up to a whole tile
-    rows = rounded(most, ROWS) + ROWS
-    du = factors.gradients(rows, width(GH, drops))
-    if not split:
-        dx = du
-    elif D:
-        dx = factors.gradients(rows, rounded(GH, COLUMNS))
-    else:
-        dx = (empty(1, GH), *factors.gradients(0, 0)[1:])
-    return (
-        *du,
-        *dx,
-        factors.summed(max(1, drops), rows, H),
-        factors.summed(1, rows if D else 0, D)[0],
-        empty(R, rounded(H, COLUMNS)),
-        empty(R if drops else 0, rounded(H, COLUMNS)),
-        empty(rows if D else 0, rounded(D, COLUMNS)),
-        np.empty((most, 2), np.int64),
-        empty(H),
-    )
 
 
 def backward(
@@ -154,20 +106,26 @@ def backward(
     du, du_first, du_below, dx, dx_first, dx_below, h_below, x_below, up, part, x_up, places,
     dropped,
 ):  # fmt: skip
-    """Adds the gradients of sequences begin..end to what is there, and leaves dh and dc.
+    """Adds the gradients of sequences begin..end to d_rows ... dd, and updates dh and dc.
 
     Args:
-        index ... show_first: as of `forward`, but W_t: `panels` of W^T, U_t: for each group of U^T.
-        d_hs: (B, T, H), dLoss/dh of every step from above.
-        dh, dc: (B, H), dLoss/d(states after the last step), then before the first.
-        d_rows: (N, G*H), (0, G*H) where x is given. d_x: (B, T, D), zeros.
-        dW: `sums` of (D, G*H). dU: of (groups, H, columns of a group).
-        db, dd: (G*H,), or empty without such a bias.
-        du ... dropped: `backward_space`.
+        index ... show_first: as in `forward`, but
+        W_t: `pack_panels` of W^T.
+        U_t: `pack_panels` of each group of U^T.
+        d_hs: (B, T, H), dLoss/dh of every step from the layer above.
+        dh, dc: (B, H), dLoss/d(states after the last step); at the end, before the first.
+        d_rows: (N, G*H), or (0, G*H) if x is given.
+        d_x: (B, T, D), zeros.
+        dW: `sums` of (D, G*H).
+        db: (G*H,), or empty without this bias.
+        dU: `sums` of (groups, H, columns of a group).
+        dd: (G*H,), or empty without this bias.
+        begin, end: the range of sequences.
+        du ... dropped: from `work_space.for_backward`.
     """
     T, H, GH, groups = hs.shape[1], hs.shape[2], d_rows.shape[1], len(h_below)
     vectors, split = d_x.shape[2] > 0, cell.SPLIT
-    du_below[:] = 0  # what lies beyond G*H and H is multiplied too
+    du_below[:] = 0  # the padding beyond G*H and H is multiplied too
     dx_below[:] = 0
     h_below[:] = 0
     x_below[:] = 0

@@ -1,4 +1,4 @@
-"""Recurrent layers by hand, gate by gate, that take the place of their `keras.layers` namesakes."""
+"""Recurrent layers written by hand, drop-in replacements for those of `keras.layers`."""
 
 from charlm.layers.cell import RecurrentCell
 from charlm.layers.coupled import CoupledLSTM, CoupledLSTMCell

@@ -1,4 +1,4 @@
-"""Back-propagation through time by hand: a cell's own backward step in the place of autodiff."""
+"""A cell over time: back-propagation derived by hand, machine code, or the backend's autodiff."""
 
 from functools import partial
 
@@ -6,16 +6,17 @@ import keras
 from keras import ops
 
 from charlm.layers import numpy_op
-from charlm.layers.ids import checked_ids
+from charlm.layers.gather import gather_rows
 from charlm.layers.loops import scan
+from charlm.layers.masks import has_started
 
 
 def run(cell, a_x, states, weights):
-    """`scan` of `cell.step` whose gradient is a reversed `scan` of `cell.step_backward`.
+    """Runs `cell.step` over time; the gradient runs `cell.step_backward` in reverse.
 
     The forward loop keeps what the backward loop needs (gates and states), so nothing is computed
-    twice. The backward loop computes only what the recurrence itself needs; the recurrent weights'
-    gradients, sums over time of h_{t-1}^T da_t, are one product over all steps after it. Source:
+    twice. The backward loop computes only what the recurrence itself needs; one product over all
+    steps after it gives the recurrent weights' gradients, sums over time of h_{t-1}^T da_t. Source:
     Graves 2012, "Supervised Sequence Labelling with Recurrent Neural Networks", chapter 4, network
     equations.
 
@@ -32,45 +33,19 @@ def run(cell, a_x, states, weights):
 
     # Keras's custom_gradient carries one output on every backend, so one tensor holds all:
     # h of every step, and under it the last step's other states, a row each.
-    def forward_loop(a_x, *weights_and_states):
-        weights, states = cell.cast_operands(weights_and_states[:W]), weights_and_states[W:]
-
-        def forward(states, x):
-            states, cache = cell.step(x[0], states, weights)
-            return states, (*states, *cache)
-
-        _, kept = scan(forward, states, (a_x,))
-        after, cache = kept[:S], kept[S:]
-        before = [ops.concatenate([s[None], a[:-1]]) for s, a in zip(states, after, strict=True)]
-        return weights, states, before, after, cache
-
     @ops.custom_gradient
-    def loop(*inputs):
-        found = forward_loop(*inputs)
+    def loop(a_x, *rest):
+        kept = _forward_loop(cell, a_x, rest[:W], rest[W:])
 
         def gradient(*args, upstream=None):
             upstream = args[-1] if upstream is None else upstream
-            # what torch computed in the forward pass it has no derivatives of
-            again = forward_loop(*args) if torch_differentiates_gradients() else found
-            weights, states, before, after, cache = again
-            d_above, d_rest = upstream[:T], [upstream[T + k] for k in range(S - 1)]
-            # once: a transposing product in every step is slow
-            transposed = [ops.transpose(w) if len(w.shape) == 2 else w for w in weights]
+            found = kept
+            if torch_differentiates_gradients():  # it has no derivatives of the forward pass
+                found = _forward_loop(cell, args[0], args[1 : 1 + W], args[1 + W :])
+            d_last = [upstream[T + k] for k in range(S - 1)]
+            return _backward_loop(cell, found, upstream[:T], d_last)
 
-            def backward(d_states, x):
-                d_h, *kept = x
-                d_states = (d_states[0] + d_h, *d_states[1:])
-                d_states, da = cell.step_backward(
-                    d_states, kept[2 * S :], kept[:S], kept[S : 2 * S], transposed
-                )
-                return d_states, (da,)
-
-            last = (ops.zeros_like(states[0]), *d_rest)
-            d_states, (da,) = scan(backward, last, (d_above, *before, *after, *cache), reverse=True)
-            rows = [[_rows(x) for x in xs] for xs in ([da], cache, before)]
-            return da, *cell.recurrent_gradients(rows[0][0], *rows[1:]), *d_states
-
-        after = found[3]
+        after = kept[3]
         return ops.concatenate([after[0], *(a[-1:] for a in after[1:])]), gradient
 
     packed = loop(a_x, *weights, *states)
@@ -78,8 +53,58 @@ def run(cell, a_x, states, weights):
     return h, (h[-1], *(packed[T + k] for k in range(S - 1)))
 
 
+def _forward_loop(cell, a_x, weights, states):
+    """Runs `cell.step` over time.
+
+    Returns:
+        The weights as products read them; the states before the first step; for each state, those
+        before and those after every step, (T, B, H); what else `cell.step_backward` needs.
+    """
+    S, weights = len(states), cell.cast_operands(weights)
+
+    def forward(states, x):
+        states, cache = cell.step(x[0], states, weights)
+        return states, (*states, *cache)
+
+    _, kept = scan(forward, states, (a_x,))
+    after, cache = kept[:S], kept[S:]
+    before = [ops.concatenate([s[None], a[:-1]]) for s, a in zip(states, after, strict=True)]
+    return weights, states, before, after, cache
+
+
+def _backward_loop(cell, kept, d_h, d_last):
+    """Runs `cell.step_backward` from the last step to the first.
+
+    Args:
+        cell: a `RecurrentCell` with `step_backward`.
+        kept: what `_forward_loop` returned.
+        d_h: dLoss/dh of every step, (T, B, H).
+        d_last: dLoss/d(other states after the last step), S - 1 of (B, H).
+
+    Returns:
+        Gradients of a_x, of the weights and of the states before the first step.
+    """
+    weights, states, before, after, cache = kept
+    S = len(states)
+    # once: a transposing product in every step is slow
+    transposed = [ops.transpose(w) if len(w.shape) == 2 else w for w in weights]
+
+    def backward(d_states, x):
+        d_h, *kept = x
+        d_states = (d_states[0] + d_h, *d_states[1:])
+        d_states, da = cell.step_backward(
+            d_states, kept[2 * S :], kept[:S], kept[S : 2 * S], transposed
+        )
+        return d_states, (da,)
+
+    last = (ops.zeros_like(states[0]), *d_last)
+    d_states, (da,) = scan(backward, last, (d_h, *before, *after, *cache), reverse=True)
+    rows = [[_rows(x) for x in xs] for xs in ([da], cache, before)]
+    return da, *cell.recurrent_gradients(rows[0][0], *rows[1:]), *d_states
+
+
 def torch_differentiates_gradients():
-    """Whether this is a backward pass of torch with `create_graph=True`."""
+    """Tells whether this is a backward pass of torch with `create_graph=True`."""
     if keras.backend.backend() != "torch":
         return False
     import torch
@@ -90,18 +115,19 @@ def torch_differentiates_gradients():
 def in_backend_ops(
     cell, xs, project, states, weights, drop=None, live=None, unroll=False, every_step=True
 ):
-    """A cell over time by the backend's operations, for autodiff or without gradients.
+    """Runs a cell over time by the backend's operations, for autodiff or without gradients.
 
     Args:
         cell: a `RecurrentCell`.
-        xs: (B, T, ...). project: a step of it, (B, ...), -> that step's share of the inputs in the
-            pre-activations, (B, G*H).
+        xs: the inputs, (B, T, ...).
+        project: one step of xs (B, ...) -> its share of the pre-activations, (B, G*H).
         states: tuple of S states (B, H) before the first step, h first.
         weights: `cell.recurrent_weights()`.
-        drop: recurrent dropout: None, or a list of one mask (B, H) for each gate.
-        live: (B, T), True where a sequence takes a step, else it keeps its states; None: all do.
-        unroll: write the loop out; T must be known.
-        every_step: return h after every step, else after the last alone.
+        drop: masks of recurrent dropout: None, or a list of one (B, H) for each gate.
+        live: (B, T), True where a sequence takes a step, False where it keeps its states; None if
+            all sequences take all steps.
+        unroll: write out the loop; T must be known.
+        every_step: return h after every step, not only after the last.
 
     Returns:
         h after every step (B, T, H), or (B, 1, H), and the tuple of states after the last.
@@ -116,23 +142,23 @@ def in_backend_ops(
             after = [ops.where(takes, a, s) for a, s in zip(after, states, strict=True)]
         return tuple(after), (after[0],) if every_step else ()
 
-    # XLA takes twice as long where each step's output is written into an array
+    # XLA takes twice as long if each step's output is written into an array
     states, h = scan(step, tuple(states), tuple(xs), unroll=unroll)
     return ops.swapaxes(h[0], 0, 1) if every_step else states[0][:, None], states
 
 
-GIVEN = "ids", "live", "drop"  # of what machine code is given, what is not differentiated
+GIVEN = "ids", "live", "drop"  # arguments of machine code that have no gradient
 
 
 def run_compiled(cell, length, arrays, keep=True, show_first=False):
-    """`run` in machine code: both loops, and all sums over time, as one operation each.
+    """Runs a cell over time in machine code, forward and backward one operation each.
 
     Args:
         cell: a `RecurrentCell` with `compiled()`.
         length: T, or None where TensorFlow does not know it yet.
         arrays: tensors by their names in `charlm.kernels.batch_loop.Batch`.
-        keep: keep what the backward pass needs; otherwise it computes that again.
-        show_first: see `threads.forward`.
+        keep: keep what the backward pass needs; otherwise it is computed again.
+        show_first: see `charlm.kernels.batch_loop.forward`.
 
     Returns:
         h after every step (B, T, H), and the tuple of states after the last.
@@ -171,7 +197,7 @@ def run_compiled(cell, length, arrays, keep=True, show_first=False):
 
 
 def _by_tensors(cell, arrays, show_first):
-    """What `run_compiled` returns, flat, by `in_backend_ops`."""
+    """Computes what `run_compiled` returns, as one tuple, by `in_backend_ops`."""
     states = [arrays[name] for name in cell.STATES]
     weights = [arrays[name] for name in ("U", "d") if name in arrays]
     live, drop = arrays.get("live"), arrays.get("drop")
@@ -186,60 +212,16 @@ def _by_tensors(cell, arrays, show_first):
         drop = list(ops.unstack(drop, len(cell.GATES)))
     h, last = in_backend_ops(cell, xs, project, states, weights, drop, live)
     if live is not None and not show_first:
-        h = ops.where(begun(live), h, ops.zeros_like(h))
+        h = ops.where(has_started(live), h, ops.zeros_like(h))
     return h, *last
 
 
 def affine(cell, W, b, x):
-    """x W + b."""
+    """Computes x W + b."""
     a_x = cell.matmul(x, W)
     return a_x if b is None else a_x + b
 
 
-def begun(live):
-    """Whether a sequence has taken a step by then: (B, T) -> (B, T, 1)."""
-    return ops.cumsum(ops.cast(live, "int32"), axis=1)[..., None] > 0
-
-
 def _rows(x):
-    """(T, B, N) -> (T * B, N)."""
+    """Reshapes (T, B, N) to (T * B, N)."""
     return ops.reshape(x, (-1, x.shape[-1]))
-
-
-def gather_rows(kernel, ids):
-    """Rows of `kernel` (D, N) by ids (...) -> (..., N): one_hot(ids) @ kernel.
-
-    Its gradient is dense, a sum by id. Autodiff's is a list of rows, whose norm (for clipping)
-    and whose Adam moments would be those of the list, not of the kernel.
-
-    Raises:
-        ValueError: an id that is no whole number from 0 to D - 1, where that can be seen (see
-            `checked_ids`); elsewhere its row is NaN.
-    """
-    D, N = kernel.shape
-    kernel, ids = with_row_of_nan(kernel, ids)
-    if keras.backend.backend() == "jax":  # whose own is dense, and knows forward mode too
-        wide = keras.backend.result_type(kernel.dtype, "float32")
-        return ops.cast(ops.take(ops.cast(kernel, wide), ids, axis=0), kernel.dtype)
-
-    @ops.custom_gradient
-    def gather(kernel):
-        def gradient(*args, upstream=None):
-            upstream = args[-1] if upstream is None else upstream
-            # in float32 at least: a frequent id has thousands of rows, and half precision cannot
-            # add a small number to a large one
-            wide = keras.backend.result_type(upstream.dtype, "float32")
-            rows = ops.cast(ops.reshape(upstream, (-1, N)), wide)
-            total = ops.segment_sum(rows, ops.reshape(ids, (-1,)), num_segments=D + 1)
-            return ops.cast(total, upstream.dtype)
-
-        return ops.take(kernel, ids, axis=0), gradient
-
-    return gather(kernel)
-
-
-def with_row_of_nan(kernel, ids):
-    """A kernel with one more row, and int32 ids; that row is of those that `checked_ids` finds."""
-    D, N = kernel.shape
-    row = ops.full((1, N), float("nan"), kernel.dtype)
-    return ops.concatenate([kernel, row]), checked_ids(ids, D)

@@ -1,22 +1,22 @@
-"""The output layer: logits of every position."""
+"""The output layer, which computes the logits of every position."""
 
 import keras
 from keras import ops
 
 from charlm.layers import numpy_op
-from charlm.layers.cell import tensor
+from charlm.layers.mixed_precision import tensor
 
 
 @keras.saving.register_keras_serializable(package="charlm")
 class Dense(keras.layers.Dense):
-    """`keras.layers.Dense`, trained in machine code where `host.pays`: the same sums, sooner.
+    """`keras.layers.Dense` that trains in machine code where `numpy_op.is_faster`.
 
-    Its place in weights files and its configuration are those of its parent, whose own call serves
-    all but training in float32.
+    It computes the same sums. Its configuration and its place in weights files are those of its
+    parent, which does everything but training in float32.
     """
 
     def call(self, inputs, training=None):
-        """(..., H) -> (..., units)."""
+        """Computes x K + b: (..., H) -> (..., units)."""
         plain = self.use_bias and self.activation is keras.activations.linear
         if not (training and plain and numpy_op.is_faster(inputs)):
             return super().call(inputs, training=training)

@@ -1,7 +1,7 @@
-"""Numbers that are left out at random.
+"""Dropout of the elements of a tensor.
 
 Source: Srivastava et al. 2014, "Dropout: A Simple Way to Prevent Neural Networks from Overfitting",
-section 4; scaled in training, not in inference.
+section 4; here values are scaled in training, not in inference.
 """
 
 import math
@@ -11,15 +11,15 @@ from keras import ops
 
 
 def dropped(x, rate, seed):
-    """`keras.random.dropout`, from a random byte an element where that draws a float for each.
+    """Does what `keras.random.dropout` does, from one random byte an element instead of a float.
 
-    For the recurrent weights of 512 units, drawn anew in every step, it takes two fifths of the
-    time on two cores.
+    For the recurrent weights of 512 units, with a new mask in every training step, this takes two
+    fifths of the time on two cores.
 
     Args:
         x: a tensor.
-        rate: share of the elements that become 0, between 0 and 1, to the nearest of 1 to 255
-            256ths; the others are divided by the share that is kept.
+        rate: share of the elements that become 0, rounded to a multiple of 1/256 from 1/256 to
+            255/256; the other elements are divided by the share that is kept.
         seed: a `keras.random.SeedGenerator`.
     """
     bound = min(255, max(1, round(256 * rate)))

@@ -1,42 +1,26 @@
-"""GRU: the gated recurrent unit, which keeps all it remembers in its output.
+"""Specification: charlm/reference/gru.py
 
-For input x and previous output h' (all rows of a batch):
-
-    z = sigmoid(x W_z + b_z + h' U_z + d_z)            update gate: how much of the old stays
-    r = sigmoid(x W_r + b_r + h' U_r + d_r)            reset gate: how much of the old is seen
-    g =    tanh(x W_g + b_g + r * (h' U_g + d_g))      candidate
-    h = z * h' + (1 - z) * g                           output
-
-W = [W_z W_r W_g] is `kernel` (D, 3H), U likewise `recurrent_kernel` (H, 3H), and `bias` (2, 3H) has
-b and d as rows, in the order and the shapes of `keras.layers.GRU` (which calls g "h").
-
-That is `reset_after=True`: the reset gate acts after the product, so that all of h' U is one
-product. The first publication has it before; then there is no d, and `bias` is b (3H,):
-
-    g = tanh(x W_g + b_g + (r * h') U_g)
-
-Source: Cho et al. 2014, "Learning Phrase Representations using RNN Encoder-Decoder for Statistical
-Machine Translation", section 2.3: version 1 (arXiv 1406.1078v1) resets after, as cuDNN does, the
-published version before.
+The same equations as a Keras cell and a Keras layer.
 """
 
 import keras
 from keras import ops
 
 from charlm.cells import CELLS
-from charlm.layers.cell import RecurrentCell, tensor
+from charlm.layers.cell import RecurrentCell
+from charlm.layers.mixed_precision import tensor
+from charlm.layers.options import RESET_AFTER
 from charlm.layers.recurrent import Recurrent
 
 
 @keras.saving.register_keras_serializable(package="charlm")
 class GRUCell(RecurrentCell):
-    """One step of a GRU. Takes the place of `keras.layers.GRUCell`.
+    """One step of a GRU: a drop-in replacement for `keras.layers.GRUCell`.
 
-    Args:
-        units: H.
-        reset_after: whether the reset gate acts after the recurrent product or before it.
-        Others: see `RecurrentCell`.
+    Args: see `charlm.layers.options`.
 
+    >>> from keras import ops
+    >>> from charlm.layers import GRUCell
     >>> h, _ = GRUCell(4)(ops.ones((2, 3)), [ops.zeros((2, 4))])
     >>> h.shape == (2, 4)
     True
@@ -44,11 +28,11 @@ class GRUCell(RecurrentCell):
 
     GATES, STATES = CELLS["gru"].gates, CELLS["gru"].states
     COMPILED = "gru"
-    OPTIONS = RecurrentCell.OPTIONS | {"reset_after": True}
+    OPTIONS = RecurrentCell.OPTIONS | RESET_AFTER
 
     @property
     def bias_shape(self):
-        """(2, 3H) with `reset_after`, else (3H,)."""
+        """The shape of `bias`: (2, 3H) with `reset_after`, else (3H,)."""
         H = self.units
         return (2, 3 * H) if self.reset_after else (3 * H,)
 
@@ -57,7 +41,11 @@ class GRUCell(RecurrentCell):
         return bias[0] if self.reset_after and bias is not None else bias
 
     def recurrent_weights(self, training=False):
-        """(U,) and d (3H,) if there is a bias; or, to reset before, (U_zr (H, 2H), U_g (H, H))."""
+        """Returns the weights that `step` reads.
+
+        Returns:
+            (U, d (3H,)), or (U,) without a bias; to reset before the product, (U_zr (H, 2H), U_g).
+        """
         (U,) = super().recurrent_weights(training)
         if not self.reset_after:
             return U[:, : 2 * self.units], U[:, 2 * self.units :]
@@ -90,7 +78,7 @@ class GRUCell(RecurrentCell):
         return (h,), (ops.concatenate(cache, axis=-1),)
 
     def step_backward(self, d_states, cache, before, after, transposed):
-        """s = sigmoid(a) has the slope s (1 - s), t = tanh(a) has 1 - t^2."""
+        """Differentiates `step`; s = sigmoid(a) has slope s (1 - s), t = tanh(a) has 1 - t^2."""
         (dh,), (h_prev,), (cache,) = d_states, before, cache
         z, r, g, *u_g = ops.split(cache, 4 if self.reset_after else 3, axis=-1)
         da_z = dh * (h_prev - g) * z * (1 - z)
@@ -120,10 +108,14 @@ class GRUCell(RecurrentCell):
 
 @keras.saving.register_keras_serializable(package="charlm")
 class GRU(Recurrent):
-    """A GRU over time. Takes the place of `keras.layers.GRU` in any model.
+    """A GRU over time: a drop-in replacement for `keras.layers.GRU`.
 
-    Args: those of `GRUCell` and `Recurrent`. State: h, (B, H).
+    The state is h, (B, H).
 
+    Args: see `charlm.layers.options`.
+
+    >>> from keras import ops
+    >>> from charlm.layers import GRU
     >>> GRU(4, return_sequences=True)(ops.ones((2, 5, 3))).shape == (2, 5, 4)
     True
     """

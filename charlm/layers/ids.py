@@ -1,27 +1,29 @@
-"""Checks that ids are whole numbers from 0 to count - 1."""
+"""Checks of integer ids."""
 
 import keras
 import numpy as np
 from keras import ops
 
 
-def checked_ids(ids, count, name="ids"):
-    """Whole numbers of any type as int32.
+def checked_ids(ids: keras.KerasTensor, count: int, name: str = "ids"):
+    """Checks that ids are whole numbers from 0 to count - 1, and converts them to int32.
 
     Args:
-        ids: a tensor. count: they go from 0 to count - 1. name: of them, in the error.
+        ids: a tensor of any numeric dtype.
+        count: the number of ids.
+        name: what the error calls them.
 
     Returns:
-        int32; `count` stands for what is no such number and cannot be refused, because a compiled
-        program has no way to: under XLA, that is inside `jax.jit` and `jit_compile=True`.
+        ids in int32. Under XLA (inside `jax.jit` and `jit_compile=True`), which cannot raise,
+        `count` replaces every number that is not an id.
 
     Raises:
-        ValueError: another number. In a TensorFlow graph it is `tf.errors.InvalidArgumentError`,
-            when the graph runs.
+        ValueError: a number that is not an id. In a TensorFlow graph this is
+            `tf.errors.InvalidArgumentError`, raised when the graph runs.
     """
     ids = ops.convert_to_tensor(ids)
     if keras.backend.standardize_dtype(ids.dtype) in ("bool", "int8", "uint8", "int16", "uint16"):
-        ids = ops.cast(ids, "int32")  # or count itself might not fit into the type
+        ids = ops.cast(ids, "int32")  # or count might not fit into the dtype
     fits = ops.logical_and(ids >= 0, ids < count)
     if not keras.backend.is_int_dtype(ids.dtype):
         fits = ops.logical_and(fits, ops.floor(ids) == ids)
@@ -40,7 +42,7 @@ def checked_ids(ids, count, name="ids"):
 
 
 def _is_known(tensor):
-    """Whether the numbers can be looked at, or are those of a graph to come."""
+    """Tells whether a tensor has values yet, or stands for those of a graph."""
     backend = keras.backend.backend()
     if backend == "tensorflow":
         return hasattr(tensor, "numpy")

@@ -1,10 +1,10 @@
-"""A function of NumPy arrays as an operation of JAX that every transformation understands.
+"""A function of NumPy arrays as an operation of JAX that supports every transformation.
 
-Three primitives, since `jax.custom_vjp` knows reverse mode alone. `call` is the function itself;
-its tangent is `push`, which is linear: carried out, it is the tangent of a JAX function that
-computes the same (the fallback); transposed, it is `pull`, the backward function of NumPy arrays.
-So `grad` of `jit` runs machine code both ways, and whatever else is asked for (`jvp`, `vmap`,
-`hessian` and their compositions) is JAX's own derivative of the fallback.
+`jax.custom_vjp` supports reverse mode only, hence three primitives. `call` is the function itself.
+Its tangent is `push`, which is linear: evaluated, it is the tangent of a JAX function with the same
+values (the fallback); transposed, it is `pull`, the backward function of NumPy arrays. So `grad` of
+`jit` runs machine code in both directions; for everything else (`jvp`, `vmap`, `hessian` and their
+compositions) JAX differentiates the fallback.
 """
 
 from collections.abc import Callable
@@ -18,14 +18,15 @@ from jax.interpreters import ad, batching, mlir
 
 @dataclass(frozen=True, eq=False)
 class Functions:
-    """What an operation computes.
+    """The functions of one operation.
 
     Args:
         forward: k arrays -> list of m arrays: n results, and what only `backward` needs.
         backward: k + m arrays, and n of dLoss/d(results) -> list of dLoss/d(inputs).
         fallback: k JAX arrays -> the n results.
-        inputs: j of the k are differentiated, the last ones.
-        kinds: of all m. results: n.
+        inputs: j, the number of arrays with a gradient, the last of the k.
+        kinds: shapes and dtypes of the m arrays.
+        results: n.
     """
 
     forward: Callable
@@ -36,35 +37,35 @@ class Functions:
     results: int
 
     def call(self, *arrays):
-        """k -> m, on the host."""
+        """Runs `forward` on the host: k arrays -> m arrays."""
         return _on_host(self.forward, self.kinds, arrays)
 
     def pull(self, *arrays):
-        """k + m, and n of dLoss/d(results) -> j of dLoss/d(inputs), on the host."""
+        """Runs `backward` on the host: k + m + n arrays -> j of dLoss/d(inputs)."""
         return _on_host(self.backward, self.given(arrays), arrays)
 
     def given(self, arrays):
-        """Of what `pull` is given, the j inputs."""
+        """Picks the j inputs from the arguments of `pull`."""
         k = len(arrays) - len(self.kinds) - self.results
         return arrays[k - self.inputs : k]
 
     def jax_call(self, *arrays):
-        """`call` in JAX; what only `backward` needs is zeros, for nothing in JAX reads it."""
+        """Does what `call` does in JAX; zeros stand for what only `backward` needs."""
         zeros = [jax.numpy.zeros(x.shape, x.dtype) for x in self.kinds[self.results :]]
         return [*self.fallback(*arrays), *zeros]
 
     def jax_push(self, *arrays):
-        """k + m, and j tangents -> n tangents, in JAX."""
+        """Differentiates forward in JAX: k + m arrays and j tangents -> n tangents."""
         inputs, results = self._of_inputs(arrays, self.inputs)
         return jax.jvp(results, inputs, arrays[-self.inputs :])[1]
 
     def jax_pull(self, *arrays):
-        """`pull` in JAX."""
+        """Does what `pull` does in JAX."""
         inputs, results = self._of_inputs(arrays, self.results)
         return list(jax.vjp(results, *inputs)[1](tuple(arrays[-self.results :])))
 
     def _of_inputs(self, arrays, last):
-        """The j inputs, and the results as a function of them."""
+        """Returns the j inputs, and the results as a function of them."""
         arrays = arrays[: len(arrays) - last - len(self.kinds)]
         fixed = arrays[: -self.inputs]
         return arrays[-self.inputs :], lambda *inputs: tuple(self.fallback(*fixed, *inputs))
@@ -76,10 +77,13 @@ def _on_host(function, kinds, arrays):
 
 
 def _primitive(name, run, in_jax, kinds):
-    """A primitive that computes `run` and is differentiated and batched as `in_jax`.
+    """Makes a primitive that computes `run` and is differentiated and batched as `in_jax`.
 
     Args:
-        kinds: (functions, arrays) -> what is computed, arrays or their like.
+        name: its name.
+        run: (functions, *arrays) -> results, on the host.
+        in_jax: the same in JAX.
+        kinds: (functions, arrays) -> objects with the shapes and dtypes of the results.
     """
     primitive = Primitive(f"charlm_{name}")
     primitive.multiple_results = True
@@ -133,5 +137,5 @@ ad.primitive_transposes[_push] = _transpose_push
 
 
 def operation(functions: Functions, *arrays):
-    """The n results."""
+    """Runs the operation; returns its n results."""
     return tuple(_call.bind(*arrays, functions=functions)[: functions.results])

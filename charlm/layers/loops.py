@@ -1,6 +1,6 @@
-"""Loops over time. A loop knows no gates: it is given a step.
+"""Loops over time around any step function. They know no gates.
 
-All arrays here are time-major: axis 0 is time, so that one step's slice is contiguous.
+Arrays are time-major: axis 0 is time, so that one step's slice is contiguous.
 """
 
 import keras
@@ -8,7 +8,7 @@ from keras import ops
 
 
 def scan(step, states, xs, *, reverse=False, unroll=False):
-    """Runs `step` over axis 0 of `xs`. It equals this plain Python loop:
+    """Runs `step` over axis 0 of `xs`, as this plain Python loop does:
 
         outputs = []
         for t in range(T):                      # from T-1 down to 0 if `reverse`
@@ -18,10 +18,10 @@ def scan(step, states, xs, *, reverse=False, unroll=False):
 
     Args:
         step: (states, xs at t) -> (states, outputs at t), all tuples of tensors.
-        states: tuple of tensors, those before the first step.
+        states: tuple of tensors, the states before the first step.
         xs: tuple of tensors (T, ...).
-        reverse: walk from the last step to the first; outputs stay in the order of `xs`.
-        unroll: write the loop out; T must be known.
+        reverse: go from the last step to the first; outputs stay in the order of `xs`.
+        unroll: write out the loop; T must be known.
 
     Returns:
         The states after the last step, and a tuple of outputs (T, ...).
@@ -45,9 +45,9 @@ def _plain_loop(step, states, xs, reverse):
 
 
 def _tensorflow_loop(step, states, xs, reverse):
-    """`keras.ops.scan` on TensorFlow wants outputs of the states' shapes, hence this one.
+    """Loops on TensorFlow, where `keras.ops.scan` requires outputs of the states' shapes.
 
-    The first step is taken before the loop: it tells the number and the types of the outputs.
+    The first step runs before the loop and gives the number and the types of the outputs.
     """
     import tensorflow as tf
 
@@ -69,5 +69,5 @@ def _tensorflow_loop(step, states, xs, reverse):
         (1, states, outputs),
         maximum_iterations=T,
     )
-    # what follows, keras.layers.TimeDistributed say, may need the length where it is known
+    # later layers, such as keras.layers.TimeDistributed, may need the length
     return states, tuple(tf.ensure_shape(a.stack(), length + a.element_shape) for a in outputs)

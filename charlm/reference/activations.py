@@ -1,4 +1,4 @@
-"""Activations with their slopes, written in terms of the value: dy/da as a function of y."""
+"""Activations y = f(a) and their slopes dy/da as functions of y."""
 
 from collections.abc import Callable
 from typing import NamedTuple
@@ -7,7 +7,7 @@ import numpy as np
 
 
 class Activation(NamedTuple):
-    """y = f(a), element by element, and its slope dy/da = slope(y)."""
+    """An elementwise function y = f(a), and its slope dy/da = slope(y)."""
 
     f: Callable[[np.ndarray], np.ndarray]
     slope: Callable[[np.ndarray], np.ndarray]
@@ -17,16 +17,16 @@ class Activation(NamedTuple):
 
 
 TANH = Activation(np.tanh, lambda y: 1 - y * y)
-# 1 / (1 + exp(-a)), by tanh, which does not overflow
+# 1 / (1 + exp(-a)), written with tanh, which does not overflow
 SIGMOID = Activation(lambda a: 0.5 + 0.5 * np.tanh(0.5 * a), lambda y: y * (1 - y))
 RELU = Activation(lambda a: np.maximum(a, 0), lambda y: (y > 0).astype(y.dtype))
 LINEAR = Activation(lambda a: a, np.ones_like)
-# Keras 3's. Keras before 2.3 had the slope 0.2: hard_sigmoid(1.2 a) here.
+# As in Keras 3. Keras before 2.3 had the slope 0.2, which is hard_sigmoid(1.2 a) here.
 HARD_SIGMOID = Activation(
     lambda a: np.clip(a / 6 + 0.5, 0, 1), lambda y: ((y > 0) & (y < 1)).astype(y.dtype) / 6
 )
 
-ACTIVATIONS = {  # by their names in `keras.activations`
+ACTIVATIONS = {  # by name in `keras.activations`
     "tanh": TANH,
     "sigmoid": SIGMOID,
     "relu": RELU,

@@ -1,4 +1,19 @@
-"""An LSTM with coupled gates in NumPy. What it is, and its source: `charlm.layers.coupled`."""
+"""LSTM with coupled input and forget gates (CIFG): i = 1 - f, in NumPy.
+
+With input x, previous output h' and previous cell state c' (each a row per sequence of the batch):
+
+    f = sigmoid(x W_f + h' U_f + b_f)      forget gate: how much of the old cell stays
+    g =    tanh(x W_g + h' U_g + b_g)      candidate
+    o = sigmoid(x W_o + h' U_o + b_o)      output gate: how much of the cell is output
+    c = f * c' + (1 - f) * g               cell state: the LSTM's, with i = 1 - f
+    h = o * tanh(c)                        output
+
+W = [W_f W_g W_o] is `kernel` (D, 3H), U likewise `recurrent_kernel` (H, 3H), b `bias` (3H,): a
+quarter fewer weights than the LSTM's. Keras has no such layer.
+
+Source: Greff et al. 2017, "LSTM: A Search Space Odyssey", where this variant is called CIFG and
+performs as well as the LSTM.
+"""
 
 import numpy as np
 
@@ -10,12 +25,14 @@ GATES = CELLS["coupled"].gates
 
 
 def step(a_x, states, weights, activation=TANH, recurrent_activation=SIGMOID):
-    """One time step.
+    """Computes one time step.
 
     Args:
         a_x: (B, 3H), x W + b.
         states: (h, c) before the step, each (B, H).
         weights: (U,), U (H, 3H), blocks f, g, o.
+        activation: of the candidate and of the cell state.
+        recurrent_activation: of the gates.
 
     Returns:
         (h, c) after the step, and the cache that `step_backward` needs.
@@ -32,10 +49,14 @@ def step(a_x, states, weights, activation=TANH, recurrent_activation=SIGMOID):
 
 
 def step_backward(d_states, cache, weights, activation=TANH, recurrent_activation=SIGMOID):
-    """The same step, last line first: each line is the derivative of the equation beside it.
+    """Computes the gradients, last equation first: each line differentiates the one beside it.
 
     Args:
         d_states: (dh, dc), dLoss/d(h, c) after the step, each (B, H).
+        cache: from `step`.
+        weights: those given to `step`.
+        activation: that of `step`.
+        recurrent_activation: that of `step`.
 
     Returns:
         (dh, dc) before the step; da = dLoss/da_x (B, 3H); (dU,).
@@ -58,13 +79,13 @@ def step_backward(d_states, cache, weights, activation=TANH, recurrent_activatio
 
 
 def as_lstm(weights):
-    """The same layer as an LSTM: 1 - sigmoid(a) = sigmoid(-a), so a_i is -a_f.
+    """Writes the layer as an LSTM: 1 - sigmoid(a) = sigmoid(-a), so a_i is -a_f.
 
     Args:
         weights: kernel, recurrent kernel, bias, each (..., 3H).
 
     Returns:
-        The LSTM's, each (..., 4H).
+        The LSTM's kernel, recurrent kernel and bias, each (..., 4H).
     """
 
     def widened(w):

@@ -1,7 +1,10 @@
-"""Blocks of gates side by side, as the kernels have them."""
+"""The blocks of gates in a matrix of pre-activations."""
 
 
 def split(a, gates: str):
-    """(..., G*H) -> a view (..., H) for each gate; `np.split` takes as long as a small product."""
+    """Splits (..., G*H) into a view (..., H) for each gate.
+
+    `np.split` would take as long as a small product.
+    """
     H = a.shape[-1] // len(gates)
     return [a[..., k * H : (k + 1) * H] for k in range(len(gates))]

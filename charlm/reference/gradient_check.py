@@ -1,4 +1,4 @@
-"""Checks hand-written gradients against finite differences."""
+"""Comparison of hand-derived gradients with finite differences."""
 
 from collections.abc import Callable
 from dataclasses import replace
@@ -11,7 +11,7 @@ from charlm.reference.network import Network, initial_weights
 
 
 def numeric(loss: Callable[[], float], value: np.ndarray, epsilon: float = 1e-5) -> np.ndarray:
-    """(loss(value + e) - loss(value - e)) / 2e for every element of `value`, changed in place."""
+    """Computes (loss(value + e) - loss(value - e)) / 2e for each element, changing it in place."""
     gradient = np.empty_like(value)
     for at in np.ndindex(value.shape):
         kept = value[at]
@@ -26,15 +26,15 @@ def numeric(loss: Callable[[], float], value: np.ndarray, epsilon: float = 1e-5)
 def worst(
     loss: Callable[[], float], values: dict[str, np.ndarray], gradients: dict[str, np.ndarray]
 ) -> tuple[str, float]:
-    """The tensor whose gradient by hand is furthest from the numeric one, and how far.
+    """Finds the tensor whose hand-derived gradient differs most from the numeric one.
 
     Args:
-        loss: reads `values` at each call.
+        loss: computes the loss from `values` at each call.
         values: float64 arrays by name; float32 has too few digits for differences.
-        gradients: by hand, of the same names and shapes.
+        gradients: hand-derived gradients with the same names and shapes.
 
     Returns:
-        The name, and |hand - numeric| / (|hand| + |numeric|) in the Euclidean norm, 0 to 1.
+        Its name, and |hand - numeric| / (|hand| + |numeric|) in the Euclidean norm, 0 to 1.
 
     Raises:
         TypeError: values that are not float64.

@@ -1,4 +1,24 @@
-"""A GRU in NumPy. What it is, and its sources: `charlm.layers.gru`."""
+"""GRU (gated recurrent unit), whose output is its whole state, in NumPy.
+
+With input x and previous output h' (each a row per sequence of the batch):
+
+    z = sigmoid(x W_z + b_z + h' U_z + d_z)            update gate: how much of the old output stays
+    r = sigmoid(x W_r + b_r + h' U_r + d_r)            reset gate: how much of it the candidate sees
+    g =    tanh(x W_g + b_g + r * (h' U_g + d_g))      candidate
+    h = z * h' + (1 - z) * g                           output
+
+W = [W_z W_r W_g] is `kernel` (D, 3H), U likewise `recurrent_kernel` (H, 3H), and `bias` (2, 3H) has
+b and d as rows, in the order and shapes of `keras.layers.GRU`, which calls g "h".
+
+This is `reset_after=True`: the reset gate acts after the product, so that h' U is one product. In
+the published paper it acts before; then there is no d, and `bias` is b (3H,):
+
+    g = tanh(x W_g + b_g + (r * h') U_g)
+
+Source: Cho et al. 2014, "Learning Phrase Representations using RNN Encoder-Decoder for Statistical
+Machine Translation", section 2.3: version 1 (arXiv 1406.1078v1) resets after the product, as
+cuDNN does; the published version resets before it.
+"""
 
 import numpy as np
 
@@ -10,12 +30,15 @@ GATES = CELLS["gru"].gates
 
 
 def step(a_x, states, weights, activation=TANH, recurrent_activation=SIGMOID, reset_after=True):
-    """One time step.
+    """Computes one time step.
 
     Args:
         a_x: (B, 3H), x W + b.
         states: (h,) before the step, (B, H).
         weights: (U,) or, with a bias after the product, (U, d); U (H, 3H), blocks z, r, g; d (3H,).
+        activation: of the candidate.
+        recurrent_activation: of the gates.
+        reset_after: apply the reset gate after the product h' U, not before.
 
     Returns:
         (h,) after the step, and the cache that `step_backward` needs.
@@ -26,7 +49,7 @@ def step(a_x, states, weights, activation=TANH, recurrent_activation=SIGMOID, re
         u_z, u_r, u_g = split(h_prev @ U + (d[0] if d else 0), GATES)
         z = recurrent_activation(a_z + u_z)
         r = recurrent_activation(a_r + u_r)
-        q = u_g  # what is reset
+        q = u_g  # the operand of the reset gate
         g = activation(a_g + r * q)
     else:
         U_z, U_r, U_g = split(U, GATES)
@@ -41,10 +64,15 @@ def step(a_x, states, weights, activation=TANH, recurrent_activation=SIGMOID, re
 def step_backward(
     d_states, cache, weights, activation=TANH, recurrent_activation=SIGMOID, reset_after=True
 ):
-    """The same step, last line first: each line is the derivative of the equation beside it.
+    """Computes the gradients, last equation first: each line differentiates the one beside it.
 
     Args:
         d_states: (dh,), dLoss/dh after the step, (B, H).
+        cache: from `step`.
+        weights: those given to `step`.
+        activation: that of `step`.
+        recurrent_activation: that of `step`.
+        reset_after: that of `step`.
 
     Returns:
         (dh,) before the step; da = dLoss/da_x (B, 3H); (dU,) or (dU, dd).

@@ -4,19 +4,20 @@ import numpy as np
 
 
 def log_softmax(logits):
-    """log(exp(logits) / sum of exp(logits)), (..., V); nothing overflows."""
+    """Computes log(exp(logits) / sum of exp(logits)), (..., V), without overflow."""
     below = logits - logits.max(axis=-1, keepdims=True)  # at most 0
     return below - np.log(np.exp(below).sum(axis=-1, keepdims=True))
 
 
 def softmax_cross_entropy(logits, targets):
-    """The mean of -log softmax(logits)[target], in nats, and its gradient by the logits.
+    """Computes the mean of -log softmax(logits)[target], in nats, and its gradient.
 
     Args:
-        logits: (..., V). targets: integers (...).
+        logits: (..., V).
+        targets: integers (...).
 
     Returns:
-        The loss, and (softmax(logits) - one_hot(targets)) / n, (..., V), n the number of targets.
+        The loss, and (softmax(logits) - one_hot(targets)) / n, (..., V), for n targets.
     """
     log_p = log_softmax(logits)
     at = targets[..., None]

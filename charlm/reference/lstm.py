@@ -1,4 +1,22 @@
-"""An LSTM in NumPy. What it is, and its sources: `charlm.layers.lstm`."""
+"""LSTM (long short-term memory) with a forget gate, in NumPy.
+
+With input x, previous output h' and previous cell state c' (each a row per sequence of the batch):
+
+    i = sigmoid(x W_i + h' U_i + b_i)      input gate: how much of the candidate enters
+    f = sigmoid(x W_f + h' U_f + b_f)      forget gate: how much of the old cell stays
+    g =    tanh(x W_g + h' U_g + b_g)      candidate
+    o = sigmoid(x W_o + h' U_o + b_o)      output gate: how much of the cell is output
+    c = f * c' + i * g                     cell state
+    h = o * tanh(c)                        output
+
+W = [W_i W_f W_g W_o] is `kernel` (D, 4H), U likewise `recurrent_kernel` (H, 4H), b `bias` (4H,),
+in the order and shapes of `keras.layers.LSTM`, which calls g "c".
+
+Sources: Hochreiter and Schmidhuber 1997, "Long Short-Term Memory", section 4. Forget gate: Gers,
+Schmidhuber and Cummins 2000, "Learning to Forget: Continual Prediction with LSTM", section 3.
+Initial forget bias of 1: Jozefowicz, Zaremba and Sutskever 2015, "An Empirical Exploration of
+Recurrent Network Architectures", on the forget gate's bias.
+"""
 
 import numpy as np
 
@@ -10,12 +28,14 @@ GATES = CELLS["lstm"].gates
 
 
 def step(a_x, states, weights, activation=TANH, recurrent_activation=SIGMOID):
-    """One time step.
+    """Computes one time step.
 
     Args:
         a_x: (B, 4H), x W + b.
         states: (h, c) before the step, each (B, H).
         weights: (U,), U (H, 4H), blocks i, f, g, o.
+        activation: of the candidate and of the cell state.
+        recurrent_activation: of the gates.
 
     Returns:
         (h, c) after the step, and the cache that `step_backward` needs.
@@ -33,10 +53,14 @@ def step(a_x, states, weights, activation=TANH, recurrent_activation=SIGMOID):
 
 
 def step_backward(d_states, cache, weights, activation=TANH, recurrent_activation=SIGMOID):
-    """The same step, last line first: each line is the derivative of the equation beside it.
+    """Computes the gradients, last equation first: each line differentiates the one beside it.
 
     Args:
         d_states: (dh, dc), dLoss/d(h, c) after the step, each (B, H).
+        cache: from `step`.
+        weights: those given to `step`.
+        activation: that of `step`.
+        recurrent_activation: that of `step`.
 
     Returns:
         (dh, dc) before the step; da = dLoss/da_x (B, 4H); (dU,).

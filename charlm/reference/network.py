@@ -1,4 +1,4 @@
-"""The network of `charlm.training.network` in NumPy: stepped to draw text, or trained."""
+"""The network of `charlm.training.network` in NumPy, for sampling and for training."""
 
 import inspect
 
@@ -12,17 +12,18 @@ from charlm.reference.activations import ACTIVATIONS
 
 
 class Network:
-    """A network from its weights.
+    """A network made from its weights.
 
     Args:
-        weights: {path: array}, as `charlm.training.network.weights` gives and weight files hold.
-            `forward` and `backward` read `self.weights` as they are; `step` as they were when this
-            was made.
-        vocab_size: V. config: sizes and options.
+        weights: {path: array}, as in `charlm.training.network.weights` and in weights files.
+            `forward` and `backward` read the current `self.weights`; `step` reads the weights given
+            here.
+        vocab_size: V.
+        config: sizes and options.
         dtype: float32, or float64 to check gradients.
 
     Raises:
-        InputError: weights that are not those of such a network.
+        InputError: weights that do not fit the configuration.
     """
 
     def __init__(
@@ -41,20 +42,20 @@ class Network:
         ]
         self.layers = layers
         self.dense = self.weights[f"{DENSE}/0"], self.weights[f"{DENSE}/1"]
-        # To step: an id reads a row, so the first layer's bias can be in the rows for good.
+        # for `step`: an id reads a row, so the rows can include the first layer's bias
         self.steps = [(W, *through_time.parts((W, U, b))) for W, U, b in layers]
         W, b, recurrent = self.steps[0]
         self.steps[0] = (W + b, None, recurrent)
 
     def initial_states(self, batch_size: int):
-        """Zeros: for each layer S of (B, H)."""
+        """Returns zeros: for each layer S of (B, H)."""
         return [
             tuple(np.zeros((batch_size, U.shape[0]), U.dtype) for _ in self.states)
             for _, U, _ in self.layers
         ]
 
     def step(self, ids, states):
-        """One character on: ids (B,), states -> logits of the next (B, V), states."""
+        """Reads one character of each text: ids (B,), states -> next logits (B, V), states."""
         after = []
         x = None
         for (W, b, recurrent), before in zip(self.steps, states, strict=True):
@@ -66,7 +67,7 @@ class Network:
         return x @ kernel + bias, after
 
     def forward(self, ids, states):
-        """Ids (B, T), states -> logits (B, T, V), states after, and the cache for `backward`."""
+        """Reads ids (B, T): returns logits (B, T, V), last states and the cache for `backward`."""
         x, after, caches = ids, [], []
         for k, (weights, before) in enumerate(zip(self.layers, states, strict=True)):
             h, new, cache = through_time.forward(self.cell, x, before, weights, **self.options)
@@ -77,11 +78,15 @@ class Network:
         return x @ kernel + bias, after, (x, caches)
 
     def backward(self, d_logits, cache):
-        """Gradients of a loss by the weights, from those by the logits (B, T, V).
+        """Computes the gradients of a loss by the weights.
+
+        Args:
+            d_logits: dLoss/d(logits), (B, T, V).
+            cache: from `forward`.
 
         Returns:
             {path: gradient}, and for each layer the whole dLoss/d(states after step t) for every
-            t, S of (B, H). The states before the first step are taken as given.
+            t, S of (B, H). Gradients stop at the states before the first step.
         """
         x, caches = cache
         kernel, _ = self.dense
@@ -108,12 +113,12 @@ DENSE, RANDOM_STATE = "layers/dense/vars", "seed_generator/vars/0"
 
 
 def layer_path(config: ModelConfig, k: int) -> str:
-    """Where layer k's weights are in a file."""
+    """Returns the path of layer k's weights in a file."""
     return f"layers/{CELLS[config.cell_name].saved_as}{f'_{k}' if k else ''}/cell/vars"
 
 
 def shapes(config: ModelConfig, vocab_size: int) -> dict[str, tuple[int, ...]]:
-    """{path: shape} of all weights of a network."""
+    """Returns {path: shape} of all weights of a network."""
     V, H = vocab_size, config.units
     GH = len(CELLS[config.cell_name].gates) * H
     two_rows = options(config).get("reset_after", False)
@@ -127,7 +132,7 @@ def shapes(config: ModelConfig, vocab_size: int) -> dict[str, tuple[int, ...]]:
 
 
 def random_states(config: ModelConfig) -> set[str]:
-    """Paths that the random states of dropout may have beside them, each of shape (2,)."""
+    """Returns the paths of dropout's random states, which files may contain, of shape (2,)."""
     found = {
         f"{layer_path(config, k).removesuffix('vars')}{RANDOM_STATE}" for k in range(config.layers)
     }
@@ -137,7 +142,7 @@ def random_states(config: ModelConfig) -> set[str]:
 
 
 def options(config: ModelConfig) -> dict:
-    """What the settings say of a cell's `step`."""
+    """Picks the options of the cell's `step` from the settings."""
     given = {
         "activation": ACTIVATIONS[config.activation],
         "recurrent_activation": ACTIVATIONS[config.recurrent_activation],
@@ -154,14 +159,18 @@ def initial_weights(
     dtype=np.float32,
     log_shares: np.ndarray | None = None,
 ) -> dict[str, np.ndarray]:
-    """First weights, drawn as Keras draws them: {path: array}.
+    """Draws initial weights with the distributions of Keras: {path: array}.
 
-    Kernels are uniform (Glorot and Bengio 2010, equation 16), recurrent kernels as the settings
-    say, biases 0 but for the forget gate's and, if `output_bias` is unigram, the output layer's.
+    Kernels are uniform (Glorot and Bengio 2010, equation 16), recurrent kernels as in `config`.
+    Biases are 0, except for the forget gate's and, if `output_bias` is unigram, the output layer's.
 
     Args:
-        log_shares: (V,), what the output layer's then is, the log of each character's share of the
-            text; without them it is 0.
+        config: sizes and options.
+        vocab_size: V.
+        rng: source of random numbers.
+        dtype: dtype of the weights.
+        log_shares: (V,), the log of each character's share of the text, for the output layer's
+            bias; None for 0.
     """
     found = {}
     gates = CELLS[config.cell_name].gates
@@ -187,7 +196,7 @@ def _glorot_uniform(shape, rng):
 
 
 def _orthogonal(shape, rng):
-    """Rows of a random rotation (Saxe, McClelland and Ganguli 2014)."""
+    """Draws rows of a random rotation (Saxe, McClelland and Ganguli 2014)."""
     rows, columns = shape
     q, r = np.linalg.qr(rng.normal(size=(columns, rows)))
     return (q * np.sign(np.diag(r))).T

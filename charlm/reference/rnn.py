@@ -1,15 +1,31 @@
-"""The plain RNN in NumPy. What it is, and its sources: `charlm.layers.rnn`."""
+"""Plain recurrent network (Elman network), a tanh layer that reads its own last output, in NumPy.
+
+With input x and previous output h' (each a row per sequence of the batch):
+
+    h = tanh(x W + h' U + b)
+
+W is `kernel` (D, H), U `recurrent_kernel` (H, H), b `bias` (H,), as in `keras.layers.SimpleRNN`.
+
+Over k steps back a gradient is multiplied k times by U^T and by slopes of at most 1, so it vanishes
+or explodes; the gated cells were designed to prevent that.
+
+Sources: Elman 1990, "Finding Structure in Time". The vanishing gradient: Hochreiter 1991 (his
+diploma thesis); Bengio, Simard and Frasconi 1994, "Learning Long-Term Dependencies with Gradient
+Descent is Difficult". With ReLU and U initialized to the identity: Le, Jaitly and
+Hinton 2015, "A Simple Way to Initialize Recurrent Networks of Rectified Linear Units".
+"""
 
 from charlm.reference.activations import TANH
 
 
 def step(a_x, states, weights, activation=TANH):
-    """One time step.
+    """Computes one time step.
 
     Args:
         a_x: (B, H), x W + b.
         states: (h,) before the step, (B, H).
         weights: (U,), U (H, H).
+        activation: of the output.
 
     Returns:
         (h,) after the step, and the cache that `step_backward` needs.
@@ -21,10 +37,13 @@ def step(a_x, states, weights, activation=TANH):
 
 
 def step_backward(d_states, cache, weights, activation=TANH):
-    """The same step, last line first: each line is the derivative of the equation beside it.
+    """Computes the gradients, last equation first: each line differentiates the one beside it.
 
     Args:
         d_states: (dh,), dLoss/dh after the step, (B, H).
+        cache: from `step`.
+        weights: those given to `step`.
+        activation: that of `step`.
 
     Returns:
         (dh,) before the step; da = dLoss/da_x (B, H); (dU,).

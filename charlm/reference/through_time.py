@@ -1,4 +1,4 @@
-"""A cell over time, forward and backward: back-propagation through time, with plain loops.
+"""A cell over time, forward and backward: back-propagation through time in plain loops.
 
 Source: Werbos 1990, "Backpropagation Through Time: What It Does and How to Do It".
 """
@@ -7,15 +7,15 @@ import numpy as np
 
 
 def forward(cell, x, states, weights, **options):
-    """All time steps of one layer.
+    """Runs all time steps of one layer.
 
     Args:
         cell: a cell's module.
         x: (B, T, D), or integer ids (B, T), each standing for a one-hot vector (D,).
-        states: before the first step, S of (B, H).
-        weights: (kernel (D, G*H), recurrent_kernel (H, G*H), bias or None); a bias of two rows
-            (2, G*H) is one added to x W and one to h' U.
-        options: of the cell's `step`.
+        states: the states before the first step, S of (B, H).
+        weights: (kernel (D, G*H), recurrent_kernel (H, G*H), bias or None). If the bias has two
+            rows, (2, G*H), the first is added to x W and the second to h' U.
+        options: options of the cell's `step`.
 
     Returns:
         h (B, T, H); the states after the last step; the cache that `backward` needs.
@@ -34,16 +34,19 @@ def forward(cell, x, states, weights, **options):
 
 
 def backward(cell, dh, d_states, cache, weights, **options):
-    """Gradients of a loss by all that `forward` was given.
+    """Computes the gradients of a loss by the arguments of `forward`.
 
     Args:
-        dh: dLoss/dh (B, T, H) from above, without what flows back through time.
+        cell: a cell's module.
+        dh: dLoss/dh (B, T, H) from the layer above, without the part that comes back through time.
         d_states: dLoss/d(states after the last step), S of (B, H).
         cache: from `forward`.
+        weights: those given to `forward`.
+        options: those given to `forward`.
 
     Returns:
-        dx (B, T, D), None for ids; d_states before the first step; gradients of the weights, as
-        `weights` is; and the whole dLoss/d(states after step t), S of (B, H), for every t.
+        dx (B, T, D), None for ids; d_states before the first step; the gradients of the weights,
+        shaped as `weights`; and the whole dLoss/d(states after step t), S of (B, H), for every t.
     """
     W, _, bias = weights
     _, recurrent = parts(weights)
@@ -73,7 +76,7 @@ def backward(cell, dh, d_states, cache, weights, **options):
 
 
 def parts(weights):
-    """The bias of x W, and the weights that a step needs: (U,), or (U, d) if the bias has d."""
+    """Splits weights into the bias of x W and what a step reads: (U,), or (U, d) if d exists."""
     _, U, bias = weights
     if bias is None or bias.ndim == 1:
         return bias, (U,)

@@ -1,4 +1,4 @@
-"""Training in plain NumPy: windows of streams, RMSprop, clipping. All of it is in sight here."""
+"""Training in plain NumPy: windows of streams, RMSprop, clipping."""
 
 from collections.abc import Callable, Iterator
 
@@ -10,7 +10,7 @@ from charlm.text.windows import HeldOutWindows, TrainingWindows
 
 
 class RMSprop:
-    """Steps of a size of their own for each weight, by a moving average of squared gradients.
+    """Scales each weight's step by a moving average of its squared gradients.
 
         r <- decay * r + (1 - decay) * g^2
         w <- w - rate * g / (sqrt(r) + epsilon)
@@ -18,8 +18,9 @@ class RMSprop:
     Source: Tieleman and Hinton 2012, "Neural Networks for Machine Learning", lecture 6.5.
 
     Args:
-        rate: of change. decay: share of the old average that stays. epsilon: so that a weight that
-            never had a gradient divides by no zero.
+        rate: the learning rate.
+        decay: share of the old average that is kept.
+        epsilon: avoids a division by zero for a weight that never had a gradient.
     """
 
     def __init__(self, rate: float = 2e-3, decay: float = 0.95, epsilon: float = 1e-8):
@@ -27,7 +28,7 @@ class RMSprop:
         self.squares = {}
 
     def update(self, weights: dict[str, np.ndarray], gradients: dict[str, np.ndarray]) -> None:
-        """Changes `weights` in place."""
+        """Takes one step; changes `weights` in place."""
         for name, g in gradients.items():
             r = self.squares.get(name, 0) * self.decay + (1 - self.decay) * g * g
             weights[name] -= self.rate * g / (np.sqrt(r) + self.epsilon)
@@ -35,7 +36,7 @@ class RMSprop:
 
 
 def clipped(gradients: dict[str, np.ndarray], limit: float) -> dict[str, np.ndarray]:
-    """Every element cut to [-limit, limit]; a limit of 0 cuts nothing."""
+    """Clips every element to [-limit, limit]; a limit of 0 clips nothing."""
     if not limit:
         return gradients
     return {name: np.clip(g, -limit, limit) for name, g in gradients.items()}
@@ -44,7 +45,13 @@ def clipped(gradients: dict[str, np.ndarray], limit: float) -> dict[str, np.ndar
 def train_epoch(
     network: Network, windows: TrainingWindows, optimizer: RMSprop, clip: float
 ) -> Iterator[float]:
-    """One pass over the text by truncated back-propagation through time; changes the weights.
+    """Trains on the text once by truncated back-propagation through time; changes the weights.
+
+    Args:
+        network: the network to train.
+        windows: windows of the text, in order.
+        optimizer: updates the weights after each window.
+        clip: the limit of each gradient's elements, 0 for none.
 
     Yields:
         The loss of each window, in nats a character, before its update.
@@ -53,7 +60,7 @@ def train_epoch(
     for k in range(len(windows)):
         (ids, fresh), targets = windows[k]
         states = states or network.initial_states(len(ids))
-        kept = (1 - fresh)[:, None]  # a stream that begins must not inherit a state
+        kept = (1 - fresh)[:, None]  # a stream that starts must not inherit a state
         states = [tuple(s * kept for s in layer) for layer in states]
         logits, states, cache = network.forward(ids, states)
         loss, d_logits = softmax_cross_entropy(logits, targets)
@@ -65,10 +72,15 @@ def train_epoch(
 def evaluate(
     network: Network, held_out: HeldOutWindows, tell: Callable[[int], object] | None = None
 ) -> float:
-    """The mean loss of a held-out text in nats a character, state carried through documents.
+    """Computes the mean loss of a held-out text, with the state carried through documents.
 
     Args:
-        tell: called after each window with the number of characters that were measured in it.
+        network: the network to measure.
+        held_out: windows of the text.
+        tell: called after each window with the number of characters measured in it.
+
+    Returns:
+        The loss in nats a character.
     """
     total, states = 0.0, network.initial_states(len(held_out.ids))
     for k in range(len(held_out)):

@@ -13,7 +13,16 @@ import pytest
 from ml_dtypes import bfloat16
 
 from charlm import cells
-from charlm.kernels import activations, batch_loop, buffer_pool, denormals, float32, jit, parallel
+from charlm.kernels import (
+    activations,
+    batch_loop,
+    buffer_pool,
+    denormals,
+    float32,
+    jit,
+    parallel,
+    work_space,
+)
 from charlm.kernels import bfloat16 as half
 from charlm.kernels import time_loop as loops
 from charlm.kernels.batch_loop import Batch
@@ -56,7 +65,7 @@ def poisoned(*shape):
 
 @pytest.fixture(autouse=True)
 def nothing_relies_on_what_memory_holds(monkeypatch):
-    for module in (batch_loop, loops, float32, half):
+    for module in (batch_loop, work_space, float32, half):
         monkeypatch.setattr(module, "empty", poisoned)
     _guards.clear()
     yield
@@ -542,7 +551,7 @@ PROGRAM = """if True:
     rows, U, h = (np.ones(s, np.float32) for s in ((1, 3, 8), (2, 8), (1, 2)))
     cell = jit.cell("lstm")
     batch_loop.forward(cell, float32, batch_loop.Batch(U, h, h, rows=rows))
-    loop = jit.made_for(time_loop.forward, cell=cell, factors=float32)
+    loop = jit.specialized(time_loop.forward, cell=cell, factors=float32)
     print(sum(loop.stats.cache_hits.values()))
 """
 

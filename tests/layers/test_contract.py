@@ -350,7 +350,7 @@ FORKED = """if True:
         drawn, _ = Drawing(net)(
             np.zeros(64, int), net.initial_states(64), np.ones(64), np.ones((5, 64)) / 3
         )
-        scored = losses.carried(net, [np.arange(50) % 5] * 40)
+        scored = losses.stateful_losses(net, [np.arange(50) % 5] * 40)
         return [states[0], gradients.U, dense.forward(x, K, b), drawn, *scored]
 
     expected = run()

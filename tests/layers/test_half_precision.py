@@ -5,7 +5,8 @@ import numpy as np
 import pytest
 from keras import ops
 
-from charlm.layers import bptt, numpy_op
+from charlm.layers import numpy_op
+from charlm.layers.gather import gather_rows
 from tests.cells import CASES, FEW, normal, set_random
 from tests.oracle import in_numpy, results_and_gradients
 
@@ -33,7 +34,7 @@ def test_ids_that_recur_thousands_of_times_keep_their_gradient_in_half_precision
             self.kernel = self.add_weight(shape=(V, 4), name="kernel", initializer="zeros")
 
         def call(self, ids):
-            rows = bptt.gather_rows(ops.copy(ops.convert_to_tensor(self.kernel)), ids)
+            rows = gather_rows(ops.copy(ops.convert_to_tensor(self.kernel)), ids)
             return ops.sum(ops.cast(rows, "float32"))[None]
 
     layer = Rows()

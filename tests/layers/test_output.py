@@ -5,8 +5,8 @@ import numpy as np
 import pytest
 
 from charlm.layers import numpy_op
-from charlm.layers.cell import tensor
 from charlm.layers.dense import Dense
+from charlm.layers.mixed_precision import tensor
 from charlm.training.loss import CrossEntropy
 from tests.cells import normal, set_random
 from tests.oracle import results_and_gradients
@@ -19,7 +19,7 @@ TENSORFLOW = keras.backend.backend() == "tensorflow"
 def operations(monkeypatch):
     """The number of operations in machine code so far."""
     found, operation = [], numpy_op.numpy_op
-    monkeypatch.setattr(numpy_op, "operation", lambda *given: found.append(1) or operation(*given))
+    monkeypatch.setattr(numpy_op, "numpy_op", lambda *given: found.append(1) or operation(*given))
     return found
 
 

@@ -1,0 +1,39 @@
+"""Matrix products in the dtype policy's precision, all other arithmetic in float32."""
+
+import keras
+from keras import ops
+
+
+class MixedPrecisionMatmul:
+    """Defines what a half-precision dtype policy means here: half-precision products, else float32.
+
+    Gates, states and their gradients are sums of many small steps, too small to register in half
+    precision; products are where the time goes. So inputs, states and weights come in as
+    `compute_dtype`, and `matmul` rounds what it multiplies.
+    """
+
+    @property
+    def compute_dtype(self):
+        """The dtype of everything but the operands of products: the policy's, at least float32."""
+        return keras.backend.result_type(self.product_dtype, "float32")
+
+    @property
+    def product_dtype(self):
+        """The dtype of the operands of products and of a layer's output: the policy's."""
+        return super().compute_dtype
+
+    def matmul(self, x, W):
+        """Multiplies in `product_dtype`: (..., N), (N, M) -> x W (..., M) in `compute_dtype`."""
+        if self.product_dtype == self.compute_dtype:
+            return ops.matmul(x, W)
+        x, W = self.cast_operands((x, W))
+        return ops.cast(ops.matmul(x, W), self.compute_dtype)
+
+    def cast_operands(self, tensors):
+        """Rounds the matrices among tensors to `product_dtype`, so that `matmul` need not."""
+        return [ops.cast(x, self.product_dtype) if len(x.shape) > 1 else x for x in tensors]
+
+
+def tensor(variable: keras.Variable):
+    """Reads a variable in the compute dtype; TensorFlow's custom gradients refuse variables."""
+    return ops.copy(ops.convert_to_tensor(variable))
