@@ -107,7 +107,7 @@ def test_the_hint_is_for_new_runs_only(here, capsys):  # noqa: F811
 
 def test_the_pages_have_the_presets_as_they_are():
     root = Path(presets.__file__).parent.parent
-    page = (root / "docs/recipe.md").read_text()
+    page = (root / "docs/results.md").read_text()
     for name, preset in presets.PRESETS.items():
         argv = shlex.split(re.search(rf"^\| {name} \| `(.*)` \|$", page, re.MULTILINE)[1])
         assert cli.parse(Config, "charlm train", argv, Config()) == preset

@@ -24,7 +24,7 @@ from tests.interop.state_dicts import save, state_dict
 V = len(set(SMALL_TEXT))
 D, H, B, T = 3, 5, 2, 9
 LAST = Path("saved_models/a/last.weights.h5")
-README = Path(__file__).parents[2] / "README.md"
+GUIDE = Path(__file__).parents[2] / "docs/guide/import-and-export.md"
 
 
 @pytest.fixture
@@ -325,11 +325,11 @@ def test_the_module_of_the_readme_takes_an_export(here, rng, options):
 
 
 def snippet():
-    """The README's example of a module that an export fits."""
-    return re.search(r"```python\n(import torch\n.*?)```", README.read_text(), re.S)[1]
+    """The guide's example of a module that an export fits."""
+    return re.search(r"```python\n(import torch\n.*?)```", GUIDE.read_text(), re.S)[1]
 
 
-def test_the_snippet_of_the_readme_runs_when_pasted(here, rng):
+def test_the_snippet_of_the_guide_runs_when_pasted(here, rng):
     torch = pytest.importorskip("torch")
     quick = {"recurrent_initializer": "glorot_uniform"}
     make_run(rng, "mine", map(chr, range(40, 127)), 512, cell="lstm", **quick)

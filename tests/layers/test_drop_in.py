@@ -63,9 +63,9 @@ def fit_alike(models, x, y, loss, epochs=3):
     assert histories[0][-1] < histories[0][0]
 
 
-def test_the_snippet_of_the_readme_runs_when_pasted(tmp_path, monkeypatch):
+def test_the_snippet_of_the_guide_runs_when_pasted(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    text = (Path(__file__).parents[2] / "README.md").read_text()
+    text = (Path(__file__).parents[2] / "docs/guide/layers.md").read_text()
     (code,) = [
         block
         for block in re.findall(r"```python\n(.*?)```", text, re.S)
