@@ -1,6 +1,6 @@
 """Settings that belong together: what a user asks for by how long it may take.
 
-How each was chosen, and what each reached: docs/recipe.md.
+How each was chosen, and what each reached: docs/results.md and docs/experiments.md.
 """
 
 from dataclasses import fields

@@ -1,7 +1,7 @@
 """`python -m charlm.experiments.changes CHANGE ...`: `charlm train ...` with one change.
 
-These are the changes that were tried for the recipe and are no options of charlm (docs/recipe.md).
-A change is a function that replaces a part of charlm or Keras before the run is built. Nothing is
+These are the changes that were tried for the presets and are no options of charlm
+(docs/experiments.md). A change is a function that replaces a part of charlm or Keras before the run is built. Nothing is
 saved, because the weights may fit no model of charlm; the run's history is printed as JSON.
 """
 

@@ -57,7 +57,7 @@ def build(
         if config.dropout:
             layer_seed = None if seed is None else seed + k
             name = _numbered("dropout", k)
-            once = (None, 1, None)  # a mask for all steps of a window: docs/recipe.md
+            once = (None, 1, None)  # a mask for all steps of a window: docs/experiments.md
             h = keras.layers.Dropout(config.dropout, once, layer_seed, name=name)(h)
         x = h if k == 0 or config.skip == "none" else keras.layers.Add(name=f"add_{k}")([x, h])
         inputs += before
