@@ -24,8 +24,8 @@ class Export:
     keras: a .keras file of stock Keras layers, ids (B, T) -> logits (B, T, V) from zero states.
     saved_model, onnx: a single step, ids (B,) and states -> logits (B, V) and next states.
     safetensors: the state dict of a PyTorch module with an nn.LSTM, nn.GRU or nn.RNN "rnn", which
-    reads one-hot vectors (B, T, V), and an nn.Linear "linear"; docs/guide/import-and-export.md shows the
-    module.
+    reads one-hot vectors (B, T, V), and an nn.Linear "linear":
+    docs/guide/import-and-export.md shows the module.
     A .vocab.json file next to the model lists the characters in the order of their ids.
     """
 

@@ -11,7 +11,8 @@ from charlm.layers.ids import checked_ids
 class CrossEntropy(keras.losses.Loss):
     """`keras.losses.SparseCategoricalCrossentropy(from_logits=True)`, sooner.
 
-    In machine code where `charlm.layers.numpy_op.is_faster`, that is on TensorFlow on a CPU; else Keras's function.
+    A compiled kernel computes it where `numpy_op.is_faster`, on TensorFlow on a CPU; elsewhere
+    Keras's function does.
 
     >>> z = np.array([[[1.0, 2.0, 4.0], [0.0, 0.0, 0.0]]], "float32")  # (B, T, V)
     >>> float(CrossEntropy()(np.array([[2, 1]]), z))  # the mean of 0.1698 and log(3)
