@@ -39,7 +39,7 @@ def test_the_reference_is_what_the_code_says(name):
 def test_the_reference_lists_every_option(name, capsys):
     with pytest.raises(SystemExit):
         cli.parse(generate.options(name), f"charlm {name}", ["--help"])
-    shown = re.findall(r"^[│ ] (?:-\w[^,]*, )?(--[a-z-]+)", capsys.readouterr().out, re.M)
+    shown = re.findall(r"^[│ ] (?:-\w[^,]*, )?(--[a-z][a-z-]*)", capsys.readouterr().out, re.M)
     listed = generate.commands().split(f"\n## charlm {name}\n")[1].split("\n## ")[0]
     table = re.findall(r"^\| (?:`-n`, )?`(--[a-z-]+)`", listed, re.M)
     assert sorted(table) == sorted({*shown} - {"--help"})
@@ -113,6 +113,20 @@ cat 'a b.txt' | KERAS_BACKEND=jax charlm train --corpus - > out.txt
     assert [_parsed(w) for w in words] == [None, "train", None, "train"]
     with pytest.raises(cli.command.InputError):
         _parsed(["charlm", "train", "--no-such-option"])
+
+
+def _tutorial():
+    """(code, what it prints) of the examples that need no trained model."""
+    blocks = FENCED.findall((ROOT / "docs/tutorial.md").read_text())
+    for (language, code), (_, printed) in zip(blocks, blocks[1:], strict=False):
+        if language == "python" and "charlm.load" not in code:
+            yield code, printed
+
+
+@pytest.mark.parametrize(("code", "printed"), [*_tutorial()], ids=lambda x: "")
+def test_the_tutorial_prints_what_it_says(code, printed):
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True)
+    assert done.stdout == printed, done.stderr
 
 
 def test_the_site_builds_and_every_link_leads(tmp_path):
