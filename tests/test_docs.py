@@ -1,6 +1,7 @@
 """Law: the documentation agrees with the code, its commands can be parsed, and its links lead."""
 
 import importlib.util
+import itertools
 import re
 import shlex
 import subprocess
@@ -118,7 +119,7 @@ cat 'a b.txt' | KERAS_BACKEND=jax charlm train --corpus - > out.txt
 def _tutorial():
     """(code, what it prints) of the examples that need no trained model."""
     blocks = FENCED.findall((ROOT / "docs/tutorial.md").read_text())
-    for (language, code), (_, printed) in zip(blocks, blocks[1:], strict=False):
+    for (language, code), (_, printed) in itertools.pairwise(blocks):
         if language == "python" and "charlm.load" not in code:
             yield code, printed
 
