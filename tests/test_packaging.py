@@ -2,9 +2,11 @@
 
 import ast
 import configparser
+import json
 import re
 import subprocess
 import sys
+from importlib import metadata
 from pathlib import Path
 
 import pytest
@@ -71,16 +73,30 @@ def test_the_version_stands_in_one_place():
     assert f"\nversion: {value}\n" in citation
 
 
+def test_an_editable_install_needs_no_import_hook():
+    """An empty folder `corpora` in the current folder would be found before the hook is asked."""
+    files = [str(path) for path in metadata.files("charlm") or ()]
+    origin = json.loads(metadata.distribution("charlm").read_text("direct_url.json") or "{}")
+    if origin.get("url") != ROOT.as_uri():
+        pytest.skip("another folder's charlm is installed")
+    assert not [path for path in files if "finder" in path]
+
+
 @pytest.mark.parametrize("content", [None, "raise SystemExit('not this one')"])
 def test_folders_named_like_ours_break_no_command(tmp_path, content):
     for name in OURS - {"charlm"}:
         (tmp_path / name).mkdir()
         if content:
             (tmp_path / name / "__init__.py").write_text(content)
-    (tmp_path / "numpy.py").write_text("raise SystemExit('not this one')")
+    if content:
+        (tmp_path / "numpy.py").write_text(content)
     for command in ("charlm.sample none", "charlm.train --resume none"):
         argv = [sys.executable, "-m", *command.split()]
         done = subprocess.run(argv, cwd=tmp_path, capture_output=True, text=True)
         assert done.returncode == 2
         assert done.stderr.startswith("error: expected"), done.stderr
         assert "Traceback" not in done.stderr
+    if content is None:
+        argv = [sys.executable, "-c", "import charlm; charlm.load('none')"]
+        done = subprocess.run(argv, cwd=tmp_path, capture_output=True, text=True)
+        assert "InputError: expected" in done.stderr
