@@ -11,11 +11,12 @@ from pathlib import Path
 import pytest
 
 from charlm import cli
-from charlm.__main__ import COMMANDS
+from charlm.__main__ import COMMANDS, main
 
 ROOT = Path(__file__).parents[1]
 PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").rglob("*.md"))]
 FENCED = re.compile(r"^```(\w*)\n(.*?)^```", re.M | re.S)
+INLINE = re.compile(r"`(python -m charlm\S* [^`\n]+)`")
 SHELLS = "", "sh", "bash", "console", "shell"
 MODULES = {module.removesuffix(".__main__"): name for name, (module, _) in COMMANDS.items()}
 
@@ -47,7 +48,9 @@ def test_the_reference_lists_every_option(name, capsys):
 
 
 def _commands(text):
-    """Each charlm command in the shell blocks of a page, as its words."""
+    """Each charlm command of a page, as its words: in shell blocks, or between backticks."""
+    for line in INLINE.findall(text):
+        yield from _split(line)
     for block in [block for language, block in FENCED.findall(text) if language in SHELLS]:
         for line in block.replace("\\\n", " ").splitlines():
             line = line.removeprefix("$ ")
@@ -69,7 +72,7 @@ def _split(line):
 
 
 def _parsed(words):
-    """Parses a command without running it; returns its name."""
+    """Parses a command without running it; returns its words from its name on."""
     words = words[: words.index(None)] if None in words else words
     while words and re.match(r"[A-Z_0-9]+=", words[0]):
         words = words[1:]
@@ -88,7 +91,7 @@ def _parsed(words):
         return None
     name, *argv = argv
     cli.parse(generate.options(name), f"charlm {name}", argv)
-    return name
+    return [name, *argv]
 
 
 def _examples():
@@ -100,7 +103,9 @@ def _examples():
 @pytest.mark.parametrize("words", [*_examples()])
 def test_commands_in_the_documentation_are_valid(words, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    _parsed(words)
+    given = _parsed(words)
+    if given and "--check" in given:  # a cheap one, so it is run too
+        assert main(given) == 0
 
 
 def test_the_commands_are_found():
@@ -110,8 +115,8 @@ pip install -e . && python -m charlm.train --epochs 2   # a comment
 cat 'a b.txt' | KERAS_BACKEND=jax charlm train --corpus - > out.txt
 ```
 """
-    words = list(_commands(text))
-    assert [_parsed(w) for w in words] == [None, "train", None, "train"]
+    found = [_parsed(words) for words in _commands(text)]
+    assert found == [None, ["train", "--epochs", "2"], None, ["train", "--corpus", "-"]]
     with pytest.raises(cli.command.InputError):
         _parsed(["charlm", "train", "--no-such-option"])
 
