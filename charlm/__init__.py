@@ -7,6 +7,8 @@
 """
 
 import importlib
+import os
+import sys
 from typing import TYPE_CHECKING
 
 from charlm import interrupt
@@ -17,8 +19,6 @@ if TYPE_CHECKING:
     from charlm.api.language_model import LanguageModel, load
     from charlm.errors import InputError
 
-interrupt.begin()  # before anything else is loaded, which takes seconds
-
 __version__ = "0.1.0"
 __all__ = ["InputError", "LanguageModel", "__version__", "fit", "layers", "load"]
 _PLACES = {
@@ -27,6 +27,21 @@ _PLACES = {
     "fit": "charlm.api.fit",
     "load": "charlm.api.language_model",
 }
+
+
+def _ignore_current_folder():
+    """Keeps a folder `corpora` or a file `keras.py` in the current folder from being imported.
+
+    `python -m` puts that folder first on the search path. If charlm itself lies in it, it stays.
+    """
+    here = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
+    by_name = interrupt.is_command() and sys.argv[0] == "-m"
+    if by_name and not sys.flags.safe_path and sys.path[0] != here:
+        del sys.path[0]
+
+
+interrupt.begin()  # before anything else is loaded, which takes seconds
+_ignore_current_folder()
 
 
 def __getattr__(name: str) -> object:

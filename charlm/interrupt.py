@@ -27,7 +27,7 @@ def begin() -> None:
     Where the parent had SIGINT ignored (nohup, a job in the background), it stays ignored.
     """
     global _stderr
-    if _is_command() and signal.getsignal(signal.SIGINT) is signal.default_int_handler:
+    if is_command() and signal.getsignal(signal.SIGINT) is signal.default_int_handler:
         with contextlib.suppress(OSError):  # it may be closed
             _stderr = os.dup(2)
         signal.signal(signal.SIGINT, leave)
@@ -46,7 +46,7 @@ def _act():
             action()
 
 
-def _is_command():
+def is_command() -> bool:
     """Whether Python was started as `charlm`, or as `python -m charlm` or one of its modules."""
     first, *_ = argv = getattr(sys, "argv", None) or [""]
     if first != "-m":  # which it is until the module itself has been found

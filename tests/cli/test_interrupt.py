@@ -190,7 +190,7 @@ def test_a_library_leaves_signals_alone(here):
 def test_which_processes_are_a_command_s(monkeypatch, original, argv, expected):
     monkeypatch.setattr(sys, "orig_argv", original)
     monkeypatch.setattr(sys, "argv", argv)
-    assert interrupt._is_command() == expected
+    assert interrupt.is_command() == expected
 
 
 def test_sigterm_removes_what_is_half_made_and_still_ends_by_the_signal():
