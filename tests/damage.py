@@ -19,7 +19,8 @@ DAMAGES = [  # (file, line as it is, line as it becomes, tests)
     # equations and derivatives
     ("charlm/reference/lstm.py", "c = f * c_prev + i * g", "c = f * c_prev + i + g",
      "tests/reference/test_cells.py"),
-    ("charlm/reference/lstm.py", "do = dh * s", "do = dh * c_prev", "tests/reference/test_cells.py"),
+    ("charlm/reference/lstm.py", "do = dh * s", "do = dh * c_prev",
+     "tests/reference/test_cells.py"),
     ("charlm/reference/gru.py", "h = z * h_prev + (1 - z) * g", "h = z * g + (1 - z) * h_prev",
      "tests/reference/test_cells.py"),
     ("charlm/reference/coupled.py", "df = dc * (c_prev - g)", "df = dc * (c_prev + g)",

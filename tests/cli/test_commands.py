@@ -377,7 +377,7 @@ def test_train_refuses(here, capsys, argv, expected):
     [
         (
             ["--corpus", "small.txt", "--name", "a"],
-            "found a run; python -m charlm.train --resume saved_models/a goes on",
+            "found a run; python -m charlm.train --resume saved_models/a resumes it",
         ),
         (["--resume", "a"], "expected epochs left to train, found 2 of 2 done; give --epochs"),
         (["--resume", "a", "--units", "9"], "expected --units 8, .* found --units 9"),

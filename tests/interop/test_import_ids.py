@@ -8,6 +8,7 @@ import io
 import json
 import os
 import re
+import sys
 from pathlib import Path
 
 import keras
@@ -16,7 +17,8 @@ import pytest
 from keras import ops
 from threadpoolctl import threadpool_info
 
-from charlm import cli, evaluate, export, gradients, import_weights, sample, train
+from charlm import evaluate, export, gradients, import_weights, sample, train
+from charlm.cli import terminal
 from charlm.interop.keras_files import measure, readings
 from charlm.reference.network import Network
 from charlm.runs import checkpoint
@@ -500,9 +502,9 @@ def test_measuring_shows_how_far_it_is(here, rng, monkeypatch, capsys):
     flags = ["--vocab-from", "long.txt", "--name", "a", "--overwrite", ANYWAY]
     monkeypatch.setattr("sys.stderr", Terminal())
     assert import_weights.main(["x.keras", *flags]) == 0
-    assert "measuring on long.txt:   0%" in import_weights.cli.sys.stderr.getvalue()
+    assert "measuring on long.txt:   0%" in sys.stderr.getvalue()
     monkeypatch.undo()
     monkeypatch.chdir(here)
-    monkeypatch.setattr(cli, "SILENCE", 0)  # as if each window took as long
+    monkeypatch.setattr(terminal, "SILENCE", 0)  # as if each window took as long
     assert import_weights.main(["x.keras", *flags]) == 0
     assert capsys.readouterr().err == "measuring on long.txt\n"
