@@ -45,8 +45,8 @@ class StopOnSignal(keras.callbacks.Callback):
     def ask(self, number, frame=None):
         """The signals' handler."""
         self.number = number
-        for n in self.before:
-            signal.signal(n, interrupt.last_handler(n))
+        for n, handler in self.before.items():
+            signal.signal(n, interrupt.last_handler(n) or handler)
         with contextlib.suppress(RuntimeError):  # in the middle of another print
             self.print(
                 "stopping as soon as these steps are done and saved; once more to leave at once"

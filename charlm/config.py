@@ -11,7 +11,7 @@ from types import UnionType
 from typing import Literal, Union, get_args, get_origin, get_type_hints
 
 from charlm.cells import CELLS
-from charlm.errors import InputError
+from charlm.errors import InputError, SettingError, type_in_words
 
 DROPOUTS = "dropout", "weight_drop"
 MAX_UNITS, MAX_LAYERS = 16_384, 64  # more is a typing error: 2 billion weights per layer
@@ -20,9 +20,8 @@ MAX_UNITS, MAX_LAYERS = 16_384, 64  # more is a typing error: 2 billion weights 
 def require(ok: bool, name: str, expected: str, value: object) -> None:
     """Raises InputError unless `ok`; the message names the setting by its flag."""
     if not ok:
-        flag = "--" + name.replace("_", "-")
-        found = shlex.join(map(str, value)) if isinstance(value, tuple) else str(value)
-        raise InputError(f"expected {flag} to be {expected}, found {found:.100}")
+        found = shlex.join(map(str, value)) if isinstance(value, tuple) else value
+        raise SettingError(name, expected, found)
 
 
 def check_temperature(value: float, name: str = "temperature") -> None:
@@ -194,6 +193,9 @@ class SampleConfig:
         require(self.sample_length >= 0, "sample_length", "0 or more", self.sample_length)
 
 
+# What continues the weights that another program or the NumPy network trained: they have found
+# their way already, so the rate is lower than the presets'.
+FIT_OF_OTHERS = FitConfig(epochs=6, learning_rate=5e-3, precision="fp32")
 BEFORE = {  # what runs meant that were saved before these settings existed
     "model": {"output_bias": "zeros"},
     "fit": {"precision": "fp32"},
@@ -233,7 +235,10 @@ class Config:
             values = {k: tuple(v) if isinstance(v, list) else v for k, v in values.items()}
             for name, hint in get_type_hints(kind).items():
                 if name in values and not _is(values[name], hint):
-                    raise InputError(f"expected {name} to be {hint}, found {values[name]!r:.40}")
+                    expected = type_in_words(hint) or str(hint)
+                    raise InputError(
+                        f"expected {name} to be {expected}, found {values[name]!r:.40}"
+                    )
             parts[part.name] = kind(**values)
         return cls(**parts)
 

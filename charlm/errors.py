@@ -16,7 +16,9 @@ A training that SIGINT or SIGTERM stopped raises `Stopped`, a KeyboardInterrupt;
 
 import shlex
 import signal
-from typing import ClassVar
+from pathlib import Path
+from types import NoneType, UnionType
+from typing import ClassVar, Literal, Union, get_args, get_origin
 
 
 class CharlmError(Exception):
@@ -36,6 +38,25 @@ class InputError(CharlmError):
     """
 
     exit_code = 2
+
+
+class SettingError(InputError):
+    """A setting has a wrong value. The message names its flag, `as_argument` its argument.
+
+    Args:
+        name: of the setting, with underscores.
+        expected: what it has to be, in words.
+        found: its value.
+    """
+
+    def __init__(self, name: str, expected: str, found: object):
+        self.setting = name, f"to be {expected}, found {found!s:.100}"
+        super().__init__(f"expected {flag(name)} {self.setting[1]}")
+
+    def as_argument(self) -> InputError:
+        """Returns the error in terms of Python's arguments."""
+        name, rest = self.setting
+        return InputError(f"expected {name} {rest}")
 
 
 class NonFiniteLossError(CharlmError):
@@ -67,3 +88,32 @@ def in_words(error: Exception) -> str:
 def command_line(name: str, *argv: object) -> str:
     """Returns a command line for messages, quoted so that it can be pasted into a shell."""
     return shlex.join(("python", "-m", f"charlm.{name}", *map(str, argv)))
+
+
+def flag(name: str) -> str:
+    """Returns the command-line flag of a setting: "top_k" -> "--top-k"."""
+    return "--" + name.replace("_", "-")
+
+
+WORDS = {int: "a whole number", float: "a number", str: "text", Path: "a path"}
+SEVERAL = {int: "whole numbers", float: "numbers", str: "texts", Path: "paths"}
+
+
+def type_in_words(hint: object) -> str | None:
+    """Returns what an option or argument of this type takes, None for types that are not known."""
+    if hint in WORDS:
+        return WORDS[hint]
+    origin, parts = get_origin(hint), [p for p in get_args(hint) if p not in (NoneType, ...)]
+    if origin is Literal:
+        return f"one of {_listed(hint)}"
+    if origin not in (tuple, Union, UnionType) or len(parts) != 1:
+        return None
+    if origin is not tuple:
+        return type_in_words(parts[0])
+    if get_origin(parts[0]) is Literal:
+        return f"one or more of {_listed(parts[0])}"
+    return SEVERAL.get(parts[0])
+
+
+def _listed(literal):
+    return ", ".join(map(str, get_args(literal)))

@@ -67,9 +67,11 @@ def leave(number=signal.SIGINT, frame=None) -> None:
     os._exit(CODE)
 
 
-def last_handler(number: int) -> Callable | int:
-    """What answers a signal that shall end the process at once."""
-    return leave if number == signal.SIGINT and _stderr is not None else signal.SIG_DFL
+def last_handler(number: int) -> Callable | int | None:
+    """Returns the handler that ends a command's process at once, None in other processes."""
+    if _stderr is None:
+        return None
+    return leave if number == signal.SIGINT else signal.SIG_DFL
 
 
 def _unwind(number, frame):

@@ -3,30 +3,33 @@
 import contextlib
 import sys
 from collections.abc import Iterator
+from contextvars import ContextVar
 
 # characters that tell a terminal to do something, as they are written in Python
 CONTROLS = {c: f"\\x{c:02x}" for c in (*range(32), *range(127, 160)) if c not in b"\n\t"}
 
-_waiting = None  # a list of notes, within `held`
+# the notes that wait, in the thread that is within `held` or `silenced`
+_waiting: ContextVar[list[str] | None] = ContextVar("notes that wait", default=None)
 
 
 def note(line: str) -> None:
     """Prints to standard error, at once; within `held`, at its end."""
-    if _waiting is None:
+    waiting = _waiting.get()
+    if waiting is not None:
+        waiting.append(line)
+    elif sys.stderr is not None:
         print(line.translate(CONTROLS), file=sys.stderr, flush=True)
-    else:
-        _waiting.append(line)
 
 
 @contextlib.contextmanager
 def held() -> Iterator[None]:
-    """For the time in which standard error leads elsewhere."""
-    global _waiting
-    before, _waiting = _waiting, []
+    """Keeps notes back while standard error is redirected."""
+    lines: list[str] = []
+    token = _waiting.set(lines)
     try:
         yield
     finally:
-        lines, _waiting = _waiting, before
+        _waiting.reset(token)
         for line in lines:
             note(line)
 
@@ -34,9 +37,8 @@ def held() -> Iterator[None]:
 @contextlib.contextmanager
 def silenced() -> Iterator[None]:
     """Drops the notes within it."""
-    global _waiting
-    before, _waiting = _waiting, []
+    token = _waiting.set([])
     try:
         yield
     finally:
-        _waiting = before
+        _waiting.reset(token)

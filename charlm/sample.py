@@ -15,9 +15,9 @@ from charlm.config import check_temperature, require
 from charlm.errors import InputError
 from charlm.generation import generate
 from charlm.generation.constraints import SamplingConstraints
+from charlm.generation.generate import MAX_TEXTS
 from charlm.runs import run_folder
 
-MAX_TEXTS = 10_000  # drawn together, in memory
 MAX_BEAMS, MAX_BEAM_LENGTH = 1000, 1000  # all beams are kept in memory
 TEMPERATURE = 0.8
 Repeated = tyro.conf.UseAppendAction

@@ -2,9 +2,12 @@
 
 import contextlib
 import difflib
+import os
 from dataclasses import fields
 from os import PathLike, fspath
 from pathlib import Path
+
+import numpy as np
 
 from charlm import cli, notes, presets
 from charlm.api import runs
@@ -12,8 +15,9 @@ from charlm.api.language_model import LanguageModel, load, named_as_arguments
 from charlm.api.training import Reporting
 from charlm.config import Config
 from charlm.errors import InputError
-from charlm.runs import run_folder
-from charlm.training import resume
+from charlm.runs import lookup
+from charlm.runs.lookup import RUNS_DIR
+from charlm.training import allocator, resume
 from corpora import Corpus
 
 
@@ -24,7 +28,7 @@ def fit(
     name: str | None = None,
     init_from: str | PathLike[str] | None = None,
     overwrite: bool = False,
-    runs_dir: str | PathLike[str] = "saved_models",
+    runs_dir: str | PathLike[str] = RUNS_DIR,
     quiet: bool = False,
     **settings: object,
 ) -> LanguageModel:
@@ -38,8 +42,9 @@ def fit(
         overwrite: replace a run of the same name.
         runs_dir: where runs are.
         quiet: print nothing.
-        settings: any flag of `charlm train`, with underscores: `units=128`, `epochs=3`,
-            `learning_rate=0.005`. They override the preset.
+        settings: any setting of model, data, training or samples that `charlm train` has as a flag,
+            with underscores: `units=128`, `epochs=3`, `learning_rate=0.005`. They override the
+            preset.
 
     Returns:
         The model with the lowest held-out loss.
@@ -47,26 +52,32 @@ def fit(
     Raises:
         InputError: a setting is unknown or out of range, or the text cannot be read.
         NonFiniteLossError: the loss is NaN, infinite or has exploded.
-        Stopped: Ctrl-C; the run is saved, and `charlm train --resume` continues it.
+        Stopped: Ctrl-C, which is handled while it trains; the run is saved, and a note of the
+            exception has the command that continues it.
+        OSError: the end of the run could not be saved.
 
     >>> model = charlm.fit("mine.txt", preset="quick", quiet=True)  # doctest: +SKIP
     """
     folder = Path(runs_dir)
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")  # errors are raised; the rest is noise
+    allocator.ask_for_reuse(os.environ)
     with named_as_arguments(), _quiet(quiet) as say:
+        reporting = Reporting(say)
         if preset not in presets.PRESETS:
             listed = ", ".join(presets.PRESETS)
             raise InputError(f"expected preset to be one of {listed}, found {preset!r}")
         base, first = presets.PRESETS[preset], None
         if init_from is not None:
-            first = run_folder.read_best(folder, fspath(init_from))
+            first = lookup.read_best(folder, fspath(init_from))
             base = Config(first[1].config.model, base.data, base.fit, base.sample)
         if not isinstance(corpus, Corpus):
             settings["corpus"] = fspath(corpus)
+        elif "encoding" in settings or not corpus.name:
+            raise InputError("expected a Corpus with a name, and no encoding, as it is decoded")
         config = with_settings(base, settings)
         if first:
             resume.check_same_model(config, first[1].config, first[0])
         found = corpus if isinstance(corpus, Corpus) else cli.corpus(config.data)
-        reporting = Reporting(say)
         path = runs.start(config, found, reporting, folder, name, preset, overwrite, first)
     return load(path)
 
@@ -80,6 +91,10 @@ def with_settings(base: Config, settings: dict[str, object]) -> Config:
     stored = base.to_dict()
     places = {f.name: part for part in stored for f in fields(getattr(base, part))}
     for name, value in settings.items():
+        if isinstance(value, np.generic):
+            value = value.item()
+        if name in ("resume", "tensorboard", "debug"):
+            raise InputError(f"{name} is an option of `charlm train` only")
         if name not in places:
             close = difflib.get_close_matches(name, places, n=1)
             hint = f"; did you mean {close[0]}?" if close else ""

@@ -1,7 +1,8 @@
 """A trained model: generate text, measure text, and what it is made of."""
 
 import contextlib
-import re
+import numbers
+import os
 import secrets
 from collections.abc import Iterator, Sequence
 from os import PathLike
@@ -11,12 +12,14 @@ from typing import TYPE_CHECKING, Literal, overload
 import numpy as np
 
 from charlm.config import Config, check_temperature, require
-from charlm.errors import InputError
+from charlm.errors import InputError, SettingError
 from charlm.evaluation import losses
 from charlm.generation import generate
 from charlm.generation.constraints import SamplingConstraints
-from charlm.runs import run_folder
+from charlm.generation.generate import MAX_TEXTS
+from charlm.runs import lookup
 from charlm.runs.checkpoint import Checkpoint
+from charlm.runs.lookup import RUNS_DIR
 
 if TYPE_CHECKING:  # it takes seconds to load
     import keras
@@ -54,7 +57,10 @@ class LanguageModel:
     @property
     def weights(self) -> dict[str, np.ndarray]:
         """The arrays by their paths in a Keras weights file. They are read-only."""
-        return dict(self._checkpoint.weights)
+        found = {name: w.view() for name, w in self._checkpoint.weights.items()}
+        for w in found.values():
+            w.flags.writeable = False
+        return found
 
     @property
     def history(self) -> list[dict]:
@@ -130,11 +136,15 @@ class LanguageModel:
         with named_as_arguments():
             rules = SamplingConstraints(top_k, top_p, penalty)
             check_temperature(temperature)
-            require(length >= 1, "length", "1 or more", length)
-            require(n >= 1, "n", "1 or more", n)
+            require(_is_count(length), "length", "a whole number, 1 or more", length)
+            ok = _is_count(n) and n <= MAX_TEXTS
+            require(ok, "n", f"a whole number from 1 to {MAX_TEXTS}", n)
+            ok = 0 <= min_length <= length
+            require(ok, "min_length", f"from 0 to length ({length})", min_length)
             require(seed is None or seed >= 0, "seed", "None, or 0 or more", seed)
             require(all(stops), "stop", "strings of one character or more", "an empty one")
             for text in (prompt, *stops):
+                _check_text(text)
                 vocab.encode(text)
             seed = secrets.randbits(32) if seed is None else seed
             return generate.texts(
@@ -171,6 +181,7 @@ class LanguageModel:
         Raises:
             InputError: a character that the model does not know, or fewer than 2.
         """
+        _check_text(text)
         if len(text) < 2:
             raise InputError(f"expected a text of 2 characters or more, found {len(text)}")
         found = losses.stateful_losses(self._network, [self._checkpoint.vocab.encode(text)])
@@ -201,7 +212,9 @@ class LanguageModel:
         return f"<LanguageModel {', '.join(parts)}{where}>"
 
 
-def load(run: str | PathLike = run_folder.LATEST, runs_dir: str | PathLike = "saved_models"):
+def load(
+    run: str | PathLike[str] = lookup.LATEST, runs_dir: str | PathLike[str] = RUNS_DIR
+) -> LanguageModel:
     """Loads a trained model.
 
     Args:
@@ -214,16 +227,23 @@ def load(run: str | PathLike = run_folder.LATEST, runs_dir: str | PathLike = "sa
     Raises:
         InputError: there is no such run, or its weights file is damaged.
     """
-    path, checkpoint = run_folder.read_best(Path(runs_dir), str(run))
+    path, checkpoint = lookup.read_best(Path(runs_dir), os.fspath(run))
     return LanguageModel(checkpoint, path)
+
+
+def _is_count(n):
+    return isinstance(n, numbers.Integral) and n >= 1
+
+
+def _check_text(text):
+    if not isinstance(text, str):
+        raise TypeError(f"expected a str, found {type(text).__name__}")
 
 
 @contextlib.contextmanager
 def named_as_arguments() -> Iterator[None]:
-    """Within it messages about flags (--top-k) name arguments (top_k)."""
+    """Within it errors in settings name arguments (top_k), not flags (--top-k)."""
     try:
         yield
-    except InputError as error:
-        name = re.compile(r"(?<!\S)--([a-z][a-z-]*)")
-        text = name.sub(lambda flag: flag[1].replace("-", "_"), str(error))
-        raise type(error)(text) from None
+    except SettingError as error:
+        raise error.as_argument() from error

@@ -47,8 +47,8 @@ def start(
     folder = run_folder.new(runs, name, corpus.name, overwrite)
     config = replace(config, data=replace(config.data, corpus=corpus.name))
     text = cli.text(corpus)
-    saved = first and warm_start.warm_start(first[1], text, config.data.seed)
-    prepared = training.prepare(config, text, reporting, saved or None)
+    saved = warm_start.warm_start(first[1], text, config.data.seed) if first else None
+    prepared = training.prepare(config, text, reporting, saved)
     with run_folder.locked(folder):
         run_folder.clear(folder, overwrite)
         reporting.say(f"preset {preset}: {presets.flags(config)}")

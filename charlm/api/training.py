@@ -13,7 +13,6 @@ from charlm.runs import run_folder
 from charlm.runs.checkpoint import Checkpoint
 from charlm.text.encode import Text
 from charlm.text.vocab import Vocab
-from charlm.training import allocator
 from charlm.training.startup_timer import Timeline
 
 BACKENDS = "tensorflow", "jax", "torch"
@@ -44,8 +43,6 @@ def prepare(config: Config, text: Text, reporting: Reporting, saved: Checkpoint 
         InputError: the backend or TensorBoard is missing, a prompt has unknown characters, or the
             text does not fit.
     """
-    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")  # errors are raised; the rest is noise
-    allocator.ask_for_reuse(os.environ)
     reporting.timeline.done("corpus")
     _check_backend(os.environ.get("KERAS_BACKEND", ""))
     _check_prompts(config, (saved or text).vocab)
@@ -82,8 +79,10 @@ def train(training, folder: Path, reporting: Reporting, preset: str | None = Non
     try:
         training.fit(callbacks)
     except Stopped as stopped:
-        how = ", NOT saved; from what was before," if save.failure else " and saved;"
-        say(f"stopped by {stopped}{how} go on with: {command_line('train', '--resume', folder)}")
+        how = "; NOT saved, so from the last save" if save.failure else " and saved;"
+        again = command_line("train", "--resume", folder)
+        say(f"stopped by {stopped}{how} continue with: {again}")
+        stopped.add_note(f"continue with: {again}")
         raise
     finally:
         stop.restore()
@@ -183,5 +182,5 @@ def _unsaved(folder, failure):
     message = f"cannot save the end of the run in {folder}: {failure}"
     if run_folder.is_run(folder):
         again = command_line("train", "--resume", folder)
-        message += f"; when that is mended, {again} goes on from the last save"
+        message += f"; when that is mended, {again} resumes it from the last save"
     return OSError(message)

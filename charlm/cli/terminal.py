@@ -4,6 +4,7 @@ import contextlib
 import os
 import sys
 import tempfile
+import threading
 import time
 from collections.abc import Callable, Iterator
 
@@ -11,6 +12,7 @@ from charlm import notes
 from charlm.errors import InputError
 from charlm.notes import CONTROLS, note
 
+_redirection = threading.RLock()
 SILENCE = 2.0  # seconds after which a person should see that something is being done
 
 
@@ -54,26 +56,34 @@ def progress(what: str, total: int, unit: str) -> Iterator[Callable[[int], None]
 
 
 @contextlib.contextmanager
-def quiet_stderr():
+def quiet_stderr() -> Iterator[None]:
     """Holds back what native code writes to stderr (TensorFlow's banner); shows it on an error.
 
-    TF_CPP_MIN_LOG_LEVEL does not reach what TensorFlow says while it is loaded.
+    TF_CPP_MIN_LOG_LEVEL does not reach what TensorFlow prints while it is loaded. File descriptor 2
+    belongs to the whole process, so one thread at a time redirects it.
     """
-    sys.stderr.flush()
-    stderr = os.dup(2)
-    with notes.held(), tempfile.TemporaryFile() as held:
-        os.dup2(held.fileno(), 2)
+    with _redirection, contextlib.ExitStack() as stack:
+        try:
+            stderr = os.dup(2)
+        except OSError:  # closed, so there is nothing to hold back
+            yield
+            return
+        stack.callback(os.close, stderr)
+        if sys.stderr is not None:
+            sys.stderr.flush()
+        stack.enter_context(notes.held())
+        hidden = stack.enter_context(tempfile.TemporaryFile())
+        os.dup2(hidden.fileno(), 2)
         try:
             yield
         except InputError:
             raise
         except Exception:
-            held.seek(0)
-            os.write(stderr, held.read())
+            hidden.seek(0)
+            os.write(stderr, hidden.read())
             raise
         finally:
             os.dup2(stderr, 2)
-            os.close(stderr)
 
 
 class OutputError(OSError):

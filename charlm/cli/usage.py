@@ -3,13 +3,11 @@
 import re
 import shlex
 from dataclasses import is_dataclass
-from pathlib import Path
-from types import NoneType, UnionType
-from typing import Annotated, Literal, Union, get_args, get_origin, get_type_hints
+from typing import Annotated, get_args, get_origin, get_type_hints
 
-WORDS = {int: "a whole number", float: "a number", str: "text", Path: "a path"}
+from charlm.errors import type_in_words
+
 REPEATED = "UseAppendAction"  # tyro's marker, by name: tyro is not loaded to write a hint
-SEVERAL = {int: "whole numbers", float: "numbers", str: "texts", Path: "paths"}
 ABOUT = re.compile(  # what is wrong with the value of one option, whose name is in a group
     r"Error parsing (-\S+):|invalid choice .* for argument '(-[^']+)'|"
     r"Missing value for argument '(-[^']+)'"
@@ -43,7 +41,7 @@ def _expected(kind, flags):
     """What an option takes, in words."""
     hints = _hints(kind)
     names = [flag.lstrip("-").replace("-", "_") for flag in flags]
-    return next((_words(hints[name]) for name in names if name in hints), None)
+    return next((type_in_words(hints[name]) for name in names if name in hints), None)
 
 
 def _hints(kind):
@@ -62,25 +60,6 @@ def _each_time(hint):
     inner, *markers = get_args(hint)
     is_repeated = REPEATED in map(str, markers)
     return get_args(inner)[0] if is_repeated else inner
-
-
-def _words(hint):
-    if hint in WORDS:
-        return WORDS[hint]
-    origin, parts = get_origin(hint), [p for p in get_args(hint) if p not in (NoneType, ...)]
-    if origin is Literal:
-        return f"one of {_listed(hint)}"
-    if origin not in (tuple, Union, UnionType) or len(parts) != 1:
-        return None
-    if origin is not tuple:
-        return _words(parts[0])
-    if get_origin(parts[0]) is Literal:
-        return f"one or more of {_listed(parts[0])}"
-    return SEVERAL.get(parts[0])
-
-
-def _listed(literal):
-    return ", ".join(map(str, get_args(literal)))
 
 
 def _given(argv, flags):

@@ -106,7 +106,7 @@ class DynamicEvaluation:
         self.pull = {name: np.minimum(1, decay * x / mean) for name, x in sizes.items()}
 
     def losses(self, ids: np.ndarray) -> np.ndarray:
-        """Of a document, as `carried` has them; the weights begin as they were trained."""
+        """Of a document, as `stateful_losses` has them; the weights begin as they were trained."""
         first = self.network.weights
         weights = {name: w.copy() for name, w in first.items()}
         network = Network(weights, len(first[f"{DENSE}/1"]), self.network.config)

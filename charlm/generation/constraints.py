@@ -67,7 +67,7 @@ def filter_top_k_top_p(p: np.ndarray, top_k: int = 0, top_p: float = 1.0) -> np.
     """p (N, V) with zeros for all but the likeliest ids of each row; of equals the first comes.
 
     Args:
-        top_k, top_p: see `Rules`; what remains of both is kept.
+        top_k, top_p: see `SamplingConstraints`; what remains of both is kept.
     """
     order = np.argsort(-p, axis=-1, kind="stable")
     falling = np.take_along_axis(p, order, axis=-1)

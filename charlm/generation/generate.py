@@ -10,6 +10,7 @@ from charlm.generation.constraints import SamplingConstraints
 from charlm.reference.network import Network
 from charlm.text.vocab import Vocab
 
+MAX_TEXTS = 10_000  # drawn together, in memory
 ROWS = 4  # texts in a product: see `_Groups`
 
 

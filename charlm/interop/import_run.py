@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from charlm.config import NO_TEXT, Config, DataConfig, ModelConfig
+from charlm.config import FIT_OF_OTHERS, NO_TEXT, Config, DataConfig, ModelConfig
 from charlm.interop.keras_files import KerasWeights
 from charlm.interop.keras_files.choice import Choice
 from charlm.interop.keras_files.measure import Measured
@@ -68,7 +68,7 @@ def checkpoint(
     sha256, learned_before = _learned_from(found, reading.text)
     name = corpus.name if corpus else NO_TEXT
     return Checkpoint(
-        config=Config(model=config, data=DataConfig(corpus=name, encoding=encoding)),
+        config=Config(config, DataConfig(corpus=name, encoding=encoding), FIT_OF_OTHERS),
         vocab=reading.vocab,
         corpus_sha256=sha256,
         learned_before=learned_before,

@@ -3,6 +3,7 @@
 import functools
 import hashlib
 import importlib
+import importlib.util
 import os
 import threading
 import types
@@ -99,6 +100,11 @@ def cached_jit(function, name="shared"):
 
 @functools.cache
 def _version():
-    """Returns the name of a folder that changes with every file of compiled code."""
-    sources = b"".join(path.read_bytes() for path in sorted(HERE.glob("*.py")))
+    """Returns the name of a folder, which changes with all that compiled code is made of."""
+    files = {*HERE.glob("*.py")}
+    for cell in CELLS.values():
+        spec = importlib.util.find_spec(cell.kernel) if cell.kernel else None
+        if spec is not None and spec.origin is not None:
+            files.add(Path(spec.origin))
+    sources = b"".join(path.read_bytes() for path in sorted(files)) + repr(CELLS).encode()
     return f"compiled-{hashlib.sha256(sources).hexdigest()[:12]}"

@@ -10,14 +10,14 @@ from charlm import cli
 from charlm.cli import outputs
 from charlm.cli.options import RUNS_DIR, Debug, RunsDir
 from charlm.config import DataConfig, ModelConfig, SampleConfig, check_temperature, require
-from charlm.errors import InputError, command_line
+from charlm.errors import InputError, command_line, flag
 from charlm.reference import gradient_check
 from charlm.reference.trainer import RMSprop
 from charlm.runs import checkpoint, run_folder
 from charlm.training import numpy_run
 
 TOLERANCE = 1e-6  # of --check: relative, in float64
-WITH_CHECK = {"check", "init", "runs_dir", "debug"}  # the options of a run that --check uses
+WITH_CHECK = {"check", "init", "runs_dir", "debug"}  # what --check uses
 
 
 @dataclass(frozen=True)
@@ -74,7 +74,9 @@ class Reference:
     """
 
     run: ReferenceConfig = field(default_factory=ReferenceConfig)
-    model: ModelConfig = field(default_factory=lambda: ModelConfig(units=128, dropout=0.0))
+    model: ModelConfig = field(
+        default_factory=lambda: ModelConfig(units=128, dropout=0.0, output_bias="zeros")
+    )
     data: DataConfig = field(default_factory=DataConfig)
 
 
@@ -121,12 +123,7 @@ def _train(run, training, folder):
     cli.say(f"{training.describe()}; {folder}")
     samples = SampleConfig(run.sample_temperatures, sample_length=run.sample_length)
     optimizer = RMSprop(run.learning_rate, run.decay)
-    try:
-        training.train(folder, optimizer, run.epochs, run.clip_value, samples, cli.say)
-    except FloatingPointError as error:
-        hint = "try a lower --learning-rate or --clip-value"
-        print(f"stopped: {error}; {hint}", file=sys.stderr)
-        return cli.FAILED
+    training.train(folder, optimizer, run.epochs, run.clip_value, samples, cli.say)
     written = True
     if run.text_file is not None:
         temperature = run.sample_temperatures[0]
@@ -145,8 +142,7 @@ def _check(args):
     given["corpus"], defaults["corpus"] = args.data.corpus, None
     for name in sorted(given.keys() - WITH_CHECK):
         if given[name] != defaults[name]:
-            flag = "--" + name.replace("_", "-")
-            raise InputError(f"{flag} has no effect with --check; leave it out")
+            raise InputError(f"{flag(name)} has no effect with --check; leave it out")
     worst, error, count = gradient_check.check_cell(args.model, args.data.seed)
     print(
         f"{args.model.cell}: {count} tensors, gradients by hand against central differences in "

@@ -11,6 +11,7 @@ from charlm.runs import checkpoint
 from charlm.runs.checkpoint import Checkpoint
 
 LAST, BEST = "last.weights.h5", "best.weights.h5"
+RUNS_DIR = Path("saved_models")
 LATEST = "latest"
 
 

@@ -9,8 +9,8 @@ from pathlib import Path
 import numpy as np
 
 from charlm.cells import CELLS
-from charlm.config import DROPOUTS, Config, DataConfig, ModelConfig, SampleConfig
-from charlm.errors import InputError
+from charlm.config import DROPOUTS, FIT_OF_OTHERS, Config, DataConfig, ModelConfig, SampleConfig
+from charlm.errors import InputError, NonFiniteLossError, flag
 from charlm.generation import generate
 from charlm.notes import note
 from charlm.reference import trainer
@@ -46,8 +46,9 @@ def check_same_model(asked: ModelConfig, stored: ModelConfig, source: Path) -> N
     for name, (mine, theirs) in Config(asked).differences(Config(stored), "model").items():
         if name in DROPOUTS or (name == "cell" and asked.cell_name == stored.cell_name):
             continue
-        flag = "--" + name.replace("_", "-")
-        raise InputError(f"expected {flag} {theirs}, as {source} has, found {flag} {mine}")
+        raise InputError(
+            f"expected {flag(name)} {theirs}, as {source} has, found {flag(name)} {mine}"
+        )
 
 
 @dataclass(frozen=True)
@@ -85,7 +86,7 @@ class NumpyRun:
             weights = initial_weights(model, len(vocab), rng, log_shares=log_shares)
         network = Network(weights, len(vocab), model)
         checkpoint = Checkpoint(
-            config=Config(model=model, data=data),
+            config=Config(model, data, FIT_OF_OTHERS),
             vocab=vocab,
             corpus_sha256=text.sha256,
             progress=Progress(),  # the progress of Keras training, which may continue from here
@@ -119,7 +120,7 @@ class NumpyRun:
             say: prints a line.
 
         Raises:
-            FloatingPointError: the loss became NaN or infinite.
+            NonFiniteLossError: the loss became NaN or infinite.
         """
         seed, began = self.checkpoint.config.data.seed, time.perf_counter()
         for epoch in range(1, epochs + 1):
@@ -128,8 +129,9 @@ class NumpyRun:
             with np.errstate(over="ignore", invalid="ignore"):  # the loss is checked instead
                 losses = _losses(steps, len(self.windows), say)
             if not np.isfinite(losses[-1]):
-                raise FloatingPointError(
-                    f"the loss became NaN or infinite in window {len(losses)} of epoch {epoch}"
+                raise NonFiniteLossError(
+                    f"the loss became NaN or infinite in window {len(losses)} of epoch {epoch}; "
+                    "try a lower --learning-rate or --clip-value"
                 )
             bits = trainer.evaluate(self.network, self.held_out) / log(2)
             run_folder.save_last(folder, self.checkpoint, say)

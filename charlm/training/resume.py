@@ -1,7 +1,7 @@
 """What may change when a run is resumed. Settings and progress only: no backend is loaded."""
 
 from charlm.config import DROPOUTS, Config, FitConfig
-from charlm.errors import InputError
+from charlm.errors import InputError, flag
 from charlm.runs.checkpoint import Progress
 
 FIXED = ("model", "data")  # parts of the configuration that stay as they are,
@@ -26,9 +26,9 @@ def check_changes(kept: Config, asked: Config, has_optimizer: bool) -> None:
         for name, (new, old) in asked.differences(kept, part).items():
             same_cell = name == "cell" and asked.model.cell_name == kept.model.cell_name
             if name not in MOVABLE and not same_cell:
-                flag = "--" + name.replace("_", "-")
                 raise InputError(
-                    f"expected {flag} {old}, with which the run began, found {flag} {new}; "
+                    f"expected {flag(name)} {old}, with which the run began, found "
+                    f"{flag(name)} {new}; "
                     "it cannot change on --resume, start a new run"
                 )
 
@@ -45,9 +45,9 @@ def check_same_model(asked: Config, trained: Config, path: object) -> None:
     """
     for name, (new, old) in asked.differences(trained, "model").items():
         if name not in DROPOUTS:
-            flag = "--" + name.replace("_", "-")
             raise InputError(
-                f"expected {flag} {old}, with which {path} was trained, found {flag} {new}; "
+                f"expected {flag(name)} {old}, with which {path} was trained, found "
+                f"{flag(name)} {new}; "
                 "leave it out, --init-from brings the model"
             )
 

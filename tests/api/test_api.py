@@ -2,12 +2,13 @@
 
 import subprocess
 import sys
+import threading
 
 import numpy as np
 import pytest
 
 import charlm
-from charlm import sample, score, train
+from charlm import notes, sample, score, train
 from charlm.errors import InputError
 from charlm.runs import run_folder
 from tests.conftest import SMALL_TEXT
@@ -99,13 +100,17 @@ def test_the_keras_model_has_the_same_probabilities(model):
         (lambda m: m.generate("Ä"), "'Ä'"),
         (lambda m: m.generate(top_p=1.5), "expected top_p to be above 0"),
         (lambda m: m.generate(temperature=-1), "expected temperature to be a finite number"),
-        (lambda m: m.generate(n=0), "expected n to be 1 or more, found 0"),
-        (lambda m: m.stream(length=0), "expected length to be 1 or more, found 0"),
+        (lambda m: m.generate(n=0), "expected n to be a whole number from 1 to 10000, found 0"),
+        (lambda m: m.stream(length=0), "expected length to be a whole number, 1 or more, found 0"),
         (lambda m: m.generate(stop=["a", ""]), "expected stop to be strings of one character"),
+        (lambda m: m.generate(length=2.5), "expected length to be a whole number"),
+        (lambda m: m.generate(min_length=9, length=3), "expected min_length to be from 0 to"),
+        (lambda m: charlm.fit("x.txt", tensorboard=True), "tensorboard is an option of"),
+        (lambda m: charlm.fit("x.txt", activation="sine"), "one of tanh, relu, linear"),
         (lambda m: m.score("a"), "expected a text of 2 characters or more, found 1"),
         (lambda m: charlm.load("nothing"), "found nothing, which does not exist"),
         (lambda m: charlm.fit("x.txt", unit=3), "found unit; did you mean units"),
-        (lambda m: charlm.fit("x.txt", units="3"), "expected units to be"),
+        (lambda m: charlm.fit("x.txt", units="3"), "expected units to be a whole number, found"),
         (lambda m: charlm.fit("x.txt", units=0), "expected units to be from 1"),
         (lambda m: charlm.fit("x.txt", preset="fast"), "expected preset to be one of quick"),
         (lambda m: charlm.fit("x.txt"), "found 'x.txt', which is none of them"),
@@ -120,6 +125,39 @@ def test_what_is_wrong_is_raised_in_terms_of_arguments(
     assert "--" not in str(caught.value)
     assert not list(tmp_path.iterdir())
     assert isinstance(caught.value, InputError) or "none of them" in expected
+
+
+def test_weights_are_read_only(model):
+    before = model.score("it was")
+    for w in model.weights.values():
+        with pytest.raises(ValueError, match="read-only"):
+            w[...] = 0
+    assert model.score("it was") == before
+
+
+def test_numbers_of_numpy_are_numbers(tmp_path, monkeypatch):
+    with pytest.raises(InputError, match="expected units to be from 1"):
+        charlm.fit("x.txt", units=np.int64(0), learning_rate=np.float32(0.5))
+
+
+def test_notes_of_two_threads_that_overlap_are_not_lost(capsys):
+    """Each silences its own."""
+    begun, done = threading.Event(), threading.Event()
+
+    def other():
+        with notes.silenced():
+            begun.set()
+            done.wait(10)
+
+    thread = threading.Thread(target=other)
+    with notes.silenced():
+        thread.start()
+        begun.wait(10)
+    notes.note("heard")
+    done.set()
+    thread.join()
+    notes.note("too")
+    assert capsys.readouterr().err == "heard\ntoo\n"
 
 
 def test_a_model_says_what_it_is(model, runs):

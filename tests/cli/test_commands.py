@@ -662,7 +662,7 @@ def test_a_signal_saves_and_says_how_to_go_on(here, number):
     assert process.returncode == 128 + number
     assert err == ""
     assert out.splitlines()[-1].endswith(
-        "go on with: python -m charlm.train --resume saved_models/a"
+        "continue with: python -m charlm.train --resume saved_models/a"
     )
     progress = json.loads(Path("saved_models/a/run.json").read_text())["progress"]
     assert progress["epoch"] >= 1

@@ -251,7 +251,7 @@ def test_a_run_that_could_not_be_saved_ends_with_the_cause(run, capsys):
     assert cli.run(lambda argv: raises(training._unsaved(run, "No space left on device")), []) == 1
     assert capsys.readouterr().err == (
         f"error: cannot save the end of the run in {run}: No space left on device; when that is "
-        f"mended, python -m charlm.train --resume {run} goes on from the last save\n"
+        f"mended, python -m charlm.train --resume {run} resumes it from the last save\n"
     )
 
 
