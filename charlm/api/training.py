@@ -1,4 +1,4 @@
-"""Trains a run from its settings and its text: what `charlm train` and `charlm.fit` share."""
+"""Trains a run from its settings and its text, for `charlm train` and `charlm.fit`."""
 
 import importlib.util
 import os
@@ -21,7 +21,7 @@ BACKENDS = "tensorflow", "jax", "torch"
 
 @dataclass
 class Reporting:
-    """How a training reports on itself."""
+    """Options of a training's reports."""
 
     say: Callable[[str], object] = cli.say
     """Prints a line."""
@@ -32,7 +32,7 @@ class Reporting:
 
 
 def prepare(config: Config, text: Text, reporting: Reporting, saved: Checkpoint | None = None):
-    """Loads the backend and builds all of a run. Nothing is written.
+    """Loads the backend and builds a run's model, data and optimizer; writes nothing.
 
     Args:
         saved: a checkpoint to continue from.
@@ -54,7 +54,7 @@ def prepare(config: Config, text: Text, reporting: Reporting, saved: Checkpoint 
     with cli.quiet_stderr():
         import keras  # and its backend, which takes seconds
 
-        _check_backend(keras.backend.backend())  # a keras.json may say which
+        _check_backend(keras.backend.backend())  # a keras.json may choose it
         from charlm.training.trainer import Training
 
         reporting.timeline.done("import")
@@ -82,8 +82,8 @@ def train(training, folder: Path, reporting: Reporting, preset: str | None = Non
     try:
         training.fit(callbacks)
     except Stopped as stopped:
-        how = ", NOT saved; from what was before," if save.failure else " and saved;"
-        say(f"stopped by {stopped}{how} go on with: {command_line('train', '--resume', folder)}")
+        how = ", NOT saved; from the last save," if save.failure else " and saved;"
+        say(f"stopped by {stopped}{how} resume with: {command_line('train', '--resume', folder)}")
         raise
     finally:
         stop.restore()
@@ -111,7 +111,7 @@ def draw_curve(progress, folder: Path, say: Callable[[str], object]) -> bool:
 
 def _check_backend(name: str) -> None:
     if name and (name not in BACKENDS or importlib.util.find_spec(name) is None):
-        missing = "which is not installed" if name in BACKENDS else "which is none of them"
+        missing = "which is not installed" if name in BACKENDS else "which is unknown"
         raise InputError(f"expected KERAS_BACKEND {', '.join(BACKENDS)}, found {name!r}, {missing}")
 
 
@@ -126,8 +126,8 @@ def _check_prompts(config: Config, vocab: Vocab) -> None:
 def _require_tensorboard() -> None:
     if importlib.util.find_spec("tensorboard") is None:
         raise InputError(
-            "expected the package tensorboard for --tensorboard, found it missing; "
-            "pip install -e '.[tensorboard]' in charlm's folder brings it"
+            "cannot write TensorBoard logs: the package tensorboard is not installed; "
+            "pip install -e '.[tensorboard]' in charlm's folder installs it"
         )
 
 
@@ -168,7 +168,7 @@ def _callbacks(training, folder, reporting):
         c.TrackProgress(progress, config.data.batch_size * config.data.window, windows),
         c.ReportStart(reporting.timeline, say),
         c.ReportEpoch(progress, config.fit.epochs, say),
-        # before they are saved: what is saved knows how far samples.txt goes
+        # before `save`, because a weights file stores the length of samples.txt
         c.SampleText(training.sample, config.sample, config.data.seed, folder, say),
         save,
         c.StopEarly(progress, config.fit.patience, say),
@@ -183,5 +183,5 @@ def _unsaved(folder, failure):
     message = f"cannot save the end of the run in {folder}: {failure}"
     if run_folder.is_run(folder):
         again = command_line("train", "--resume", folder)
-        message += f"; when that is mended, {again} goes on from the last save"
+        message += f"; once that is fixed, {again} resumes from the last save"
     return OSError(message)
