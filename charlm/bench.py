@@ -120,7 +120,7 @@ def _main(argv):
 
 
 def _text(args):
-    """The original program's text for time to quality, or one line that says why it is missing."""
+    """Returns the original program's text for time to quality, or a line: why it is missing."""
     if "quality" not in args.sections:
         return None
     try:

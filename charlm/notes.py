@@ -1,17 +1,17 @@
-"""Notes on standard error. They wait while what libraries write there is held back."""
+"""Notes on standard error, which are delayed while the output of libraries is held back."""
 
 import contextlib
 import sys
 from collections.abc import Iterator
 
-# characters that tell a terminal to do something, as they are written in Python
+# control characters of terminals, escaped as in Python
 CONTROLS = {c: f"\\x{c:02x}" for c in (*range(32), *range(127, 160)) if c not in b"\n\t"}
 
 _waiting = None  # a list of notes, within `held`
 
 
 def note(line: str) -> None:
-    """Prints to standard error, at once; within `held`, at its end."""
+    """Prints a line to standard error, at once or at the end of `held`."""
     if _waiting is None:
         print(line.translate(CONTROLS), file=sys.stderr, flush=True)
     else:
@@ -20,7 +20,7 @@ def note(line: str) -> None:
 
 @contextlib.contextmanager
 def held() -> Iterator[None]:
-    """For the time in which standard error leads elsewhere."""
+    """Delays notes until its end, while standard error is redirected."""
     global _waiting
     before, _waiting = _waiting, []
     try:
@@ -33,7 +33,7 @@ def held() -> Iterator[None]:
 
 @contextlib.contextmanager
 def silenced() -> Iterator[None]:
-    """Drops the notes within it."""
+    """Drops all notes within the context."""
     global _waiting
     before, _waiting = _waiting, []
     try:

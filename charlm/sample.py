@@ -141,7 +141,7 @@ def _search(args, network, vocab, prompt):
 
 
 def _show(prompt, pieces, titles):
-    """Prints the first text while it is drawn, then the others, which are drawn with it."""
+    """Prints the first text while it is generated, then the others, generated together with it."""
     others = [[] for _ in titles[1:]]
     if others:
         print(f"--- {titles[0]} ---")
