@@ -9,13 +9,13 @@ from charlm.errors import InputError
 COMMANDS = {  # name: (module, what it does)
     "train": ("charlm.train", "train a model, or resume a run (--resume)"),
     "sample": ("charlm.sample", "generate text with a trained model"),
-    "evaluate": ("charlm.evaluate", "bits per character on held-out text, against simpler models"),
-    "score": ("charlm.score", "bits per character of any text, as a whole or character by character"),
+    "evaluate": ("charlm.evaluate", "measure a model on held-out text, against simpler models"),
+    "score": ("charlm.score", "measure bits per character of any text"),
     "gradients": ("charlm.gradients", "measure how far back in time gradients reach, by cell"),
     "reference": ("charlm.reference.__main__", "train in plain NumPy, with hand-written gradients"),
-    "bench": ("charlm.bench", "compare speed, memory and time to quality with Keras, JAX and torch"),
+    "bench": ("charlm.bench", "compare speed and memory with Keras, JAX and torch"),
     "import": ("charlm.import_weights", "make a run from Keras or PyTorch weights"),
-    "export": ("charlm.export", "write a run as a Keras model, SavedModel, ONNX or PyTorch weights"),
+    "export": ("charlm.export", "write a run as a Keras, TensorFlow, ONNX or PyTorch model"),
 }
 
 

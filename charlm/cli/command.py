@@ -115,7 +115,7 @@ def _interrupted():
 
 
 def _discard_output():
-    """Discards output that is still to be written, which Python would report as an error at exit."""
+    """Discards unwritten output, which Python would report as an error at exit."""
     os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 

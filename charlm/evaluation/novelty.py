@@ -37,7 +37,7 @@ class TrainingTextIndex:
     def longest_copy(self, texts: Sequence[np.ndarray]) -> np.ndarray:
         """Returns the longest stretch of any of the texts that is in the training text, as ids."""
         copy = texts[0][:0]
-        low, high, step = 0, max(map(len, texts)) + 1, 16  # length `low` is found, length `high` is not
+        low, high, step = 0, max(map(len, texts)) + 1, 16  # `low` is found, `high` is not
         while high - low > 1:
             n = min(low + step, high - 1)
             there = self._has(np.concatenate([_hashes(ids, n) for ids in texts]), n)

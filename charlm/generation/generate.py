@@ -110,7 +110,7 @@ class _End:
 
     def __init__(self, stops, min_length):
         self.stops, self.min_length, self.reached = stops, min_length, False
-        self.tail, self.read = "", 0  # possible beginning of a stop sequence; number of characters so far
+        self.tail, self.read = "", 0  # possible beginning of a stop sequence; characters so far
         self.overlap = max(map(len, stops), default=1) - 1
 
     def cut(self, piece):

@@ -41,7 +41,7 @@ def _draw_samples(rows, axes):
     measured, *rows = rows
     rows = sorted(rows, key=lambda row: row["of"])
     temperatures = [row["of"] for row in rows]
-    lengths = list(measured["new"])[1:4]  # nearly no n-grams of the shortest are new, nearly all of the longest
+    lengths = list(measured["new"])[1:4]  # the most telling ones
     shares = {f"new {n}-grams": lambda row, n=n: row["new"][n] for n in lengths}
     shares |= {
         "repeated": lambda row: row["repeated"],

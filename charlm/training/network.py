@@ -91,7 +91,7 @@ def backward_pass(config: ModelConfig, precision: str) -> str | None:
 
 
 def cell_options(config: ModelConfig, kind: type) -> dict:
-    """Returns the settings that the constructor of a cell or a layer accepts, as keyword arguments."""
+    """Returns the settings that the constructor of a cell or a layer accepts."""
     given = {
         "activation": config.activation,
         "recurrent_activation": config.recurrent_activation,
