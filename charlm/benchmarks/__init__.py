@@ -1,4 +1,4 @@
-"""What `charlm bench` measures: ours and its peers, each in a process of its own, in alternation.
+"""Measures charlm and its peers for `charlm bench`, each in its own process, taking turns.
 
 The parent (`sections`) starts a `worker` for each peer of `peers` and asks one after another for a
 round, so that a machine whose speed drifts drifts for all alike. What peers compute is in

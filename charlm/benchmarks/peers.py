@@ -1,4 +1,4 @@
-"""Who is measured: a peer is a line here."""
+"""The peers that are measured."""
 
 import importlib.util
 from dataclasses import dataclass, field
