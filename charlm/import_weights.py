@@ -124,7 +124,7 @@ def _check_flags(args, found):
         )
     if args.vocab and args.vocab_order:
         raise InputError(
-            "--vocab-order has no effect with --vocab, which has an order of its own; leave one out"
+            "--vocab-order has no effect with --vocab, which gives the order; leave one out"
         )
     if args.cell not in (None, found.cell):
         raise InputError(f"expected the cell {args.cell} in {args.file}, found {found.cell}")

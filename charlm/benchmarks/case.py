@@ -85,6 +85,6 @@ class Case:
 
 
 def random_text(vocab: int, characters: int) -> str:
-    """Returns characters drawn uniformly from `vocab` of them; speed does not depend on the text."""
+    """Returns a text with characters drawn uniformly; speed does not depend on the text."""
     ids = np.random.default_rng(SEED).integers(vocab, size=characters)
     return "".join(map(chr, ids + ord("!")))

@@ -46,7 +46,7 @@ def size(array: Any) -> float:
 def require_device(gpu: bool) -> None:
     """Raises InputError if a GPU is wanted and Keras's backend has none."""
     if gpu and "cpu" in device.describe():
-        raise InputError(f"expected a GPU, found {device.describe()}")
+        raise InputError(f"expected a GPU, found {device.describe()}; leave --device out")
 
 
 def _compiled(network, xla):

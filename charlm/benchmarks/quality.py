@@ -104,7 +104,7 @@ class Marks(keras.callbacks.Callback):
         ]
 
     def on_epoch_end(self, epoch, logs=None):
-        """Subtracts the time since the last update, which is validation; no hook marks its start."""
+        """Subtracts the time since the last update: validation, whose start has no hook."""
         self.aside += time.perf_counter() - self.trained
 
 

@@ -83,8 +83,8 @@ def heading(results: dict) -> str:
             f"`{results['command']}` on {results['device']}, {results['began']}",
             "",
             f"Peers take turns: {results['rounds']} rounds, {results['seconds']:g} s each unless a",
-            'table says otherwise. Times: medians over rounds, and quartiles; "x NAME" is the time',
-            "by that of NAME in the same round, median: above 1 is slower.",
+            'table says otherwise. Times: medians over rounds, and quartiles. "x NAME": time divided',
+            "by NAME's in the same round, median; above 1 is slower.",
             *busy,
         ]
     )
@@ -179,11 +179,11 @@ def quality(measured: dict) -> str:
         cells.append([name, f"{seconds:.1f}", *bits, _megabytes(measured[key]["memory"])])
     lines = [
         f"{title}: LSTM of {units} units, {measured['corpus']}", "", table(columns, cells), "",
-        "Bits per character of the last after a window of 40 read from zero, which is what the",
-        "original trains on; carried: of the whole held-out text, state carried.",
+        "Bits per character after a window of 40 from a zero state, the original's training loss.",
+        "Carried: bits per character of the whole held-out text with the state carried.",
     ]  # fmt: skip
     theirs = measured["original"]["curve"][-1][0]
     for what, seconds in zip(("training", "held-out"), measured["ours"]["reached"], strict=True):
         found = "not reached" if seconds is None else f"{seconds:.1f} s, 1/{theirs / seconds:.0f}"
-        lines.append(f"Ours to the original's {what} loss: {found} of its time.")
+        lines.append(f"Ours reached the original's {what} loss: {found} of its time.")
     return "\n".join(lines)

@@ -112,7 +112,7 @@ def compare(
         cases: the cases.
         jobs: the jobs of each case.
         setup: settings of the measurements.
-        peak: a library's name and its worker with the job "matmul", which is measured in each round.
+        peak: a library's name and its worker with the job "matmul", measured in each round.
     """
     with ExitStack() as stack:
         setup.say(f"{section}: starting {', '.join(p.name for p in lineup)}")

@@ -110,7 +110,7 @@ def documents(
             ) from None
     if skipped:
         total = sum(len(text) for _, text in texts)
-        note(f"NOTE: left out {skipped:,} of {total:,} characters, which the model does not know")
+        note(f"NOTE: left out {skipped:,} of {total:,} characters, which are not in the vocabulary")
     learned_from = saved.corpus_sha256, *saved.learned_before
     if fingerprint(text for _, text in texts) in learned_from:
         note(

@@ -42,9 +42,7 @@ def _file_text(path):
     try:
         text = (_piped(what) if piped else file_bytes(path, what, MAX_PROMPT)).decode()
     except (UnicodeDecodeError, ValueError) as error:
-        raise InputError(
-            f"cannot read {what}: {error}; --prompt takes the text itself"
-        ) from error
+        raise InputError(f"cannot read {what}: {error}; --prompt takes the text itself") from error
     return text.replace("\r\n", "\n").replace("\r", "\n")  # as a corpus is read
 
 

@@ -55,9 +55,9 @@ class Choice:
             words = " (is it a model of words?)" if self.V // n >= MANY else ""
             raise InputError(
                 f"expected a vocabulary of {self.V} characters, as {self.file} has{words}, found "
-                f"{n} in {self.text.corpus.title}; --vocab-from names the text that the model was "
-                'trained on, --vocab a JSON list of its characters, with "" for an id that stands '
-                "for none, such as one for padding"
+                f"{n} in {self.text.corpus.title}; give the model's training text as --vocab-from, "
+                'or a JSON list of its characters as --vocab, with "" for an id that stands for no '
+                "character, such as padding"
             )
         return self._best(wanted)
 
@@ -139,7 +139,7 @@ class Choice:
         """Returns advice for a vocabulary of the wrong size."""
         if count == self.V - 1:
             return 'if id 0 stands for no character, make it a list with "" first'
-        return "give that of the text that the model was trained on"
+        return "give the vocabulary of the model's training text"
 
     def _in_order(self, order):
         found = self.text.in_order(order)

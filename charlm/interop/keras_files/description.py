@@ -52,7 +52,7 @@ def _layers(config):
     if len(layers) > MAX_LAYERS:
         raise InputError(f"expected {MAX_LAYERS} layers at most, found {len(layers)}")
     for layer in layers:
-        # charlm.layers have this prefix in HDF5 files, and the options and weights of Keras's layers
+        # the prefix of charlm.layers in HDF5 files; their options and weights are as in Keras
         layer["class_name"] = layer["class_name"].removeprefix("charlm>")
         _check_stock(layer)
     return layers if config["class_name"] == "Sequential" else chain(inner)

@@ -97,7 +97,7 @@ def _check_character(k, token, halves):
     if not isinstance(token, str) or len(token) != 1:
         raise InputError(
             f"expected one character for each id, found {token!r:.60} for id {k}; charlm's models "
-            'are of characters: put "" in the place of an id that stands for none'
+            'are of characters: use "" for an id that stands for none'
         )
     if not halves and "\ud800" <= token <= "\udfff":
         raise InputError(
