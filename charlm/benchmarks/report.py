@@ -83,8 +83,8 @@ def heading(results: dict) -> str:
             f"`{results['command']}` on {results['device']}, {results['began']}",
             "",
             f"Peers take turns: {results['rounds']} rounds, {results['seconds']:g} s each unless a",
-            'table says otherwise. Times: medians over rounds, and quartiles. "x NAME": time divided',
-            "by NAME's in the same round, median; above 1 is slower.",
+            'table says otherwise. Times: medians over rounds, and quartiles. "x NAME": time',
+            "divided by NAME's in the same round, median; above 1 is slower.",
             *busy,
         ]
     )
@@ -184,6 +184,6 @@ def quality(measured: dict) -> str:
     ]  # fmt: skip
     theirs = measured["original"]["curve"][-1][0]
     for what, seconds in zip(("training", "held-out"), measured["ours"]["reached"], strict=True):
-        found = "not reached" if seconds is None else f"{seconds:.1f} s, 1/{theirs / seconds:.0f}"
-        lines.append(f"Ours reached the original's {what} loss: {found} of its time.")
+        part = "" if seconds is None else f"{seconds:.1f} s, 1/{theirs / seconds:.0f} of its time"
+        lines.append(f"Time to the original's {what} loss: {part or 'not reached'}.")
     return "\n".join(lines)

@@ -131,7 +131,7 @@ TABLE = [
     (f"{ON} --name a", "found a run"),
     (f"{ON} --name thesis", "something that is not a run"),
     (f"{ON} --runs-dir small.txt", "small.txt, which is not a folder"),
-    (f"{ON} --runs-dir /proc/x", "expected to write in /proc/x"),
+    (f"{ON} --runs-dir /proc/x", "cannot write in /proc/x"),
     # going on
     ("train --resume nowhere", "which does not exist"),
     ("train --resume ''", "found"),
@@ -204,7 +204,7 @@ TABLE = [
     (f"{ON} --preset fast", "--preset"),
     (f"{ON} --init-from nowhere", "which does not exist"),
     (f"{ON} --init-from saved_models/cut", "damaged"),
-    (f"{ON} --init-from a --units 9", "expected --units 8, with which .* was trained"),
+    (f"{ON} --init-from a --units 9", "expected --units 8, as .* was trained with it"),
     (f"{ON} --init-from a --cell gru", "expected --cell lstm"),
     ("train --resume a --epochs 3 --init-from a", "--resume alone"),
     (f"{ON} --init-from ''", "which does not exist|has no weights"),

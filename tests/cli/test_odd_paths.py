@@ -310,7 +310,7 @@ STORED = {
     "\x1b[2J": "no file and no folder",
     "{many}": "a folder of more than 10,000 names",
     "{many}/deep": "a folder of more than 10,000 names",
-    "": "which names none",
+    "": "imported without one",
 }
 USES = ["train --resume", "evaluate", "gradients", "reference --init"]
 
@@ -379,5 +379,5 @@ def test_standard_input_that_cannot_be_read(here, capsys, monkeypatch, flags):
 
     stdin = SimpleNamespace(buffer=SimpleNamespace(read=read), isatty=lambda: False)
     monkeypatch.setattr("sys.stdin", stdin)
-    refused(here, capsys, "score - --run a", "standard input, found: .*; pipe a file into it")
+    refused(here, capsys, "score - --run a", "cannot read standard input: .*; pipe a file into it")
     os.close(descriptor)
