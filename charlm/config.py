@@ -162,7 +162,8 @@ class FitConfig:
     """Early stopping: stop after this many epochs without a lower held-out (validation) loss; 0 for
     never."""
     save_every: int = 0
-    """Save within an epoch, too, after each of so many windows, rounded up; 0 for no."""
+    """Number of windows (updates) between saves within an epoch, rounded up; 0: save only at the
+    end of an epoch."""
     precision: Literal["auto", "fp32", "bf16", "fp16"] = "auto"
     """Mixed precision. bf16, fp16: the recurrent layers multiply in half precision; weights,
     states, gates and logits stay in float32. auto: bf16 if compiled kernels run on a processor on

@@ -35,7 +35,7 @@ class Sample:
     length: int = 500
     """Maximum number of characters to generate, without the prompt."""
     min_length: int = 0
-    """Minimum length: --stop has no effect before so many characters."""
+    """Minimum length: --stop has no effect before this number of characters."""
     stop: Repeated[tuple[str, ...]] = ()
     """Stop sequence: a text ends after it. Repeat the option for several; the first that occurs
     ends the text."""

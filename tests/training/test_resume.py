@@ -47,7 +47,7 @@ def test_model_and_text_stay_unless_the_text_only_moved(part, name, has_optimize
         resume.check_changes(KEPT, asked, has_optimizer)
     else:
         flag = "--" + name.replace("_", "-")
-        with pytest.raises(InputError, match=f"expected {flag} .*it cannot change on --resume"):
+        with pytest.raises(InputError, match=f"cannot change {flag} on --resume"):
             resume.check_changes(KEPT, asked, has_optimizer)
 
 

@@ -60,7 +60,7 @@ class KerasWeights:
 
     @property
     def kind(self) -> str:
-        """For messages: "Keras 3 weights", "Keras 2.1.3 model", "PyTorch weights" ..."""
+        """The kind of file for messages, such as "Keras 2.1.3 model" or "PyTorch weights"."""
         version = self.keras_version or str(self.layout)
         keras = f" {'3' if version.startswith('3.') else version}"
         name = self.program + (keras if self.program == "Keras" else "")
