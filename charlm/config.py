@@ -48,7 +48,7 @@ class ModelConfig:
     """DropConnect: dropout rate of the recurrent weights, rounded to a multiple of 1/256. All steps
     of a window share a mask."""
     activation: Literal["tanh", "relu", "linear"] = "tanh"
-    """Activation of the candidate state and, in an LSTM, of the cell state on its way to the
+    """Activation of the candidate state; an LSTM applies it to the cell state, too, for its
     output."""
     recurrent_activation: Literal["sigmoid", "hard_sigmoid"] = "sigmoid"
     """Activation of the gates."""
@@ -108,7 +108,7 @@ NO_TEXT = ""  # the corpus of a run that was imported without a text
 
 @dataclass(frozen=True)
 class DataConfig:
-    """Text (only its place may change on --resume)."""
+    """Text (on --resume only --corpus and --encoding may change)."""
 
     corpus: str | None = None
     """Text to train on: state_union (default), state_union_original, pydoc, stdlib, a file, folder,

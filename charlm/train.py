@@ -19,9 +19,9 @@ class RunConfig:
     """Run: its starting point and its folder."""
 
     preset: Literal[tuple(presets.PRESETS)] = presets.DEFAULT
-    """Default settings by training time on two cores: quick, a minute; default, ten; best, half an
-    hour. The ones with -gpu take as long on a GPU (measured with JAX on an NVIDIA H200). Chosen for
-    the LSTM. Other flags override them."""
+    """Default settings by training time on two cores: quick 1 minute, default 10, best 30. The ones
+    with -gpu take as long on a GPU (JAX, NVIDIA H200). Chosen for the LSTM. Other flags override
+    them."""
     name: str | None = None
     """Name of the new folder in --runs-dir. Default: the corpus and the time."""
     resume: str | None = None
