@@ -175,7 +175,7 @@ def time_limit():
         signal.signal(signal.SIGALRM, before)
 
 
-def refused(folder, capsys, line, expected="expected|found", user=contextlib.nullcontext):
+def refused(folder, capsys, line, expected="expected|found|cannot", user=contextlib.nullcontext):
     before = snapshot(folder)
     with time_limit(), user():
         code = main(shlex.split(line))

@@ -174,7 +174,7 @@ def test_another_text(run, capsys):
     [
         (["nowhere"], "which does not exist"),
         (["a", "--corpus", "none.txt"], "which is none of them"),
-        (["a", "--corpus", "z.txt"], "'Z'.*give --unknown skip"),
+        (["a", "--corpus", "z.txt"], "'Z'.*--unknown skip"),
         (["a", "--corpus", "one.txt"], "two characters or more"),
         (["a", "--temperature", "1"], "--temperature has no effect without --samples"),
         (["a", "--samples", "--temperature", "-1"], "--temperature"),
