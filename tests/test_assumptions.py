@@ -37,7 +37,7 @@ def test_gates_that_either_tensorflow_may_have_had_are_asked_for(rng, capsys, ce
     assert bring_in("x.h5") == 2
     out, err = capsys.readouterr()
     assert (out, err.count("\n")) == ("", 1)
-    assert "expected --recurrent-activation, for x.h5 does not say it and Keras 2.2.4-tf" in err
+    assert "expected --recurrent-activation, because x.h5 does not say it and Keras 2.2.4-tf" in err
     assert "TensorFlow 1 (hard_sigmoid by default) and with TensorFlow 2.0 and 2.1 (sigmoid)" in err
     assert not Path("saved_models").exists()
     for gates in ("hard_sigmoid", "sigmoid"):

@@ -149,7 +149,10 @@ def test_a_file_of_the_characters_alone_is_vocabulary_enough(here, rng, capsys):
     stock(rng, *MODELS["lstm"]()).save("x.keras")
     Path("characters.txt").write_text("".join(sorted(set(SMALL_TEXT))))
     assert import_weights.main(["x.keras", "--vocab-from", "characters.txt", "--name", "a"]) == 0
-    assert "not measured, for characters.txt has fewer than 100 held-out" in capsys.readouterr().out
+    assert (
+        "not measured, because characters.txt has fewer than 100 held-out"
+        in capsys.readouterr().out
+    )
     assert sample.main(["a", "--length", "9", "--seed", "1"]) == 0
 
 
@@ -259,7 +262,7 @@ BAD = {
     "a version against the file's": (
         lambda rng: stock(rng, *lstms(1), L.Dense(V)).save("x.keras"),
         ["--keras-version", "2.15"],
-        r"expected no --keras-version, for x.keras says 3\.\S+, found 2.15",
+        r"expected no --keras-version, because x.keras says 3\.\S+, found 2.15",
     ),
     "a version that is none": (
         lambda rng: (

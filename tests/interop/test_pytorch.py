@@ -109,7 +109,11 @@ def test_what_pytorch_always_computes_is_not_assumed(here, rng, capsys):
     for flag, value, said in (
         ("--activation", "relu", "expected --activation tanh, which x.safetensors says"),
         ("--recurrent-activation", "hard_sigmoid", "expected --recurrent-activation sigmoid"),
-        ("--keras-version", "2.15", "expected no --keras-version, for x.safetensors is of PyTorch"),
+        (
+            "--keras-version",
+            "2.15",
+            "expected no --keras-version, because x.safetensors is of PyTorch",
+        ),
     ):
         argv = ["x.safetensors", "--vocab-from", "small.txt", flag, value, "--name", "b"]
         assert import_weights.main(argv) == 2
