@@ -107,7 +107,7 @@ class Plan:
             if needed.get(section, 0) > available:
                 raise InputError(
                     f"expected benchmarks that fit in the memory available, {available / 1e9:.1f} "
-                    f"GB, found {section} with about {needed[section] / 1e9:.1f} GB; give smaller "
+                    f"GB, found {section} of about {needed[section] / 1e9:.1f} GB; give smaller "
                     "--units, --batch-size or --window, fewer --peers, or leave the section out "
                     "with --only"
                 )

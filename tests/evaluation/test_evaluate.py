@@ -307,7 +307,7 @@ def test_what_needs_the_run_s_own_text_says_so(run, here, capsys, flag):  # noqa
     before = snapshot(here)
     code = evaluate.main(["a", "--corpus", "other.txt", flag])
     one_line_and_nothing_made(
-        capsys, before, code, "small.txt.*which is neither a file.*give --corpus", here
+        capsys, before, code, "small.txt.*which is neither a file.*name it with --corpus", here
     )
 
 

@@ -373,7 +373,7 @@ BAD = {  # of the characters a, b, c
     '["a", "b", ["c"]]': r"one character for each id, found \['c'\] for id 2",
     '["a", "b", "\\ud83d"]': r"a character for id 2, found half of a surrogate pair, '\\ud83d'",
     '["a", "b"]': r'of 3 characters, as x.keras has, found 2 in vocab.json; if id 0 .* "" first',
-    '["a", "b", "c", "d", "e"]': r"found 5 in vocab.json; give the vocabulary of the model's training text",
+    '["a", "b", "c", "d", "e"]': r"found 5 in vocab.json; give the vocabulary",
     '["a"]': r"two characters or more, found 1",
     '{"a": 0, "b": 1, "c": 3}': r"ids from 0 or 1 on without a gap, found none for id 2",
     '{"a": 2, "b": 3, "c": 4}': r"without a gap, found 2 as the first id",
