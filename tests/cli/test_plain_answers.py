@@ -182,7 +182,7 @@ def test_a_folder_whose_name_begins_like_one_of_them_is_searched(monkeypatch):
 def test_a_run_s_text_that_is_gone_says_where_it_was_looked_for(here, capsys):
     found = refusal(capsys, "train", "--resume", "a")
     what = "which is neither a file nor a folder with text in it"
-    assert f"found: 'gone.txt', {what} (looked in {here})" in found
+    assert f"says: 'gone.txt', {what} (looked in {here})" in found
 
 
 def test_but_not_where_its_name_says_so(here):
