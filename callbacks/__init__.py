@@ -1,7 +1,7 @@
-"""Keras callbacks of a training run, one verb and one file each.
+"""Keras callbacks of a training run, one in each file.
 
-They decide when; what is done is the library's. In a run they stand in this order: an epoch is
-measured, then told, then saved.
+A callback decides when something is done; the library does it. In a run they are called in an order
+in which an epoch is measured, then reported, then saved.
 """
 
 from callbacks.report_epoch import ReportEpoch

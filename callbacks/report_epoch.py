@@ -1,4 +1,4 @@
-"""Prints one line an epoch."""
+"""Prints one line for each epoch."""
 
 import time
 
@@ -6,10 +6,12 @@ import keras
 
 
 class ReportEpoch(keras.callbacks.Callback):
-    """One line an epoch: bits per character in training and held out, characters a second, time.
+    """Prints an epoch's training and held-out bits per character, characters per second, and time.
 
     Args:
-        progress: a `charlm.runs.checkpoint.Progress`. epochs: of the whole run. print: where to.
+        progress: a `charlm.runs.checkpoint.Progress`.
+        epochs: number of epochs of the whole run.
+        print: prints a line.
     """
 
     def __init__(self, progress, epochs, print=print):

@@ -1,13 +1,14 @@
-"""Tells, once, how long it took until the model trained."""
+"""Reports once how long it took until training started."""
 
 import keras
 
 
 class ReportStart(keras.callbacks.Callback):
-    """One line when the first windows have been trained on: where the time until then went.
+    """Prints the time until the first windows were trained on, by phase.
 
     Args:
-        timeline: a `charlm.training.startup_timer.Timeline`. print: where to.
+        timeline: a `charlm.training.startup_timer.Timeline`.
+        print: prints a line.
     """
 
     def __init__(self, timeline, print=print):

@@ -1,4 +1,4 @@
-"""Prints text of the model at several temperatures when an epoch ends."""
+"""Prints samples of the model at several temperatures after each epoch."""
 
 import keras
 
@@ -6,13 +6,14 @@ from charlm.runs import run_folder
 
 
 class SampleText(keras.callbacks.Callback):
-    """Samples at epoch end, to the terminal and to a file.
+    """Samples after each epoch; writes the texts to the terminal and to a file.
 
     Args:
-        sample: (prompt, length, temperatures, seed) -> texts, one a temperature.
+        sample: (prompt, length, temperatures, seed) -> texts, one for each temperature.
         settings: a `charlm.config.SampleConfig`.
-        seed: of the run; with the epoch it makes the samples' own.
-        folder: of the run, whose samples.txt they are added to. print: where else to.
+        seed: the run's; the seed of an epoch's samples is made from it.
+        folder: the run's; the samples are added to samples.txt in it.
+        print: prints them, too.
     """
 
     def __init__(self, sample, settings, seed, folder, print=print):

@@ -1,4 +1,4 @@
-"""Saves a run's HDF5 weights: the last, and the best by validation."""
+"""Saves a run's weights: the last, and those with the lowest held-out loss."""
 
 from pathlib import Path
 
@@ -9,32 +9,34 @@ from charlm.runs import checkpoint, run_folder
 
 
 class SaveWeights(keras.callbacks.Callback):
-    """`last` each epoch and `best` when the held-out loss is the lowest yet.
+    """Saves `last` after each epoch, and `best` if the held-out loss is the lowest so far.
 
-    Weights that are not finite never replace finite ones. A failed save is reported and tried again
-    at the next one, while training continues. `failure` says why the last one failed, and is empty
-    if it did not.
+    Weights that are not finite never replace finite ones. A failed save is reported and retried at
+    the next one, while training continues. `failure` says why the last save failed; it is empty if
+    the save succeeded.
 
     Args:
         snapshot: () -> `charlm.runs.checkpoint.Checkpoint`.
-        folder: of the run. progress: its `charlm.runs.checkpoint.Progress`.
-        windows: of a whole epoch. every: windows after which to save within an epoch; 0 for never.
-        print: where to say that something was not saved.
+        folder: the run's.
+        progress: the run's `charlm.runs.checkpoint.Progress`.
+        windows: number of windows in a whole epoch.
+        every: number of windows between saves within an epoch; 0 for none.
+        print: prints a line if something was not saved.
     """
 
     def __init__(self, snapshot, folder: Path, progress, windows, every: int = 0, print=print):
         super().__init__()
         self.snapshot, self.folder, self.progress = snapshot, folder, progress
         self.windows, self.every, self.print = windows, every, print
-        self.failure, self.best = "", None  # a best that is still to be written
+        self.failure, self.best = "", None  # best: weights that are not written yet
 
     def on_epoch_begin(self, epoch, logs=None):
         self.done = self.progress.step
 
     def on_train_batch_end(self, batch, logs=None):
-        before, self.done = self.done, self.progress.step  # several windows may be done at once
+        before, self.done = self.done, self.progress.step  # a call may cover several windows
         passed = self.every and before // self.every < self.done // self.every
-        if passed and self.done < self.windows:  # or it is the epoch that is saved
+        if passed and self.done < self.windows:  # the last window's save is the epoch's
             self.save()
 
     def on_epoch_end(self, epoch, logs=None):
@@ -45,24 +47,24 @@ class SaveWeights(keras.callbacks.Callback):
         _ = self.model  # on JAX, brings the weights up to date
         p, self.failure = self.progress, "it was interrupted"
         try:
-            self._write_best()  # whose save failed
+            self._write_best()  # if its save failed before
             # on disk before a file that names their length
             p.samples_size = run_folder.samples_size(self.folder)
             now = self.snapshot()
             data = checkpoint.to_verified_bytes(now)
             if p.epoch and p.stale_epochs == 0 and not p.step:
                 self.best = data
-            # before the last: one that tells of a best which is not there could not be mended
+            # before `last`, which must not name a best epoch whose weights are not on disk
             self._write_best()
             run_folder.write(self.folder, run_folder.LAST, data)
         except checkpoint.NotFiniteError:
             self.failure = "weights are not finite"
-            self.print(f"{self.failure}: nothing saved, the files before stay as they are")
+            self.print(f"NOT SAVED: {self.failure}; the earlier files stay as they are")
             return False
         except OSError as error:
             self.failure = in_words(error)
             self.print(
-                f"NOT SAVED ({self.failure}); training goes on, and the next save tries again"
+                f"NOT SAVED ({self.failure}); training continues, and the next save tries again"
             )
             return False
         self.failure = ""

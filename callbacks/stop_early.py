@@ -1,18 +1,18 @@
-"""Stops a run that no longer gets better."""
+"""Stops a run whose held-out loss no longer falls (early stopping)."""
 
 import keras
 
 
 class StopEarly(keras.callbacks.Callback):
-    """Ends training after `patience` epochs without a better held-out loss.
+    """Ends training after `patience` epochs without a lower held-out loss.
 
-    Keras's own EarlyStopping starts to count anew whenever `fit` is called, so a resumed run would
-    forget; this one counts in the run's progress, which is saved.
+    The count of keras.callbacks.EarlyStopping restarts at each call of `fit`, so a resumed run
+    would lose it. This one is part of the run's progress, which is saved.
 
     Args:
         progress: a `charlm.runs.checkpoint.Progress`.
-        patience: epochs; 0 for never.
-        print: where to.
+        patience: number of epochs; 0 for no early stopping.
+        print: prints a line.
     """
 
     def __init__(self, progress, patience, print=print):

@@ -1,4 +1,4 @@
-"""Stops a run whose loss is no number any more, or beyond all reason."""
+"""Stops a run when the loss is NaN, infinite or has exploded."""
 
 import math
 
@@ -6,14 +6,14 @@ import keras
 
 from charlm.errors import NonFiniteLossError
 
-EXPLODED = 100.0  # nats a character; knowing nothing of a million characters costs 14
+EXPLODED = 100.0  # nats per character; a uniform distribution over a million characters has 14
 
 
 class StopOnNaN(keras.callbacks.Callback):
-    """Raises `NonFiniteLossError` soon after the loss is no number or above `EXPLODED`.
+    """Raises `NonFiniteLossError` soon after the loss becomes NaN or exceeds `EXPLODED`.
 
-    It looks whenever Keras has a loss to tell, which is every few windows, and, before anything of
-    it is told or saved, at an epoch's training and held-out loss.
+    It checks whenever Keras reports a loss, which is every few windows. It also checks an epoch's
+    training and held-out loss before they are reported or saved.
 
     Args:
         progress: a `charlm.runs.checkpoint.Progress`.
@@ -33,8 +33,8 @@ class StopOnNaN(keras.callbacks.Callback):
     def _check(self, loss):
         loss = float(loss)
         if not abs(loss) <= EXPLODED:
-            found = "no number" if math.isnan(loss) else f"{loss:.3g} nats a character"
+            found = "NaN" if math.isnan(loss) else f"{loss:.3g} nats per character"
             raise NonFiniteLossError(
-                f"the loss became {found} in epoch {self.progress.epoch + 1}; what was saved "
-                "before stays as it is; a lower --learning-rate or --clip-norm may help"
+                f"the loss became {found} in epoch {self.progress.epoch + 1}; the files "
+                "saved before stay as they are; a lower --learning-rate or --clip-norm may help"
             )

@@ -1,4 +1,4 @@
-"""Stops a run on Ctrl-C or a polite kill: the windows at hand are finished and the run saved."""
+"""Stops a run on Ctrl-C or SIGTERM, after finishing the current windows and saving the run."""
 
 import contextlib
 import signal
@@ -11,16 +11,17 @@ from charlm.errors import Stopped
 
 
 class StopOnSignal(keras.callbacks.Callback):
-    """On the first SIGINT or SIGTERM, finishes the windows at hand, saves and raises `Stopped`.
+    """On the first SIGINT or SIGTERM, finishes the current windows, saves and raises `Stopped`.
 
-    After an epoch's last window it is the epoch that is finished, validated and saved as ever. A
-    second signal ends the process at once, the files being whole.
+    If the last window of an epoch is done, the epoch is validated and saved as usual first. A
+    second signal ends the process at once; the files on disk are complete at any time.
 
     Args:
         save: () -> None, called between two windows.
-        windows: of a whole epoch. epochs: of the whole run; one that has ended is not stopped.
+        windows: number of windows in a whole epoch.
+        epochs: number of epochs of the whole run; a run that has done them is not stopped.
         progress: a `charlm.runs.checkpoint.Progress`.
-        print: where to say that the signal was heard.
+        print: prints a line when the signal arrives.
     """
 
     def __init__(self, save, windows, epochs, progress, print=print):
@@ -30,26 +31,26 @@ class StopOnSignal(keras.callbacks.Callback):
         self.number, self.before = None, {}
 
     def on_train_begin(self, logs=None):
-        # once: the rest of an epoch and the epochs after it are two calls of fit, and a signal may
-        # come between them
+        # only once: the rest of an epoch and the epochs after it are two calls of fit, and a signal
+        # may arrive between them
         if not self.before and threading.current_thread() is threading.main_thread():
             for number in (signal.SIGINT, signal.SIGTERM):
                 if signal.getsignal(number) is not signal.SIG_IGN:  # as under nohup
                     self.before[number] = signal.signal(number, self.ask)
 
     def restore(self):
-        """Gives the signals back to whoever had them."""
+        """Restores the earlier signal handlers."""
         for number, handler in self.before.items():
             signal.signal(number, handler)
 
     def ask(self, number, frame=None):
-        """The signals' handler."""
+        """Handles the signals."""
         self.number = number
         for n, handler in self.before.items():
             signal.signal(n, interrupt.last_handler(n) or handler)
         with contextlib.suppress(RuntimeError):  # in the middle of another print
             self.print(
-                "stopping as soon as these steps are done and saved; once more to leave at once"
+                "stopping after these steps are done and saved; press Ctrl-C again to stop at once"
             )
 
     def on_train_batch_end(self, batch, logs=None):

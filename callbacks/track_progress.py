@@ -1,4 +1,4 @@
-"""Tracks how far a run has come, and puts an epoch's figures in the logs for whoever shows them."""
+"""Tracks a run's progress and adds an epoch's figures to the logs of the other callbacks."""
 
 import math
 import time
@@ -7,15 +7,15 @@ import keras
 
 
 class TrackProgress(keras.callbacks.Callback):
-    """Keeps a `Progress` up to date and adds `epoch`'s figures to the logs.
+    """Keeps a `Progress` up to date and adds figures to the logs.
 
-    Added at epoch end: bpc and val_bpc (bits per character), chars_per_second (of training, without
-    validation), learning_rate.
+    Added after each epoch: bpc and val_bpc (bits per character), chars_per_second (of training,
+    without validation), learning_rate.
 
     Args:
         progress: a `charlm.runs.checkpoint.Progress`, changed in place.
-        characters: trained on in one window, B * T.
-        windows: of a whole epoch.
+        characters: number of characters in one window of all streams, B * T.
+        windows: number of windows in a whole epoch.
     """
 
     def __init__(self, progress, characters, windows):
@@ -27,7 +27,7 @@ class TrackProgress(keras.callbacks.Callback):
         self.began, self.trained = time.perf_counter(), None
 
     def on_train_batch_end(self, batch, logs=None):
-        # several windows may be done at once, and at an epoch's end fewer than Keras counts
+        # a call may cover several windows, and at an epoch's end fewer than Keras counts
         self.progress.step = min(self.first + batch + 1, self.windows)
 
     def on_test_begin(self, logs=None):

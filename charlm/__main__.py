@@ -1,4 +1,4 @@
-"""`charlm COMMAND ...`: all entry points by name."""
+"""`charlm COMMAND ...`: runs a command by its name."""
 
 import importlib
 import sys
@@ -7,15 +7,15 @@ from charlm import __version__
 from charlm.errors import InputError
 
 COMMANDS = {  # name: (module, what it does)
-    "train": ("charlm.train", "train a model, or go on with one (--resume)"),
-    "sample": ("charlm.sample", "write text with a trained model"),
-    "evaluate": ("charlm.evaluate", "bits per character on held-out text, beside simpler models"),
-    "score": ("charlm.score", "bits per character of any text, or of each character"),
-    "gradients": ("charlm.gradients", "how far back in time a gradient reaches, by cell"),
-    "reference": ("charlm.reference.__main__", "train in plain NumPy, gradients by hand"),
-    "bench": ("charlm.bench", "speed, memory and time to quality beside Keras, JAX and torch"),
-    "import": ("charlm.import_weights", "make a run of weights that Keras or PyTorch wrote"),
-    "export": ("charlm.export", "a run as a Keras model, SavedModel, ONNX or PyTorch weights"),
+    "train": ("charlm.train", "train a model, or resume a run (--resume)"),
+    "sample": ("charlm.sample", "generate text with a trained model"),
+    "evaluate": ("charlm.evaluate", "measure a model on held-out text, against simpler models"),
+    "score": ("charlm.score", "measure bits per character of any text"),
+    "gradients": ("charlm.gradients", "measure how far back in time gradients reach, by cell"),
+    "reference": ("charlm.reference.__main__", "train in plain NumPy, with hand-written gradients"),
+    "bench": ("charlm.bench", "compare speed and memory with Keras, JAX and torch"),
+    "import": ("charlm.import_weights", "make a run from Keras or PyTorch weights"),
+    "export": ("charlm.export", "write a run as a Keras, TensorFlow, ONNX or PyTorch model"),
 }
 
 
@@ -36,7 +36,7 @@ def _other(argv):
         print("usage: charlm COMMAND [OPTIONS]")
         for name, (_, what) in COMMANDS.items():
             print(f"  charlm {name:10} {what}")
-        print("  charlm COMMAND --help")
+        print("  charlm COMMAND --help   show the options of a command")
     else:
         raise InputError(f"expected a command ({', '.join(COMMANDS)}), found {argv[0]!r}")
 

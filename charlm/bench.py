@@ -34,16 +34,16 @@ class Bench(Plan):
     quick: bool = False
     """Measure whole steps of an LSTM and a GRU of 128 units, sampling and memory; few rounds."""
     only: tuple[Section, ...] | None = None
-    """What to measure: training steps, sampling, the overhead of fit, memory, time to quality; or
-    layers: charlm.layers as a drop-in replacement for keras.layers. Default: all but layers, which
-    takes 20 minutes more."""
+    """Sections to measure: step (training steps), sampling, fit (its overhead), memory, quality
+    (time to quality), layers (charlm.layers as a drop-in replacement for keras.layers). Default:
+    all but layers, which takes 20 minutes more."""
     layers: tuple[str, ...] | None = None
     """With --only layers: measure only models whose names contain one of these words, such as gru,
     relu or lstm-masked."""
     engines: tuple[Literal["tf", "tf-xla", "jax"], ...] | None = None
     """With --only layers: TensorFlow graphs, TensorFlow with XLA, JAX. Default: all three."""
     peers: tuple[str, ...] | None = None
-    """Measure training steps of these peers only."""
+    """Measure training steps of these peers only, such as ours-tf, keras-tf or torch."""
     units: tuple[int, ...] | None = None
     """Widths (hidden units) of the layers. Default: 128 256 512; sampling takes the smallest and
     the largest."""
@@ -58,8 +58,8 @@ class Bench(Plan):
     device: Literal["cpu", "gpu"] = "cpu"
     """Device to compute on."""
     quality_epochs: int = 1
-    """Time to quality: train the original recipe for so many epochs, minutes each, and measure how
-    long charlm takes to reach its losses."""
+    """Time to quality: train the original recipe for this number of epochs, which take minutes
+    each, and measure how long charlm takes to reach its losses."""
     out: Path = Path("bench")
     """Folder for bench.md, bench.json and bench.png; created if needed."""
     debug: Debug = False
@@ -120,7 +120,7 @@ def _main(argv):
 
 
 def _text(args):
-    """The original program's text for time to quality, or one line that says why it is missing."""
+    """Returns the original program's text for time to quality, or a line: why it is missing."""
     if "quality" not in args.sections:
         return None
     try:

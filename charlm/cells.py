@@ -1,7 +1,7 @@
-"""The recurrent cells: for each a line of facts, and the modules that hold its equations.
+"""The registry of recurrent cells: their properties, and the modules that hold their equations.
 
-A new cell is a line in `CELLS`, a file in `reference/` (equations, derivatives, sources) and one in
-`layers/` (the Keras layer). With a third file in `kernels/` it trains and samples as machine code.
+A new cell needs a line in `CELLS`, a file in `reference/` (equations, derivatives, sources) and one
+in `layers/` (the Keras layer). A file in `kernels/` adds compiled training and sampling.
 """
 
 import importlib
@@ -11,24 +11,24 @@ from types import ModuleType
 
 @dataclass(frozen=True)
 class Cell:
-    """What the whole package knows of a cell."""
+    """A recurrent cell and its modules."""
 
     gates: str
     """A letter for each block of H columns in the kernels, in their order."""
     states: str
     """A letter for each state (B, H); the first, h, is the output."""
     layer: str
-    """The class of its layer in `layers_module`; that of the cell ends with "Cell"."""
+    """The class of its layer in `layers_module`; the name of the cell's class adds "Cell"."""
     saved_as: str
     """The name of its layers in weights files."""
     reference_module: str
-    """Functions `step` and `step_backward` in NumPy; `as_lstm(weights)`, if there is one, writes
-    the cell as an LSTM for programs that lack it."""
+    """The module with functions `step` and `step_backward` in NumPy; `as_lstm(weights)`, if there
+    is one, converts the cell to an LSTM for programs that lack it."""
     layers_module: str
     kernel: str | None = None
-    """The module of its machine code, if there is one."""
+    """The module of its compiled kernel, if there is one."""
     keras: str | None = None
-    """Its namesake in `keras.layers`."""
+    """The name of the corresponding layer in `keras.layers`."""
 
     @property
     def reference(self) -> ModuleType:

@@ -1,4 +1,4 @@
-"""Every setting of a training run, with its default and its unit or reason.
+"""The settings of a training run, each with its default and its unit or reason.
 
 These dataclasses are the only place where a setting is declared. The command line is built from
 them (field name = flag, docstring = help), and a run's weights file stores them.
@@ -31,32 +31,37 @@ def check_temperature(value: float, name: str = "temperature") -> None:
 
 @dataclass(frozen=True)
 class ModelConfig:
-    """Model (fixed when a run begins)."""
+    """Model (cannot change on --resume)."""
 
     cell: str = "lstm"
-    """lstm, gru, rnn, coupled; keras-lstm, keras-gru, keras-rnn use Keras's own layers."""
+    """Recurrent cell: lstm, gru, rnn, coupled; keras-lstm, keras-gru and keras-rnn use Keras's own
+    layers."""
     units: int = 512
-    """Width of each recurrent layer."""
+    """Hidden units of each recurrent layer."""
     layers: int = 1
-    """Recurrent layers, one on top of another."""
+    """Number of stacked recurrent layers."""
     dropout: float = 0.1
-    """Dropout rate of each layer's outputs; one mask per window (Gal and Ghahramani 2016)."""
+    """Dropout rate of each recurrent layer's outputs. All steps of a window share a mask (Gal and
+    Ghahramani 2016)."""
     weight_drop: float = 0.0
-    """Dropout rate of the recurrent weights (DropConnect), in 256ths; one mask per window."""
+    """DropConnect: dropout rate of the recurrent weights, rounded to a multiple of 1/256. All steps
+    of a window share a mask."""
     activation: Literal["tanh", "relu", "linear"] = "tanh"
-    """Activation of the candidate, and of the LSTM's cell state in its output."""
+    """Activation of the candidate state; an LSTM applies it to the cell state, too, for its
+    output."""
     recurrent_activation: Literal["sigmoid", "hard_sigmoid"] = "sigmoid"
     """Activation of the gates."""
     recurrent_initializer: Literal["orthogonal", "glorot_uniform", "identity"] = "orthogonal"
-    """Initial recurrent weights; identity is for a plain RNN with relu (Le et al. 2015)."""
+    """Initializer of the recurrent weights; identity is for --cell rnn with --activation relu (Le
+    et al. 2015)."""
     forget_bias: float = 1.0
-    """Initial bias of the forget gate; above 0, an untrained cell remembers."""
+    """Initial bias of the LSTM's forget gate; with a value above 0 an untrained cell remembers."""
     output_bias: Literal["zeros", "unigram"] = "unigram"
-    """Initial bias of the output layer; unigram (as in the presets): log character frequencies."""
+    """Initial bias of the output layer; unigram: the logarithms of the character frequencies."""
     reset: Literal["after", "before"] = "after"
-    """GRU: whether the reset gate is applied after or before the recurrent product."""
+    """GRU: apply the reset gate after or before the recurrent matrix product."""
     skip: Literal["none", "add"] = "none"
-    """add: from the second layer on, each adds its input to its output."""
+    """add: residual connections; each layer from the second on adds its input to its output."""
 
     def __post_init__(self):
         names = [*CELLS, *(f"keras-{name}" for name, cell in CELLS.items() if cell.keras)]
@@ -83,7 +88,7 @@ class ModelConfig:
             require(fits, name, needed, f"{getattr(self, name)} with --cell {self.cell}")
 
     def without_dropout(self) -> "ModelConfig":
-        """Returns the settings without dropout, which leaves no trace in the weights."""
+        """Returns the settings without dropout, on which the weights' shapes do not depend."""
         return replace(self, **dict.fromkeys(DROPOUTS, 0.0))
 
     @property
@@ -102,23 +107,26 @@ NO_TEXT = ""  # the corpus of a run that was imported without a text
 
 @dataclass(frozen=True)
 class DataConfig:
-    """Text (fixed when a run begins)."""
+    """Text (on --resume only --corpus and --encoding may change)."""
 
     corpus: str | None = None
-    """state_union (default), state_union_original, pydoc, stdlib, a file, folder, glob or -."""
+    """Text to train on: state_union (default), state_union_original, pydoc, stdlib, a file, folder,
+    glob, or - for standard input."""
     encoding: str = "utf-8"
-    """Encoding of a file, a folder's files or standard input."""
+    """Encoding of --corpus, if it is a file, a folder, a glob or standard input."""
     batch_size: int = 32
-    """Streams of text read in parallel."""
+    """Batch size: number of streams of text that are read in parallel, one in each batch row."""
     window: int = 32
-    """Characters per stream and update; gradients are truncated to it, the state is carried on."""
+    """Sequence length (window): characters of each stream in an update. Truncated back-propagation
+    through time: gradients stop at the window's start, the hidden state is carried over."""
     restart_every: int = 100
-    """Windows between resets of a stream's state, on average; 0 for never. Trains text starts."""
+    """Average number of windows after which a stream's hidden state is reset to zero, so that the
+    model also learns to start a text; 0 for never."""
     max_held_out: int = 2_000_000
-    """Most characters of the held-out text to measure on, spread evenly over it; 0 for no limit.
-    With the default, measuring adds 5% to an epoch of a 20 MB text."""
+    """Maximum number of held-out (validation) characters to measure after each epoch, spread evenly
+    over the held-out text; 0 for no limit. The default adds 5% to an epoch of a 20 MB text."""
     seed: int = 1
-    """Seed for the initial weights, dropout and the order of the text."""
+    """Random seed of the initial weights, of dropout and of the order of the text."""
 
     def __post_init__(self):
         require(self.batch_size >= 1, "batch_size", "1 or more", self.batch_size)
@@ -134,27 +142,31 @@ class FitConfig:
     """Training (may be changed on --resume)."""
 
     epochs: int = 3
-    """Passes over the training text, counted from the run's beginning."""
+    """Passes over the training text; on --resume, those already done count too."""
     decay_epochs: int | None = None
-    """Epochs over which the learning rate decays; then it stays low. Default: --epochs."""
+    """Epochs of the cosine decay, after which the learning rate stays at its end value. Default:
+    --epochs."""
     learning_rate: float = 0.012
-    """Adam's step size after warm-up."""
+    """Peak learning rate of Adam, reached after warm-up."""
     warmup_steps: int = 200
-    """Updates in which the learning rate rises from 0; at most a tenth of all updates."""
+    """Warm-up: updates over which the learning rate rises from 0, at most a tenth of all."""
     final_rate: float = 0.01
     """Learning rate at the end of the cosine decay, as a fraction of --learning-rate."""
     clip_norm: float = 1.0
-    """Scales gradients down to this global norm; 0 for no clipping by norm."""
+    """Gradient clipping by global norm: larger gradients are scaled down to it; 0 for none."""
     clip_value: float = 0.0
-    """Clips each element of a gradient to this size; needs --clip-norm 0; 0 for no clipping."""
+    """Gradient clipping by value: each element is limited to this size; 0 for none. Needs
+    --clip-norm 0."""
     patience: int = 0
-    """Stop after this many epochs without a lower validation loss; 0 for never."""
+    """Early stopping: stop after this many epochs without a lower held-out (validation) loss; 0 for
+    never."""
     save_every: int = 0
-    """Windows between saves within an epoch (rounded up); 0: save only at the end of an epoch."""
+    """Number of windows (updates) between saves within an epoch, rounded up; 0: save only at the
+    end of an epoch."""
     precision: Literal["auto", "fp32", "bf16", "fp16"] = "auto"
-    """bf16, fp16: recurrent layers multiply in half precision; weights, states, gates and logits
-    stay in float32. auto: bf16 where compiled kernels run and it was measured to be faster (AMD
-    Zen 4), else fp32; a run keeps that choice."""
+    """Mixed precision. bf16, fp16: the recurrent layers multiply in half precision; weights,
+    states, gates and logits stay in float32. auto: bf16 if compiled kernels run on a processor on
+    which it was measured to be faster (AMD Zen 4), else fp32. A run keeps that choice."""
 
     def __post_init__(self):
         require(self.epochs >= 1, "epochs", "1 or more", self.epochs)
@@ -178,11 +190,11 @@ class SampleConfig:
     """Samples after each epoch (may be changed on --resume)."""
 
     sample_temperatures: tuple[float, ...] = (0.2, 0.5, 1.0, 1.2)
-    """Temperatures; each gives one text per prompt."""
+    """Sampling temperatures; one text for each temperature and prompt."""
     sample_prompts: tuple[str, ...] = ("",)
-    """Texts to continue, at each temperature."""
+    """Prompts: texts to continue, at each temperature."""
     sample_length: int = 200
-    """Characters to generate for each text; 0 for no samples."""
+    """Characters in each sample; 0 for no samples."""
 
     def __post_init__(self):
         for name in ("sample_temperatures", "sample_prompts"):
@@ -193,10 +205,9 @@ class SampleConfig:
         require(self.sample_length >= 0, "sample_length", "0 or more", self.sample_length)
 
 
-# What continues the weights that another program or the NumPy network trained: they have found
-# their way already, so the rate is lower than the presets'.
+# for weights that another program or the NumPy network trained: a lower rate than the presets have
 FIT_OF_OTHERS = FitConfig(epochs=6, learning_rate=5e-3, precision="fp32")
-BEFORE = {  # what runs meant that were saved before these settings existed
+BEFORE = {  # values of settings for runs that were saved before the settings existed
     "model": {"output_bias": "zeros"},
     "fit": {"precision": "fp32"},
 }

@@ -1,4 +1,4 @@
-"""The package's errors, and the words in which messages speak of files and commands.
+"""The package's errors, and helpers for their messages.
 
     CharlmError                     exit code 1: a command failed
         InputError                  exit code 2: the user can correct the input

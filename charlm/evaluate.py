@@ -40,20 +40,20 @@ class Evaluate:
     encoding: str = "utf-8"
     """Encoding of --corpus."""
     unknown: Literal["refuse", "skip"] = "refuse"
-    """What to do with characters of --corpus that are not in the vocabulary."""
+    """Refuse or skip characters of --corpus that are not in the vocabulary."""
     context: int = 256
-    """Characters in a window that starts from a zero state."""
+    """Sequence length (window) for measuring from a zero state, in characters."""
     order: int = 6
     """Order n of the n-gram model: it predicts a character from the n - 1 before it."""
     passages: int = 3
-    """How many of the passages with the highest loss to show."""
+    """Number of passages with the highest loss to show."""
     dynamic: bool = False
     """Measure with dynamic evaluation, too: the weights are updated on each stretch of a document
     after it was measured. Takes minutes for each 100,000 characters at 512 units."""
     samples: bool = False
     """Measure samples, too: how much of them is copied from the training text, by temperature."""
     temperature: tyro.conf.UseAppendAction[tuple[float, ...]] = ()
-    """Temperature of --samples; repeat it for several. Default: 0.2, 0.5, 0.8, 1, 1.2."""
+    """Sampling temperature of --samples; repeat it for several. Default: 0.2, 0.5, 0.8, 1, 1.2."""
     seed: int = 1
     """Random seed of --samples."""
     output: Annotated[str, tyro.conf.arg(metavar="PATH")] = "evaluation"

@@ -31,7 +31,7 @@ class Export:
 
     run: tyro.conf.Positional[Run] = run_folder.LATEST
     format: Literal["keras", "saved_model", "onnx", "safetensors"] = "keras"
-    """onnx needs the extra "onnx"."""
+    """Format to write; onnx needs the extra "onnx"."""
     output: Path | None = None
     """File (saved_model: folder) to write. Default: the run's name, in the current folder."""
     overwrite: bool = False

@@ -40,7 +40,7 @@ class Remedies:
     explode."""
 
     def given(self) -> dict:
-        """{name: value} of those that the user gave."""
+        """Returns {name: value} of the remedies that the user gave."""
         return {f.name: v for f in fields(self) if (v := getattr(self, f.name)) is not None}
 
 

@@ -1,4 +1,4 @@
-"""`charlm import FILE`: makes a run of weights that another program wrote."""
+"""`charlm import FILE`: makes a run from weights that another program wrote."""
 
 import sys
 from dataclasses import dataclass
@@ -23,7 +23,7 @@ from charlm.runs import run_folder
 
 @dataclass(frozen=True)
 class Import:
-    """Makes a run of weights from Keras or PyTorch: sample from it, or continue training.
+    """Makes a run from Keras or PyTorch weights, to sample from or to continue training.
 
     Reads .weights.h5 and .keras of Keras 3 and .h5/.hdf5 of Keras 1 and 2, of models made of stock
     recurrent layers and one Dense layer; and .safetensors with the state dict of an nn.LSTM, nn.GRU
@@ -37,7 +37,7 @@ class Import:
     """
 
     file: tyro.conf.Positional[Path]
-    """File of weights."""
+    """Weights file."""
     vocab_from: str | None = None
     """The training text of the model, whose characters are its ids: state_union,
     state_union_original, pydoc, stdlib, a file, folder or glob. Not needed for a file that charlm
@@ -124,14 +124,14 @@ def _check_flags(args, found):
         )
     if args.vocab and args.vocab_order:
         raise InputError(
-            "--vocab-order has no effect with --vocab, which has an order of its own; leave one out"
+            "--vocab-order has no effect with --vocab, which gives the order; leave one out"
         )
     if args.cell not in (None, found.cell):
         raise InputError(f"expected the cell {args.cell} in {args.file}, found {found.cell}")
 
 
 def _train_on(folder, reading):
-    """The command that continues training."""
+    """Returns the command that continues training."""
     if reading.text is None:
         return command_line("train", "--init-from", folder, "--corpus", "FILE")
     again = command_line("train", "--resume", folder)

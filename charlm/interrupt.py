@@ -1,10 +1,10 @@
-"""Ctrl-C in the process of a command: "interrupted" and exit code 130, whatever is being loaded.
+"""Handles Ctrl-C in the process of a command: prints "interrupted" and exits with code 130.
 
-A `KeyboardInterrupt` is of no use while modules are imported: the start of an extension module
-turns it into an ImportError, prints a traceback or loses it. So until a command has begun, and
-during every import after that, the signal's handler ends the process itself.
+A `KeyboardInterrupt` does not work while modules are imported: an extension module may turn it into
+an ImportError, print a traceback or lose it. So before a command starts, and during every import
+after that, the signal's handler ends the process itself.
 
-Where charlm is used as a library, signals are left alone.
+If charlm is used as a library, signals are not handled.
 """
 
 import contextlib
@@ -16,15 +16,15 @@ from collections.abc import Callable, Iterator
 CODE = 128 + signal.SIGINT
 LINE = b"interrupted\n"
 
-_stderr = None  # the one that the process began with: quiet_stderr redirects file descriptor 2
+_stderr = None  # the original standard error, because quiet_stderr redirects file descriptor 2
 _asked = False
 _actions = []
 
 
 def begin() -> None:
-    """Answers Ctrl-C from here on, if this is the process of a command.
+    """Handles Ctrl-C from here on, if this is the process of a command.
 
-    Where the parent had SIGINT ignored (nohup, a job in the background), it stays ignored.
+    If the parent ignores SIGINT (nohup, a background job), it stays ignored.
     """
     global _stderr
     if is_command() and signal.getsignal(signal.SIGINT) is signal.default_int_handler:
@@ -34,7 +34,7 @@ def begin() -> None:
 
 
 def _terminate(number, frame):
-    """Ends the process by SIGTERM, without files half made."""
+    """Ends the process by SIGTERM after removing unfinished files."""
     _act()
     signal.signal(number, signal.SIG_DFL)
     os.kill(os.getpid(), number)
@@ -49,7 +49,7 @@ def _act():
 def is_command() -> bool:
     """Whether Python was started as `charlm`, or as `python -m charlm` or one of its modules."""
     first, *_ = argv = getattr(sys, "argv", None) or [""]
-    if first != "-m":  # which it is until the module itself has been found
+    if first != "-m":  # it is "-m" until Python has found the module
         return os.path.basename(first) == "charlm"
     module = sys.orig_argv[-len(argv)]
     if module.startswith("-"):  # python -mcharlm, python -Imcharlm
@@ -58,7 +58,7 @@ def is_command() -> bool:
 
 
 def leave(number=signal.SIGINT, frame=None) -> None:
-    """Ends the process at once. A signal's handler."""
+    """Ends the process at once; a signal handler."""
     signal.signal(signal.SIGINT, signal.SIG_DFL)
     _act()
     if _stderr is not None:
@@ -77,7 +77,7 @@ def last_handler(number: int) -> Callable | int | None:
 def _unwind(number, frame):
     """Raises KeyboardInterrupt, but ends the process at once within an import."""
     global _asked
-    signal.signal(signal.SIGINT, leave)  # a second Ctrl-C does not wait for what tidies up
+    signal.signal(signal.SIGINT, leave)  # a second Ctrl-C does not wait for clean-up
     if _importing(frame):
         leave()
     _asked = True
@@ -94,7 +94,7 @@ def _importing(frame):
 
 @contextlib.contextmanager
 def unwinding() -> Iterator[None]:
-    """Within it Ctrl-C is a KeyboardInterrupt again, except in imports."""
+    """Makes Ctrl-C raise a KeyboardInterrupt within the context, except in imports."""
     ours = signal.getsignal(signal.SIGINT) is leave
     if ours:
         signal.signal(signal.SIGINT, _unwind)
@@ -107,10 +107,10 @@ def unwinding() -> Iterator[None]:
 
 @contextlib.contextmanager
 def before_leaving(action: Callable[[], object]) -> Iterator[None]:
-    """Within it `action` is done before Ctrl-C or SIGTERM ends the process, to remove files."""
+    """Calls `action` before Ctrl-C or SIGTERM ends the process within the context."""
     _actions.append(action)
     ours = _stderr is not None and signal.getsignal(signal.SIGTERM) is signal.SIG_DFL
-    if ours:  # only here, for Python's handlers wait for the end of a call into a library
+    if ours:  # only here, because Python's handlers wait for library calls
         signal.signal(signal.SIGTERM, _terminate)
     try:
         yield
@@ -121,14 +121,14 @@ def before_leaving(action: Callable[[], object]) -> Iterator[None]:
 
 
 def asked() -> bool:
-    """Whether Ctrl-C was pressed: libraries may raise another error for the KeyboardInterrupt."""
+    """Whether Ctrl-C was pressed; libraries may replace the KeyboardInterrupt by another error."""
     return _asked
 
 
 def finish() -> int:
-    """Says that the command was interrupted, and ends the process if it is the command's.
+    """Prints that the command was interrupted, and ends the process if it is the command's.
 
-    Python's own end would first wait for threads, such as one that compiles.
+    Python's normal exit would first wait for threads, such as one that compiles.
     """
     if signal.getsignal(signal.SIGINT) is leave:
         leave()
@@ -137,6 +137,6 @@ def finish() -> int:
 
 
 def disregard() -> None:
-    """Ctrl-C changes nothing any more: the command is done, and its exit code is known."""
+    """Ignores Ctrl-C from here on, because the command is done and its exit code is known."""
     if signal.getsignal(signal.SIGINT) is leave:
         signal.signal(signal.SIGINT, signal.SIG_IGN)

@@ -1,11 +1,11 @@
-"""Notes on standard error. They wait while what libraries write there is held back."""
+"""Notes on standard error, which are delayed while the output of libraries is held back."""
 
 import contextlib
 import sys
 from collections.abc import Iterator
 from contextvars import ContextVar
 
-# characters that tell a terminal to do something, as they are written in Python
+# control characters of terminals, escaped as in Python
 CONTROLS = {c: f"\\x{c:02x}" for c in (*range(32), *range(127, 160)) if c not in b"\n\t"}
 
 # the notes that wait, in the thread that is within `held` or `silenced`

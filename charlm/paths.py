@@ -1,9 +1,9 @@
-"""The cache folder, and how it and the files in it are opened: only if nobody else can write them.
+"""The cache folder: it and its files are used only if no other user can write them.
 
-Files of the cache are used without asking: Numba's hold machine code and pickles, and a text's ids
-are trained on. So each must be ours, and so must each folder of the cache. The folders above it and
-the links on the way must belong to us or to the system, and nobody else may be able to rename what
-is in them (the sticky bit of /tmp prevents that). Then a name that was checked keeps its meaning.
+Files of the cache are trusted: Numba's contain machine code and pickles, and encoded texts are
+trained on. So each file and folder of the cache must belong to this user. The folders above it and
+the links on the way must belong to this user or to the system, and no other user may be able to
+rename their entries (the sticky bit of /tmp prevents that). Then a checked path cannot be replaced.
 """
 
 import errno
@@ -20,27 +20,27 @@ from charlm.notes import note
 
 VARIABLE, XDG_VARIABLE = "CHARLM_CACHE", "XDG_CACHE_HOME"
 OTHERS_WRITE = stat.S_IWGRP | stat.S_IWOTH  # an access control list shows in the group's bits
-NO_LINK = os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC  # and no waiting for the end of a FIFO
+NO_LINK = os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC  # and without waiting at a FIFO
 LOCK = "lock"
 _said = set()
 
 
 class NotOursError(OSError):
-    """A file or folder that somebody else can have written; `strerror` says why."""
+    """A file or folder that another user may have written; `strerror` says why."""
 
     cure = ""
-    """What the user can do about it."""
+    """Advice for the user."""
 
 
 def cache_folder() -> Path | None:
-    """CHARLM_CACHE, or charlm in XDG_CACHE_HOME or ~/.cache; None for a user without a home.
+    """Returns CHARLM_CACHE, or charlm in XDG_CACHE_HOME or ~/.cache; None without a home folder.
 
     Raises:
         InputError: a variable names the home folder of a user who does not exist.
     """
     if given := _expanded(VARIABLE):
         return Path(given)
-    _expanded(XDG_VARIABLE)  # refuses a user who does not exist
+    _expanded(XDG_VARIABLE)  # refuses an unknown user's home
     base = os.environ.get(XDG_VARIABLE, "")
     if not os.path.isabs(base):  # the XDG specification ignores relative paths, and ~ is one
         base = os.path.expanduser("~/.cache")
@@ -52,21 +52,21 @@ def _expanded(variable):
     path = os.path.expanduser(value)
     if path.startswith("~"):
         raise InputError(
-            f"expected a folder in {variable}, found {value!r}, and there is no home folder for "
-            f"{value.split('/')[0]}; give the whole path"
+            f"expected a folder in {variable}, found {value!r}, and {value.split('/')[0]} has no "
+            "home folder; give the whole path"
         )
     return path
 
 
 def cache(*inner: str) -> Path:
-    """The cache folder, or one below it, which is made if it is missing.
+    """Returns the cache folder, or a folder in it; creates it if it is missing.
 
     Args:
         inner: names of folders, each in the one before it.
 
     Raises:
-        NotOursError: somebody else can write in it, or put another folder in its place.
-        OSError: there is none and it cannot be made.
+        NotOursError: another user can write in it or replace it.
+        OSError: it does not exist and cannot be created.
     """
     folder = cache_folder()
     if folder is None:
@@ -81,13 +81,14 @@ def cache(*inner: str) -> Path:
 
 
 def usable_cache(*inner: str, say: Callable[[str], object] | None = None) -> Path | None:
-    """`cache`, or None with a message where somebody else can write in it.
+    """Returns `cache`, or None after a message if another user can write in it.
 
     Args:
-        say: gets the message, once in a process; None for standard error.
+        inner: see `cache`.
+        say: prints the message, once in a process; None for standard error.
 
     Raises:
-        OSError: there is none and it cannot be made.
+        OSError: it does not exist and cannot be created.
     """
     try:
         return cache(*inner)
@@ -101,7 +102,7 @@ def usable_cache(*inner: str, say: Callable[[str], object] | None = None) -> Pat
 
 
 def say_once(line: str, say: Callable[[str], object] | None = None) -> None:
-    """Reports a line, unless this process has reported it before; to standard error by default."""
+    """Prints a line once in this process; to standard error by default."""
     if line not in _said:
         _said.add(line)
         with suppress(OSError):
@@ -111,11 +112,11 @@ def say_once(line: str, say: Callable[[str], object] | None = None) -> None:
 def opener(path: str, flags: int) -> int:
     """Opens a file of the cache; for the argument `opener` of `open`.
 
-    Follows no link, waits for nobody at a FIFO, and makes new files readable by us alone. A mode
-    must not truncate: the file is checked after it was opened ("x" makes a new one).
+    Follows no link, does not wait at a FIFO, and makes new files readable by this user only. The
+    mode must not truncate, because the file is checked after opening ("x" makes a new one).
 
     Raises:
-        NotOursError: it is no regular file, or somebody else can have written it.
+        NotOursError: it is not a regular file, or another user may have written it.
     """
     try:
         number = os.open(path, flags | NO_LINK, 0o600)
@@ -139,11 +140,12 @@ def locked(folder: Path, waiting: Callable[[], object] = lambda: None) -> Iterat
     """Keeps other processes from writing in a folder of the cache.
 
     Args:
-        waiting: called where another process is in there, before waiting for it.
+        folder: the folder.
+        waiting: called before waiting for another process that holds the lock.
     """
     import fcntl
 
-    # nothing is read from it or written to it, so it need not be checked
+    # it is neither read nor written, so it need not be checked
     number = os.open(folder / LOCK, os.O_RDWR | os.O_CREAT | NO_LINK, 0o600)
     try:
         try:
@@ -157,7 +159,7 @@ def locked(folder: Path, waiting: Callable[[], object] = lambda: None) -> Iterat
 
 
 def _make(path):
-    """The folder, for us alone from the beginning."""
+    """Makes a folder that only this user can enter."""
     with suppress(FileExistsError):
         os.mkdir(path, 0o700)
 
@@ -183,12 +185,12 @@ def _check_owner_and_mode(about, path, what, where):
 
 
 def _make_way(path):
-    """Makes the folders on the way to an absolute path that are missing, each in a checked one.
+    """Makes the missing folders on the way to an absolute path, each in a checked one.
 
     Raises:
-        NotOursError: somebody else could put another folder in the place of one of them.
+        NotOursError: another user could replace one of them.
     """
-    # whoever owns / can replace Python itself; in a container this may be another user than root
+    # the owner of / can replace Python itself; in a container it may be another user than root
     system = {os.geteuid(), 0, os.stat("/").st_uid}
     for step in _steps(path):
         if not os.path.lexists(step):
@@ -197,14 +199,14 @@ def _make_way(path):
         if about.st_uid not in system:
             raise _not_ours(step, f"{step} belongs to {_user(about.st_uid)}, who could replace it")
         link = stat.S_ISLNK(about.st_mode)
-        if link and not os.path.exists(step):  # to nowhere, a disk that is not mounted, or itself
+        if link and not os.path.exists(step):  # dangling, to an unmounted disk, or circular
             raise FileNotFoundError(errno.ENOENT, "a link leads to nothing", str(step))
         if not link and about.st_mode & OTHERS_WRITE and not about.st_mode & stat.S_ISVTX:
             raise _not_ours(step, f"others can write in {step} ({_mode(about)})", about)
 
 
 def _steps(path: Path) -> Iterator[Path]:
-    """Each folder and link on the way to an absolute path, from / on, links followed."""
+    """Yields each folder and link on the way to an absolute path, from / on, following links."""
     here, left = Path("/"), [*reversed(path.parts)]
     while left:
         part = left.pop()
@@ -220,10 +222,12 @@ def _steps(path: Path) -> Iterator[Path]:
 
 
 def _not_ours(path, why, about=None):
-    """The error.
+    """Makes the error.
 
     Args:
-        about: the status of what has only the wrong mode.
+        path: the file or folder.
+        why: the reason.
+        about: its status, if only its mode is wrong.
     """
     error = NotOursError(errno.EPERM, why, str(path))
     error.cure = f"name another folder by {VARIABLE}"

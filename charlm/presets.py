@@ -1,6 +1,6 @@
-"""Settings that belong together: what a user asks for by how long it may take.
+"""Presets: settings for a given training time.
 
-How each was chosen, and what each reached: docs/results.md and docs/experiments.md.
+docs/results.md and docs/experiments.md explain how they were chosen and what they reach.
 """
 
 from dataclasses import fields
@@ -8,7 +8,7 @@ from dataclasses import fields
 from charlm.config import Config, DataConfig, FitConfig, ModelConfig
 
 DEFAULT = "default"
-GPU = "-gpu"  # ends the name of one that was chosen for a GPU
+GPU = "-gpu"  # suffix of presets that were chosen for a GPU
 PRESETS = {
     "quick": Config(
         ModelConfig(units=192, dropout=0.0),
@@ -36,7 +36,7 @@ PRESETS = {
 
 
 def flags(config: Config) -> str:
-    """What of a configuration the presets decide, as it would be given on the command line."""
+    """Returns the settings in which presets differ, as flags of the command line."""
     found = []
     for part in ("model", "data", "fit"):
         mine = getattr(config, part)

@@ -33,26 +33,26 @@ class Sample:
     (greedy), 1 keeps the model's probabilities, more makes them flatter. Default: 0.8. Repeat the
     option for texts at several temperatures."""
     length: int = 500
-    """Maximum number of characters to generate."""
+    """Maximum number of characters to generate, without the prompt."""
     min_length: int = 0
-    """Characters to generate before --stop has an effect."""
+    """Minimum length: --stop has no effect before this number of characters."""
     stop: Repeated[tuple[str, ...]] = ()
-    """Stop sequence: a text ends after it. Repeat the option for several; the first one found ends
-    the text."""
+    """Stop sequence: a text ends after it. Repeat the option for several; the first that occurs
+    ends the text."""
     prompt: str | None = None
-    """Text to continue."""
+    """Prompt: a text to continue."""
     prompt_file: Path | None = None
-    """UTF-8 file with the text to continue; - for standard input."""
+    """UTF-8 file with the prompt; - for standard input."""
     unknown: Literal["refuse", "skip"] = "refuse"
-    """What to do with characters of the prompt that are not in the vocabulary."""
+    """Refuse or skip characters of the prompt that are not in the vocabulary."""
     n: Annotated[int, tyro.conf.arg(aliases=["-n"])] = 1
-    """Number of texts at each temperature. The first is printed while it is drawn, the others after
-    it."""
+    """Number of texts at each temperature. The first is printed while it is generated, the others
+    after it."""
     rules: SamplingConstraints = field(default_factory=SamplingConstraints)
     beam: int = 0
-    """Number of beams of a beam search, which finds the most probable texts instead of sampling.
-    Prints the -n best; if several, with their bits per character. Only for short texts, because
-    long ones repeat themselves. 0: no beam search."""
+    """Beam search with this number of beams instead of sampling: finds the most probable texts and
+    prints the -n best; if several, with their bits per character. Use it for short texts; long ones
+    repeat themselves. 0: no beam search."""
     seed: int | None = None
     """Random seed; the same seed gives the same text. Default: a new one in each call."""
     runs_dir: RunsDir = RUNS_DIR
@@ -141,7 +141,7 @@ def _search(args, network, vocab, prompt):
 
 
 def _show(prompt, pieces, titles):
-    """Prints the first text while it is drawn, then the others, which are drawn with it."""
+    """Prints the first text while it is generated, then the others, generated together with it."""
     others = [[] for _ in titles[1:]]
     if others:
         print(f"--- {titles[0]} ---")

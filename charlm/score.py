@@ -24,12 +24,12 @@ class Score:
     """
 
     file: tyro.conf.Positional[str]
-    """A file, folder, glob, name of a corpus, or - for standard input."""
+    """Text to measure: a file, folder, glob, name of a corpus, or - for standard input."""
     run: Run = run_folder.LATEST
     encoding: str = "utf-8"
     """Encoding of the files."""
     unknown: Literal["refuse", "skip"] = "refuse"
-    """What to do with characters that are not in the vocabulary."""
+    """Refuse or skip characters that are not in the vocabulary."""
     per_character: bool = False
     """Print a line for each character instead: file, position, character (as a Python string) and
     bits, separated by tabs."""

@@ -1,4 +1,4 @@
-"""`charlm train`: the main job. Settings to a run in `saved_models/`, or a run that goes on."""
+"""`charlm train`: trains a run in `saved_models/`, or resumes one."""
 
 import sys
 from dataclasses import dataclass, field, replace
@@ -16,35 +16,38 @@ from charlm.training import resume
 
 @dataclass(frozen=True)
 class RunConfig:
-    """The run: what it begins with, and its folder."""
+    """Run: its starting point and its folder."""
 
     preset: Literal[tuple(presets.PRESETS)] = presets.DEFAULT
-    """Settings to begin with, by how long a run may take on two cores: a minute, ten, half an hour.
-    Those with -gpu keep to that on a GPU (JAX, an NVIDIA H200). Flags beside it take precedence.
-    Chosen for the LSTM."""
+    """Default settings by training time on two cores: quick 1 minute, default 10, best 30. The ones
+    with -gpu take as long on a GPU (JAX, NVIDIA H200). Chosen for the LSTM. Other flags override
+    them."""
     name: str | None = None
-    """Folder in --runs-dir; by default the corpus and the time."""
+    """Name of the new folder in --runs-dir. Default: the corpus and the time."""
     resume: str | None = None
-    """Go on with a run: its folder, one of its .weights.h5 files, or "latest"."""
+    """Resume a run: its folder, one of its .weights.h5 files, or "latest"."""
     init_from: str | None = None
-    """Begin with the weights of a trained run, its folder, a .weights.h5 file of one, or "latest",
-    on another text; the vocabulary grows by what that needs. The model is the run's, with its
-    dropouts, unless they are given; all else is the preset's."""
+    """Fine-tune: start a new run on another text from the weights of a trained run (its folder, a
+    .weights.h5 file in one, or "latest"). New characters are added to the vocabulary. The model's
+    settings come from that run, and only --dropout and --weight-drop may differ; the other settings
+    come from the preset."""
     overwrite: bool = False
     """Replace a run of the same name."""
     runs_dir: Path = Path("saved_models")
-    """Where runs are."""
+    """Folder that holds the runs."""
     tensorboard: bool = False
-    """Write TensorBoard logs into the run's folder (extra "tensorboard")."""
+    """Write TensorBoard logs into the run's folder; needs the extra "tensorboard"."""
     debug: bool = False
     """Show the traceback of an error."""
 
 
 @dataclass(frozen=True)
 class Train:
-    """Trains a character model, or goes on training one.
+    """Trains a character-level recurrent language model, or resumes a run.
 
-    KERAS_BACKEND=jax or torch in the environment chooses another backend than TensorFlow.
+    Prints progress and samples after each epoch, and saves the weights with the lowest held-out
+    (validation) loss. The environment variable KERAS_BACKEND chooses the backend: tensorflow
+    (default), jax or torch.
     """
 
     run: RunConfig = field(default_factory=RunConfig)
@@ -54,7 +57,7 @@ class Train:
     sample: SampleConfig = field(default_factory=SampleConfig)
 
     def config(self) -> Config:
-        """What defines the run, without the folder's options."""
+        """Returns the settings that define the run, without the options of its folder."""
         return Config(self.model, self.data, self.fit, self.sample)
 
 
@@ -71,7 +74,7 @@ def _main(argv):
 
 
 def default(run: RunConfig) -> Train:
-    """Every setting of a new run whose command line gives none."""
+    """Returns the settings of a new run for which no flags are given."""
     p = presets.PRESETS[run.preset]
     return Train(run, p.model, p.data, p.fit, p.sample)
 
@@ -96,13 +99,13 @@ def _resume(run, argv, reporting):
             "expected --resume alone, found --name, --init-from, --overwrite or --preset with it"
         )
     path = runs.find(run.runs_dir, run.resume)
-    with run_folder.locked(path.parent):  # before it is read: another process may be about to save
+    with run_folder.locked(path.parent):  # before reading: another process may be about to save
         if run.tensorboard:
             run_folder.logs_folder(path.parent)
         saved = runs.read(path)
         kept = saved.config
         unnamed = replace(kept.data, corpus=None)  # to know whether it is given
-        args = cli.parse(  # what is not given is as the run has it
+        args = cli.parse(  # the run's settings are the defaults
             Train, "charlm train", argv, Train(run, kept.model, unnamed, kept.fit, kept.sample)
         )
         config = args.config()

@@ -9,7 +9,7 @@ HELD_OUT_EVERY, HELD_OUT_AT = 10, 5  # position modulo 10 is 5: spread over the 
 FAIR_SHARE = 0.03, 0.3  # of held-out text, for a split by whole documents
 HELD_OUT_TAIL = 0.1  # of the end of each document, if a split by whole documents is too uneven
 PIPED = "-"  # the name of standard input
-PIECE = 2**18  # characters, or bytes of a file: small beside memory, large beside a call
+PIECE = 2**18  # characters, or bytes of a file: little memory, and few calls
 
 
 class CorpusError(InputError):

@@ -65,8 +65,7 @@ class File:
                         tell(len(data))
                 if _stamp(os.fstat(file.fileno()))[:2] != self.stamp[:2]:
                     raise CorpusError(
-                        f"expected {title(self.name)} to stay as it is while it is read, found it "
-                        "changed; start again"
+                        f"cannot read {title(self.name)}: it changed while it was read; start again"
                     )
         except OSError as error:
             raise _unreadable(self.path, error) from error
@@ -125,12 +124,12 @@ def read_piped(size: int) -> bytes:
         CorpusError: standard input is closed or cannot be read.
     """
     if sys.stdin is None:
-        raise CorpusError("expected text on standard input, found it closed")
+        raise CorpusError("cannot read standard input: it is closed; pipe a file into it")
     try:
         return sys.stdin.buffer.read(size)
     except OSError as error:  # it is a folder, or open for writing only
         raise CorpusError(
-            f"expected text on standard input, found: {error.strerror}; pipe a file into it"
+            f"cannot read standard input: {error.strerror}; pipe a file into it"
         ) from error
 
 
@@ -150,8 +149,7 @@ def _stamp(about):
 
 def _unreadable(path, error):
     return CorpusError(
-        f"expected to read {path}, found: {error.strerror}; make it readable, or give a corpus "
-        "without it"
+        f"cannot read {path}: {error.strerror}; make it readable, or give a corpus without it"
     )
 
 

@@ -67,7 +67,7 @@ def _archive() -> bytes:
     try:
         data = path.read_bytes()
     except OSError as error:
-        raise CorpusError(f"expected to read {path}, found: {error.strerror}") from error
+        raise CorpusError(f"cannot read {path}: {error.strerror}") from error
     found = hashlib.sha256(data).hexdigest()
     if found != SHA256:
         raise CorpusError(
@@ -104,7 +104,7 @@ def _download() -> Path:
         socket.setdefaulttimeout(timeout)
     if path is None:
         raise CorpusNotFound(
-            f"expected {MEMBER} in an NLTK data folder, found it in none of "
+            f"cannot find {MEMBER}: it is in none of the NLTK data folders "
             f"{', '.join(nltk.data.path)}, and the download failed{reason}; go online once, set "
             "NLTK_DATA to a folder that has it, or choose another text: --corpus pydoc, "
             "--corpus FILE"

@@ -37,7 +37,7 @@ def test_gates_that_either_tensorflow_may_have_had_are_asked_for(rng, capsys, ce
     assert bring_in("x.h5") == 2
     out, err = capsys.readouterr()
     assert (out, err.count("\n")) == ("", 1)
-    assert "expected --recurrent-activation, for x.h5 does not say it and Keras 2.2.4-tf" in err
+    assert "expected --recurrent-activation, because x.h5 does not say it and Keras 2.2.4-tf" in err
     assert "TensorFlow 1 (hard_sigmoid by default) and with TensorFlow 2.0 and 2.1 (sigmoid)" in err
     assert not Path("saved_models").exists()
     for gates in ("hard_sigmoid", "sigmoid"):
@@ -49,8 +49,8 @@ def test_gates_that_either_tensorflow_may_have_had_are_asked_for(rng, capsys, ce
     ("cell", "after", "whole", "gates", "said"),
     [
         ("gru", True, False, "sigmoid", "tanh and sigmoid, the defaults of TensorFlow 2, to which"),
-        ("gru", True, True, "hard_sigmoid", "stored times 1.2"),
-        ("lstm", False, True, "hard_sigmoid", "stored times 1.2"),
+        ("gru", True, True, "hard_sigmoid", "multiplied by 1.2"),
+        ("lstm", False, True, "hard_sigmoid", "multiplied by 1.2"),
         ("simple_rnn", False, False, "sigmoid", "assumed: tanh, the default of Keras 2.2"),
     ],
 )
@@ -66,7 +66,7 @@ def test_gates_that_the_file_gives_away_are_not(rng, capsys, cell, after, whole,
 # How layers are connected
 
 
-CHAIN = "the file does not say how its layers are connected, taken for a chain of "
+CHAIN = "the file does not say how its layers are connected, assumed: a chain of "
 
 
 @pytest.mark.parametrize("ids", [False, True])
@@ -104,10 +104,10 @@ def test_a_single_matrix_that_may_be_shared_is_said(rng, capsys, units):
     state = state_dict(rng, "lstm", V, units)
     save(state)
     assert bring_in("x.safetensors") == 0
-    said = "'linear.weight' is taken for the nn.Linear alone, though it could be the embedding, too"
+    said = "'linear.weight' is only the nn.Linear; if it is the embedding, too (tied weights)"
     out, _ = capsys.readouterr()
     assert (said in out) == (units == V)
-    assert ("then save it as embedding.weight besides" in out) == (units == V)
+    assert ("save it as embedding.weight as well" in out) == (units == V)
     if units == V:
         state["embedding.weight"] = state["linear.weight"]
         save(state)

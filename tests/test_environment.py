@@ -118,7 +118,7 @@ def test_a_working_folder_that_is_gone(here):
         shell, cwd=gone, env=environment(), capture_output=True, text=True, timeout=120
     )
     assert done.returncode == 2, done.stderr
-    assert done.stderr.startswith("error: expected to write in saved_models")
+    assert done.stderr.startswith("error: cannot write in saved_models")
     assert done.stderr.count("\n") == 1
 
 

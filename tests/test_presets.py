@@ -65,7 +65,7 @@ def test_a_preset_that_is_none_is_refused(here, capsys):  # noqa: F811
 
 
 SIZE = "--preset quick-gpu was chosen for a GPU"
-IDLE = f"an NVIDIA GPU seems to be here that {keras.backend.backend()} cannot use; "
+IDLE = f"there seems to be an NVIDIA GPU that {keras.backend.backend()} cannot use; "
 
 
 @pytest.mark.parametrize(

@@ -1,1 +1,1 @@
-"""charlm from Python: load a trained model, or train one. `import charlm` has the names."""
+"""The Python interface: load a trained model, or train one; `import charlm` exports the names."""

@@ -1,4 +1,4 @@
-"""`charlm.fit`: what `charlm train` does, from Python."""
+"""`charlm.fit`: trains a model from Python, as `charlm train` does."""
 
 import contextlib
 import difflib
@@ -36,11 +36,11 @@ def fit(
 
     Args:
         corpus: a file, a folder, a glob or the name of a corpus ("state_union", "pydoc" ...).
-        preset: settings to begin with: "quick", "default", "best" and others.
-        name: of the folder in `runs_dir`; by default the corpus and the time.
+        preset: name of the default settings: "quick", "default", "best" and others.
+        name: name of the folder in `runs_dir`; by default the corpus and the time.
         init_from: a trained run whose weights to start from (fine-tuning).
         overwrite: replace a run of the same name.
-        runs_dir: where runs are.
+        runs_dir: folder that holds the runs.
         quiet: print nothing.
         settings: any setting of model, data, training or samples that `charlm train` has as a flag,
             with underscores: `units=128`, `epochs=3`, `learning_rate=0.005`. They override the
@@ -106,6 +106,6 @@ def with_settings(base: Config, settings: dict[str, object]) -> Config:
 
 @contextlib.contextmanager
 def _quiet(quiet):
-    """Yields what prints a line."""
+    """Yields a function that prints a line, or one that does nothing."""
     with notes.silenced() if quiet else contextlib.nullcontext():
         yield (lambda line: None) if quiet else cli.say

@@ -1,4 +1,4 @@
-"""A trained model: generate text, measure text, and what it is made of."""
+"""A trained model: generates text, measures text, gives access to its weights and settings."""
 
 import contextlib
 import numbers
@@ -21,15 +21,15 @@ from charlm.runs import lookup
 from charlm.runs.checkpoint import Checkpoint
 from charlm.runs.lookup import RUNS_DIR
 
-if TYPE_CHECKING:  # it takes seconds to load
+if TYPE_CHECKING:  # loading it takes seconds
     import keras
 
 
 class LanguageModel:
     """A trained character model.
 
-    `charlm.load` makes one from a run, `charlm.fit` trains one. It samples and measures with NumPy
-    and compiled kernels; TensorFlow is loaded by `to_keras` only.
+    `charlm.load` reads one from a run, `charlm.fit` trains one. It samples and measures with NumPy
+    and compiled kernels; only `to_keras` loads TensorFlow.
 
     Args:
         checkpoint: the run's weights, settings and vocabulary.
@@ -46,7 +46,7 @@ class LanguageModel:
 
     @property
     def config(self) -> Config:
-        """Every setting of the run."""
+        """The settings of the run."""
         return self._checkpoint.config
 
     @property
@@ -86,24 +86,24 @@ class LanguageModel:
         on n or `length`: `generate(n=3, seed=1)[0]` equals `generate(n=1, seed=1)[0]`.
 
         Args:
-            prompt: characters to continue. They are not part of what is returned.
-            length: characters of each text, at most.
+            prompt: text to continue; it is not part of the result.
+            length: maximum number of characters of each text.
             temperature: logits are divided by it; 0 always takes the most probable character.
             n: number of texts.
-            seed: of the random numbers; None draws other texts in each call.
+            seed: random seed; None draws other texts in each call.
             top_k: draw from the k most probable characters only; 0 for all.
             top_p: draw from the smallest set of characters whose probabilities sum to top_p
                 (nucleus sampling).
             repetition_penalty: divides the probability of a character that would repeat 12
                 characters of the text, its prompt included; 1 for none.
             stop: a text ends after the first of these strings.
-            min_length: characters before `stop` counts.
+            min_length: number of characters before which `stop` has no effect.
 
         Returns:
             n strings.
 
         Raises:
-            InputError: an argument out of range; a character that the model does not know.
+            InputError: an argument is out of range, or a character is not in the vocabulary.
         """
         pieces = self._pieces(
             prompt, length, temperature, n, seed, top_k, top_p, repetition_penalty, stop, min_length
@@ -179,7 +179,7 @@ class LanguageModel:
             The mean, or an array (m - 1,).
 
         Raises:
-            InputError: a character that the model does not know, or fewer than 2.
+            InputError: a character is not in the vocabulary, or there are fewer than 2.
         """
         _check_text(text)
         if len(text) < 2:
@@ -188,12 +188,13 @@ class LanguageModel:
         return found[0] / np.log(2) if per_character else losses.bits(found)
 
     def to_keras(self) -> "keras.Model":
-        """The model in stock Keras layers: ids (B, T) -> logits (B, T, V), from zero states.
+        """Builds the model from stock Keras layers: ids (B, T) -> logits (B, T, V).
 
-        Ids are places in `vocabulary`. A cell that Keras lacks is written as an LSTM.
+        States start at zero. An id is a character's index in `vocabulary`. A cell that Keras lacks
+        is converted to an LSTM.
 
         Raises:
-            InputError: the cell cannot be written with Keras's layers.
+            InputError: the cell cannot be converted to Keras's layers.
         """
         from charlm.interop import keras_model
 
@@ -218,8 +219,9 @@ def load(
     """Loads a trained model.
 
     Args:
-        run: a run's folder or its name in `runs_dir`, a `.weights.h5` file of one, or "latest".
-            Of a folder the weights with the lowest held-out loss are read.
+        run: a run's folder or its name in `runs_dir`, a `.weights.h5` file in one, or "latest".
+            From a folder, the weights with the lowest held-out loss are read.
+        runs_dir: folder that holds the runs.
 
     Returns:
         A `LanguageModel`.

@@ -53,24 +53,24 @@ def start(
         run_folder.clear(folder, overwrite)
         reporting.say(f"preset {preset}: {presets.flags(config)}")
         if first:
-            reporting.say(f"begins with {first[0]}: {warm_start.describe(first[1], text)}")
+            reporting.say(f"starting from {first[0]}: {warm_start.describe(first[1], text)}")
         # the sizes of a run that starts from weights are another run's
         training.train(prepared, folder, reporting, None if first else preset)
     return folder
 
 
 def find(runs: Path, run: str) -> Path:
-    """The weights file to resume a run from.
+    """Finds the weights file to resume a run from.
 
     Raises:
-        InputError: there is none, or it does not lie in a run's folder.
+        InputError: there is none, or it is not in a run's folder.
     """
     found = run_folder.find(runs, run)
     path = run_folder.weights_file(found, (run_folder.LAST, run_folder.BEST))
     if not run_folder.is_run(path.parent):
         raise InputError(
             f"expected a weights file in its run's folder, found {path}, with no run around it; "
-            "put it into a folder of its own as last.weights.h5 to go on with it there"
+            "put it into a folder of its own as last.weights.h5 to resume it there"
         )
     run_folder.check_places(path.parent)
     return path
@@ -89,7 +89,7 @@ def read(path: Path) -> Checkpoint:
         if path.name != run_folder.LAST or not os.path.isfile(best):
             raise
         again = command_line("train", "--resume", best)
-        raise InputError(f"{error}; {again} goes on from the best epoch") from error
+        raise InputError(f"{error}; {again} resumes from the best epoch") from error
 
 
 def resume_run(
@@ -102,9 +102,10 @@ def resume_run(
     """Continues to train a run. The caller holds the folder's lock.
 
     Args:
-        path: the weights file, and `saved`, what it holds.
-        config: every setting, those that changed included.
-        corpus: finds the text; called once it is clear that there is something to train.
+        path: the weights file.
+        saved: its content.
+        config: every setting, including the changed ones.
+        corpus: finds the text; called only if there is something left to train.
 
     Raises:
         InputError: a setting cannot change, nothing is left to train, or it is another text.
@@ -114,7 +115,7 @@ def resume_run(
     resume.check_changes(kept, config, bool(saved.optimizer))
     changed = resume.changes(kept, config, bool(saved.optimizer))
     if resume.is_over(saved.progress, config.fit):
-        # it may have been killed after its last save and before its end
+        # it may have been killed between its last save and its end
         run_folder.rewind_logs(folder, saved, say)
         training.draw_curve(saved.progress, folder, say)
     resume.check_unfinished(saved.progress, config.fit)

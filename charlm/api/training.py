@@ -1,4 +1,4 @@
-"""Trains a run from its settings and its text: what `charlm train` and `charlm.fit` share."""
+"""Trains a run from its settings and its text, for `charlm train` and `charlm.fit`."""
 
 import importlib.util
 import os
@@ -20,7 +20,7 @@ BACKENDS = "tensorflow", "jax", "torch"
 
 @dataclass
 class Reporting:
-    """How a training reports on itself."""
+    """Options of a training's reports."""
 
     say: Callable[[str], object] = cli.say
     """Prints a line."""
@@ -31,7 +31,7 @@ class Reporting:
 
 
 def prepare(config: Config, text: Text, reporting: Reporting, saved: Checkpoint | None = None):
-    """Loads the backend and builds all of a run. Nothing is written.
+    """Loads the backend and builds a run's model, data and optimizer; writes nothing.
 
     Args:
         saved: a checkpoint to continue from.
@@ -51,7 +51,7 @@ def prepare(config: Config, text: Text, reporting: Reporting, saved: Checkpoint 
     with cli.quiet_stderr():
         import keras  # and its backend, which takes seconds
 
-        _check_backend(keras.backend.backend())  # a keras.json may say which
+        _check_backend(keras.backend.backend())  # a keras.json may choose it
         from charlm.training.trainer import Training
 
         reporting.timeline.done("import")
@@ -79,10 +79,10 @@ def train(training, folder: Path, reporting: Reporting, preset: str | None = Non
     try:
         training.fit(callbacks)
     except Stopped as stopped:
-        how = "; NOT saved, so from the last save" if save.failure else " and saved;"
+        how = ", NOT saved; from the last save," if save.failure else " and saved;"
         again = command_line("train", "--resume", folder)
-        say(f"stopped by {stopped}{how} continue with: {again}")
-        stopped.add_note(f"continue with: {again}")
+        say(f"stopped by {stopped}{how} resume with: {again}")
+        stopped.add_note(f"resume with: {again}")
         raise
     finally:
         stop.restore()
@@ -110,7 +110,7 @@ def draw_curve(progress, folder: Path, say: Callable[[str], object]) -> bool:
 
 def _check_backend(name: str) -> None:
     if name and (name not in BACKENDS or importlib.util.find_spec(name) is None):
-        missing = "which is not installed" if name in BACKENDS else "which is none of them"
+        missing = "which is not installed" if name in BACKENDS else "which is unknown"
         raise InputError(f"expected KERAS_BACKEND {', '.join(BACKENDS)}, found {name!r}, {missing}")
 
 
@@ -125,8 +125,8 @@ def _check_prompts(config: Config, vocab: Vocab) -> None:
 def _require_tensorboard() -> None:
     if importlib.util.find_spec("tensorboard") is None:
         raise InputError(
-            "expected the package tensorboard for --tensorboard, found it missing; "
-            "pip install -e '.[tensorboard]' in charlm's folder brings it"
+            "cannot write TensorBoard logs: the package tensorboard is not installed; "
+            "pip install -e '.[tensorboard]' in charlm's folder installs it"
         )
 
 
@@ -167,7 +167,7 @@ def _callbacks(training, folder, reporting):
         c.TrackProgress(progress, config.data.batch_size * config.data.window, windows),
         c.ReportStart(reporting.timeline, say),
         c.ReportEpoch(progress, config.fit.epochs, say),
-        # before they are saved: what is saved knows how far samples.txt goes
+        # before `save`, because a weights file stores the length of samples.txt
         c.SampleText(training.sample, config.sample, config.data.seed, folder, say),
         save,
         c.StopEarly(progress, config.fit.patience, say),
@@ -182,5 +182,5 @@ def _unsaved(folder, failure):
     message = f"cannot save the end of the run in {folder}: {failure}"
     if run_folder.is_run(folder):
         again = command_line("train", "--resume", folder)
-        message += f"; when that is mended, {again} resumes it from the last save"
+        message += f"; once that is fixed, {again} resumes from the last save"
     return OSError(message)

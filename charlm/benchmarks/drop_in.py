@@ -1,6 +1,6 @@
-"""Section `layers`: the time of Keras models with `charlm.layers` by that with `keras.layers`.
+"""Section `layers`: compares Keras models with `charlm.layers` and with `keras.layers`.
 
-Both models of a pair run in processes of their own, and take turns: see `sections.compare`.
+Both models of a pair run in separate processes and take turns: see `sections.compare`.
 """
 
 from collections.abc import Iterator
@@ -14,14 +14,14 @@ from charlm.benchmarks.sections import Setup
 
 TITLES = {"tf": "TensorFlow graph", "tf-xla": "TensorFlow XLA", "jax": "JAX"}  # of engines
 WINDOW = 200
-# Many short rounds: the two models stand closer in time, and ratios of 1.03 are to be seen.
+# Many short rounds: the two models are measured close in time, so ratios of 1.03 are visible.
 ROUNDS, SECONDS = 11, 0.1
 TOLERANCE = 1e-5  # relative; a step's wrong gradient moves the loss by more
-SLOWER = 1.03  # what is above is slower by more than the noise
+SLOWER = 1.03  # ratios above it are larger than the noise
 
 
 def measure(cases: list[LayerCase], engines: tuple[str, ...], setup: Setup) -> Iterator[dict]:
-    """Yields what `sections.compare` does for each engine, with the engine and the ratio.
+    """Yields the results of `sections.compare` for each engine, with the engine and the ratio.
 
     The ratio is the lower quartile, median and upper quartile over rounds, or None if a model
     failed.
@@ -43,7 +43,7 @@ def _ratio(rows):
 
 
 def report(found: list[dict]) -> str:
-    """The ratios as a table: a line for each model and job, a column for each engine."""
+    """Formats the ratios: a line for each model and job, a column for each engine."""
     engines = list(dict.fromkeys(m["engine"] for m in found))
     cells = {(_name(m), m["engine"]): _cell(m) for m in found}
     rows = [[name, *(cells[name, e] for e in engines)] for name in dict.fromkeys(map(_name, found))]
@@ -77,8 +77,8 @@ def _cell(measured):
 
 
 def _differs(measured):
-    """Whether the two models do not compute the same."""
-    return not measured["rows"][1]["difference"] <= TOLERANCE  # NaN does not either
+    """Whether the two models compute different numbers."""
+    return not measured["rows"][1]["difference"] <= TOLERANCE  # true for NaN
 
 
 def _slower(found, engines):
@@ -103,7 +103,7 @@ def _agreement(found):
 
 
 def _failures(found):
-    """One line for each peer and reason, however many models it concerns."""
+    """Returns one line for each peer and reason."""
     names = {}
     for m in found:
         for row in m["rows"]:

@@ -1,4 +1,4 @@
-"""What the sections of a benchmark need, before anything is started."""
+"""Estimates the memory that the sections of a benchmark need."""
 
 from charlm.benchmarks.case import Case
 from charlm.benchmarks.layer_case import LayerCase
@@ -12,10 +12,13 @@ LIBRARY = {"numpy": 1e8, "numba": 2e8, "tensorflow": 6e8, "jax": 5e8, "torch": 4
 def memory(
     lineup: tuple[Peer, ...], cases: list[Case], layer_cases: list[LayerCase], text: Text | None
 ) -> dict[str, float]:
-    """Bytes that all processes of a section take, by section.
+    """Estimates the bytes that all processes of a section take, by section.
 
     Args:
-        lineup, cases: of training steps. layer_cases: of `layers`. text: of quality, if any.
+        lineup: the peers of training steps.
+        cases: the cases of training steps.
+        layer_cases: the cases of the section `layers`.
+        text: the text of the section `quality`, if there is one.
     """
     largest = max(case.bytes() for case in cases)
     lineup = [LIBRARY[p.needs] + largest for p in lineup if not p.missing()]
@@ -27,7 +30,7 @@ def memory(
         "layers": 2 * (LIBRARY["tensorflow"] + max(case.bytes() for case in layer_cases)),
     }
     if text:
-        # one byte for each character of the vocabulary in windows of 40 every 3, and a copy
+        # one-hot windows of 40 characters with a stride of 3, one byte for each number; and a copy
         windows = len(text.training) / 3
         found["quality"] = LIBRARY["tensorflow"] + 2 * windows * 40 * len(text.vocab)
     return found

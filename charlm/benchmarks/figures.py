@@ -1,4 +1,4 @@
-"""Rounds of seconds to the figures of a table."""
+"""Computes the figures of a table from the seconds of all rounds."""
 
 import numpy as np
 
@@ -6,35 +6,35 @@ from charlm.benchmarks import matmul
 
 
 def quartiles(values: list[float]) -> tuple[float, float, float]:
-    """Lower quartile, median, upper quartile."""
+    """Returns the lower quartile, the median and the upper quartile."""
     return tuple(float(q) for q in np.percentile(values, [25, 50, 75]))
 
 
 def ratio(values: list[float], reference: list[float]) -> float | None:
-    """The median, over rounds, of a value by the reference's of the same round; None without any.
+    """Returns the median over rounds of value / reference in the same round; None without rounds.
 
-    Two measurements of one round stand close in time, so a drift of the machine leaves it alone.
+    Measurements of one round are close in time, so a drift of the machine hardly affects it.
     """
     found = ratios(values, reference)
     return float(np.median(found)) if found else None
 
 
 def ratios(values: list[float], reference: list[float]) -> list[float]:
-    """Each round's value by the reference's; a peer that failed midway has fewer rounds."""
+    """Divides each round's value by the reference's; a peer that failed has fewer rounds."""
     return [a / b for a, b in zip(values, reference, strict=False)]
 
 
 def relative_difference(values, reference) -> float:
-    """The largest difference of two arrays that should be equal, by the largest of the second."""
+    """Returns the largest difference of two arrays, divided by the second's largest number."""
     values, reference = np.asarray(values), np.asarray(reference)
     return float(np.max(np.abs(values - reference)) / np.max(np.abs(reference)))
 
 
 def add_figures(measured: dict) -> None:
-    """Adds to each row of a measurement what its rounds say; to the peak, its GFLOP/s.
+    """Adds figures to each row of a measurement, and GFLOP/s to the peak.
 
-    Added: quartiles (seconds), ratio (by the first row's), characters_per_second, gflops, share (of
-    the peak in the same round); None where there is nothing to say it of.
+    Figures: quartiles (seconds), ratio (to the first row), characters_per_second, gflops, share (of
+    the peak in the same round); None if there is nothing to compute them from.
     """
     peak, flops = measured["peak"], measured["flops"]
     if peak:

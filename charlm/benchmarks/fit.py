@@ -1,6 +1,7 @@
-"""What a step costs inside `charlm train`'s fit, and by itself: the difference is friction.
+"""Measures the overhead of `charlm train`'s fit over bare training steps.
 
-Windows of `charlm train`'s own kind, state carried; a step is one window of B x T characters.
+Both train on the windows of `charlm train` and carry the state; a step is a window of B x T
+characters.
 """
 
 import time
@@ -18,7 +19,7 @@ from charlm.text.encode import read
 from charlm.training.trainer import Training
 from corpora import Corpus, Document
 
-CHARACTERS = 1_000_000  # of an epoch: a few seconds, so that its beginning counts as in a run
+CHARACTERS = 1_000_000  # of an epoch of a few seconds, so that its start has a realistic share
 
 
 def _training(case):
@@ -30,7 +31,7 @@ def _training(case):
 
 
 def bare(case: Case, gpu: bool) -> dict:
-    """Job "windows": what `fit` calls for every few windows, on one batch that lies in memory."""
+    """Returns the job "windows": the function that `fit` calls, on one batch in memory."""
     require_device(gpu)
     streams = (training := _training(case)).streams
     first = tf.nest.map_structure(tf.constant, training.windows()[0])
@@ -50,9 +51,9 @@ def bare(case: Case, gpu: bool) -> dict:
 
 
 def whole(case: Case, gpu: bool) -> dict:
-    """Job "windows": whole epochs of `Training.fit`, with the callbacks that act at every window.
+    """Returns the job "windows": epochs of `Training.fit` with the callbacks of each window.
 
-    The time is that of `charlm train`'s own chars/s: validation and saving are not in it.
+    The time is that of `charlm train`'s chars/s, without validation and saving.
     """
     require_device(gpu)
     training = _training(case)

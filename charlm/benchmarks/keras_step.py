@@ -1,4 +1,4 @@
-"""A training step, and its recurrent layers alone, in Keras on the backend of KERAS_BACKEND."""
+"""Measures a training step, and its recurrent layers alone, in Keras on any backend."""
 
 from dataclasses import replace
 from functools import partial
@@ -46,7 +46,7 @@ def size(array: Any) -> float:
 def require_device(gpu: bool) -> None:
     """Raises InputError if a GPU is wanted and Keras's backend has none."""
     if gpu and "cpu" in device.describe():
-        raise InputError(f"expected a GPU, found {device.describe()}")
+        raise InputError(f"expected a GPU, found {device.describe()}; leave --device out")
 
 
 def _compiled(network, xla):
@@ -69,9 +69,9 @@ def _recurrent(case, network):
 
 
 def _tensorflow(case, network, xla):
-    """The layers under GradientTape in one graph; the compiled `train_function` that `fit` calls.
+    """Returns the jobs in TensorFlow: GradientTape in one graph, and `fit`'s `train_function`.
 
-    The overhead of `fit` itself is left out: the data set repeats one batch in memory.
+    The overhead of `fit` is left out: the data set repeats one batch in memory.
     """
     import tensorflow as tf
 
@@ -105,9 +105,9 @@ def _tensorflow(case, network, xla):
 
 
 def _jax(case, network, xla):
-    """Jitted functions of stateless calls, with donated state: Keras's guide to loops in JAX.
+    """Returns the jobs in JAX: jitted stateless calls with donated state, as in Keras's guide.
 
-    Each call is waited for, because JAX runs calls that do not depend on each other at once.
+    Waits for each call, because JAX runs independent calls at the same time.
     """
     import jax
 
@@ -169,7 +169,7 @@ def _jax_step(network, ids, following):
 
 
 def _torch(case, network, xla):
-    """Autograd through the layers; `train_on_batch`, which is Keras's step on torch."""
+    """Returns the jobs in torch: autograd through the layers, and Keras's `train_on_batch`."""
     import torch
 
     ids, following, upstream = case.data()

@@ -1,4 +1,4 @@
-"""The models of `charlm bench --only layers`: what they are made of, their data and their jobs."""
+"""The models of `charlm bench --only layers`, with their data and their jobs."""
 
 from dataclasses import dataclass, field
 from typing import Literal
@@ -13,10 +13,11 @@ SHORTEST = 4  # a padded sequence has T/4 to T steps
 
 @dataclass(frozen=True)
 class Model:
-    """Recurrent layers under a Dense layer, as people write them in Keras.
+    """Recurrent layers and a Dense layer, as in ordinary Keras models.
 
     Args:
-        options: of each recurrent layer. layers: how many.
+        options: keyword arguments of each recurrent layer.
+        layers: number of recurrent layers.
         every_step: whether the last recurrent layer returns its sequence.
         bidirectional: whether each recurrent layer is wrapped in `Bidirectional`.
         padding: sequences of random lengths, padded with zeros on this side, under `Masking`.
@@ -48,7 +49,7 @@ NAMES = (*(f"{cell}-{kind}" for cell in ("lstm", "gru") for kind in MODELS), "rn
 
 @dataclass(frozen=True)
 class LayerCase:
-    """A model by its name, and its sizes; D = H = units."""
+    """A model's name and its sizes; D = H = units."""
 
     name: str
     units: int
@@ -77,20 +78,20 @@ class LayerCase:
 
     @property
     def sequences(self) -> dict[str, int]:
-        """Jobs, and how many sequences a step of each takes."""
+        """The jobs, and the number of sequences in a step of each."""
         return {"training": self.batch} | {f"inference {n}": n for n in (1, self.batch)}
 
     def characters(self, job: str) -> int:
-        """Time steps of all sequences in a step of a job."""
+        """Returns the time steps of all sequences in a step of a job."""
         return self.sequences[job] * self.window
 
     def bytes(self) -> int:
-        """Memory that a training step may take beside the library itself, as of `Case`."""
+        """Returns an upper bound of a training step's memory; see `Case.bytes`."""
         layers = self.model.layers * (1 + self.model.bidirectional)
         return Case(self.cell, self.units, layers, self.batch, self.window, self.units).bytes()
 
     def data(self) -> tuple[np.ndarray, np.ndarray]:
-        """Input, (B, T, D) or ids (B, T), and classes, (B,) or (B, T)."""
+        """Returns the input, (B, T, D) or ids (B, T), and the classes, (B,) or (B, T)."""
         rng = np.random.default_rng(SEED)
         B, T = self.batch, self.window
         x = rng.normal(size=(B, T, self.units)).astype(np.float32)

@@ -1,7 +1,6 @@
-"""Ordinary Keras models with `keras.layers`, or with `charlm.layers` in their place.
+"""Ordinary Keras models with `keras.layers` or with `charlm.layers`.
 
-Each job is what `fit` and `predict` call for a batch: Keras's own compiled functions, with data
-that already lies in memory.
+Each job calls the compiled function that `fit` or `predict` calls for a batch, with data in memory.
 """
 
 import itertools
@@ -15,18 +14,21 @@ from charlm.benchmarks.keras_step import require_device
 from charlm.benchmarks.layer_case import LayerCase
 from charlm.cells import CELLS
 
-LEARNING_RATE = 1e-4  # so small that a peer which takes more steps still has much the same weights
+LEARNING_RATE = 1e-4  # so small that a peer with more steps has nearly the same weights
 
 
 def make(case: LayerCase, gpu: bool, own: bool, jit: bool) -> dict:
-    """Jobs of `LayerCase.sequences`: "training" returns its loss, "inference N" the logits.
+    """Returns the jobs of `LayerCase.sequences`; "training" returns the loss, others the logits.
 
-    All models begin with the weights that Keras draws. Training has a model of its own, so that
-    inference has these weights whatever runs before.
-    Each job has run once, for compiling takes long and peers are made at once.
+    All models start with the same weights. Training and inference have separate models, so
+    inference uses these weights. Each job has run once, because compiling takes long and all peers
+    do it at the same time.
 
     Args:
-        own: `charlm.layers`, else `keras.layers`. jit: `jit_compile`, which is XLA on TensorFlow.
+        case: the model and its sizes.
+        gpu: whether a GPU is required.
+        own: whether to use `charlm.layers` instead of `keras.layers`.
+        jit: `jit_compile`, which is XLA on TensorFlow.
     """
     require_device(gpu)
     keras.backend.clear_session()
@@ -46,7 +48,7 @@ def make(case: LayerCase, gpu: bool, own: bool, jit: bool) -> dict:
 
 
 def build(case: LayerCase, own: bool) -> keras.Model:
-    """The model of a case, not compiled."""
+    """Builds the model of a case, not compiled."""
     T, H, kind = case.window, case.units, case.model
     name = CELLS[case.cell].layer
     recurrent = getattr(layers if own else keras.layers, name)
@@ -77,7 +79,7 @@ def _compiled(case, own, jit, weights):
 
 
 def _train_tf(model, x, y):
-    """As `fit` does with arrays: the last batch may be short, so its size is not in the graph."""
+    """Trains as `fit` does with arrays, with an unknown batch size in the graph."""
     import tensorflow as tf
 
     def without_batch_size(*batch):
@@ -87,7 +89,7 @@ def _train_tf(model, x, y):
     batches = iter(data.map(without_batch_size))
 
     def run(n):
-        model.reset_metrics()  # or the loss would be a mean over all steps ever
+        model.reset_metrics()  # else the loss would be a mean over all steps so far
         for _ in range(n):
             logs = model.train_function(batches)
         return float(logs["loss"])
@@ -109,7 +111,7 @@ def _predict_tf(model, x):
 
 
 def _train_jax(model, x, y):
-    """The state goes round as in Keras's own `fit`; each call is waited for."""
+    """Trains as Keras's `fit`, passing the state on, and waits for each call."""
     import jax
 
     batches = itertools.repeat((jax.device_put(x), jax.device_put(y)))
@@ -145,5 +147,5 @@ def _predict_jax(model, x):
 
 
 def _values(*groups):
-    """Copies of variables' values, for Keras's functions give away the memory of their state."""
+    """Copies variables' values, because Keras's functions donate the memory of their state."""
     return tuple([v.value + 0 for v in group] for group in groups)

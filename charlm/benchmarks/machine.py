@@ -1,4 +1,4 @@
-"""The machine, as a benchmark's reader has to know it."""
+"""Describes the machine for the reader of a benchmark."""
 
 import contextlib
 import os
@@ -10,7 +10,7 @@ from charlm.benchmarks.workers import cpus
 
 
 def describe() -> dict:
-    """Processor, cores, memory, system."""
+    """Returns the processor, cores, memory and system."""
     return {
         "processor": _processor(),
         "cores": os.cpu_count(),
@@ -30,7 +30,7 @@ def _processor():
 
 
 def available_memory() -> int:
-    """Bytes that new processes can take without swapping; where only the total is known, that."""
+    """Returns the bytes available without swapping; the total if only that is known."""
     with contextlib.suppress(OSError), open("/proc/meminfo") as file:
         for line in file:
             if line.startswith("MemAvailable:"):
@@ -39,7 +39,7 @@ def available_memory() -> int:
 
 
 def _allowed():
-    """What is left of a container's memory limit."""
+    """Returns the unused bytes of a container's memory limit."""
     folder = Path("/sys/fs/cgroup")
     with contextlib.suppress(OSError, ValueError):  # no such limit, or "max"
         limit = int((folder / "memory.max").read_text())
@@ -48,6 +48,6 @@ def _allowed():
 
 
 def seems_to_have_gpu() -> bool:
-    """Whether there is a sign of an NVIDIA or AMD GPU, which a library may yet fail to use."""
+    """Whether there seems to be an NVIDIA or AMD GPU; a library may still be unable to use it."""
     signs = "/dev/nvidia0", "/dev/kfd"
     return any(map(os.path.exists, signs)) or shutil.which("nvidia-smi") is not None

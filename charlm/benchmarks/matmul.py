@@ -1,4 +1,4 @@
-"""The machine's large-matrix peak: float32 products of a library."""
+"""Measures the machine's peak with large float32 matrix products of a library."""
 
 from charlm.benchmarks.case import Case
 
@@ -7,7 +7,7 @@ FLOPS = 2 * SIZE**3
 
 
 def make(case: Case, gpu: bool, library: str) -> dict:
-    """Job "matmul", (2048, 2048) @ (2048, 2048), by numpy, tensorflow or torch."""
+    """Returns the job "matmul", (2048, 2048) @ (2048, 2048), with numpy, tensorflow or torch."""
     multiply = {"numpy": _numpy, "tensorflow": _tensorflow, "torch": _torch}[library](gpu)
 
     def matmul(n):

@@ -1,4 +1,4 @@
-"""Who is measured: a peer is a line here."""
+"""The peers that are measured."""
 
 import importlib.util
 from dataclasses import dataclass, field
@@ -11,15 +11,17 @@ class Peer:
     """One row of a table.
 
     Args:
-        name: as it is shown and as --peers has it.
+        name: name in tables and for --peers.
         make: "module:function" in this package, which takes a `Case`, `gpu` and `options` and
             returns jobs.
-        needs: the package it cannot do without. backend: KERAS_BACKEND.
-        devices: where it is a peer.
-        exact: whether it computes in float32, and must agree with the others.
-        quick: whether --quick has it.
-        ordinary: whether its process is an ordinary program's: TensorFlow has its default
-            allocator, not the one that charlm's commands ask for.
+        needs: the package that it requires.
+        backend: KERAS_BACKEND.
+        options: further arguments of `make`.
+        devices: the devices on which it is measured.
+        exact: whether it computes in float32 and must agree with the others.
+        quick: whether --quick includes it.
+        ordinary: whether TensorFlow keeps its default allocator, instead of the one that charlm's
+            commands ask for.
     """
 
     name: str
@@ -33,7 +35,7 @@ class Peer:
     ordinary: bool = False
 
     def missing(self) -> str | None:
-        """Why it cannot be measured here, or None."""
+        """Returns the reason why it cannot be measured here, or None."""
         if importlib.util.find_spec(self.needs):
             return None
         extra = {"torch": "bench", "jax": "jax"}.get(self.needs)
@@ -44,10 +46,10 @@ class Peer:
 OURS, KERAS = {"own": True}, {"own": False}
 CPU, GPU = ("cpu",), ("gpu",)
 
-STEP = (  # the first is what the others are held to
+STEP = (  # the others are compared with the first
     Peer("ours-tf", "keras_step:make", options=OURS, devices=CPU),
     Peer("ours-tf-xla", "keras_step:make", options=OURS | {"xla": True}, devices=GPU),
-    Peer(  # in machine code where the processor has AVX512-BF16
+    Peer(  # with compiled kernels on processors with AVX512-BF16
         "ours-tf-bf16",
         "keras_step:make",
         options=OURS | {"precision": "bf16"},
@@ -78,7 +80,7 @@ FIT = (
     Peer("bare-step", "fit:bare"),
     Peer("fit", "fit:whole"),
 )
-LAYERS = {  # by engine: models of Keras's layers, and of ours in their place
+LAYERS = {  # by engine: models with Keras's layers, and with charlm's
     engine: tuple(
         Peer(f"{who}-{engine}", "layer_models:make", needs, needs, own | jit, ordinary=True)
         for who, own in (("keras", KERAS), ("ours", OURS))

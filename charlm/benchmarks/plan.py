@@ -1,4 +1,4 @@
-"""What `charlm bench` measures, by its options."""
+"""Plans the measurements of `charlm bench` from its options."""
 
 import sys
 import time
@@ -21,7 +21,7 @@ WINDOW = 100
 
 
 class Plan:
-    """The base of `charlm bench`'s options: what they mean, with defaults filled in."""
+    """The base of `charlm bench`'s options, with their defaults filled in."""
 
     quick: bool
     only: tuple[Section, ...] | None
@@ -38,7 +38,7 @@ class Plan:
 
     @property
     def sizes(self) -> tuple[int, ...]:
-        """H of the models."""
+        """The hidden units H of the models."""
         return self.units if self.units is not None else (128,) if self.quick else (128, 256, 512)
 
     @property
@@ -48,12 +48,12 @@ class Plan:
 
     @property
     def steps(self) -> int:
-        """T of training steps."""
+        """The sequence length T of training steps."""
         return self.window or WINDOW
 
     @property
     def jobs(self) -> tuple[str, ...]:
-        """Jobs of the section `step`."""
+        """The jobs of the section `step`."""
         return ("step",) if self.quick else ("layer", "step")
 
     def lineup(self) -> tuple[Peer, ...]:
@@ -80,7 +80,7 @@ class Plan:
         return [LayerCase(name, H, B, T) for name in names]
 
     def setup(self) -> Setup:
-        """Returns how everything is measured; its `say` prints with the time since this call."""
+        """Returns the settings of the measurements; `say` prints the time since this call."""
         rounds, seconds = (3, 0.2) if self.quick else (7, 0.4)
         began = time.monotonic()
 

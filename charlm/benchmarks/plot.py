@@ -1,4 +1,4 @@
-"""A benchmark as a picture: a panel for each table."""
+"""Draws a benchmark, with a panel for each table."""
 
 from math import ceil, log
 
@@ -11,13 +11,13 @@ OURS, OTHERS = "tab:blue", "tab:gray"
 
 
 def draw(measured: list[dict]) -> bytes | None:
-    """Characters a second of each peer as bars, and the losses against time, as a PNG.
+    """Draws characters per second of each peer as bars, and losses against time, as a PNG.
 
     Args:
-        measured: those with rows, with figures, and those of quality.
+        measured: measurements with their figures.
 
     Returns:
-        It, or None if there is nothing to draw; the section `layers` is a table only.
+        The PNG, or None if there is nothing to draw; the section `layers` has only a table.
     """
     from matplotlib.figure import Figure  # a second to load; no display is opened this way
 
@@ -36,7 +36,7 @@ def draw(measured: list[dict]) -> bytes | None:
 
 
 def _bars(axes, m):
-    """The quartiles of the rounds as whiskers."""
+    """Draws medians as bars and quartiles as whiskers."""
     rows = [r for r in m["rows"] if r["seconds"]]
     speeds = [r["characters_per_second"] for r in rows]
     low, high = ([m["characters"] / r["quartiles"][k] for r in rows] for k in (2, 0))
@@ -51,7 +51,7 @@ def _bars(axes, m):
     else:
         detail = m["job"] if m["section"] == "step" else f"B={m['case']['batch']}"
     axes.set_title(f"{Case(**m['case'])}, {m['section']}: {detail}", fontsize="small")
-    axes.set_xlabel("characters a second", fontsize="small")
+    axes.set_xlabel("characters per second", fontsize="small")
     axes.tick_params(labelsize="small")
     axes.xaxis.set_major_formatter("{x:,.0f}" if m["section"] == "sampling" else _thousands)
     axes.grid(axis="x", alpha=0.3)

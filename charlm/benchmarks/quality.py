@@ -1,9 +1,9 @@
-"""Seconds to a given quality: the original recipe, then ours, on the same text and units.
+"""Measures the seconds to a given quality: the original recipe and charlm, on the same text.
 
-Both are measured alike, by the NumPy network: the loss of the character after a window of 40 read
-from a zero state, in nats, at places spread evenly over the training text and over the held-out
-text. That is what the original trains on; ours trains with its state carried, and is measured in
-the original's way. Measuring and validating are not on the clock; compiling is.
+Both are measured by the NumPy network: the loss, in nats, of the character after a window of 40
+that is read from a zero state, at positions spread evenly over the training text and the held-out
+text. The original recipe trains on this loss; charlm trains with the state carried but is measured
+in the same way. The time includes compiling but not measuring and validation.
 """
 
 import time
@@ -24,14 +24,14 @@ from charlm.training.network import weights
 from charlm.training.trainer import Training
 from corpora import Corpus
 
-WINDOW, STRIDE, BATCH, LEARNING_RATE = 40, 3, 128, 0.01  # of the original recipe
-PLACES = 4096  # where a loss is measured
+WINDOW, STRIDE, BATCH, LEARNING_RATE = 40, 3, 128, 0.01  # the original recipe
+PLACES = 4096  # positions at which a loss is measured
 MARKS = 10  # measurements in an epoch of the original
-EVERY = 50  # updates of ours from one measurement to the next
+EVERY = 50  # charlm's updates between measurements
 
 
 class Losses:
-    """The losses of a network's weights on a text's two parts, and how they are measured."""
+    """Measures the losses of a network's weights on the training and held-out text."""
 
     def __init__(self, case: Case, corpus: Corpus):
         self.case, self.text = case, read(corpus)
@@ -40,17 +40,17 @@ class Losses:
         self.whole = HeldOutWindows(self.text.to_measure())
 
     def cold(self, weights: dict[str, np.ndarray]) -> list[float]:
-        """After a window from a zero state: in training text, in held-out text."""
+        """Returns losses after a window from a zero state: of training text, of held-out text."""
         network = Network(weights, len(self.vocab), self.case.model)
         return [_cold(network, places) for places in self.places]
 
     def carried(self, weights: dict[str, np.ndarray]) -> float:
-        """The whole held-out text, state carried."""
+        """Returns the loss of the whole held-out text with the state carried."""
         return trainer.evaluate(Network(weights, len(self.vocab), self.case.model), self.whole)
 
 
 def _spread(ids):
-    """Windows and the id that follows each, (PLACES, WINDOW + 1)."""
+    """Returns windows with the next id of each, (PLACES, WINDOW + 1)."""
     found = sliding_window_view(ids, WINDOW + 1)
     return found[np.linspace(0, len(found) - 1, PLACES).astype(int)]
 
@@ -63,11 +63,12 @@ def _cold(network, places):
 
 
 class Marks(keras.callbacks.Callback):
-    """Keeps (seconds, training loss, held-out loss) every so many updates, off the clock.
+    """Records (seconds, training loss, held-out loss); measuring does not count as time.
 
     Args:
-        measure: () -> the two losses. every: updates. target: the losses at which to stop, once
-            each has been reached.
+        measure: () -> the two losses.
+        every: number of updates between measurements.
+        target: stops training once both losses have been reached.
     """
 
     def __init__(self, measure, every, target=None):
@@ -83,7 +84,7 @@ class Marks(keras.callbacks.Callback):
         self.before = self.updates
 
     def on_train_batch_end(self, batch, logs=None):
-        done, self.updates = self.updates, self.before + batch + 1  # several at once
+        done, self.updates = self.updates, self.before + batch + 1  # a call may cover several
         if self.updates // self.every > done // self.every:
             self.mark()
         self.trained = time.perf_counter()
@@ -96,19 +97,19 @@ class Marks(keras.callbacks.Callback):
             self.model.stop_training = True
 
     def reached(self):
-        """Seconds to each of the target's losses, or None."""
+        """Returns the seconds to each of the target's losses, or None."""
         return [
             next((mark[0] for mark in self.curve if mark[k + 1] <= wanted), None)
             for k, wanted in enumerate(self.target)
         ]
 
     def on_epoch_end(self, epoch, logs=None):
-        """All since the last update was validation; what prepares it calls no hook."""
+        """Subtracts the time since the last update: validation, whose start has no hook."""
         self.aside += time.perf_counter() - self.trained
 
 
 def original(case: Case, gpu: bool, corpus: Corpus) -> dict:
-    """Job "train": n epochs of the classic Keras example's recipe, as its users run it."""
+    """Returns the job "train": n epochs of the classic Keras example's recipe."""
     require_device(gpu)
     keras.utils.set_random_seed(SEED)
     losses = Losses(case, corpus)
@@ -139,9 +140,12 @@ def original(case: Case, gpu: bool, corpus: Corpus) -> dict:
 
 
 def ours(case: Case, gpu: bool, corpus: Corpus, target: list[float]) -> dict:
-    """Job "train": as `charlm train`, until `target` or the end of six epochs.
+    """Returns the job "train": `charlm train` until `target`, or six epochs.
 
     Args:
+        case: sizes.
+        gpu: whether a GPU is required.
+        corpus: the text.
         target: training and held-out loss to reach.
     """
     require_device(gpu)

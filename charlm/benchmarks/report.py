@@ -1,4 +1,4 @@
-"""A benchmark's report: Markdown tables that fit in 100 columns of a terminal too, and files."""
+"""Reports a benchmark: Markdown tables within 100 columns, and files."""
 
 import json
 import os
@@ -19,12 +19,12 @@ WHAT = {
     "characters": "sampling",
     "windows": "charlm train's fit and its bare step",
 }
-BUSY = 0.5  # processes at work before the benchmark began, mean of a minute
-TOLERANCE = 1e-3  # relative; peers in float32 that differ by more do not compute the same
+BUSY = 0.5  # load average before the benchmark above which a note is printed
+TOLERANCE = 1e-3  # relative; float32 peers that differ by more compute something else
 
 
 def table(columns: list[str], rows: list[list[str]]) -> str:
-    """The first column to the left, the others to the right."""
+    """Formats a table; the first column is left-aligned, the others right-aligned."""
     widths = [max(len(cell) for cell in cells) for cells in zip(columns, *rows, strict=True)]
 
     def line(cells):
@@ -37,11 +37,11 @@ def table(columns: list[str], rows: list[list[str]]) -> str:
 
 
 def start(command: str, setup: Setup) -> dict:
-    """Returns results without measurements: where, when and how everything is measured.
+    """Returns results without measurements: the machine, the time and the settings.
 
     Args:
         command: the command line.
-        setup: how.
+        setup: settings of the measurements.
     """
     return {
         "command": command, "began": time.strftime("%Y-%m-%d %H:%M"), "device": setup.device,
@@ -52,7 +52,7 @@ def start(command: str, setup: Setup) -> dict:
 
 
 def write(folder: Path, text: str, results: dict) -> bool:
-    """Writes bench.md, bench.json and bench.png, and prints their names; failures are reported.
+    """Writes bench.md, bench.json and bench.png, and prints their names; reports failures.
 
     Returns:
         Whether the first two were written.
@@ -70,7 +70,7 @@ def write(folder: Path, text: str, results: dict) -> bool:
 
 
 def heading(results: dict) -> str:
-    """Returns the lines that say where and how everything was measured."""
+    """Returns lines about the machine and the settings of the measurements."""
     m, busy = results["machine"], []
     if results["load"] > BUSY:
         busy = [f"NOTE: load {results['load']:.1f} at the start; a busy machine distorts figures."]
@@ -83,8 +83,8 @@ def heading(results: dict) -> str:
             f"`{results['command']}` on {results['device']}, {results['began']}",
             "",
             f"Peers take turns: {results['rounds']} rounds, {results['seconds']:g} s each unless a",
-            'table says otherwise. Times: medians over rounds, and quartiles; "x NAME" is the time',
-            "by that of NAME in the same round, median: above 1 is slower.",
+            'table says otherwise. Times: medians over rounds, and quartiles. "x NAME": time',
+            "divided by NAME's in the same round, median; above 1 is slower.",
             *busy,
         ]
     )
@@ -123,7 +123,7 @@ def measurement(measured: dict) -> str:
 
 
 def _agreement(measured):
-    """Lines about the relative differences between the peers' numbers and the first one's."""
+    """Returns lines about the relative differences between the peers' numbers and the first's."""
     what = {"layer": "Gradients", "step": "Losses", "characters": "Log-probabilities"}
     found = [r for r in measured["rows"][1:] if r["difference"] is not None]
     exact = {r["peer"]: r["difference"] for r in found if r["exact"]}
@@ -135,7 +135,7 @@ def _agreement(measured):
 
 
 def _ms(seconds):
-    """Milliseconds with four digits."""
+    """Formats milliseconds with four digits."""
     return f"{1e3 * seconds:,.0f}" if seconds >= 1 else f"{1e3 * seconds:.4g}"
 
 
@@ -144,7 +144,7 @@ def _number(value, how):
 
 
 def memory(measured: list[dict]) -> str:
-    """Peak memory of the peers' processes by case, and of `charlm train`."""
+    """Formats the peak memory of the peers' processes by case, and of `charlm train`."""
     steps = [m for m in measured if m["section"] == "step" and m["job"] == "step"]
     lines = ["## Peak memory of a process, MB", ""]
     if steps:
@@ -165,7 +165,7 @@ def _megabytes(count):
 
 
 def quality(measured: dict) -> str:
-    """Time to the original recipe's losses."""
+    """Formats the time to the original recipe's losses."""
     title = "## Time to a given quality"
     if "failed" in measured:
         return f"{title}\n\nnot measured: {measured['failed']}"
@@ -179,11 +179,11 @@ def quality(measured: dict) -> str:
         cells.append([name, f"{seconds:.1f}", *bits, _megabytes(measured[key]["memory"])])
     lines = [
         f"{title}: LSTM of {units} units, {measured['corpus']}", "", table(columns, cells), "",
-        "Bits per character of the last after a window of 40 read from zero, which is what the",
-        "original trains on; carried: of the whole held-out text, state carried.",
+        "Bits per character after a window of 40 from a zero state, the original's training loss.",
+        "Carried: bits per character of the whole held-out text with the state carried.",
     ]  # fmt: skip
     theirs = measured["original"]["curve"][-1][0]
     for what, seconds in zip(("training", "held-out"), measured["ours"]["reached"], strict=True):
-        found = "not reached" if seconds is None else f"{seconds:.1f} s, 1/{theirs / seconds:.0f}"
-        lines.append(f"Ours to the original's {what} loss: {found} of its time.")
+        part = "" if seconds is None else f"{seconds:.1f} s, 1/{theirs / seconds:.0f} of its time"
+        lines.append(f"Time to the original's {what} loss: {part or 'not reached'}.")
     return "\n".join(lines)

@@ -1,4 +1,4 @@
-"""The parent's part: workers started, measured in alternation; what came of it, as plain data."""
+"""Starts workers, measures them in turns, and returns the results as plain data."""
 
 import time
 from collections.abc import Callable, Iterator
@@ -11,17 +11,19 @@ from charlm.benchmarks.layer_case import LayerCase
 from charlm.benchmarks.peers import Peer
 from charlm.benchmarks.workers import LOAD, RUN, PeerFailed, Worker, environment
 
-CHECKED = 4  # first runs of a job: to warm up, and to compare what peers compute
+CHECKED = 4  # first runs of a job, to warm up and to compare the peers' numbers
 
 
 @dataclass(frozen=True)
 class Setup:
-    """How everything is measured.
+    """Settings of the measurements.
 
     Args:
-        gpu: or else on the CPU. cpus: of every worker, one a thread.
-        rounds: in which all peers take their turn. seconds: of one peer's turn in a round.
-        say: tells what is being done.
+        gpu: whether to measure on a GPU instead of the CPU.
+        cpus: cores of every worker, one for each thread.
+        rounds: number of rounds; in each, every peer takes a turn.
+        seconds: length of a turn.
+        say: prints progress.
     """
 
     gpu: bool
@@ -35,14 +37,14 @@ class Setup:
         return "gpu" if self.gpu else "cpu"
 
     def worker(self, peer: Peer) -> Worker:
-        """A new process for a peer."""
+        """Starts a process for a peer."""
         found = environment(len(self.cpus), self.gpu, peer.backend, peer.ordinary)
         return Worker(found, self.cpus)
 
 
 @dataclass
 class Turn:
-    """One peer's place in the rounds of a job."""
+    """One peer's turn in the rounds of a job."""
 
     row: dict
     worker: Worker
@@ -50,7 +52,7 @@ class Turn:
     guess: float  # seconds of a step
 
     def take(self, seconds: float) -> None:
-        """As many steps as fill so many seconds, after one that is not timed, for the caches."""
+        """Times as many steps as take `seconds`, after an untimed one that warms the caches."""
         n = max(1, round(seconds / self.guess))
         if n > 1:
             self.worker.ask("run", self.job, 1)
@@ -59,7 +61,7 @@ class Turn:
 
 
 def alternate(turns: list[Turn], rounds: int, seconds: float) -> None:
-    """A B C A B C ...; a peer that fails says so in its row and is left out from then on."""
+    """Measures A B C A B C ...; a peer that fails gets the reason in its row and drops out."""
     for _ in range(rounds):
         for turn in turns:
             if not turn.row["failed"]:
@@ -72,11 +74,11 @@ def alternate(turns: list[Turn], rounds: int, seconds: float) -> None:
 def start(
     lineup: tuple[Peer, ...], setup: Setup, stack: ExitStack
 ) -> tuple[dict[str, Worker], dict[str, str], dict[str, str]]:
-    """Workers with their libraries loaded, those that cannot be had and why, and versions."""
+    """Starts workers and loads their libraries; returns them, the failures, and versions."""
     failed = {p.name: why for p in lineup if (why := p.missing())}
     workers = {p.name: stack.enter_context(setup.worker(p)) for p in lineup if p.name not in failed}
     versions = {}
-    for p in lineup:  # all at once: loading is not measured
+    for p in lineup:  # at the same time: loading is not measured
         if p.name in workers:
             workers[p.name].send("load", p.needs, f"{peers.HERE}.{p.make.split(':')[0]}")
     for name in list(workers):
@@ -97,15 +99,20 @@ def compare(
     setup: Setup,
     peak: tuple[str, Worker] | None = None,
 ) -> Iterator[dict]:
-    """Yields what was measured, for every case a dict for each job.
+    """Yields the measurements, a dict for each case and job.
 
     Keys: section, job, case, characters (in a step), flops (of a step, or None), versions, peak
-    (library and seconds of a product in each round, or None), rows. A row has peer, failed (why, or
-    None), first (seconds of the first run), seconds (of a step, one a round), difference (of its
-    first values from the first peer's), exact, memory (peak bytes).
+    (library and seconds of a product in each round, or None), rows. A row has peer, failed (reason,
+    or None), first (seconds of the first run), seconds (of a step, for each round), difference
+    (from the first peer's numbers), exact, memory (peak bytes).
 
     Args:
-        peak: a library's name and its worker with the job "matmul", to take part in each round.
+        section: name of the section.
+        lineup: the peers.
+        cases: the cases.
+        jobs: the jobs of each case.
+        setup: settings of the measurements.
+        peak: a library's name and its worker with the job "matmul", measured in each round.
     """
     with ExitStack() as stack:
         setup.say(f"{section}: starting {', '.join(p.name for p in lineup)}")
@@ -136,7 +143,7 @@ def compare(
 
 
 def _make(lineup, workers, case, setup):
-    """Peers make their jobs, all at once, for it is not measured; returns who failed and why."""
+    """Makes the jobs of all peers at the same time; returns {peer: reason} of failures."""
     crew = [p for p in lineup if p.name in workers]
     for p in crew:
         options = {"case": case, "gpu": setup.gpu} | p.options
@@ -166,7 +173,7 @@ def _measurement(section, job, case, rows, versions):
 
 
 def _first_runs(rows, workers, job, setup):
-    """Turns of the peers that can; each has run a few times, and its values are compared."""
+    """Runs each peer a few times and compares their numbers; returns the turns of the others."""
     turns, reference = [], None
     for row in rows:
         if row["failed"]:
@@ -191,10 +198,10 @@ def _first_runs(rows, workers, job, setup):
 
 
 def find_peak(setup: Setup, stack: ExitStack) -> tuple[tuple[str, Worker], dict[str, float]]:
-    """The library that multiplies large matrices the fastest, its worker, and all GFLOP/s.
+    """Returns the library with the fastest large products, its worker, and the GFLOP/s of all.
 
     Raises:
-        PeerFailed: none can.
+        PeerFailed: all libraries failed.
     """
     lineup = tuple(p for p in peers.MATMUL if setup.device in p.devices)
     setup.say("large products: numpy, tensorflow, torch")

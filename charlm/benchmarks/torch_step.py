@@ -1,4 +1,4 @@
-"""The same training step in plain torch: `nn.LSTM` or `nn.GRU`, Linear, Adam."""
+"""Measures the same training step in plain torch: `nn.LSTM` or `nn.GRU`, Linear, Adam."""
 
 import os
 
@@ -13,15 +13,16 @@ ORDER = {"lstm": (0, 1, 2, 3), "gru": (1, 0, 2)}  # torch's gates (ifgo; rzn) am
 
 
 def make(case: Case, gpu: bool, half: bool = False) -> dict:
-    """Jobs "layer" and "step".
+    """Returns the jobs "layer" and "step".
 
-    As fast as its user would have it: time-major, which is its own layout; one-hot vectors made
-    once, outside the step; Adam in torch's default form (`fused` and `foreach` are no faster here).
-    An LSTM of torch has two biases that are only ever added: one stays zero, untrained, so that all
-    peers compute the same.
+    They are written for speed: time-major data, which is torch's layout; one-hot vectors made once,
+    outside the step; torch's default Adam (`fused` and `foreach` are no faster here). torch's LSTM
+    adds two biases; one stays zero and is not trained, so that all peers compute the same.
 
     Args:
-        half: under autocast to bfloat16, as torch's documents have it; the loss is float32.
+        case: sizes.
+        gpu: whether to use a GPU.
+        half: autocast to bfloat16, as in torch's documentation; the loss is float32.
     """
     place = device(gpu)
     layers, dense = network(case)
@@ -59,19 +60,19 @@ def make(case: Case, gpu: bool, half: bool = False) -> dict:
 
 
 def device(gpu: bool) -> torch.device:
-    """Where to compute; the threads are set.
+    """Returns the device, and sets the number of threads.
 
     Raises:
-        InputError: on a GPU, and there is none.
+        InputError: a GPU is wanted, and there is none.
     """
     torch.set_num_threads(int(os.environ["OMP_NUM_THREADS"]))
     if gpu and not torch.cuda.is_available():
-        raise InputError("expected a GPU, found that torch sees none")
+        raise InputError("cannot use a GPU: torch finds none; leave --device out")
     return torch.device("cuda" if gpu else "cpu")
 
 
 def network(case: Case) -> tuple[torch.nn.RNNBase, torch.nn.Linear]:
-    """`nn.LSTM` or `nn.GRU` and a Linear with the case's first weights."""
+    """Builds `nn.LSTM` or `nn.GRU` and a Linear with the case's initial weights."""
     V, H = case.vocab, case.units
     layers = {"lstm": torch.nn.LSTM, "gru": torch.nn.GRU}[case.cell](V, H, case.layers)
     *recurrent, kernel, bias = case.weights().values()

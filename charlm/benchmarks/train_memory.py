@@ -1,4 +1,4 @@
-"""Memory of a whole `charlm train`: a process of its own, started from a worker."""
+"""Measures the memory of a `charlm train` process, which a worker starts."""
 
 import resource
 import subprocess
@@ -12,7 +12,7 @@ CHARACTERS = 500_000
 
 
 def make(case: Case, gpu: bool) -> dict:
-    """Job "train": one epoch on random text with `charlm train`'s defaults but for the units."""
+    """Returns the job "train": an epoch of `charlm train` on random text with the case's units."""
 
     def train(n):
         with tempfile.TemporaryDirectory() as folder:

@@ -1,4 +1,4 @@
-"""Whole training runs, each in a worker by itself: time to a given quality, and memory."""
+"""Measures whole training runs, one worker at a time: time to a given quality, and memory."""
 
 from dataclasses import asdict
 
@@ -12,15 +12,16 @@ HOURS = 3 * 3600.0  # to wait for the original recipe
 
 
 def time_to_quality(case: Case, corpus: Corpus, epochs: int, setup: Setup) -> dict:
-    """The original recipe for so many epochs, then ours until both its losses are reached.
+    """Trains the original recipe, then charlm until it reaches both of the recipe's losses.
 
     Returns:
-        section, case, corpus, epochs, original and ours: curve of (seconds, training loss, held-out
-        loss), carried (held-out loss with the state carried), memory; ours also reached, seconds to
-        each of the original's last losses or None. Losses in nats a character.
+        A dict of section, case, corpus, epochs, original and ours. The last two have curve, rows of
+        (seconds, training loss, held-out loss); carried, the held-out loss with the state carried;
+        memory. ours also has reached, the seconds to each of the original's last losses, or None.
+        Losses are in nats per character.
 
     Raises:
-        PeerFailed: one of the two.
+        PeerFailed: one of the two failed.
     """
     shared = {"case": case, "gpu": setup.gpu, "corpus": corpus}
     setup.say(f"quality: the original recipe, {epochs} epoch{'s' * (epochs > 1)}: minutes")
@@ -35,7 +36,7 @@ def time_to_quality(case: Case, corpus: Corpus, epochs: int, setup: Setup) -> di
 
 
 def memory_of_training(case: Case, setup: Setup) -> dict:
-    """Peak bytes of a whole `charlm train` process.
+    """Measures the peak memory of a `charlm train` process.
 
     Raises:
         PeerFailed: it failed.
@@ -46,7 +47,7 @@ def memory_of_training(case: Case, setup: Setup) -> dict:
 
 
 def _run_alone(make, options, n, setup):
-    """The value of the job "train" of a worker by itself, with the worker's own memory."""
+    """Returns the value of the job "train" of a worker, with the worker's memory."""
     with setup.worker(Peer("train", make)) as worker:
         worker.ask("make", f"{peers.HERE}.{make}", options)
         _, value = worker.ask("run", "train", n, timeout=HOURS)

@@ -1,4 +1,4 @@
-"""The process of one peer: does what it is asked to over a pipe, and tells how long it took.
+"""The process of one peer: runs the jobs that it is sent over a pipe, and returns their times.
 
 python -m charlm.benchmarks.worker FILE_DESCRIPTOR CPU[,CPU...]
 """
@@ -18,7 +18,7 @@ LIBRARIES = "numpy", "numba", "tensorflow", "keras", "jax", "torch"
 
 
 class Answers:
-    """What a worker can be asked."""
+    """The questions that a worker answers."""
 
     def __init__(self):
         self.jobs = {}
@@ -29,7 +29,7 @@ class Answers:
             importlib.import_module(module)
 
     def make(self, path: str, options: dict) -> list[str]:
-        """Makes the jobs of "module:function" in the place of those before; returns their names."""
+        """Makes the jobs of "module:function", replacing earlier ones; returns their names."""
         self.jobs = {}
         gc.collect()
         reset_peak_memory()
@@ -38,14 +38,14 @@ class Answers:
         return list(self.jobs)
 
     def run(self, job: str, n: int) -> tuple[float, object]:
-        """Takes n steps; returns seconds for one, and the job's value."""
+        """Runs n steps; returns the seconds of one, and the job's value."""
         began = time.perf_counter()
         value = self.jobs[job](n)
         seconds = (time.perf_counter() - began) / n
         return tuple(value) if isinstance(value, Timed) else (seconds, value)
 
     def state(self) -> dict:
-        """Peak memory in bytes since `make`, and the versions of the libraries loaded."""
+        """Returns the peak memory in bytes since `make`, and the versions of loaded libraries."""
         versions = {
             name: sys.modules[name].__version__ for name in LIBRARIES if name in sys.modules
         }
@@ -53,7 +53,7 @@ class Answers:
 
 
 def peak_memory() -> int:
-    """The most bytes that this process has held since `reset_peak_memory` (or its start)."""
+    """Returns the peak memory of this process in bytes, since `reset_peak_memory` or its start."""
     with contextlib.suppress(OSError), open("/proc/self/status") as status:
         return next(int(x.split()[1]) * 1024 for x in status if x.startswith("VmHWM"))
     import resource
@@ -63,13 +63,13 @@ def peak_memory() -> int:
 
 
 def reset_peak_memory() -> None:
-    """Starts the count anew, where the system can (Linux)."""
+    """Resets the peak, if the system supports it (Linux)."""
     with contextlib.suppress(OSError), open("/proc/self/clear_refs", "w") as file:
         file.write("5")
 
 
 def serve(channel: Connection) -> None:
-    """Answers (question, *arguments) with (True, answer) or (False, why not), to the end."""
+    """Answers each (question, *arguments) with (True, answer) or (False, reason)."""
     answers = Answers()
     while True:
         try:
@@ -78,18 +78,18 @@ def serve(channel: Connection) -> None:
             return
         try:
             channel.send((True, getattr(answers, question)(*arguments)))
-        except Exception as error:  # of any library: a row of the table says so
+        except Exception as error:  # from any library; a row of the table reports it
             channel.send((False, one_line(error)))
 
 
 def one_line(error: Exception) -> str:
-    """Its name and the line that says most."""
+    """Returns the error's name and its most informative line."""
     first, *_, last = (str(error).strip().splitlines() or [""]) * 2
     return f"{type(error).__name__}: {last.strip() if first.endswith(':') else first}"[:300]
 
 
 def _end_with(parent):
-    """A run may take minutes: without this it would outlive a parent that was killed."""
+    """Ends the process when its parent has ended; a job may take minutes."""
     while os.getppid() == parent:
         time.sleep(1)
     os._exit(1)

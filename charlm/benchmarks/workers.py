@@ -1,4 +1,4 @@
-"""Worker processes from the parent's side: pinned alike, asked one at a time."""
+"""Controls worker processes: pins them to the same cores and asks one at a time."""
 
 import contextlib
 import os
@@ -15,11 +15,11 @@ LOAD, RUN = 180, 600  # seconds to wait for an answer
 
 
 class PeerFailed(CharlmError):
-    """A worker that cannot do what it was asked to; the message is one line."""
+    """Error of a worker; the message is one line."""
 
 
 def cpus() -> list[int]:
-    """Those that this process may use."""
+    """Returns the cores that this process may use."""
     try:
         return sorted(os.sched_getaffinity(0))
     except AttributeError:  # not on macOS
@@ -29,10 +29,13 @@ def cpus() -> list[int]:
 def environment(
     threads: int, gpu: bool, backend: str = "tensorflow", ordinary: bool = False
 ) -> dict[str, str]:
-    """Environment of a worker: threads and devices of every library, and Keras's backend.
+    """Returns a worker's environment: threads and devices of every library, and Keras's backend.
 
     Args:
-        ordinary: without the allocator that charlm's commands ask TensorFlow for.
+        threads: number of threads.
+        gpu: whether to use a GPU.
+        backend: KERAS_BACKEND.
+        ordinary: leave out the allocator that charlm's commands ask TensorFlow for.
     """
     n = str(threads)
     names = (
@@ -44,7 +47,7 @@ def environment(
     if ordinary:
         found.pop(allocator.VARIABLE, None)
     else:
-        allocator.ask_for_reuse(found)  # Keras's peers have it as ours do
+        allocator.ask_for_reuse(found)  # for the peers with Keras's layers, too
     if gpu:  # several processes share it, so none may take all its memory
         found |= {"TF_FORCE_GPU_ALLOW_GROWTH": "true", "XLA_PYTHON_CLIENT_PREALLOCATE": "false"}
     else:
@@ -57,11 +60,12 @@ class Worker:
     """A process that runs `charlm.benchmarks.worker`.
 
     Args:
-        environment: of the process. cpus: where it may run.
+        environment: of the process.
+        cpus: cores that it may use.
     """
 
     def __init__(self, environment: dict[str, str], cpus: list[int]):
-        self.gone = None  # why it answers no more
+        self.gone = None  # the reason why it has ended
         self.log = tempfile.TemporaryFile()  # noqa: SIM115 - closed with the worker
         self.channel, theirs = Pipe()
         with theirs:
@@ -73,16 +77,16 @@ class Worker:
             )  # fmt: skip
 
     def send(self, *question) -> None:
-        """Asks without waiting; a worker that has gone says so in `receive`."""
+        """Sends a question without waiting; `receive` reports a worker that has ended."""
         if not self.gone:
             with contextlib.suppress(OSError):
                 self.channel.send(question)
 
     def receive(self, timeout: float):
-        """The answer to the last question.
+        """Returns the answer to the last question.
 
         Raises:
-            PeerFailed: the question raised an error, or the worker has ended, or it takes too long.
+            PeerFailed: the question raised an error, the worker has ended, or it takes too long.
         """
         if not self.gone:
             try:
@@ -98,12 +102,12 @@ class Worker:
         raise PeerFailed(self.gone)
 
     def ask(self, *question, timeout: float = RUN):
-        """`send` and `receive`."""
+        """Sends a question and returns the answer."""
         self.send(*question)
         return self.receive(timeout)
 
     def _end(self):
-        """How a process that closed its pipe has ended."""
+        """Returns how a process that closed its pipe has ended."""
         with contextlib.suppress(subprocess.TimeoutExpired):
             self.process.wait(10)
         code = self.process.returncode
@@ -114,7 +118,7 @@ class Worker:
         return f"ended with exit code {code}" + (f": {lines[-1][:200]}" if lines else "")
 
     def close(self) -> None:
-        """Ends it, whatever it is doing."""
+        """Ends the process at once."""
         self.gone = self.gone or "closed"
         self.process.kill()
         self.process.wait()

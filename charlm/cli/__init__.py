@@ -1,4 +1,4 @@
-"""What commands share: options and errors, the terminal, the text that is named."""
+"""Code that the commands share: options, errors, the terminal, loading a text."""
 
 from charlm.cli.command import BAD_INPUT, FAILED, parse, parse_part, run
 from charlm.cli.loading import corpus, documents, text

@@ -1,4 +1,4 @@
-"""A command: its options from the command line, its errors as one line and an exit code."""
+"""Runs a command: parses its options and turns errors into one line and an exit code."""
 
 import contextlib
 import io
@@ -20,16 +20,16 @@ BAD_INPUT, FAILED = InputError.exit_code, CharlmError.exit_code
 
 
 def parse(kind: type, prog: str, argv: list[str], default=None, **options):
-    """An instance of dataclass `kind` from `argv`; `default` fills what argv leaves out.
+    """Parses `argv` into dataclass `kind`; `default` has the values that `argv` leaves out.
 
     Raises:
-        InputError: an option that is unknown or malformed, in one line.
+        InputError: an option is unknown or malformed; the message is one line.
         SystemExit: 0, after --help.
     """
     if default is not None:
         options["default"] = default
     markers = (tyro.conf.OmitArgPrefixes, tyro.conf.FlagCreatePairsOff)
-    if default is not None:  # a flag whose default is True must still be there to be given
+    if default is not None:  # keeps the --no- form of flags whose default is True
         markers = markers[:1]
     errors = io.StringIO()
     try:
@@ -45,25 +45,25 @@ def parse(kind: type, prog: str, argv: list[str], default=None, **options):
         if exit_.code:
             line = usage.one_line(errors.getvalue(), kind, argv)
             raise InputError(f"{line}; see {prog} --help") from None
-        sys.stdout.flush()  # the help, or Python would complain at exit
+        sys.stdout.flush()  # of the help; else Python would report a closed pipe at exit
         raise
 
 
 def parse_part(kind: type, prog: str, argv: list[str]):
-    """One part of a command's options, by itself: the others' defaults are not known yet.
+    """Parses only some of a command's options, when the defaults of the others are not known yet.
 
     Raises:
-        InputError: an option of this part that is malformed.
+        InputError: one of these options is malformed.
     """
     part, _ = parse(kind, prog, argv, return_unknown_args=True, add_help=False)
     return part
 
 
 def run(command, argv: list[str] | None) -> int:
-    """Calls `command(argv)` and returns the process's exit code, its own or that of its error.
+    """Calls `command(argv)` and returns the process's exit code.
 
-    0 done; 1 failed; 2 bad input; 130 or 143 stopped by a signal. A reader that goes away
-    (`| head`) ends it quietly.
+    The code is 0 for success, 1 for a failure, 2 for bad input, 130 or 143 after a signal. If the
+    reader of a pipe (`| head`) goes away, the command ends without a message.
     """
     code = _run(command, sys.argv[1:] if argv is None else argv)
     interrupt.disregard()
@@ -71,15 +71,15 @@ def run(command, argv: list[str] | None) -> int:
 
 
 def _run(command, argv):
-    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")  # what goes wrong comes as an exception
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")  # errors are raised as exceptions, too
     allocator.ask_for_reuse(os.environ)
     for name in ("stdout", "stderr"):
-        if getattr(sys, name) is None:  # it was closed before we began
+        if getattr(sys, name) is None:  # it was closed before the start
             setattr(sys, name, open(os.devnull, "w"))  # noqa: SIM115 - until the process ends
         if hasattr(stream := getattr(sys, name), "reconfigure"):
             stream.reconfigure(errors="backslashreplace")  # a terminal may lack a character
     try:
-        paths.cache_folder()  # wrong variables are refused before anything is made
+        paths.cache_folder()  # refuses wrong variables before any work
         with interrupt.unwinding(), contextlib.redirect_stdout(Output(sys.stdout)):
             code = command(argv)
             sys.stdout.flush()
@@ -95,37 +95,37 @@ def _run(command, argv):
     except OSError as error:
         try:
             sys.stdout.flush()
-        except OSError:  # it was the output itself
+        except OSError:  # the output itself failed
             _discard_output()
         return _say(in_words(error), FAILED, argv, error)
-    except Stopped as stopped:  # a training, which has said so
+    except Stopped as stopped:  # a training, which has printed a message
         return 128 + stopped.number
     except KeyboardInterrupt:
         return _interrupted()
-    except Exception as error:  # a bug, or the machine's limits: a line for the user all the same
+    except Exception as error:  # a bug, or a limit of the machine; still one line
         what = (str(error).strip().splitlines() or [""])[0][:300]
         hint = "" if "--debug" in argv else " (--debug shows where)"
         return _say(f"{type(error).__name__}: {what}{hint}", FAILED, argv, error)
 
 
 def _interrupted():
-    with contextlib.suppress(OSError, ValueError):  # what was written so far
+    with contextlib.suppress(OSError, ValueError):  # the output so far
         sys.stdout.flush()
     return interrupt.finish()
 
 
 def _discard_output():
-    """What is still to be written goes nowhere, or Python would complain at exit."""
+    """Discards unwritten output, which Python would report as an error at exit."""
     os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def _say(message, code, argv, error=None):
-    if interrupt.asked():  # of which a library has made this error
+    if interrupt.asked():  # a library has turned it into this error
         return _interrupted()
     if "--debug" in argv:
         traceback.print_exception(error or message)
     line = " ".join(str(message).split()).translate(CONTROLS)
-    if len(line) > MOST:  # it may begin with a long path, and ends with what to do
+    if len(line) > MOST:  # it may begin with a long path, and its end says what to do
         line = f"{line[: MOST // 2]} ... {line[-MOST // 2 :]}"
     print(f"error: {line}", file=sys.stderr)
     return code

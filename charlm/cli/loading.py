@@ -1,4 +1,4 @@
-"""The text that a command or a run names, found and encoded."""
+"""Finds and encodes the text that a command or a run names."""
 
 from dataclasses import replace
 from typing import Literal
@@ -16,16 +16,17 @@ from corpora import Corpus, CorpusError, CorpusNotFound
 
 
 def corpus(data: DataConfig, saved: Checkpoint | None = None, again: str = "") -> Corpus:
-    """The text that the settings name; if they name none, that of a saved run.
+    """Returns the text that the settings name or, if they name none, the text of a saved run.
 
-    Without either it is the default corpus, or Python's documentation where that is missing.
+    Without either it is the default corpus, or Python's documentation if the corpus is missing.
 
     Args:
+        data: the settings.
         saved: the run.
-        again: the command that was given, in case it has to be given again with --corpus.
+        again: the command line, for a message that asks to repeat it with --corpus.
 
     Raises:
-        InputError: the run's text is not where its weights file says, or it has none.
+        InputError: the run's text is not where its weights file says, or the run has none.
         CorpusError: there is no text, or it cannot be read.
     """
     if data.corpus is None and saved is not None:
@@ -38,39 +39,38 @@ def corpus(data: DataConfig, saved: Checkpoint | None = None, again: str = "") -
         if data.corpus is not None:
             raise
         note(
-            f"NOTE: no State of the Union corpus, so this reads {corpora.FALLBACK!r} instead "
-            f"({error})"
+            f"NOTE: reading {corpora.FALLBACK!r} instead of the State of the Union corpus, which "
+            f"is missing ({error})"
         )
         return corpora.load(corpora.FALLBACK)
 
 
 def _stored_corpus(data, again):
-    """The text that a weights file names. It may be a stranger's file, so not all is opened."""
+    """Returns the text that a weights file names; the file is untrusted, so not all is opened."""
     if data.corpus is None:
         return corpus(data)
     if data.corpus == NO_TEXT:
         raise InputError(
-            "expected the name of a text, found '', which names none; a run that was imported "
-            "without a text is trained on with --init-from RUN --corpus FILE, and measured with "
-            "--corpus FILE alone"
+            "cannot find the run's text: it was imported without one; name a text with --corpus "
+            "FILE, or train a new run from its weights with --init-from RUN --corpus FILE"
         )
     if data.corpus == "-":
         advice = f"; pipe it in again: cat FILE | {again} --corpus -" if again else ""
-        raise InputError(f"expected the run's text, found that it came from standard input{advice}")
+        raise InputError(f"cannot read the run's text: it came from standard input{advice}")
     try:
         return corpora.load_stored(data.corpus, data.encoding)
     except CorpusError as error:
         raise InputError(
-            f"expected the run's text where its weights file says, found: {error}; give --corpus "
-            "if it lies elsewhere or is several files"
+            f"cannot read the run's text where its weights file says: {error}; name it with "
+            "--corpus if it is elsewhere or is several files"
         ) from error
 
 
 def text(corpus: Corpus) -> Text:
-    """A corpus as ids. What takes long is told on standard error.
+    """Encodes a corpus as ids, reporting long steps on standard error.
 
     Raises:
-        InputError: it has but one distinct character.
+        InputError: it has fewer than two distinct characters.
         CorpusError, OSError: see `charlm.text.encode.read`.
     """
     found = read(corpus, note)
@@ -85,12 +85,17 @@ def text(corpus: Corpus) -> Text:
 def documents(
     corpus: Corpus, saved: Checkpoint, unknown: Literal["refuse", "skip"]
 ) -> list[tuple[str, np.ndarray]]:
-    """(name, ids of a model's vocabulary) of each document, all in memory.
+    """Returns (name, ids of a model's vocabulary) of each document, all in memory.
 
-    Says what is skipped, and whether it is the text that the model was trained on.
+    Reports how many characters are skipped, and whether the model was trained on this text.
+
+    Args:
+        corpus: the text.
+        saved: the run.
+        unknown: refuse or skip characters that are not in the run's vocabulary.
 
     Raises:
-        InputError: a character that the model does not know, unless they are to be skipped.
+        InputError: a character is unknown, and `unknown` is "refuse".
     """
     texts = [(d.name, "".join(d.pieces())) for d in corpus.documents]
     found, skipped = [], 0
@@ -101,15 +106,15 @@ def documents(
             found.append((name, saved.vocab.encode(known, saved.vocab.dtype)))
         except InputError as error:
             raise InputError(
-                f"{corpora.title(name)}: {error}; give --unknown skip to leave such out"
+                f"{corpora.title(name)}: {error}; --unknown skip leaves such characters out"
             ) from None
     if skipped:
         total = sum(len(text) for _, text in texts)
-        note(f"NOTE: left out {skipped:,} of {total:,} characters, which the model does not know")
+        note(f"NOTE: left out {skipped:,} of {total:,} characters, which are not in the vocabulary")
     learned_from = saved.corpus_sha256, *saved.learned_before
     if fingerprint(text for _, text in texts) in learned_from:
         note(
-            f"NOTE: the run was trained on most of {corpus.title}, so these figures say how well "
-            "it remembers; charlm evaluate without --corpus measures on what was held out"
+            f"NOTE: the run was trained on most of {corpus.title}, so these figures are of "
+            "training text; charlm evaluate without --corpus measures on held-out text"
         )
     return found

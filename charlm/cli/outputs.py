@@ -1,4 +1,4 @@
-"""The files of a command: checked before minutes of work, and written after it."""
+"""Output files of a command: checked before it does its work, written afterwards."""
 
 import os
 from collections.abc import Callable, Iterable
@@ -12,7 +12,7 @@ from charlm.runs import atomic
 
 
 def files(stem: str, endings: Iterable[str]) -> list[Path]:
-    """The files of these endings."""
+    """Returns the files with this stem and these endings."""
     path = Path(stem)
     return [path.with_name(f"{path.name}{ending}") for ending in endings]
 
@@ -20,16 +20,16 @@ def files(stem: str, endings: Iterable[str]) -> list[Path]:
 def write(
     stem: str, endings: tuple[str, str], data: bytes, draw: Callable[[], bytes | None]
 ) -> int:
-    """Writes a file of data and a picture, and prints their names; failures are reported.
+    """Writes a data file and a picture, and prints their names; reports failures.
 
     Args:
         stem: the files' names without their endings.
-        endings: of the data and of the picture.
-        data: contents of the first file.
+        endings: of the data file and of the picture.
+        data: contents of the data file.
         draw: returns a PNG, or None.
 
     Returns:
-        An exit code: 0 if the data was written, else 1. A command can do without the picture.
+        An exit code: 0 if the data was written, even without the picture, else 1.
     """
     file, picture = files(stem, endings)
     written = [file] * atomic.try_write(file, data, note)
@@ -44,7 +44,9 @@ def check_stem(flag: str, stem: str, endings: Iterable[str]) -> None:
     """Raises InputError unless all of `files` can be written.
 
     Args:
-        flag: the option's name. stem: as it was typed, for a Path forgets a slash at its end.
+        flag: the option's name.
+        stem: as the user typed it, because a Path drops a slash at its end.
+        endings: of the files.
     """
     expected = "the name of files, without an ending"
     require(os.path.basename(stem) not in ("", ".", ".."), flag, expected, stem or "none")
@@ -72,7 +74,7 @@ def check_replaceable(flag: str, path: Path, overwrite: bool) -> None:
 
 
 def check_new_folder(flag: str, path: Path) -> None:
-    """Raises InputError unless a folder can be made there."""
+    """Raises InputError unless a folder can be created there."""
     free = not os.path.lexists(path)
     require(free, flag, "a folder or a new one", f"{path}, {_kind(path)}")
     _check_place(flag, path)

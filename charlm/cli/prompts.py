@@ -15,12 +15,12 @@ MAX_PROMPT = 2**24  # bytes of a file: minutes of reading
 def read(
     prompt: str | None, file: Path | None, unknown: Literal["refuse", "skip"], vocab: Vocab
 ) -> str:
-    """Returns the prompt as a model can read it.
+    """Returns the prompt, in characters that the model knows.
 
     Args:
         prompt: the text, or None.
         file: a UTF-8 file with the text instead, "-" for standard input.
-        unknown: what to do with characters that are not in the vocabulary.
+        unknown: refuse or skip characters that are not in the vocabulary.
         vocab: the model's vocabulary.
 
     Raises:
@@ -32,7 +32,7 @@ def read(
     try:
         vocab.encode(text)
     except InputError as error:
-        raise InputError(f"prompt: {error}; give --unknown skip to leave these out") from None
+        raise InputError(f"prompt: {error}; --unknown skip leaves such characters out") from None
     return text
 
 
@@ -42,9 +42,7 @@ def _file_text(path):
     try:
         text = (_piped(what) if piped else file_bytes(path, what, MAX_PROMPT)).decode()
     except (UnicodeDecodeError, ValueError) as error:
-        raise InputError(
-            f"expected {what}, found: {error}; --prompt takes the text itself"
-        ) from error
+        raise InputError(f"cannot read {what}: {error}; --prompt takes the text itself") from error
     return text.replace("\r\n", "\n").replace("\r", "\n")  # as a corpus is read
 
 

@@ -1,4 +1,4 @@
-"""The terminal: lines, progress bars, and what libraries write to it."""
+"""Terminal output: lines, progress bars, and the output of libraries."""
 
 import contextlib
 import os
@@ -13,32 +13,32 @@ from charlm.errors import InputError
 from charlm.notes import CONTROLS, note
 
 _redirection = threading.RLock()
-SILENCE = 2.0  # seconds after which a person should see that something is being done
+SILENCE = 2.0  # seconds after which a user should see that something is being done
 
 
 def visible(text: str) -> str:
-    """Text for standard output: a terminal shows control characters and does not obey them."""
+    """Escapes control characters if standard output is a terminal."""
     return text.translate(CONTROLS) if sys.stdout.isatty() else text
 
 
 def say(text: str) -> None:
-    """Prints at once; a reader that has gone away or a full disk behind it does not end a run."""
+    """Prints a line at once; a closed pipe or a full disk does not end the run."""
     with contextlib.suppress(OSError):
         print(visible(text), flush=True)
 
 
 def note_terminal() -> None:
-    """Says what standard input waits for, if it is a terminal."""
+    """Prints that text is read from standard input, if that is a terminal."""
     if sys.stdin is not None and sys.stdin.isatty():
-        note("reading text from the terminal, up to Ctrl-D at the beginning of a line")
+        note("reading text from the terminal; end it with Ctrl-D at the beginning of a line")
 
 
 @contextlib.contextmanager
 def progress(what: str, total: int, unit: str) -> Iterator[Callable[[int], None]]:
-    """Shows how far something is: a bar on a terminal, elsewhere one line after two seconds.
+    """Shows progress: a bar on a terminal, elsewhere one line after two seconds.
 
     Yields:
-        A function to be called with the number of units that were done since it was last called.
+        A function; call it with the number of units done since its last call.
     """
     from tqdm import tqdm
 
@@ -87,14 +87,14 @@ def quiet_stderr() -> Iterator[None]:
 
 
 class OutputError(OSError):
-    """Standard output cannot be written."""
+    """Error in writing to standard output."""
 
     def __str__(self):
         return f"cannot write to standard output: {self.strerror}"
 
 
 class Output:
-    """Standard output, whose errors can be told from those of files."""
+    """Standard output that raises `OutputError`, so that its errors differ from those of files."""
 
     def __init__(self, stream):
         self._stream = stream
@@ -111,7 +111,7 @@ class Output:
     def _attempt(self, do, *args):
         try:
             return do(*args)
-        except BrokenPipeError:  # the reader went away, which is no error
+        except BrokenPipeError:  # the reader has closed the pipe, which is not an error
             raise
         except OSError as error:
             raise OutputError(error.errno, error.strerror) from error

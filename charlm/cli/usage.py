@@ -1,4 +1,4 @@
-"""Command lines in messages: what is wrong with one, in the words of the others, and hints."""
+"""Messages about a wrong command line, worded as the other messages, with a hint."""
 
 import re
 import shlex
@@ -8,17 +8,19 @@ from typing import Annotated, get_args, get_origin, get_type_hints
 from charlm.errors import type_in_words
 
 REPEATED = "UseAppendAction"  # tyro's marker, by name: tyro is not loaded to write a hint
-ABOUT = re.compile(  # what is wrong with the value of one option, whose name is in a group
+ABOUT = re.compile(  # tyro's messages about the value of one option; a group holds its name
     r"Error parsing (-\S+):|invalid choice .* for argument '(-[^']+)'|"
     r"Missing value for argument '(-[^']+)'"
 )
 
 
 def one_line(box: str, kind: type, argv: list[str]) -> str:
-    """The message in tyro's frame, between its title and the next rule, and its guess.
+    """Extracts one line from tyro's framed message, with the flag that it suggests.
 
     Args:
-        kind: the dataclass that was to be made from `argv`.
+        box: the message as tyro prints it.
+        kind: the dataclass that tyro was to make from `argv`.
+        argv: the command line.
     """
     text = re.sub(r"\x1b\[[0-9;]*m", "", box)
     _title, *lines = [line.strip(" │") for line in text.splitlines() if line.strip(" │╭╮╰╯")]
@@ -38,14 +40,14 @@ def one_line(box: str, kind: type, argv: list[str]) -> str:
 
 
 def _expected(kind, flags):
-    """What an option takes, in words."""
+    """Describes the values that an option takes."""
     hints = _hints(kind)
     names = [flag.lstrip("-").replace("-", "_") for flag in flags]
     return next((type_in_words(hints[name]) for name in names if name in hints), None)
 
 
 def _hints(kind):
-    """{field: type of what its option takes} of a dataclass and of those within it."""
+    """Returns {field: type of its option's value} of a dataclass and of those within it."""
     found = {}
     hints = get_type_hints(kind, include_extras=True) if is_dataclass(kind) else {}
     for name, hint in hints.items():
@@ -54,7 +56,7 @@ def _hints(kind):
 
 
 def _each_time(hint):
-    """The type of what an option takes whenever it is given."""
+    """Returns the type of an option's value; of a repeated option, the type of one value."""
     if get_origin(hint) is not Annotated:
         return hint
     inner, *markers = get_args(hint)
@@ -63,7 +65,7 @@ def _each_time(hint):
 
 
 def _given(argv, flags):
-    """The values that an option was given."""
+    """Returns the values that the command line gives to an option."""
     found, reads = [], False
     for word in argv:
         name, equals, value = word.partition("=")

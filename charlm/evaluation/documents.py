@@ -1,4 +1,4 @@
-"""The documents that `charlm evaluate` measures on, and those that a run was trained on."""
+"""Selects the documents that `charlm evaluate` measures, and those that a run was trained on."""
 
 from collections.abc import Iterable
 

@@ -1,4 +1,4 @@
-"""The loss of every character of a text under a network: what all measures of it are made of."""
+"""Computes the loss of each character of a text under a network."""
 
 from collections.abc import Sequence
 
@@ -12,16 +12,17 @@ PASSAGE = 200  # characters
 
 
 def stateful_losses(network: Network, documents: Sequence[np.ndarray]) -> list[np.ndarray]:
-    """Of each document, read from its first character to its last, the state carried through it.
+    """Computes losses with the state carried from the first character of a document to its last.
 
     Args:
+        network: the model.
         documents: arrays (n,) of ids.
 
     Returns:
-        For each the losses of all its characters but the first, (n - 1,), in nats.
+        For each document, the losses of all its characters except the first, (n - 1,), in nats.
     """
     found = [None] * len(documents)
-    order = sorted(range(len(documents)), key=lambda k: -len(documents[k]))  # those of a length
+    order = sorted(range(len(documents)), key=lambda k: -len(documents[k]))  # documents of a length
     for first in range(0, len(order), MAX_SIDE_BY_SIDE):  # end together
         group = order[first : first + MAX_SIDE_BY_SIDE]
         losses = _side_by_side(network, [documents[k] for k in group])
@@ -31,7 +32,7 @@ def stateful_losses(network: Network, documents: Sequence[np.ndarray]) -> list[n
 
 
 def _side_by_side(network, documents):
-    """Of documents in order of length, the longest first: those that have ended drop out."""
+    """Computes losses of documents in a batch, sorted by length, the longest first."""
     lengths = [len(d) for d in documents]
     ids = np.zeros((len(documents), max(lengths)), np.int64)
     for row, d in zip(ids, documents, strict=True):
@@ -51,13 +52,16 @@ def _side_by_side(network, documents):
 def zero_state_losses(
     network: Network, documents: Sequence[np.ndarray], context: int, most: int
 ) -> np.ndarray:
-    """Of windows of context + 1 characters, each read from a zero state.
+    """Computes losses of windows of context + 1 characters, each read from a zero state.
 
     Args:
-        most: windows; they are spread evenly over all that fit side by side into the documents.
+        network: the model.
+        documents: arrays (n,) of ids.
+        context: characters that are measured in a window.
+        most: maximum number of windows; they are spread evenly over the documents.
 
     Returns:
-        (windows, context), in nats.
+        Losses (windows, context), in nats.
     """
     windows = [
         d[k : k + context + 1] for d in documents for k in range(0, len(d) - context, context)
@@ -69,20 +73,22 @@ def zero_state_losses(
 
 
 class DynamicEvaluation:
-    """Dynamic evaluation: the weights learn from each stretch of a text after it was measured.
+    """Dynamic evaluation: the weights are updated on each stretch of a text after measuring it.
 
-    For weights w, those of the trained model w_0, the gradient g of a stretch's mean loss, and s
-    the root of the mean square of such gradients on training text,
+    Let w be the weights, w_0 the trained weights, g the gradient of a stretch's mean loss, and s
+    the root mean square of such gradients on training text:
 
         w <- w - rate g / (s + mean(s)) + min(1, decay s / mean(s)) (w_0 - w)
 
     Source: Krause, Kahembwe, Murray and Renals 2018, "Dynamic Evaluation of Neural Sequence
-    Models", section 5. There a small constant stands for the first mean(s); but a row of the first
-    kernel whose character is rare has an s of next to nothing, and one step broke it.
+    Models", section 5. The paper has a small constant instead of the first mean(s). But the rows of
+    the first kernel for rare characters have an s close to zero, and one update destroyed them.
 
     Args:
-        network: stays as it is. training: (n,) ids of its training text.
-        rate, decay: see above; chosen on a held-out speech.
+        network: the trained model, which is not changed.
+        training: (n,) ids of its training text.
+        rate: learning rate, chosen on a held-out speech.
+        decay: decay toward the trained weights, chosen on a held-out speech.
     """
 
     STRETCH = 32  # characters
@@ -106,7 +112,7 @@ class DynamicEvaluation:
         self.pull = {name: np.minimum(1, decay * x / mean) for name, x in sizes.items()}
 
     def losses(self, ids: np.ndarray) -> np.ndarray:
-        """Of a document, as `stateful_losses` has them; the weights begin as they were trained."""
+        """Computes the losses of a document (n,), in nats (n - 1,), from the trained weights on."""
         first = self.network.weights
         weights = {name: w.copy() for name, w in first.items()}
         network = Network(weights, len(first[f"{DENSE}/1"]), self.network.config)
@@ -120,12 +126,12 @@ class DynamicEvaluation:
         return np.concatenate(found)
 
     def _stretches(self, ids):
-        """Each with the character after it."""
+        """Yields each stretch with the character after it."""
         return (ids[k : k + self.STRETCH + 1] for k in range(0, len(ids) - 1, self.STRETCH))
 
     @staticmethod
     def _learned(network, ids, states):
-        """The losses of one stretch, the gradients of their mean, and the states after it."""
+        """Returns the losses of a stretch, the gradients of their mean, and the states after it."""
         ids = ids[None].astype(np.int64)
         logits, states, cache = network.forward(ids[:, :-1], states)
         _, d_logits = softmax_cross_entropy(logits, ids[:, 1:])
@@ -134,13 +140,13 @@ class DynamicEvaluation:
 
 
 def bits(losses: Sequence[np.ndarray]) -> float:
-    """The mean of losses in nats, in bits."""
+    """Returns the mean of losses in nats, in bits."""
     total = sum(float(x.sum(dtype=np.float64)) for x in losses)
     return total / sum(x.size for x in losses) / np.log(2)
 
 
 def by_position(losses: Sequence[np.ndarray]) -> list[dict]:
-    """Bits of characters before which 1, 2 to 3, 4 to 7 ... were read."""
+    """Returns bits per character by the number of characters read before: 1, 2 to 3, 4 to 7 ..."""
     rows, low = [], 1
     while any(len(x) >= low for x in losses):
         part = [x[low - 1 : 2 * low - 1] for x in losses]
@@ -150,9 +156,9 @@ def by_position(losses: Sequence[np.ndarray]) -> list[dict]:
 
 
 def hardest(losses: Sequence[np.ndarray], count: int) -> list[tuple[int, int, float]]:
-    """The passages of the highest bits per character: (document, its first character, bits).
+    """Returns the passages with the most bits per character: (document, first character, bits).
 
-    Passages are of `PASSAGE` characters and do not overlap; a shorter document has none.
+    Passages have `PASSAGE` characters and do not overlap; a shorter document has none.
     """
     found = []
     for k, x in enumerate(losses):

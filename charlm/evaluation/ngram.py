@@ -1,27 +1,27 @@
-"""An n-gram model of characters: what can be known of the next from the few before it.
+"""An n-gram model of characters with Witten-Bell interpolation.
 
-Interpolated by Witten and Bell's rule. With C(h) the number of times that context h was followed by
-anything, T(h) the number of different characters that followed it, and h' the context less its
-first character,
+Let C(h) be the number of occurrences of context h with a next character, T(h) the number of
+different next characters, and h' the context without its first character. Then
 
     p(x | h) = (C(h x) + T(h) p(x | h')) / (C(h) + T(h))
 
-from p(x) = 1 / V below the empty context upward. Sources: Witten and Bell 1991, "The zero-frequency
+and below the empty context p(x) = 1 / V. Sources: Witten and Bell 1991, "The zero-frequency
 problem", method C; Chen and Goodman 1999, "An empirical study of smoothing techniques for language
 modeling", section 2.5.
 """
 
 import numpy as np
 
-LARGEST = 2**62  # of the numbers that stand for n characters in a row
+LARGEST = 2**62  # the largest code of n characters in a row
 
 
 class NGram:
-    """Counts of a text.
+    """The n-gram counts of a text.
 
     Args:
-        ids: (n,), the text. vocab_size: V. order: characters that are looked at at most, the next
-            one among them; lowered where V^order would not fit into 62 bits.
+        ids: (n,), the text.
+        vocab_size: V.
+        order: n of the longest n-grams; lowered if V^order does not fit into 62 bits.
     """
 
     def __init__(self, ids: np.ndarray, vocab_size: int, order: int = 6):
@@ -37,7 +37,7 @@ class NGram:
             self.tables.append((grams, counts, contexts, totals, kinds))
 
     def _codes(self, ids):
-        """For k = 0, 1 ...: a number for each k + 1 characters in a row, (n - k,)."""
+        """Yields codes of the n-grams of k + 1 characters, (n - k,), for k = 0, 1 ..."""
         ids = np.asarray(ids, np.int64)
         codes = ids
         for k in range(self.order):
@@ -46,10 +46,11 @@ class NGram:
             yield codes
 
     def losses(self, ids: np.ndarray, order: int | None = None) -> np.ndarray:
-        """-log p of each character but the first after those before it, in nats: (n - 1,).
+        """Computes -log p of each character except the first, in nats: (n - 1,).
 
         Args:
-            order: to look at fewer characters than were counted.
+            ids: (n,).
+            order: a lower n than that of the counts.
         """
         p = np.full(len(ids), 1 / self.V)
         for k, codes in enumerate(self._codes(ids)):
@@ -64,6 +65,6 @@ class NGram:
 
 
 def _looked_up(keys, values, wanted):
-    """The value of each key, 0 where there is none."""
+    """Returns the value of each wanted key, 0 for missing keys."""
     at = np.minimum(np.searchsorted(keys, wanted), len(keys) - 1)
     return np.where(keys[at] == wanted, values[at], 0)

@@ -1,7 +1,7 @@
-"""Whether a model writes or recites: how much of its texts is in the text that it learned from.
+"""Measures how much of a model's samples is copied from its training text.
 
-Measures are of several texts, each taken by itself; a share is of what all of them have together.
-They compare with those of other texts of the same lengths.
+A share is computed over all samples together, but no n-gram spans two samples. Shares of texts of
+different lengths are not comparable.
 """
 
 import itertools
@@ -10,18 +10,19 @@ from collections.abc import Iterable, Sequence
 
 import numpy as np
 
-RUN = 12  # characters, as `sampler.Rules` has them
+RUN = 12  # characters, the default of `SamplingConstraints.repetition_length`
 LENGTHS = 4, 8, 12, 16, 24  # of n-grams
-BLOCK = 2**22  # characters of training text looked through at once
-FACTOR = np.uint64(0x9E3779B97F4A7C15)  # odd, its bits as if at random
+BLOCK = 2**22  # characters of training text that are searched at once
+FACTOR = np.uint64(0x9E3779B97F4A7C15)  # odd, with random-looking bits
 WORD = re.compile(r"[^\W\d_]+(?:'[^\W\d_]+)*")
 
 
 class TrainingTextIndex:
-    """What of a training text is asked for again and again.
+    """Looks up n-grams and words in a training text.
 
     Args:
-        ids: (n,), the training text. text: the same in characters.
+        ids: (n,), the training text.
+        text: the same in characters.
     """
 
     def __init__(self, ids: np.ndarray, text: str):
@@ -29,14 +30,14 @@ class TrainingTextIndex:
         self.words = set(words(text))
 
     def novel_ngram_share(self, texts: Sequence[np.ndarray], n: int) -> float | None:
-        """The share of texts' n-grams that the training text does not have, 0 to 1."""
+        """Returns the share of the texts' n-grams that are not in the training text, 0 to 1."""
         found = np.concatenate([_hashes(ids, n) for ids in texts])
         return float(1 - self._has(found, n).mean()) if len(found) else None
 
     def longest_copy(self, texts: Sequence[np.ndarray]) -> np.ndarray:
-        """The longest stretch of any of the texts that the training text has, as ids."""
+        """Returns the longest stretch of any of the texts that is in the training text, as ids."""
         copy = texts[0][:0]
-        low, high, step = 0, max(map(len, texts)) + 1, 16  # of `low` one is there, of `high` none
+        low, high, step = 0, max(map(len, texts)) + 1, 16  # `low` is found, `high` is not
         while high - low > 1:
             n = min(low + step, high - 1)
             there = self._has(np.concatenate([_hashes(ids, n) for ids in texts]), n)
@@ -49,15 +50,15 @@ class TrainingTextIndex:
         return copy
 
     def known_words(self, texts: Sequence[str]) -> float | None:
-        """The share of texts' words, the first and last of each apart, that the training text has.
+        """Returns the share of the texts' words that are in the training text.
 
-        Those two may be cut.
+        The first and last word of a text are not counted, because they may be cut.
         """
         found = [word for text in texts for word in words(text)[1:-1]]
         return sum(word in self.words for word in found) / len(found) if found else None
 
     def _has(self, hashes, n):
-        """Which of these the training text has."""
+        """Returns, for each hash, whether the training text has it."""
         wanted, back = np.unique(hashes, return_inverse=True)
         there = np.zeros(len(wanted), bool)
         for k in range(0, len(self.ids) if len(wanted) else 0, BLOCK):
@@ -68,25 +69,27 @@ class TrainingTextIndex:
 
 
 def words(text: str) -> list[str]:
-    """Words in lower case: letters, with apostrophes between them."""
+    """Returns the words of a text in lower case: letters, with apostrophes between them."""
     return WORD.findall(text.lower())
 
 
 def self_repetition(texts: Sequence[np.ndarray], n: int = RUN) -> float | None:
-    """The share of texts' runs of n characters that the same text had before."""
+    """Returns the share of the texts' n-grams that occurred earlier in the same text."""
     found = [_hashes(ids, n) for ids in texts]
     total = sum(map(len, found))
     return 1 - sum(len(np.unique(x)) for x in found) / total if total else None
 
 
 def source(parts: Iterable[tuple[str, Iterable[str], int]], text: str) -> tuple[str, int] | None:
-    """The first document that has a text, and where in it.
+    """Finds the first document that contains a text, and the position in it.
 
     Args:
-        parts: of each document its name, its text in pieces, and how much of it counts.
+        parts: for each document its name, its text in pieces, and the number of its characters to
+            search.
+        text: the text to find.
     """
     for name, pieces, length in parts:
-        kept, begin = "", 0  # the end of what was read, which the text may begin in
+        kept, begin = "", 0  # the end of the pieces read, where the text may start
         for piece in pieces:
             kept += piece
             at = kept.find(text)
@@ -98,9 +101,9 @@ def source(parts: Iterable[tuple[str, Iterable[str], int]], text: str) -> tuple[
 
 
 def _hashes(ids, n):
-    """A number for each n characters in a row, (m,): a polynomial in FACTOR modulo 2^64.
+    """Computes a hash of each n-gram, (m,): a polynomial in FACTOR modulo 2^64.
 
-    Of doubling lengths, so that it takes log n passes.
+    Combines hashes of doubling lengths, so it takes log n passes.
     """
     if len(ids) < n:
         return np.zeros(0, np.uint64)

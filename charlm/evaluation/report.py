@@ -73,7 +73,7 @@ def measure(
 
 
 def _ngram_bits(training, V, order, documents):
-    """{name: bits} of the unigram and the n-gram model of the training text."""
+    """Returns {name: bits} of the unigram and the n-gram model of the training text."""
     if training is None:
         return {}
     gram = NGram(training, V, order)
@@ -84,7 +84,7 @@ def _ngram_bits(training, V, order, documents):
 
 
 def _zero_state_bits(network, documents, context):
-    """{name: bits} of windows that start from a zero state; empty if no document is long enough."""
+    """Returns {name: bits} of windows from a zero state; empty if no document is long enough."""
     cold = scoring.zero_state_losses(network, documents, context, MAX_WINDOWS)
     if len(cold):
         return {f"this model, cold windows of {context}": scoring.bits([cold])}

@@ -1,1 +1,1 @@
-"""How the defaults were chosen; not part of the product."""
+"""Experiments that chose the defaults; not part of the product."""

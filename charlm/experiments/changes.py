@@ -1,9 +1,8 @@
 """`python -m charlm.experiments.changes CHANGE ...`: `charlm train ...` with one change.
 
-These are the changes that were tried for the presets and are no options of charlm
-(docs/experiments.md). A change is a function that replaces a part of charlm or Keras before the run
-is built. Nothing is saved, because the weights may fit no model of charlm; the run's history is
-printed as JSON.
+The changes were tried for the presets and are not options of charlm (docs/experiments.md). A change
+is a function that replaces a part of charlm or Keras before the run is built. Nothing is saved,
+because the weights may not fit a model of charlm; the run's history is printed as JSON.
 """
 
 import argparse

@@ -1,9 +1,10 @@
-"""`python -m charlm.experiments.nanogpt FILE`: nanoGPT's recipe for a CPU, on a text split as ours.
+"""`python -m charlm.experiments.nanogpt FILE`: trains nanoGPT's recipe for a CPU.
 
-A transformer of 0.8 million parameters in plain torch, written anew from the description in the
+A transformer of 0.8 million parameters in plain torch, reimplemented from the description in the
 README of github.com/karpathy/nanoGPT ("I only have a macbook") and its
 `config/train_shakespeare_char.py`: 4 blocks of 128 channels and 4 heads, contexts of 64 characters,
-2,000 steps of 12 of them. It is spared what nanoGPT measures and saves on the way.
+2,000 steps with batches of 12. The text is split as by charlm. Unlike nanoGPT it does not measure
+or save during training.
 """
 
 import argparse
@@ -26,22 +27,22 @@ CONTEXT, BATCH, STEPS = 64, 12, 2000
 CHANNELS, HEADS, BLOCKS = 128, 4, 4
 RATE, LAST_RATE, WARM_UP = 1e-3, 1e-4, 100
 BETAS, WEIGHT_DECAY, CLIP_NORM = (0.9, 0.99), 0.1, 1.0
-FIRST = 0.02  # standard deviation of the first weights
+FIRST = 0.02  # standard deviation of the initial weights
 
 
 def linear(inputs: int, outputs: int, deviation: float = FIRST) -> nn.Linear:
-    """Without a bias, as all of nanoGPT's."""
+    """Makes a linear layer without a bias, as all of nanoGPT's."""
     layer = nn.Linear(inputs, outputs, bias=False)
     nn.init.normal_(layer.weight, std=deviation)
     return layer
 
 
 class Block(nn.Module):
-    """Attention to what came before, then two dense layers, each added to its input."""
+    """A transformer block: causal attention and two dense layers, with residual connections."""
 
     def __init__(self):
         super().__init__()
-        last = FIRST / math.sqrt(2 * BLOCKS)  # of the layers whose outputs add up
+        last = FIRST / math.sqrt(2 * BLOCKS)  # for the layers before residual connections
         self.before_attention = nn.LayerNorm(CHANNELS, bias=False)
         self.attention = linear(CHANNELS, 3 * CHANNELS)
         self.after_attention = linear(CHANNELS, CHANNELS, last)
@@ -58,7 +59,7 @@ class Block(nn.Module):
 
 
 class GPT(nn.Module):
-    """Ids (B, T) to logits (B, T, V); rows of the output layer are the characters' vectors."""
+    """The transformer: ids (B, T) -> logits (B, T, V), with tied input and output weights."""
 
     def __init__(self, V: int):
         super().__init__()
@@ -73,14 +74,14 @@ class GPT(nn.Module):
 
 
 def loss(model: GPT, windows: np.ndarray, **options) -> torch.Tensor:
-    """Of windows (n, 1 + `CONTEXT`) of ids, in nats."""
+    """Computes the loss of windows (n, 1 + `CONTEXT`) of ids, in nats."""
     windows = torch.as_tensor(windows.astype(np.int64))
     logits = model(windows[:, :-1]).flatten(0, 1)
     return functional.cross_entropy(logits, windows[:, 1:].flatten(), **options)
 
 
 def rate(step: int) -> float:
-    """It rises to `RATE` and falls along a cosine to `LAST_RATE`."""
+    """Returns the learning rate: linear warm-up to `RATE`, cosine decay to `LAST_RATE`."""
     if step < WARM_UP:
         return RATE * step / WARM_UP
     done = (step - WARM_UP) / (STEPS - WARM_UP)
@@ -88,7 +89,7 @@ def rate(step: int) -> float:
 
 
 def trained(ids: np.ndarray, V: int, seed: int) -> GPT:
-    """A model after all steps on windows drawn from a text (n,)."""
+    """Trains a model on random windows of a text (n,)."""
     torch.manual_seed(seed)
     drawn, model = np.random.default_rng(seed), GPT(V)
     weights = list(model.parameters())
@@ -107,7 +108,7 @@ def trained(ids: np.ndarray, V: int, seed: int) -> GPT:
 
 
 def main() -> int:
-    """Trains, and prints seconds and the loss on windows of held-out text that begin cold."""
+    """Trains, and prints seconds and the loss on held-out windows without earlier context."""
     return cli.run(_main, None)
 
 
@@ -119,7 +120,7 @@ def _main(argv):
     parser.add_argument("--seed", type=int, default=1)
     args = parser.parse_args(argv)
     text = read(load(str(args.file)))
-    n = (len(text.held_out) - 1) // CONTEXT  # windows side by side
+    n = (len(text.held_out) - 1) // CONTEXT  # adjacent windows
     if n < 1 or len(text.training) <= CONTEXT:
         raise InputError(
             f"expected more than {CONTEXT} characters to train on and to hold out, found "

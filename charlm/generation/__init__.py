@@ -1,1 +1,1 @@
-"""From ids to text: sampling, beam search."""
+"""Text generation: sampling and beam search."""

@@ -1,4 +1,4 @@
-"""The most probable texts, by beam search. Knows ids and a step function, no Keras."""
+"""Beam search for the most probable texts, with ids and a step function, without Keras."""
 
 from collections.abc import Callable
 
@@ -16,19 +16,23 @@ def beam_search(
     width: int,
     ended: Callable[[list[int]], bool] = lambda ids: False,
 ) -> list[tuple[list[int], float]]:
-    """The likeliest continuations of a prompt that a search of limited width finds.
+    """Finds probable continuations of a prompt by beam search (Lowerre 1976).
 
-    At every character the `width` likeliest beginnings are kept, of all that one more character
-    makes of those before (Lowerre 1976). A continuation ends at `length` or where `ended` says so;
-    then it leaves its place to others. Those that end are compared by their mean loss a character,
-    since any longer text is less likely in all than where it began.
+    At each character every beam is extended by every character, and the `width` most probable
+    results are kept. A continuation ends at `length` or where `ended` is true, and leaves its beam
+    to another. Finished continuations are compared by their mean loss per character, because a
+    longer text is always less probable than its beginning.
 
     Args:
-        step, states: see above; of `width` texts. prompt: (P,) ids, at least 1.
-        ended: whether ids after the prompt are a whole continuation.
+        step: see `charlm.generation.sampler`.
+        states: of `width` texts, before the prompt.
+        prompt: (P,) ids, at least 1.
+        length: maximum number of characters of a continuation.
+        width: number of beams.
+        ended: whether the ids after the prompt are a finished continuation.
 
     Returns:
-        At most `width` of (ids, nats a character), the likeliest first.
+        At most `width` pairs (ids, nats per character), the most probable first.
     """
     for ids in prompt[:-1]:
         _, states = step(np.full(width, ids), states)
@@ -38,7 +42,7 @@ def beam_search(
         logits, states = step(last, states)
         V = logits.shape[1]
         log_p = log_softmax(logits[: len(texts)].astype(np.float64))
-        after = (losses[:, None] - log_p).ravel()  # of every beginning and every next id
+        after = (losses[:, None] - log_p).ravel()  # for every beam and every next id
         best = np.argsort(after, kind="stable")[:width]
         parents, new, kept = best // V, best % V, []
         candidates = [[*texts[k], int(v)] for k, v in zip(parents, new, strict=True)]
@@ -49,7 +53,7 @@ def beam_search(
                 kept.append(k)
         if not kept or len(found) >= width:
             break
-        rows = np.resize(kept, width)  # the step takes `width` rows; what repeats is not read
+        rows = np.resize(kept, width)  # the step takes `width` rows; repeated ones are not read
         texts, losses = [candidates[k] for k in kept], after[best[kept]]
         states = _rows(states, parents[rows])
         last = new[rows]
@@ -57,7 +61,7 @@ def beam_search(
 
 
 def _rows(states, rows):
-    """Those rows of every array in lists and tuples of them."""
+    """Selects rows of every array in nested lists and tuples."""
     if isinstance(states, (list, tuple)):
         return type(states)(_rows(x, rows) for x in states)
     return states[rows]

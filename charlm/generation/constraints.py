@@ -1,4 +1,4 @@
-"""From logits to an id: temperature, constraints on what may be drawn, the draw itself."""
+"""Chooses an id from logits: temperature, top-k, nucleus, repetition penalty, random draw."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -10,23 +10,25 @@ from charlm.config import require
 
 @dataclass(frozen=True)
 class SamplingConstraints:
-    """Which characters may be drawn, beside their odds. The defaults leave all as they are.
+    """Constraints on sampling; with the defaults, characters are drawn with their probabilities.
 
-    Sources: nucleus, Holtzman et al. 2020, "The Curious Case of Neural Text Degeneration", section
-    3.1; top-k, Fan, Lewis and Dauphin 2018, "Hierarchical Neural Story Generation", section 5.4. A
-    penalty on every character that was there (Keskar et al. 2019, "CTRL", section 4.1) would fall
-    on the whole alphabet, so here it falls on what makes a run of characters come again.
+    Sources: nucleus sampling, Holtzman et al. 2020, "The Curious Case of Neural Text Degeneration",
+    section 3.1; top-k, Fan, Lewis and Dauphin 2018, "Hierarchical Neural Story Generation", section
+    5.4. The repetition penalty of Keskar et al. 2019 ("CTRL", section 4.1) lowers every token that
+    has occurred. For characters that is the whole alphabet, so here it lowers only a character that
+    would repeat an n-gram.
     """
 
     top_k: int = 0
-    """Only the k likeliest characters are drawn from; 0 for all."""
+    """Top-k sampling: draw from the k most probable characters only; 0 for all."""
     top_p: float = 1.0
-    """Only the likeliest characters that together have this share of the odds, at least one."""
+    """Nucleus (top-p) sampling: draw from the smallest set of most probable characters whose
+    probabilities sum to at least this; 1 for all."""
     repetition_penalty: float = 1.0
-    """A character's odds (as they are at temperature 1) are divided by this where it would complete
-    a run of --repetition-length characters that the text, its prompt included, already has."""
+    """Repetition penalty: divide the probability (at temperature 1) of a character by this if it
+    would repeat --repetition-length characters of the text, its prompt included; 1 for none."""
     repetition_length: int = 12
-    """Characters of a run that is not to come again."""
+    """Length in characters of the repetitions that --repetition-penalty makes less probable."""
 
     def __post_init__(self):
         require(self.top_k >= 0, "top_k", "0 or more", self.top_k)
@@ -40,18 +42,19 @@ class SamplingConstraints:
         require(ok, "repetition_length", "left out without --repetition-penalty", n)
 
 
-MAX_PENALTY = 1e30  # no different from never, and no infinity
-MAX_RUN = 1000  # characters: each that is drawn costs as much
+MAX_PENALTY = 1e30  # has the effect of a probability of 0, without an infinity
+MAX_RUN = 1000  # characters; the cost of each draw grows with it
 
 
 def probabilities(logits: np.ndarray, temperature) -> np.ndarray:
-    """softmax(logits / temperature), without overflow at any finite temperature; 0 is argmax.
+    """Computes softmax(logits / temperature) without overflow; temperature 0 is argmax.
 
     Args:
-        logits: (N, V). temperature: one number, or one a row (N,).
+        logits: (N, V).
+        temperature: one number, or one for each row (N,).
 
     Returns:
-        (N, V) float64, rows sum to 1. At temperature 0 the first of the largest logits has it all.
+        (N, V) float64; rows sum to 1. At temperature 0 the first of the largest logits gets 1.
     """
     temperature = np.broadcast_to(np.asarray(temperature, np.float64), logits.shape[:1])[:, None]
     below = logits.astype(np.float64) - logits.max(axis=-1, keepdims=True)  # at most 0
@@ -64,14 +67,16 @@ def probabilities(logits: np.ndarray, temperature) -> np.ndarray:
 
 
 def filter_top_k_top_p(p: np.ndarray, top_k: int = 0, top_p: float = 1.0) -> np.ndarray:
-    """p (N, V) with zeros for all but the likeliest ids of each row; of equals the first comes.
+    """Sets all but the most probable ids of each row of p (N, V) to zero; ties keep the first.
 
     Args:
-        top_k, top_p: see `SamplingConstraints`; what remains of both is kept.
+        p: probabilities (N, V).
+        top_k: see `SamplingConstraints`.
+        top_p: see `SamplingConstraints`; an id must pass both.
     """
     order = np.argsort(-p, axis=-1, kind="stable")
     falling = np.take_along_axis(p, order, axis=-1)
-    before = np.cumsum(falling, axis=-1) - falling  # the share of those that are likelier
+    before = np.cumsum(falling, axis=-1) - falling  # the sum of all that are more probable
     falling[before >= top_p * p.sum(axis=-1, keepdims=True)] = 0
     if top_k:
         falling[:, top_k:] = 0
@@ -81,23 +86,24 @@ def filter_top_k_top_p(p: np.ndarray, top_k: int = 0, top_p: float = 1.0) -> np.
 
 
 def draw(p: np.ndarray, uniform: np.ndarray) -> np.ndarray:
-    """Ids (N,) from probabilities (N, V), which need not sum to 1, by the inverse of their
-    distribution function.
+    """Draws ids (N,) by inverse transform sampling.
 
     Args:
-        uniform: (N,) in [0, 1).
+        p: probabilities (N, V), which need not sum to 1.
+        uniform: random numbers (N,) in [0, 1).
     """
-    # Counted against the row's own sum, so that rounding can never point past the last id; ids of
+    # Scaled by the row's own sum, so that rounding can never point past the last id; ids of
     # probability 0 have no width and are never drawn.
     edges = np.cumsum(p, axis=-1)
     return (edges <= (uniform * edges[:, -1])[:, None]).sum(axis=-1)
 
 
 class TokenChooser:
-    """An id for each of N texts, by the rules, from what has been written.
+    """Chooses the next id of each of N texts, under constraints, from the text so far.
 
     Args:
-        prompt: N texts of ids so far.
+        rules: the constraints.
+        prompt: N arrays of ids, the texts so far.
     """
 
     def __init__(self, rules: SamplingConstraints, prompt: Sequence[np.ndarray]):
@@ -106,7 +112,7 @@ class TokenChooser:
             self.runs = [_SeenNgrams(rules.repetition_length, ids) for ids in prompt]
 
     def __call__(self, logits: np.ndarray, temperatures, uniform: np.ndarray) -> np.ndarray:
-        """(N, V), (N,), (N,) -> (N,)."""
+        """Returns ids (N,) for logits (N, V), temperatures (N,) and random numbers (N,)."""
         if self.runs:
             logits = logits.astype(np.float64)
             for row, runs in zip(logits, self.runs, strict=True):
@@ -121,7 +127,7 @@ class TokenChooser:
 
 
 class _SeenNgrams:
-    """The runs of `length` ids that a text has: by all but their last, the ids that were last."""
+    """The n-grams of a text, n = `length`: the last ids, by the n - 1 ids before them."""
 
     def __init__(self, length, ids):
         self.length, self.last, self.found = length, (), {}
@@ -134,5 +140,5 @@ class _SeenNgrams:
         self.last = (*self.last, new)[-(self.length - 1) :] if self.length > 1 else ()
 
     def again(self):
-        """Ids that would complete a run that was there before."""
+        """Returns the ids that would repeat an n-gram of the text."""
         return self.found.get(self.last, ())

@@ -1,4 +1,4 @@
-"""Characters around the sampler: a prompt in, texts out, piece by piece."""
+"""Generates texts from a prompt, piece by piece, with the sampler or by beam search."""
 
 from collections.abc import Iterator, Sequence
 
@@ -11,7 +11,7 @@ from charlm.reference.network import Network
 from charlm.text.vocab import Vocab
 
 MAX_TEXTS = 10_000  # drawn together, in memory
-ROWS = 4  # texts in a product: see `_Groups`
+ROWS = 4  # texts in a matrix product: see `_Groups`
 
 
 def texts(
@@ -25,18 +25,24 @@ def texts(
     stops: Sequence[str] = (),
     min_length: int = 0,
 ) -> Iterator[list[str]]:
-    """Yields pieces: of each of N texts the next characters after `prompt`.
+    """Yields the next characters of each of N texts that continue `prompt`.
 
-    A text depends on the seed, its place, its temperature and the rules, to the last character; not
-    on the number of texts beside it.
+    A text depends only on the seed, its index, its temperature and the rules, to the last
+    character; not on batch size or `length`.
 
     Args:
-        length: characters of each, at most. temperatures: N numbers, one a text.
-        seed, rules: see `sampler.generate`.
-        stops: a text ends with the first of these that ends after `min_length` characters or more.
+        network: the model.
+        vocab: its vocabulary.
+        prompt: text to continue.
+        length: maximum number of characters of each text.
+        temperatures: N numbers, one for each text.
+        seed: see `sampler.generate`.
+        rules: see `sampler.generate`.
+        stops: stop sequences; a text ends with the first of them.
+        min_length: a stop sequence that ends before so many characters has no effect.
 
     Raises:
-        UnknownCharacterError: in the prompt.
+        UnknownCharacterError: a character of the prompt is not in the vocabulary.
     """
     N, ids = len(temperatures), begin(vocab, prompt)
     groups = _Groups(network, N)
@@ -75,12 +81,12 @@ def beam_search_text(
     stops: Sequence[str] = (),
     min_length: int = 0,
 ) -> list[tuple[str, float]]:
-    """The likeliest continuations of a prompt, by beam search: (text, nats a character).
+    """Returns the most probable continuations of a prompt, as (text, nats per character).
 
     Args: see `texts` and `beam_search`.
 
     Raises:
-        UnknownCharacterError: in the prompt.
+        UnknownCharacterError: a character of the prompt is not in the vocabulary.
     """
 
     def ended(ids):
@@ -96,24 +102,24 @@ def beam_search_text(
 
 
 def begin(vocab: Vocab, prompt: str) -> np.ndarray:
-    """Ids of a prompt; where there is none, of a line's end: a model has to be told something."""
+    """Encodes a prompt; an empty one becomes a newline, because a model needs a first id."""
     return vocab.encode(prompt or ("\n" if "\n" in vocab else vocab.characters[0]))
 
 
 class _End:
-    """Where a text that comes in pieces ends."""
+    """Finds the end of a text that arrives in pieces."""
 
     def __init__(self, stops, min_length):
         self.stops, self.min_length, self.reached = stops, min_length, False
-        self.tail, self.read = "", 0  # what may be the beginning of a stop; all characters so far
+        self.tail, self.read = "", 0  # possible beginning of a stop sequence; characters so far
         self.overlap = max(map(len, stops), default=1) - 1
 
     def cut(self, piece):
-        """The piece, to its end or the text's; what comes after the end is empty."""
+        """Returns the piece up to the end of the text; empty after the end."""
         if self.reached:
             return ""
         text = self.tail + piece
-        first = self.read - len(self.tail)  # the place of text[0]
+        first = self.read - len(self.tail)  # position of text[0]
         ends = [end for stop in self.stops for end in self._ends(text, stop, first)]
         self.read += len(piece)
         if ends:
@@ -123,17 +129,16 @@ class _End:
         return piece
 
     def _ends(self, text, stop, first):
-        """Where in `text` the first of this stop ends that is not too soon."""
+        """Returns the end of the first `stop` in `text` after `min_length`, in a list, or []."""
         at = text.find(stop, max(0, self.min_length - first - len(stop)))
         return [at + len(stop)] if at >= 0 else []
 
 
 class _Groups:
-    """A network's step for N texts, always of `ROWS` of them at a time, filled up with idle ones.
+    """A network's step for N texts, in groups of `ROWS`; the last group is padded.
 
-    A library's product of 5 rows may round otherwise than that of 6. All that are multiplied here
-    have the same shape, so that a text is the same whatever is drawn beside it; machine code works
-    row by row.
+    A matrix product of 5 rows may round differently from one of 6. Here all products have the same
+    shape, so a text does not depend on batch size. Compiled kernels compute each row by itself.
     """
 
     def __init__(self, network, N):
@@ -141,11 +146,11 @@ class _Groups:
         self.starts = range(0, N, ROWS)
 
     def zeros(self):
-        """The states of every group."""
+        """Returns zero states for every group."""
         return [self.network.initial_states(ROWS) for _ in self.starts]
 
     def step(self, ids, states):
-        """As `Network.step` of all."""
+        """Computes `Network.step` for all texts."""
         ids = np.resize(ids, len(self.starts) * ROWS)
         found = [
             self.network.step(ids[k : k + ROWS], group)
@@ -155,13 +160,13 @@ class _Groups:
         return (logits[0] if len(logits) == 1 else np.concatenate(logits))[: self.N], list(after)
 
     def compiled_block(self):
-        """A block of text in machine code, or None where there is none for the network."""
+        """Returns the compiled kernel for a block of text, or None if the network has none."""
         draw = load_compiled_block(self.network)
         if draw is None:
             return None
 
         def block(ids, states, temperatures, uniform):
-            if states and isinstance(states[0], list):  # of groups
+            if states and isinstance(states[0], list):  # the states of groups
                 layers = zip(*states, strict=True)
                 states = [
                     tuple(np.concatenate(x)[: self.N] for x in zip(*layer, strict=True))
@@ -173,10 +178,10 @@ class _Groups:
 
 
 def load_compiled_block(network: Network) -> sampler.GenerateBlock | None:
-    """The network's block of text in machine code, or None where there is none for it."""
+    """Returns the network's compiled kernel for a block of text, or None if it has none."""
     try:
         from charlm.kernels.generate import Drawing
 
         return Drawing(network)
-    except ImportError:  # no Numba, or such a network
+    except ImportError:  # Numba is missing, or no kernel fits
         return None

@@ -1,7 +1,7 @@
-"""Drawing text from a model, one id at a time. Knows ids and a step function, no Keras.
+"""Samples text from a model, one id at a time, with ids and a step function, without Keras.
 
 The step function is (ids (N,), states) -> (logits (N, V), states). The sampler holds the states, so
-it costs the same per character however long the text, and nobody's model is disturbed.
+the cost of a character does not grow with the text, and the model itself keeps no state.
 """
 
 from collections.abc import Callable, Iterator
@@ -13,18 +13,18 @@ from charlm.generation.constraints import SamplingConstraints, TokenChooser
 
 Step = Callable[[np.ndarray, object], tuple[np.ndarray, object]]
 # (ids (N,), states, temperatures (N,), random numbers (K, N)) -> (ids (K, N), states): K characters
-# of N texts. The given ids are read first, the last of those drawn is not.
+# of N texts. The given ids are read first; the last ids drawn are not read.
 GenerateBlock = Callable[[np.ndarray, object, np.ndarray, np.ndarray], tuple[np.ndarray, object]]
 
-PIECE = 16  # characters of each text: often enough for a reader, rare enough for a terminal
-LARGE_PIECE = 2048  # characters in all, when they come quickly: 10 to 100 ms
-# Machine code takes half a second to load (and once, when first used, seconds to compile), in which
-# NumPy has written more than this of one text.
+PIECE = 16  # characters of each text: smooth for a reader, few calls for a terminal
+LARGE_PIECE = 2048  # characters of all texts with compiled kernels: 10 to 100 ms
+# Loading a compiled kernel takes half a second (compiling it a few seconds, once); in that time
+# NumPy generates more than this of one text.
 COMPILE_AFTER = 512
 
 
 def block_from_step(step: Step, choice: TokenChooser | None = None) -> GenerateBlock:
-    """A block of text by a step function, one character after another; by default freely chosen."""
+    """Makes a block function from a step function; by default without constraints."""
     choice = choice or TokenChooser(SamplingConstraints(), ())
 
     def block(ids, states, temperatures, uniform):
@@ -48,23 +48,25 @@ def generate(
     compiled_block: Callable[[], GenerateBlock | None] | None = None,
     switch_after: int | None = None,
 ) -> Iterator[np.ndarray]:
-    """Yields the next `length` ids of N texts that continue `prompt`, (K, N) of them at a time.
+    """Yields the next `length` ids of N texts that continue `prompt`, (K, N) at a time.
 
     Args:
-        step: see above. states: before the prompt.
+        step: the step function.
+        states: the states before the prompt.
         prompt: (N, P) ids, both at least 1; read first, not yielded.
-        temperature: one number, or one a text (N,); 0 is argmax.
-        seed: each text has a random stream of its own, made from this and its place, so that a
-            text does not change with the number of texts beside it, if the step's logits do not.
-        rules: of choice.
-        compiled_block: makes the block that replaces the step function in a long text, or returns
-            None. It knows no rules and is not called where there are some.
-        switch_after: characters before `compiled_block` takes over, by default `COMPILE_AFTER`.
-            The same for all lengths and numbers of texts, so that a short text is the beginning
-            of a long one even where the two round differently.
+        length: number of ids for each text.
+        temperature: one number, or one for each text (N,); 0 is argmax.
+        seed: random seed. Each text has its own random numbers, made from the seed and the text's
+            index, so it does not depend on N if the step's logits do not.
+        rules: constraints on the ids.
+        compiled_block: returns the block function that replaces the step function in a long text,
+            or None. It supports no constraints and is not called if there are any.
+        switch_after: characters after which `compiled_block` takes over, by default
+            `COMPILE_AFTER`. It is the same for all lengths and N, so a short text is the beginning
+            of a longer one even if the two functions round differently.
 
     Raises:
-        InputError: a temperature that is negative or not finite.
+        InputError: a temperature is negative or not finite.
     """
     N = len(prompt)
     temperatures = np.array(np.broadcast_to(temperature, N), np.float64)

@@ -1,4 +1,4 @@
-"""Exports of a run: written to a temporary folder, compared with the sampler, moved into place."""
+"""Exports a run: writes to a temporary folder, compares with the sampler, moves into place."""
 
 import contextlib
 import json
@@ -103,16 +103,16 @@ def write(
 
 
 def put(made: Path, output: Path, characters: Path, vocab: Path, old: Path) -> None:
-    """Moves a model and its vocabulary into place; at no moment are they of different exports.
+    """Moves a model and its vocabulary into place; they never belong to different exports.
 
-    If a move fails, what was there before is restored.
+    If a move fails, the earlier files are restored.
 
     Args:
         made: the new model, which goes to `output`.
         output: a file or folder that may exist.
         characters: the new vocabulary, which goes to `vocab`.
         vocab: a file that may exist.
-        old: a free name in a temporary folder, for what is replaced.
+        old: a free name in a temporary folder, for the replaced model.
     """
     for path in (made, characters):
         atomic.sync_tree(path)  # first, because it may fail
@@ -133,7 +133,7 @@ def put(made: Path, output: Path, characters: Path, vocab: Path, old: Path) -> N
 
 
 def _put_back(places):
-    """Undoes as much of `put` as was done."""
+    """Undoes the steps of `put` that were done."""
     for path, (made, _) in places.items():
         if os.path.lexists(path) and not os.path.lexists(made):
             os.rename(path, made)
@@ -143,7 +143,7 @@ def _put_back(places):
 
 
 def _writer(format_):
-    """The function that writes a format and compares the result with the sampler."""
+    """Returns the function that writes a format and compares the result with the sampler."""
     if format_ == "safetensors":
         return _safetensors  # which needs no backend
     if format_ == "onnx":
@@ -176,7 +176,7 @@ def _saved_model(saved, network, path):
 
     model = keras_model.step_model(saved.config.model, saved.weights, len(saved.vocab))
     model.export(path, format="tf_saved_model", verbose=False)
-    again = tf.saved_model.load(path)  # in a variable: its weights live as long as it
+    again = tf.saved_model.load(path)  # keep it: its weights live as long as the object
     return _compare(network, lambda feed: {k: v.numpy() for k, v in again.serve(feed).items()})
 
 
@@ -197,7 +197,7 @@ def _safetensors(saved, network, path):
 
 
 def _by_name(network):
-    """The network's step from dictionary to dictionary, as in exported models."""
+    """Returns the network's step from dictionary to dictionary, as in exported models."""
 
     def step(feed):
         states = [tuple(feed[f"{letter}_{k}"] for letter in network.states)
@@ -210,7 +210,7 @@ def _by_name(network):
 
 
 def _compare(network, step):
-    """The largest difference of logits and states to the sampler's; each carries its own states."""
+    """Returns the largest difference of logits and states; each side carries its own states."""
     expected = network.initial_states(STREAMS)
     states, differences = _named(network, expected), []
     for ids in _ids(network.weights["layers/dense/vars/1"].size).T:
@@ -224,7 +224,7 @@ def _compare(network, step):
 
 
 def _named(network, states):
-    """{"h_0": (B, H), ...} of a network's states."""
+    """Returns {"h_0": (B, H), ...} of a network's states."""
     letters = network.states
     return {f"{x}_{k}": s for k, layer in enumerate(states)
             for x, s in zip(letters, layer, strict=True)}  # fmt: skip

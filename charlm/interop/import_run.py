@@ -1,4 +1,4 @@
-"""A run made of weights that another program wrote."""
+"""Makes a run from weights that another program wrote."""
 
 from pathlib import Path
 

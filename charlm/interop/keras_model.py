@@ -1,4 +1,4 @@
-"""A trained network as models that need no charlm: of stock Keras layers, or of a single step."""
+"""Builds models that do not need charlm: from stock Keras layers, or of a single step."""
 
 import keras
 import numpy as np
@@ -11,7 +11,7 @@ from charlm.training import network as model
 
 
 def text_model(config: ModelConfig, weights: dict[str, np.ndarray], vocab_size: int) -> keras.Model:
-    """Of stock Keras layers alone, functional: ids (B, T) -> logits (B, T, V), states from zero."""
+    """Builds a functional model of stock Keras layers: ids (B, T) -> logits (B, T, V)."""
     config, weights = stock(config, weights)
     network = model.build(config, vocab_size, states=False)
     model.set_weights(network, _without_random_states(weights))
@@ -19,7 +19,7 @@ def text_model(config: ModelConfig, weights: dict[str, np.ndarray], vocab_size: 
 
 
 def step_model(config: ModelConfig, weights: dict[str, np.ndarray], vocab_size: int) -> keras.Model:
-    """One character on, as the sampler steps.
+    """Builds a model of a single step, as the sampler uses it.
 
     Returns:
         A functional model of dictionaries, {"ids": (B,), "h_0": (B, H), ...} -> {"logits": (B, V),
@@ -50,7 +50,7 @@ def step_model(config: ModelConfig, weights: dict[str, np.ndarray], vocab_size: 
     dense.set_weights([weights[f"{DENSE}/0"], weights[f"{DENSE}/1"]])
     step = keras.Model(inputs, outputs, name="charlm_step")
     step({name: np.zeros((1, *x.shape[1:]), x.dtype) for name, x in inputs.items()})
-    return step  # called once, without which Keras exports no ONNX
+    return step  # Keras exports only models that were called to ONNX
 
 
 def _without_random_states(weights):

@@ -1,4 +1,4 @@
-"""One step of a network as an ONNX model. Needs the packages of the extra "onnx"."""
+"""Exports one step of a network to ONNX; needs the packages of the extra "onnx"."""
 
 from collections.abc import Callable
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""A network written with the cells that other programs have."""
+"""Converts a network to the cells that other programs have."""
 
 from dataclasses import replace
 
@@ -13,10 +13,10 @@ from charlm.reference.network import DENSE, layer_path
 def stock(
     config: ModelConfig, weights: dict[str, np.ndarray]
 ) -> tuple[ModelConfig, dict[str, np.ndarray]]:
-    """The same network of layers that Keras has: a cell it lacks is written as one it has.
+    """Converts a network to layers that Keras has; a cell that Keras lacks becomes an LSTM.
 
     Raises:
-        InputError: a cell that cannot be.
+        InputError: the cell cannot be converted.
     """
     cell, config = CELLS[config.cell_name], config.without_dropout()
     if cell.keras:

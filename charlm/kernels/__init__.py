@@ -26,6 +26,6 @@ runs its own part of the batch from the first step to the last.
 
 Arguments and results are NumPy arrays in float32; there is no Keras here. Each cell has a file
 (`charlm.cells` lists them), STATES states and weights of GATES blocks of H columns. Its `step` and
-`step_backward` share a cache of CACHE blocks of H numbers. SPLIT tells whether the gradients by
+`step_backward` share a cache of CACHE blocks of H numbers. SPLIT says whether the gradients by
 x W + b and by h' U differ.
 """

@@ -96,7 +96,7 @@ def forward(
 
 @jit
 def takes(live, s, t):
-    """Tells whether sequence s takes step t."""
+    """Returns whether sequence s takes step t."""
     return live.shape[1] == 0 or live[s, t]
 
 

@@ -104,7 +104,7 @@ def _backward_loop(cell, kept, d_h, d_last):
 
 
 def torch_differentiates_gradients():
-    """Tells whether this is a backward pass of torch with `create_graph=True`."""
+    """Returns whether this is a backward pass of torch with `create_graph=True`."""
     if keras.backend.backend() != "torch":
         return False
     import torch

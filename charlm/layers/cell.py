@@ -151,7 +151,7 @@ class RecurrentCell(InputProjection, keras.layers.Layer, DropoutRNNCell):
     step_backward = None
 
     def can_step_backward(self):
-        """Tells whether `step_backward` exists and matches the cell's activations."""
+        """Returns whether `step_backward` exists and matches the cell's activations."""
         own = {
             "activation": keras.activations.tanh,
             "recurrent_activation": keras.activations.sigmoid,

@@ -42,7 +42,7 @@ def checked_ids(ids: keras.KerasTensor, count: int, name: str = "ids"):
 
 
 def _is_known(tensor):
-    """Tells whether a tensor has values yet, or stands for those of a graph."""
+    """Returns whether a tensor has values yet, or stands for those of a graph."""
     backend = keras.backend.backend()
     if backend == "tensorflow":
         return hasattr(tensor, "numpy")

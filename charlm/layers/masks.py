@@ -25,5 +25,5 @@ def time_mask(mask, sequences):
 
 
 def has_started(live):
-    """Tells whether a sequence has taken a step so far: (B, T) -> (B, T, 1)."""
+    """Returns whether a sequence has taken a step so far: (B, T) -> (B, T, 1)."""
     return ops.cumsum(ops.cast(live, "int32"), axis=1)[..., None] > 0

@@ -8,7 +8,7 @@ import numpy as np
 
 
 def is_supported(tensor=None):
-    """Tells whether such an operation can run here: on the CPU, and not in TensorFlow's XLA.
+    """Returns whether such an operation can run here: on the CPU, and not in TensorFlow's XLA.
 
     Args:
         tensor: one of its arguments, or None to ask about the machine.
@@ -17,7 +17,7 @@ def is_supported(tensor=None):
     if backend == "tensorflow":
         import tensorflow as tf
 
-        # private, but nothing public tells it while a graph is traced
+        # private, but no public function says it while a graph is traced
         from tensorflow.python.ops.control_flow_util import GraphOrParentsInXlaContext
 
         graph = None if tf.executing_eagerly() else tf.compat.v1.get_default_graph()
@@ -32,7 +32,7 @@ def is_supported(tensor=None):
 
 
 def _vectorized(graph):
-    """Tells whether a TensorFlow graph is the body of a `tf.vectorized_map`.
+    """Returns whether a TensorFlow graph is the body of a `tf.vectorized_map`.
 
     That copies operations without their custom gradients, so TensorFlow would take the gradient of
     a NumPy function for zero.
@@ -46,7 +46,7 @@ def _vectorized(graph):
 
 
 def on_gpu():
-    """Tells whether the backend puts new tensors on a GPU."""
+    """Returns whether the backend puts new tensors on a GPU."""
     backend = keras.backend.backend()
     if backend == "tensorflow":
         import tensorflow as tf
@@ -60,7 +60,7 @@ def on_gpu():
 
 
 def is_faster(tensor):
-    """Tells whether machine code is faster than the backend outside loops: products, sums.
+    """Returns whether machine code is faster than the backend outside loops: products, sums.
 
     It is in float32 on TensorFlow. JAX fuses such operations itself, and torch's threads stay busy
     for a while after each of its operations and slow other threads down.

@@ -15,7 +15,7 @@ class Option(NamedTuple):
     kind: str
     """Its type, as the stub file writes it."""
     meaning: str
-    """What the docstring says of it, one line."""
+    """Its description in the docstring, one line."""
 
 
 REQUIRED = inspect.Parameter.empty

@@ -1,8 +1,8 @@
-"""Which of a class's methods its subclasses override."""
+"""Finds which of a class's methods its subclasses override."""
 
 
 def overrides(cls: type, names: list[str], since: str) -> bool:
-    """Tells whether a class defines one of `names` below the class that defines `since`."""
+    """Returns whether a class defines one of `names` below the class that defines `since`."""
     return min(_depth(cls, name) for name in names) < _depth(cls, since)
 
 

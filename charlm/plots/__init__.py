@@ -1,4 +1,4 @@
-"""Pictures of runs and models, drawn in memory."""
+"""Draws pictures of runs and models in memory."""
 
 import io
 from collections.abc import Callable
@@ -6,7 +6,7 @@ from pathlib import Path
 
 
 def png(figure, dpi: int = 120) -> bytes:
-    """A matplotlib figure as a PNG file's contents."""
+    """Renders a matplotlib figure as the contents of a PNG file."""
     drawn = io.BytesIO()
     figure.savefig(drawn, format="png", dpi=dpi)
     return drawn.getvalue()
@@ -15,10 +15,12 @@ def png(figure, dpi: int = 120) -> bytes:
 def try_draw(
     draw: Callable[[], bytes | None], path: Path, say: Callable[[str], object]
 ) -> bytes | None:
-    """Calls `draw`; reports a failure instead of raising it, since a command can do without.
+    """Calls `draw`; reports a failure instead of raising it, because a picture is optional.
 
     Args:
-        path: where the picture is to go, for the report.
+        draw: returns a PNG, or None.
+        path: the picture's file, for the message.
+        say: prints the message.
     """
     try:
         return draw()

@@ -1,15 +1,15 @@
-"""An evaluation as a picture: models beside each other, bits by how much was read, samples."""
+"""Draws an evaluation: bits per character by model and by characters read, and samples."""
 
 from charlm.plots import png
 
 
 def draw(report: dict) -> bytes:
-    """Bits per character of each model as bars, and of this one by position, as a PNG.
+    """Draws bits per character of each model as bars, and of this one by position, as a PNG.
 
     Args:
-        report: with `models` {name: bits} and `by_position`, rows with `from`, `to`, `bits` and
-            perhaps `dynamic_bits`; and perhaps `samples`, a row for the text that was measured and
-            one for each temperature.
+        report: has `models`, {name: bits}; `by_position`, rows with `from`, `to`, `bits` and
+            optionally `dynamic_bits`; and optionally `samples`, a row for the text that was
+            measured and one for each temperature.
     """
     from matplotlib.figure import Figure  # a second to load; no display is opened this way
 
@@ -37,11 +37,11 @@ def draw(report: dict) -> bytes:
 
 
 def _draw_samples(rows, axes):
-    """Shares by temperature; dashed, those of the text that was measured."""
+    """Draws shares by temperature; dashed lines are those of the text that was measured."""
     measured, *rows = rows
     rows = sorted(rows, key=lambda row: row["of"])
     temperatures = [row["of"] for row in rows]
-    lengths = list(measured["new"])[1:4]  # of the shortest there are few, of the longest all
+    lengths = list(measured["new"])[1:4]  # the most telling ones
     shares = {f"new {n}-grams": lambda row, n=n: row["new"][n] for n in lengths}
     shares |= {
         "repeated": lambda row: row["repeated"],

@@ -1,17 +1,17 @@
-"""Gradient norms against distance in time as a picture."""
+"""Draws gradient norms against distance in time."""
 
 import numpy as np
 
 from charlm.plots import png
 
-FLOOR = 1e-16  # of the axis: below, nothing is left of any gradient that float32 could add
+FLOOR = 1e-16  # lower end of the axis: smaller gradients vanish in a float32 sum
 
 
 def draw(curves: list[tuple[str, str, bool, np.ndarray]]) -> bytes:
-    """Norms on a logarithmic axis, a colour for each group, as a PNG.
+    """Draws norms on a logarithmic axis, with a colour for each group, as a PNG.
 
     Args:
-        curves: (label, group, dashed, norms (T,)); norms[k] is that of k steps back.
+        curves: (label, group, dashed, norms (T,)); norms[k] is the norm k steps back.
     """
     from matplotlib.figure import Figure  # a second to load; no display is opened this way
 

@@ -1,10 +1,10 @@
-"""The loss curve of a run as a picture."""
+"""Draws the loss curve of a run."""
 
 from charlm.plots import png
 
 
 def draw(history: list[dict]) -> bytes:
-    """Training and held-out bits per character against epochs, as a PNG.
+    """Draws training and held-out bits per character against epochs, as a PNG.
 
     Args:
         history: rows with `epoch`, `bpc` and `val_bpc`.

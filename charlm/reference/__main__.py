@@ -31,9 +31,9 @@ class ReferenceConfig:
     decay: float = 0.95
     """Decay of RMSprop's moving average of squared gradients."""
     clip_value: float = 5.0
-    """Each element of a gradient is clipped to this size; 0 for no clipping."""
+    """Gradient clipping by value: each element is limited to this size; 0 for none."""
     sample_temperatures: tuple[float, ...] = (0.5, 1.0)
-    """Temperatures of the samples after each epoch, one text at each."""
+    """Sampling temperatures; one text for each after each epoch."""
     sample_length: int = 200
     """Characters in each sample; 0 for no samples."""
     text_file: Path | None = None
@@ -109,7 +109,7 @@ def _main(argv):
 
 
 def _from_run(run, argv):
-    """The options, with a saved run's model as defaults, and its checkpoint."""
+    """Returns the options, with a saved run's model as defaults, and its checkpoint."""
     found = run_folder.find(run.runs_dir, run.init)
     saved = checkpoint.read(run_folder.weights_file(found, (run_folder.BEST, run_folder.LAST)))
     kept = replace(saved.config.model.without_dropout(), cell=saved.config.model.cell_name)

@@ -49,7 +49,7 @@ def step(a_x, states, weights, activation=TANH, recurrent_activation=SIGMOID):
 
 
 def step_backward(d_states, cache, weights, activation=TANH, recurrent_activation=SIGMOID):
-    """Computes the gradients, last equation first: each line differentiates the one beside it.
+    """Computes the gradients, last equation first; comments repeat the equations of `step`.
 
     Args:
         d_states: (dh, dc), dLoss/d(h, c) after the step, each (B, H).

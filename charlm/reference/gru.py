@@ -64,7 +64,7 @@ def step(a_x, states, weights, activation=TANH, recurrent_activation=SIGMOID, re
 def step_backward(
     d_states, cache, weights, activation=TANH, recurrent_activation=SIGMOID, reset_after=True
 ):
-    """Computes the gradients, last equation first: each line differentiates the one beside it.
+    """Computes the gradients, last equation first; comments repeat the equations of `step`.
 
     Args:
         d_states: (dh,), dLoss/dh after the step, (B, H).

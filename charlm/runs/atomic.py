@@ -63,7 +63,7 @@ def try_write(
 
 @contextlib.contextmanager
 def prepared(path: Path, data: bytes, like: Path | None = None) -> Iterator[Callable[[], None]]:
-    """Writes `data` to a temporary file beside `path` and forces it to disk: half of `write`.
+    """Writes `data` to a temporary file next to `path` and forces it to disk: half of `write`.
 
     Yields:
         A function that renames the file to `path`. If it is not called, nothing changes.

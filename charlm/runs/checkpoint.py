@@ -29,7 +29,7 @@ class NotFiniteError(CharlmError):
 
 @dataclass
 class Progress:
-    """How far a run has come."""
+    """The progress of a run."""
 
     epoch: int = 0
     """Epochs completed."""
@@ -117,14 +117,14 @@ def to_verified_bytes(checkpoint: Checkpoint) -> bytes:
         again = from_bytes(data)
         file_format.check_hdf5(data)
     except Exception as error:  # h5py raises nearly every kind
-        raise OSError(f"expected to read back what is to be saved, found: {error}") from error
+        raise OSError(f"cannot save: reading the data back failed: {error}") from error
     mine, read_back = checkpoint.arrays(), again.arrays()
     same = json.dumps(again.meta()) == json.dumps(checkpoint.meta())
     same = same and mine.keys() == read_back.keys()
     pairs = [(x, read_back[name]) for name, x in mine.items()] if same else []
     same = same and all(a.dtype == b.dtype and a.shape == b.shape for a, b in pairs)
     if not (same and all(a.tobytes() == b.tobytes() for a, b in pairs)):
-        raise OSError("expected to read back what is to be saved, found something else")
+        raise OSError("cannot save: the data that was read back differs")
     return data
 
 

@@ -23,7 +23,7 @@ def held(path: Path) -> Iterator[None]:
             atomic.make_folder(path.parent)
             lock = stack.enter_context(atomic.own_file(path, os.O_RDWR | os.O_CREAT))
             _take(lock, path.parent)
-        with contextlib.suppress(OSError):  # it only tells other processes who holds the lock
+        with contextlib.suppress(OSError):  # it only informs other processes who holds the lock
             os.ftruncate(lock, 0)
             os.write(lock, str(os.getpid()).encode())
         yield
@@ -42,11 +42,11 @@ def _refusals(path):
         yield
     except atomic.NotOwnError as error:
         raise InputError(
-            f"expected {path} to be a file of its own, found that {error.strerror}; remove it "
-            "if no other process writes in the folder"
+            f"cannot use {path}: {error.strerror}; remove it if no other process writes in the "
+            "folder"
         ) from None
     except OSError as error:
-        raise InputError(f"expected to write in {path.parent}, found: {error.strerror}") from error
+        raise InputError(f"cannot write in {path.parent}: {error.strerror}") from error
 
 
 def _take(lock, folder):

@@ -60,8 +60,8 @@ def _check_runs(runs):
     nearest = next((path for path in (runs, *runs.parents) if os.path.lexists(path)), Path())
     if not (os.path.isdir(nearest) and os.access(nearest, os.W_OK | os.X_OK)):
         raise InputError(
-            f"expected --runs-dir to be a folder that can be written in, or a new one, found "
-            f"{nearest}, {'which cannot' if os.path.isdir(nearest) else 'which is not a folder'}"
+            f"expected --runs-dir to be a writable folder or a new one, found {nearest}, which is "
+            f"{'not writable' if os.path.isdir(nearest) else 'not a folder'}"
         )
 
 
@@ -167,7 +167,7 @@ def save_new(
     with locked(folder):
         _require_free(folder, overwrite)
         with atomic.prepared(folder / LAST, data, _weights(folder)) as place:
-            if os.path.lexists(folder / BEST):  # it must not be left beside the new last weights
+            if os.path.lexists(folder / BEST):  # it must not stay with the new last weights
                 os.replace(folder / BEST, folder / LAST)
                 atomic.sync_folder(folder)
             place()

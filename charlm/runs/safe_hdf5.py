@@ -93,9 +93,9 @@ def read(data: bytes | memoryview) -> Listing:
     try:
         code, text = run_child(data, untrusted.MAX_NAMES)
     except OSError as error:
-        raise InputError(f"expected to run {sys.executable}, found: {error.strerror}") from error
+        raise InputError(f"cannot run {sys.executable}: {error.strerror}") from error
     if code == -signal.SIGALRM:
-        raise InputError("expected to list an HDF5 file, found that it took too long; try again")
+        raise InputError("cannot list an HDF5 file: it took too long; try again")
     if code < 0:
         why = f"the HDF5 library crashed: {signal.Signals(-code).name}"
         if code == -signal.SIGPROF:
@@ -104,8 +104,8 @@ def read(data: bytes | memoryview) -> Listing:
     untrusted.check_size("a list of names", len(text), MAX_LIST)
     if code or not text:
         raise InputError(
-            f"expected {sys.executable} to list an HDF5 file with h5py, found that it ended with "
-            f"exit code {code}; does `{sys.executable} -c 'import h5py'` work?"
+            f"cannot list an HDF5 file: {sys.executable} with h5py ended with exit code {code}; "
+            f"does `{sys.executable} -c 'import h5py'` work?"
         )
     found = json.loads(text)
     if "refused" in found:

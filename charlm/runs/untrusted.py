@@ -61,7 +61,7 @@ def file_bytes(path: Path, what: str = "a file of weights", most: int | None = N
     try:  # O_NONBLOCK, because opening a named pipe without a writer would wait forever
         descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK)
     except OSError as error:
-        raise InputError(f"expected {what}, found: {error.strerror}") from error
+        raise InputError(f"cannot read {what}: {error.strerror}") from error
     try:
         status = os.fstat(descriptor)
         if not stat.S_ISREG(status.st_mode):

@@ -144,9 +144,9 @@ class _Survey:
     """Results of the first pass."""
 
     documents: list
-    """Those with text."""
+    """The documents that have text."""
     lengths: list[int]
-    """Characters of each."""
+    """The number of characters of each."""
     sizes: list[int]
     """Bytes of each in UTF-8."""
     vocab: Vocab

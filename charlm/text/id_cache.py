@@ -67,7 +67,7 @@ def _without(error, say):
     path = paths.cache_folder()
     if os.environ.get(VARIABLE):
         raise InputError(
-            f"expected to write in {path}, which {VARIABLE} names, found: {error.strerror}"
+            f"cannot write in {path}, which {VARIABLE} names: {error.strerror}"
         ) from error
     say(
         f"NOTE: no folder to keep the encoded text in ({path or '~/.cache/charlm'}: "
@@ -169,9 +169,8 @@ def write(
         os.replace(temporary, path)
     except OSError as error:
         raise OSError(
-            f"expected to write {count * dtype.itemsize / 1e9:.1f} GB of encoded text in "
-            f"{path.parent}, found: {error.strerror}; make room, or name another folder by "
-            f"{VARIABLE}"
+            f"cannot write {count * dtype.itemsize / 1e9:.1f} GB of encoded text in {path.parent}: "
+            f"{error.strerror}; make room, or name another folder by {VARIABLE}"
         ) from error
     finally:
         temporary.unlink(missing_ok=True)

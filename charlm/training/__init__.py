@@ -1,1 +1,1 @@
-"""A run in memory: network, data, optimizer and loss, and the object that trains them."""
+"""Training in memory: network, data, optimizer, loss, and the object that joins them."""

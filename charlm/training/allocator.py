@@ -1,4 +1,4 @@
-"""Which of TensorFlow's allocators on a CPU to ask for, before TensorFlow is loaded."""
+"""Chooses TensorFlow's memory allocator on a CPU, before TensorFlow is loaded."""
 
 import contextlib
 from collections.abc import MutableMapping
@@ -10,11 +10,11 @@ ONEDNN = {"avx512_vnni", "avx512_bf16", "avx_vnni", "amx_tile", "amx_int8", "amx
 
 
 def ask_for_reuse(environment: MutableMapping[str, str]) -> None:
-    """Asks for the allocator that uses memory again, unless the variable is set or it is needless.
+    """Asks for the allocator that reuses memory, unless the variable is set or not needed.
 
-    The system's allocator, which TensorFlow takes otherwise, returns large arrays after every
-    step and pays for fresh pages in the next. With oneDNN TensorFlow has an allocator that reuses
-    memory anyway, and the variable made no difference (docs/performance.md).
+    By default TensorFlow takes the system's allocator, which returns large arrays to the system
+    after every step and pays for fresh pages in the next. With oneDNN TensorFlow's allocator
+    already reuses memory, and the variable makes no difference (docs/performance.md).
     """
     asked = environment.get("TF_ENABLE_ONEDNN_OPTS", "").lower()
     if asked in ("0", "false") or (asked not in ("1", "true") and not uses_onednn(_flags())):

@@ -1,4 +1,4 @@
-"""`charlm.text.windows` as Keras reads them."""
+"""Feeds the windows of `charlm.text.windows` to Keras."""
 
 import contextlib
 
@@ -7,21 +7,21 @@ import numpy as np
 
 from charlm.errors import InputError
 
-CHUNK = 2**16  # characters a call: asked for one by one, windows of 1,000 took 0.7 ms of each step
+CHUNK = 2**16  # characters per call; with single windows of 1,000, calls took 0.7 ms of each step
 
 
 def batches(windows):
-    """Windows for `fit` and `evaluate`, in the form that their backend reads quickest.
+    """Returns windows for `fit` and `evaluate`, in the form that the backend reads fastest.
 
     Args:
-        windows: a `TrainingWindows` or `HeldOutWindows`; asked anew in every epoch.
+        windows: a `TrainingWindows` or `HeldOutWindows`; read again in every epoch.
     """
     return _dataset(windows) if keras.backend.backend() == "tensorflow" else Batches(windows)
 
 
 @contextlib.contextmanager
 def errors_of(windows):
-    """Raises the error of `windows` in the place of the one that TensorFlow makes of it."""
+    """Raises the original error of `windows` instead of TensorFlow's error about it."""
     try:
         yield
     except Exception:
@@ -31,7 +31,7 @@ def errors_of(windows):
 
 
 class Batches(keras.utils.PyDataset):
-    """Windows one by one."""
+    """Windows as a Keras data set, one window per item."""
 
     def __init__(self, windows):
         super().__init__()
@@ -45,7 +45,7 @@ class Batches(keras.utils.PyDataset):
 
 
 def _dataset(windows):
-    """Windows many at a time, made ready beside the training and taken apart by TensorFlow."""
+    """Prefetches windows in chunks, which TensorFlow splits into single windows."""
     import tensorflow as tf
 
     def specification(x):

@@ -1,4 +1,4 @@
-"""What this process computes on, in words."""
+"""Describes the device that this process computes on."""
 
 import os
 import shutil
@@ -7,23 +7,23 @@ import keras
 
 from charlm import presets
 
-GPU_SUPPORT = {  # how to get it
-    "tensorflow": "pip install -e '.[gpu]' in charlm's folder brings its GPU support",
-    "jax": "pip install 'jax[cuda13]' (or cuda12) brings its GPU support",
-    "torch": "PyTorch's page on installing has builds with CUDA",
+GPU_SUPPORT = {  # how to install it
+    "tensorflow": "pip install -e '.[gpu]' in charlm's folder installs its GPU support",
+    "jax": "pip install 'jax[cuda13]' (or cuda12) installs its GPU support",
+    "torch": "PyTorch's installation page has builds with CUDA",
 }
 
 
 def describe() -> str:
-    """For example "tensorflow on cpu (2 cores)" or "jax on gpu:0"."""
+    """Returns, for example, "tensorflow on cpu (2 cores)" or "jax on gpu:0"."""
     return f"{keras.backend.backend()} on {', '.join(_gpus()) or f'cpu ({_cores()} cores)'}"
 
 
 def hint(preset: str | None = None) -> str | None:
-    """What to do where a GPU lies idle, or a run is of a size for another device, else None.
+    """Returns advice if a GPU is idle or the preset is for another device, else None.
 
     Args:
-        preset: what the run begins with, where that was chosen.
+        preset: the run's preset; None if the sizes are not a preset's.
     """
     for_gpu = preset is not None and preset.endswith(presets.GPU)
     if _gpus():
@@ -34,7 +34,7 @@ def hint(preset: str | None = None) -> str | None:
     if _seems_to_have_nvidia():
         backend = keras.backend.backend()
         said.append(
-            f"an NVIDIA GPU seems to be here that {backend} cannot use; {GPU_SUPPORT[backend]}"
+            f"there seems to be an NVIDIA GPU that {backend} cannot use; {GPU_SUPPORT[backend]}"
         )
     if for_gpu:
         sibling = preset.removesuffix(presets.GPU)
@@ -47,7 +47,7 @@ def _seems_to_have_nvidia():
 
 
 def _gpus():
-    if keras.backend.backend() == "torch":  # keras.distribution does not know it
+    if keras.backend.backend() == "torch":  # keras.distribution does not support it
         import torch
 
         return [f"cuda:{k}" for k in range(torch.cuda.device_count())]

@@ -1,4 +1,4 @@
-"""The loss of training: softmax cross-entropy of logits, in nats, at every position."""
+"""The training loss: softmax cross-entropy of logits, in nats, at every position."""
 
 import keras
 from keras import ops
@@ -9,10 +9,10 @@ from charlm.layers.ids import checked_ids
 
 @keras.saving.register_keras_serializable(package="charlm")
 class CrossEntropy(keras.losses.Loss):
-    """`keras.losses.SparseCategoricalCrossentropy(from_logits=True)`, sooner.
+    """Computes `keras.losses.SparseCategoricalCrossentropy(from_logits=True)` faster.
 
-    A compiled kernel computes it where `numpy_op.is_faster`, on TensorFlow on a CPU; elsewhere
-    Keras's function does.
+    Where `numpy_op.is_faster` (TensorFlow on a CPU), a compiled kernel computes it, elsewhere
+    Keras's function.
 
     >>> z = np.array([[[1.0, 2.0, 4.0], [0.0, 0.0, 0.0]]], "float32")  # (B, T, V)
     >>> float(CrossEntropy()(np.array([[2, 1]]), z))  # the mean of 0.1698 and log(3)
@@ -20,10 +20,10 @@ class CrossEntropy(keras.losses.Loss):
     """
 
     def call(self, y_true, y_pred):
-        """Ids (B, T), logits (B, T, V) -> the loss at each position (B, T).
+        """Computes the loss at each position (B, T) from ids (B, T) and logits (B, T, V).
 
         Raises:
-            ValueError: an id that is no whole number from 0 to V - 1; see `checked_ids`.
+            ValueError: an id is not a whole number from 0 to V - 1; see `checked_ids`.
         """
         if len(y_true.shape) == len(y_pred.shape) and y_true.shape[-1] == 1:
             y_true = ops.squeeze(y_true, -1)  # as Keras does

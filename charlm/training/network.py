@@ -1,9 +1,8 @@
-"""The character model: ids in, logits of the next character out, and the state passed by hand.
+"""The character model as a Keras network, with its states as inputs and outputs.
 
-`build` makes the network, (ids, states) -> (logits, states), with no memory of its own: sampling,
-scoring and inspection call it as they like. `charlm.training.streams.Streams` wraps it for `fit`
-and `evaluate`, where the
-state flows from one window to the next.
+`build` makes the network, (ids, states) -> (logits, states), which keeps no state itself.
+`charlm.training.streams.Streams` wraps it for `fit` and `evaluate` and carries the states from one
+window to the next.
 """
 
 import inspect
@@ -28,17 +27,19 @@ def build(
     states: bool = True,
     precision: str = "fp32",
 ) -> keras.Model:
-    """The network: recurrent layers, then logits over the vocabulary at every position.
+    """Builds the network: recurrent layers, then logits over the vocabulary at every position.
 
     Args:
-        config: sizes. vocab_size: V. seed: of dropout.
-        states: whether they are inputs and outputs; else every call begins at zero.
-        precision: of the recurrent layers, one of `POLICIES`; logits are in float32.
+        config: settings of the model.
+        vocab_size: V.
+        seed: random seed of dropout.
+        states: whether states are inputs and outputs; else every call starts at zero states.
+        precision: of the recurrent layers, a key of `POLICIES`; logits are in float32.
 
     Returns:
         A functional model, [ids (B, T), states (B, H) ...] -> [logits (B, T, V), states ...].
-        Its layers bear the names that Keras gives them in weight files, so that a file fits
-        `keras.Sequential([Input((None, V)), LSTM(H, return_sequences=True), Dense(V)])` too.
+        Its layers have the names that Keras gives them in weights files, so a file also fits
+        `keras.Sequential([Input((None, V)), LSTM(H, return_sequences=True), Dense(V)])`.
     """
     V, H = vocab_size, config.units
     x = keras.Input((None,), dtype="int32", name="ids")
@@ -57,7 +58,7 @@ def build(
         if config.dropout:
             layer_seed = None if seed is None else seed + k
             name = _numbered("dropout", k)
-            once = (None, 1, None)  # a mask for all steps of a window: docs/experiments.md
+            once = (None, 1, None)  # one mask for all steps of a window: docs/experiments.md
             h = keras.layers.Dropout(config.dropout, once, layer_seed, name=name)(h)
         x = h if k == 0 or config.skip == "none" else keras.layers.Add(name=f"add_{k}")([x, h])
         inputs += before
@@ -83,14 +84,14 @@ def _recurrent_layer(config, k, **options):
 
 
 def backward_pass(config: ModelConfig, precision: str) -> str | None:
-    """How a model's own layers would compute gradients in training, None for Keras's layers."""
+    """Returns how charlm's layers would compute gradients in training; None for Keras's layers."""
     if not config.uses_own_layer:
         return None
     return _recurrent_layer(config, 0, dtype=POLICIES[precision]).backward_pass()
 
 
 def cell_options(config: ModelConfig, kind: type) -> dict:
-    """What the settings say to the constructor of a cell or a layer, of what it has."""
+    """Returns the settings that the constructor of a cell or a layer accepts."""
     given = {
         "activation": config.activation,
         "recurrent_activation": config.recurrent_activation,
@@ -115,18 +116,18 @@ def _numbered(name: str, k: int) -> str:
 
 
 def weights(network: keras.Model) -> dict[str, np.ndarray]:
-    """All the network's variables by their path in a Keras weights file."""
+    """Returns the network's variables by their paths in a Keras weights file."""
     return {path: ops.convert_to_numpy(v) for path, v in _variables(network).items()}
 
 
 def set_weights(network: keras.Model, values: dict[str, np.ndarray]) -> None:
-    """Gives every variable its value from `weights`; checks all before it changes any.
+    """Sets every variable to its value from `weights`; checks all before it changes any.
 
-    The random states of dropout may be missing, as in weights that Keras did not make; they then
-    stay as they are.
+    The random states of dropout may be missing, as in weights that Keras did not make; they are
+    then left unchanged.
 
     Raises:
-        InputError: names or shapes that are not this network's.
+        InputError: the names or shapes are not this network's.
     """
     variables = _variables(network)
     odd = set(variables) ^ set(values)
@@ -145,7 +146,7 @@ def set_weights(network: keras.Model, values: dict[str, np.ndarray]) -> None:
 
 
 def _variables(network):
-    """{path: variable}; Keras's files number an object's own variables, object inside object."""
+    """Returns {path: variable}; Keras's files number the variables of each object."""
     found = {}
     for layer in network.layers:
         owner, path = layer, f"layers/{layer.name}"

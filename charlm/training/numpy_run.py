@@ -1,4 +1,4 @@
-"""A run that the plain NumPy network of `charlm.reference` trains."""
+"""Trains a run with the plain NumPy network of `charlm.reference`."""
 
 import time
 from collections.abc import Callable, Iterable
@@ -59,7 +59,7 @@ class NumpyRun:
     windows: TrainingWindows
     held_out: HeldOutWindows
     checkpoint: Checkpoint
-    """Its weights are the network's, which training changes in place."""
+    """The checkpoint; its weights are the network's, which training changes in place."""
 
     @classmethod
     def start(

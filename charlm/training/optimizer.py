@@ -1,28 +1,28 @@
-"""Adam in one pass over the weights, where that is to be had."""
+"""Adam as a fused operation, where the backend has one."""
 
 import keras
 
-Adam = keras.optimizers.Adam  # on JAX, which fuses it, and torch, where Keras has such a pass
+Adam = keras.optimizers.Adam  # for JAX, which fuses it, and torch, for which Keras has one
 if keras.backend.backend() == "tensorflow":
     import tensorflow as tf
 
     class Adam(keras.optimizers.Adam):
         """`keras.optimizers.Adam`: its arguments, equations and variables.
 
-        An update of a variable is one operation, where Keras has twelve that each read and write
+        It updates a variable in one operation. Keras uses twelve, each of which reads and writes
         arrays as large as the weights. At step t, for a gradient g and a learning rate r:
 
             m = beta_1 m + (1 - beta_1) g
             v = beta_2 v + (1 - beta_2) g^2
             w = w - r sqrt(1 - beta_2^t) / (1 - beta_1^t) m / (sqrt(v) + epsilon)
 
-        It has 1 - beta in float32, Keras in double precision, so numbers differ in their fifth or
-        sixth digit. Source: Kingma and Ba 2015, "Adam: A Method for Stochastic Optimization", in
-        the order of computation that ends section 2.
+        1 - beta is computed in float32, in Keras in double precision, so numbers differ in the
+        fifth or sixth digit. Source: Kingma and Ba 2015, "Adam: A Method for Stochastic
+        Optimization", the order of computation at the end of section 2.
         """
 
         def update_step(self, gradient, variable, learning_rate):
-            """One variable's update, as Keras calls it: gradient (or slices of it) of its shape."""
+            """Updates one variable; the gradient has its shape or is slices of it."""
             if self.amsgrad:
                 super().update_step(gradient, variable, learning_rate)
                 return
@@ -39,5 +39,5 @@ if keras.backend.backend() == "tensorflow":
                 beta1=beta_1,
                 beta2=beta_2,
                 epsilon=tf.constant(self.epsilon, kind),
-                grad=tf.cast(tf.convert_to_tensor(gradient), kind),  # a gather's come as slices
+                grad=tf.cast(tf.convert_to_tensor(gradient), kind),  # a gather's gradient is slices
             )

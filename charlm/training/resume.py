@@ -1,11 +1,11 @@
-"""What may change when a run is resumed. Settings and progress only: no backend is loaded."""
+"""Checks which settings change when a run is resumed; needs no backend."""
 
 from charlm.config import DROPOUTS, Config, FitConfig
 from charlm.errors import InputError, flag
 from charlm.runs.checkpoint import Progress
 
-FIXED = ("model", "data")  # parts of the configuration that stay as they are,
-MOVABLE = ("corpus", "encoding")  # except where the text lies: its fingerprint is compared
+FIXED = ("model", "data")  # parts of the configuration that cannot change,
+MOVABLE = ("corpus", "encoding")  # except the place of the text, whose fingerprint is compared
 
 
 def check_changes(kept: Config, asked: Config, has_optimizer: bool) -> None:
@@ -16,8 +16,8 @@ def check_changes(kept: Config, asked: Config, has_optimizer: bool) -> None:
     Args:
         kept: the run's settings.
         asked: the settings to resume it with.
-        has_optimizer: False for weights that no training saved. They have read none of the text,
-            so how it is read is still open.
+        has_optimizer: False for weights that no training saved; then the settings of the text may
+            change, because none of it was read.
 
     Raises:
         InputError: a setting cannot change.
@@ -27,14 +27,13 @@ def check_changes(kept: Config, asked: Config, has_optimizer: bool) -> None:
             same_cell = name == "cell" and asked.model.cell_name == kept.model.cell_name
             if name not in MOVABLE and not same_cell:
                 raise InputError(
-                    f"expected {flag(name)} {old}, with which the run began, found "
-                    f"{flag(name)} {new}; "
-                    "it cannot change on --resume, start a new run"
+                    f"cannot change {flag(name)} on --resume: the run has {flag(name)} {old}, "
+                    f"found {flag(name)} {new}; leave it out, or start a new run"
                 )
 
 
 def check_same_model(asked: Config, trained: Config, path: object) -> None:
-    """Refuses another model than that of the weights which a new run starts from.
+    """Refuses a model that does not fit the weights from which a new run starts.
 
     Args:
         asked: the new run's settings.
@@ -46,9 +45,8 @@ def check_same_model(asked: Config, trained: Config, path: object) -> None:
     for name, (new, old) in asked.differences(trained, "model").items():
         if name not in DROPOUTS:
             raise InputError(
-                f"expected {flag(name)} {old}, with which {path} was trained, found "
-                f"{flag(name)} {new}; "
-                "leave it out, --init-from brings the model"
+                f"expected {flag(name)} {old}, as {path} was trained with it, found "
+                f"{flag(name)} {new}; leave it out, because --init-from sets the model"
             )
 
 
@@ -62,7 +60,7 @@ def changes(kept: Config, asked: Config, has_optimizer: bool) -> list[str]:
     if not has_optimizer:
         found.append("optimizer state reset (the weights came without one)")
     if asked.fit.decay_epochs is None and asked.fit.epochs != kept.fit.epochs:
-        found.append(f"the learning rate now falls over {asked.fit.epochs} epochs")
+        found.append(f"the learning rate now decays over {asked.fit.epochs} epochs")
     return found
 
 
@@ -90,6 +88,6 @@ def check_unfinished(progress: Progress, fit: FitConfig) -> None:
 
 
 def position(progress: Progress) -> str:
-    """The epoch, and the window within it, at which a run continues; both count from 1."""
+    """Returns the epoch and the window, counted from 1, at which a run continues."""
     where = f"epoch {progress.epoch + 1}"
     return f"{where}, window {progress.step + 1}" if progress.step else where

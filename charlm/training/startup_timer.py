@@ -1,10 +1,10 @@
-"""What the time from a command's start to its first result went into."""
+"""Measures the phases from a command's start to its first result."""
 
 import time
 
 
 class Timeline:
-    """Seconds by phase, from when it was made on; a phase that comes twice is added up.
+    """Seconds by phase since its creation; the times of a repeated phase are added up.
 
     >>> timeline = Timeline()
     >>> timeline.done("import")
@@ -17,7 +17,7 @@ class Timeline:
         self.last = time.perf_counter()
 
     def done(self, phase: str) -> None:
-        """Says what the time since the last call, or since the beginning, went into."""
+        """Adds the time since the last call, or since the start, to a phase."""
         now = time.perf_counter()
         self.seconds[phase] = self.seconds.get(phase, 0.0) + now - self.last
         self.last = now

@@ -1,4 +1,4 @@
-"""A network as `fit` trains it: states carried from window to window, loss, optimizer, schedule."""
+"""Wraps a network for `fit`: states carried between windows, loss, optimizer, schedule."""
 
 import keras
 from keras import ops
@@ -8,25 +8,23 @@ from charlm.layers import Recurrent, numpy_op
 from charlm.training.loss import CrossEntropy
 from charlm.training.optimizer import Adam
 
-# Windows between two calls from Python: TensorFlow takes 0.8 ms to begin each, and under JAX a GPU
-# stands still for as long while callbacks look at the loss.
+# Windows in a call from Python: in TensorFlow starting a call takes 0.8 ms, and under JAX a GPU is
+# idle for as long while callbacks read the loss.
 STEPS_PER_EXECUTION = 4
 
 
 class Streams(keras.Model):
-    """A network reading streams of text window by window, each going on where it stopped.
+    """A network that reads streams of text window by window and carries their states.
 
-    Input as `charlm.text.windows` makes it: (ids (B, T), fresh (B,)); output logits
-    (B, T, V). Where
-    fresh is 1 the stream begins anew from a zero state. Training and validation have states of
-    their own, so that neither disturbs the other. A batch of another size is read from zero states
-    and leaves none.
+    The input is that of `charlm.text.windows`, (ids (B, T), fresh (B,)); the output is logits
+    (B, T, V). A stream whose `fresh` is 1 starts from a zero state. Training and validation have
+    separate states. A batch of another size starts from zero states and leaves none.
 
     Args:
-        network: from `build`; from here on its layers' inference is in machine code where there is
-            some, which no exported graph can hold (`charlm.interop.keras_model` exports from
-            weights).
-        training, validation: number of streams of each.
+        network: from `build`; its layers are switched to compiled inference, which cannot be
+            exported (`charlm.interop.keras_model` exports from weights instead).
+        training: number of streams in training.
+        validation: number of streams in validation.
     """
 
     def __init__(self, network: keras.Model, training: int, validation: int):
@@ -50,7 +48,7 @@ class Streams(keras.Model):
         ids, fresh = inputs
         variables = self.carried["training" if training else "validation"]
         B = ids.shape[0]
-        if B not in (None, variables[0].shape[0]):  # Keras's trial call in fit is such a one
+        if B not in (None, variables[0].shape[0]):  # as in Keras's trial call in fit
             zeros = [ops.zeros((B, *v.shape[1:]), v.dtype) for v in variables]
             return self.network([ids, *zeros], training=training)[0]
         kept = 1 - fresh[:, None]
@@ -63,9 +61,9 @@ class Streams(keras.Model):
 
 
 def compile_for(streams: Streams, config: FitConfig, steps_per_epoch: int) -> None:
-    """Gives a run its loss, optimizer and schedule; the optimizer's variables exist after."""
+    """Sets a run's loss, optimizer and learning-rate schedule, and builds the optimizer."""
     total = (config.decay_epochs or config.epochs) * steps_per_epoch
-    warmup = min(config.warmup_steps, total // 10)  # a small text has few steps
+    warmup = min(config.warmup_steps, total // 10)  # a short text has few steps
     schedule = keras.optimizers.schedules.CosineDecay(
         0.0 if warmup else config.learning_rate,
         decay_steps=max(1, total - warmup),
@@ -78,7 +76,7 @@ def compile_for(streams: Streams, config: FitConfig, steps_per_epoch: int) -> No
         global_clipnorm=config.clip_norm or None,
         clipvalue=config.clip_value or None,
     )
-    if config.precision == "fp16":  # its smallest numbers are larger than many gradients
+    if config.precision == "fp16":  # many gradients are below its smallest number
         optimizer = keras.optimizers.LossScaleOptimizer(optimizer)
     backend = keras.backend.backend()
     several = backend == "tensorflow" or (backend == "jax" and not numpy_op.is_supported())

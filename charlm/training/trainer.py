@@ -1,4 +1,4 @@
-"""A training run as an object: model, data and progress together, saved and restored together."""
+"""A training run: its model, data and progress, which are saved and restored together."""
 
 from dataclasses import replace
 
@@ -21,7 +21,7 @@ from charlm.training.streams import Streams, compile_for
 
 
 def _resolved(config: Config) -> Config:
-    """With the precision that "auto" means here."""
+    """Replaces the precision "auto" by the one for this machine and model."""
     if config.fit.precision != "auto":
         return config
     half = numpy_op.load_kernel("bfloat16")
@@ -31,11 +31,12 @@ def _resolved(config: Config) -> Config:
 
 
 class Training:
-    """All a run needs, made from its settings and its text; nothing is written.
+    """The model, data, optimizer and progress of a run; writes nothing.
 
     Args:
-        config: settings. text: to train and measure on.
-        saved: a checkpoint to go on from, else the run begins anew.
+        config: the run's settings.
+        text: to train and measure on.
+        saved: a checkpoint to continue from; None for a new run.
 
     Raises:
         InputError: the text is too short, or does not fit `saved`.
@@ -47,10 +48,10 @@ class Training:
             if saved.corpus_sha256 != text.sha256:
                 raise InputError(
                     f"expected the text the run was trained on (sha256 {saved.corpus_sha256[:12]}),"
-                    f" found another ({text.sha256[:12]}); --corpus says where the text is now, "
-                    "and another text needs a new run (--init-from)"
+                    f" found another ({text.sha256[:12]}); name the run's text with --corpus, or "
+                    "train a new run on another text (--init-from)"
                 )
-            text = text.translated(saved.vocab)  # weights may have begun on another text
+            text = text.translated(saved.vocab)  # the weights may come from another text
         self.config, self.text = config, text
         self.vocab, self.corpus_sha256 = text.vocab, text.sha256
         self.progress = saved.progress if saved else Progress()
@@ -60,31 +61,31 @@ class Training:
         checkpoint.check_size_limits(config, self.vocab)
         if self.progress.step >= windows.steps:
             raise InputError(
-                f"expected a run stopped within an epoch of {windows.steps} windows, found one "
-                f"after {self.progress.step}"
+                f"expected a run that stopped within an epoch of {windows.steps} windows, found "
+                f"one that stopped after {self.progress.step}"
             )
-        keras.config.set_floatx("float32")  # whatever a keras.json says: files and code count on it
+        keras.config.set_floatx("float32")  # overrides a keras.json; files and code need it
         keras.utils.set_random_seed(config.data.seed)
         self.network = model.build(
             config.model, len(self.vocab), config.data.seed, precision=config.fit.precision
         )
         self.streams = Streams(self.network, config.data.batch_size, len(self.held_out.ids))
         compile_for(self.streams, config.fit, windows.steps)
-        self.means = []  # that the next epoch begins with
+        self.means = []  # running means of the metrics with which the next epoch starts
         if saved:
             self._restore(saved)
         elif config.model.output_bias == "unigram":
             self.network.get_layer("dense").bias.assign(text.log_shares(self.vocab))
 
     def windows(self, epoch: int = 0, first: int = 0) -> TrainingWindows:
-        """The windows from window `first` of `epoch` on."""
+        """Returns the windows of `epoch`, from window `first` on."""
         ids, data = self.text.training, self.config.data
         return TrainingWindows(
             ids, data.batch_size, data.window, data.seed, data.restart_every, epoch, first
         )
 
     def fit(self, callbacks: list[keras.callbacks.Callback]) -> None:
-        """Trains to the end, from wherever `progress` stands."""
+        """Trains from the current `progress` to the end."""
         epochs = self.config.fit.epochs
         if self.progress.step:  # the rest of an epoch that was cut short
             epoch = self.progress.epoch
@@ -101,23 +102,23 @@ class Training:
                 initial_epoch=begin,
                 epochs=end,
                 callbacks=[turn, *callbacks],
-                shuffle=False,  # or Keras shuffles the windows, and the carried states mean nothing
+                shuffle=False,  # the carried states need the windows in their order
                 verbose=0,
             )
 
     def _turn(self, windows, epoch):
         windows.set_epoch(epoch)
         for variable, value in zip(self.streams.metrics_variables, self.means, strict=False):
-            variable.assign(value)  # Keras has just set it to zero
+            variable.assign(value)  # Keras has reset it to zero
         self.means = []
 
     def _running_means(self):
-        """Of the epoch begun; between epochs there are none, whatever Keras still holds."""
+        """Returns the metrics' running means in the current epoch; none between epochs."""
         variables = self.streams.metrics_variables if self.progress.step else []
         return [ops.convert_to_numpy(v) for v in variables]
 
     def snapshot(self) -> Checkpoint:
-        """All of the run as it is now."""
+        """Returns the current state of the run as a checkpoint."""
         return Checkpoint(
             config=self.config,
             vocab=self.vocab,
@@ -136,12 +137,12 @@ class Training:
         )
 
     def _restore(self, saved):
-        if not saved.optimizer:  # weights from elsewhere: the optimizer begins anew
+        if not saved.optimizer:  # imported or fine-tuned weights: the optimizer state is new
             model.set_weights(self.network, saved.weights)
             return
         mine, theirs = self.streams.optimizer.variables, saved.optimizer
         if saved.config.fit.precision != self.config.fit.precision:
-            # Adam's stand last; before them, in fp16 alone, is the loss scale, which begins anew
+            # Adam's variables are last; only fp16 has a loss scale before them, which is reset
             optimizer = self.streams.optimizer
             n = len(getattr(optimizer, "inner_optimizer", optimizer).variables)
             mine, theirs = mine[-n:], theirs[-n:]
@@ -162,7 +163,7 @@ class Training:
         self.means = saved.metrics
 
     def sample(self, prompt: str, length: int, temperatures, seed: int) -> list[str]:
-        """Texts after `prompt`, from a copy of the weights: the run itself is not touched."""
+        """Samples texts that continue `prompt`, with a copy of the weights."""
         network = Network(model.weights(self.network), len(self.vocab), self.config.model)
         pieces = generate.texts(network, self.vocab, prompt, length, temperatures, seed)
         return ["".join(text) for text in zip(*pieces, strict=True)]

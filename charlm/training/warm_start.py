@@ -1,4 +1,4 @@
-"""A trained model as the beginning of another, on another text."""
+"""Starts a new run on another text from the weights of a trained model (fine-tuning)."""
 
 import numpy as np
 
@@ -9,15 +9,17 @@ from charlm.text.vocab import Vocab
 
 
 def warm_start(saved: Checkpoint, text: Text, seed: int) -> Checkpoint:
-    """A run on `text` that begins with the weights of `saved`, its optimizer anew.
+    """Returns a run on `text` with the weights of `saved` and no optimizer state.
 
-    The vocabulary is that of both. What belongs to a character, a row of the first kernel, a column
-    of the logits' kernel and a bias, stays as it was where the model knew it, and is drawn as in a
-    new model where it did not. A new character's bias is the lowest of those that were: the model
-    has learned of nothing that is rarer.
+    The vocabulary is the union of both. A character has a row in the first kernel, a column in the
+    output kernel and an output bias. Known characters keep them; those of new characters are
+    initialized as in a new model, except that the bias is the lowest of the known ones, since the
+    model has learned of no rarer character.
 
     Args:
-        seed: of the new rows.
+        saved: the trained run.
+        text: the text of the new run.
+        seed: random seed of the new rows and columns.
     """
     characters = {*saved.vocab.characters, *text.vocab.characters}
     vocab = Vocab("".join(sorted(characters)))
@@ -38,14 +40,14 @@ def warm_start(saved: Checkpoint, text: Text, seed: int) -> Checkpoint:
 
 
 def describe(saved: Checkpoint, text: Text) -> str:
-    """What becomes of the vocabulary, in words."""
+    """Describes how the vocabulary changes."""
     before, now = set(saved.vocab.characters), set(text.vocab.characters)
     new = sorted(now - before)
     added = f"{len(new)} new"
     if new:
         shown = "".join(new[:SHOWN])
         added += f" ({shown!r}{' and more' if len(new) > SHOWN else ''})"
-    return f"{len(before)} characters kept, {len(before - now)} of which this text has not; {added}"
+    return f"{len(before)} characters kept, {len(before - now)} of them not in this text; {added}"
 
 
 SHOWN = 20  # new characters

@@ -175,7 +175,7 @@ def time_limit():
         signal.signal(signal.SIGALRM, before)
 
 
-def refused(folder, capsys, line, expected="expected|found", user=contextlib.nullcontext):
+def refused(folder, capsys, line, expected="expected|found|cannot", user=contextlib.nullcontext):
     before = snapshot(folder)
     with time_limit(), user():
         code = main(shlex.split(line))
@@ -310,7 +310,7 @@ STORED = {
     "\x1b[2J": "neither a file nor a folder",
     "{many}": "a folder of more than 10,000 names",
     "{many}/deep": "a folder of more than 10,000 names",
-    "": "which names none",
+    "": "imported without one",
 }
 USES = ["train --resume", "evaluate", "gradients", "reference --init"]
 
@@ -379,5 +379,5 @@ def test_standard_input_that_cannot_be_read(here, capsys, monkeypatch, flags):
 
     stdin = SimpleNamespace(buffer=SimpleNamespace(read=read), isatty=lambda: False)
     monkeypatch.setattr("sys.stdin", stdin)
-    refused(here, capsys, "score - --run a", "standard input, found: .*; pipe a file into it")
+    refused(here, capsys, "score - --run a", "cannot read standard input: .*; pipe a file into it")
     os.close(descriptor)

@@ -61,7 +61,8 @@ def test_a_lock_that_is_a_link_is_refused_before_a_backend_loads(
     getattr(run / ".lock", link)(here / "other")
     code, err = overwrite(capsys, monkeypatch)
     assert (code, err.count("\n")) == (2, 1)
-    assert "a/.lock to be a file of its own" in err
+    assert "cannot use" in err
+    assert "a/.lock: " in err
     assert (here / "other").read_text() == "precious"
 
 
@@ -174,14 +175,14 @@ def test_the_system_s_own_folders_are_refused_before_they_are_searched(
 
 def test_a_folder_whose_name_begins_like_one_of_them_is_searched(monkeypatch):
     monkeypatch.setattr("os.path.isdir", lambda path: True)
-    with pytest.raises(CorpusError, match="expected to read /process, found: No such file"):
+    with pytest.raises(CorpusError, match="cannot read /process: No such file"):
         corpora.load("/process")
 
 
 def test_a_run_s_text_that_is_gone_says_where_it_was_looked_for(here, capsys):
     found = refusal(capsys, "train", "--resume", "a")
     what = "which is neither a file nor a folder with text in it"
-    assert f"found: 'gone.txt', {what} (looked in {here})" in found
+    assert f"says: 'gone.txt', {what} (looked in {here})" in found
 
 
 def test_but_not_where_its_name_says_so(here):
@@ -203,7 +204,7 @@ def test_so_can_a_damaged_run_s_best_epoch(here, capsys):
     last.write_bytes(b"damaged")
     found = refusal(capsys, "train", "--resume", "my first run")
     assert (
-        "; python -m charlm.train --resume 'saved_models/my first run/best.weights.h5' goes on "
+        "; python -m charlm.train --resume 'saved_models/my first run/best.weights.h5' resumes "
         "from the best epoch"
     ) in found
 
@@ -231,8 +232,8 @@ def test_a_prompt_is_read_from_standard_input(here, capsys, monkeypatch):
 @pytest.mark.parametrize(
     ("data", "expected"),
     [
-        (None, "expected text on standard input, found it closed"),
-        (b"\xff", "expected UTF-8 text in standard input, found: "),
+        (None, "cannot read standard input: it is closed"),
+        (b"\xff", "cannot read UTF-8 text in standard input: "),
         (
             b"x" * (prompts.MAX_PROMPT + 1),
             "expected UTF-8 text in standard input of 16777216 bytes",
@@ -250,8 +251,8 @@ def test_what_is_no_prompt_there_is_refused(here, capsys, monkeypatch, data, exp
 def test_a_run_that_could_not_be_saved_ends_with_the_cause(run, capsys):
     assert cli.run(lambda argv: raises(training._unsaved(run, "No space left on device")), []) == 1
     assert capsys.readouterr().err == (
-        f"error: cannot save the end of the run in {run}: No space left on device; when that is "
-        f"mended, python -m charlm.train --resume {run} resumes it from the last save\n"
+        f"error: cannot save the end of the run in {run}: No space left on device; once that is "
+        f"fixed, python -m charlm.train --resume {run} resumes from the last save\n"
     )
 
 

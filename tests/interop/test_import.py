@@ -101,12 +101,12 @@ def old_lstm(x, layer, dense, slope):
     ("version", "more", "slope", "said"),
     [
         (b"2.1.3", [], 0.2, "assumed: tanh and hard_sigmoid, the defaults of Keras 2.1"),
-        (b"2.2.5", [], 0.2, "stored times 1.2"),
+        (b"2.2.5", [], 0.2, "multiplied by 1.2"),
         (b"", [], 0.2, "hard_sigmoid"),  # Keras 1
         (b"2.3.0", [], None, "assumed: tanh and sigmoid, the defaults of Keras 2.3"),
         (b"2.15.0", [], None, "sigmoid"),
         (b"2.1.3", ["--recurrent-activation", "sigmoid"], None, ": tanh, the default of Keras 2.1"),
-        (b"2.4.0", ["--recurrent-activation", "hard_sigmoid"], 0.2, "stored times 1.2"),
+        (b"2.4.0", ["--recurrent-activation", "hard_sigmoid"], 0.2, "multiplied by 1.2"),
     ],
 )
 def test_gates_are_those_of_the_keras_that_wrote_them(
@@ -135,7 +135,7 @@ def test_a_file_that_names_no_keras_is_taken_for_keras_3_unless_told(
         argv("x.weights.h5", *more, *(["--keras-version", version] if version else []))
     ) == 0  # fmt: skip
     out, _ = capsys.readouterr()
-    assert ("it does not say which Keras wrote it, taken for Keras 3" in out) == (version is None)
+    assert ("the file names no version of Keras, assumed: 3" in out) == (version is None)
     assert f"Keras {version or 3} weights; " in out
     names = ("kernel", "recurrent_kernel", "bias")
     layer, dense = (dict(zip(names, part.get_weights(), strict=False)) for part in model.layers)
@@ -149,7 +149,7 @@ def test_a_file_of_the_characters_alone_is_vocabulary_enough(here, rng, capsys):
     stock(rng, *MODELS["lstm"]()).save("x.keras")
     Path("characters.txt").write_text("".join(sorted(set(SMALL_TEXT))))
     assert import_weights.main(["x.keras", "--vocab-from", "characters.txt", "--name", "a"]) == 0
-    assert "not measured, for characters.txt has fewer than 100 held-out" in capsys.readouterr().out
+    assert "not measured, because characters.txt has fewer than 100 held" in capsys.readouterr().out
     assert sample.main(["a", "--length", "9", "--seed", "1"]) == 0
 
 
@@ -259,7 +259,7 @@ BAD = {
     "a version against the file's": (
         lambda rng: stock(rng, *lstms(1), L.Dense(V)).save("x.keras"),
         ["--keras-version", "2.15"],
-        r"expected no --keras-version, for x.keras says 3\.\S+, found 2.15",
+        r"expected no --keras-version, because x.keras says 3\.\S+, found 2.15",
     ),
     "a version that is none": (
         lambda rng: (
@@ -269,7 +269,7 @@ BAD = {
         ["--keras-version", "2.x"],
         r"expected --keras-version to be like 2.15, found 2.x",
     ),
-    "no file": (lambda rng: None, [], r"x.keras: expected a file of weights, found: No such file"),
+    "no file": (lambda rng: None, [], r"x.keras: cannot read a file of weights: No such file"),
     "no text": (
         lambda rng: stock(rng, *lstms(1), L.Dense(V)).save("x.keras"),
         ["--vocab-from", "none.txt"],

@@ -278,9 +278,9 @@ def test_a_file_of_the_vocabulary(here, rng, capsys, form, first, reserved, with
     out, err = capsys.readouterr()
     assert err == ""
     assert ("bits/char on 211 characters of small.txt" in out) == with_text
-    assert ("nobody has checked whether the ids" in out) != with_text
+    assert ("not checked whether the ids" in out) != with_text
     V = len(characters)
-    shifted = f"ids 1 to {V} of vocab.json are taken for 0 to {V - 1}"
+    shifted = f"ids 1 to {V} of vocab.json mean 0 to {V - 1}"
     assert (shifted in out) == (first > reserved)
     assert_same_network(model, "é7" + SMALL_TEXT[:50], characters, reserved, ids)
     again = "--resume saved_models/a" if with_text else "--init-from saved_models/a --corpus FILE"
@@ -295,7 +295,7 @@ def test_tokens_of_keras_s_layers_stand_for_no_character(here, rng, capsys, form
     model = random_model(rng, len(characters) + 2, ids=True)
     model.save("x.keras")
     assert import_weights.main(["x.keras", "--vocab", "vocab.json", "--name", "a"]) == 0
-    assert "ids 0, 1 are left out, for they stand for no" in capsys.readouterr().out
+    assert "ids 0, 1 are left out, because they stand for no" in capsys.readouterr().out
     assert_same_network(model, SMALL_TEXT[:50], characters, 2, ids=True)
 
 
@@ -334,8 +334,8 @@ def test_a_run_without_a_text_names_none(here, capsys, of_export):
         assert command.main(argv) == 2
         out, err = capsys.readouterr()
         assert (out, err.count("\n")) == ("", 1)
-        assert "found '', which names none; a run that was imported without a text" in err
-        assert "trained on with --init-from RUN --corpus FILE" in err
+        assert "cannot find the run's text: it was imported without one" in err
+        assert "with --init-from RUN --corpus FILE" in err
     assert evaluate.main(["a", "--corpus", "small.txt"]) == 0
     assert train.main(["--resume", "a", "--corpus", "small.txt", *small]) == (0 if of_export else 2)
     assert ("(--init-from)" in capsys.readouterr().err) != of_export
@@ -370,12 +370,12 @@ def test_a_vocabulary_in_lower_case_reads_its_text_in_lower_case(here, capsys):
 
 BAD = {  # of the characters a, b, c
     '["a", "b", "a"]': r"an id for each character, found 'a' at 0 and 2",
-    '["a", "bc", "d"]': r'found .bc. for id 1; .* put "" in the place of an id that stands for',
+    '["a", "bc", "d"]': r'found .bc. for id 1; .* use "" for an id that stands for',
     '["a", "b", 3]': r"one character for each id, found 3 for id 2",
     '["a", "b", ["c"]]': r"one character for each id, found \['c'\] for id 2",
     '["a", "b", "\\ud83d"]': r"a character for id 2, found half of a surrogate pair, '\\ud83d'",
     '["a", "b"]': r'of 3 characters, as x.keras has, found 2 in vocab.json; if id 0 .* "" first',
-    '["a", "b", "c", "d", "e"]': r"found 5 in vocab.json; give that of the text",
+    '["a", "b", "c", "d", "e"]': r"found 5 in vocab.json; give the vocabulary",
     '["a"]': r"two characters or more, found 1",
     '{"a": 0, "b": 1, "c": 3}': r"ids from 0 or 1 on without a gap, found none for id 2",
     '{"a": 2, "b": 3, "c": 4}': r"without a gap, found 2 as the first id",
@@ -423,7 +423,7 @@ def test_a_file_that_is_no_vocabulary_is_refused_in_one_line(here, rng, capsys, 
             ["--vocab", "v", "--vocab-order", "codepoint"],
             "--vocab-order has no effect with --vocab",
         ),
-        (["--vocab", "none.json"], "none.json: expected a vocabulary, found: No such file"),
+        (["--vocab", "none.json"], "none.json: cannot read a vocabulary: No such file"),
         (["--vocab", "."], "expected a vocabulary, found a folder"),
         (["--vocab", "pipe"], "expected a vocabulary, found a pipe or device"),
         (["--vocab-from", "small.txt", "--vocab-order", "size"], "vocab-order"),

@@ -216,7 +216,7 @@ def test_the_line_says_how_to_take_a_state_dict_out_of_a_dict():
     torch.save({"epoch": 3, "model": character_model(torch).state_dict()}, "x.pth")
     line = refusal("x.pth")
     first, second = commands(line)
-    assert "for example ['model'], behind torch.load(...)" in line
+    assert "for example ['model'], after torch.load(...)" in line
     names = {}
     exec(first, names)
     exec(second.replace("=True)", "=True)['model']"), names)

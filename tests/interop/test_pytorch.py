@@ -88,7 +88,7 @@ def test_a_refusal_says_what_was_assumed(here, rng, capsys):
         "the file names no activations, assumed: tanh, the default of PyTorch (--activation if it "
         "had others); "
     )
-    wiring = "the file does not say how its layers are connected, taken for a chain of one-hot char"
+    wiring = "the file does not say how its layers are connected, assumed: a chain of one-hot char"
     for cell, more in (("rnn", []), ("rnn", ["--activation", "relu"]), ("lstm", [])):
         state = state_dict(rng, cell, V, H)
         state["linear.bias"] *= 9  # worse than any guess
@@ -109,7 +109,11 @@ def test_what_pytorch_always_computes_is_not_assumed(here, rng, capsys):
     for flag, value, said in (
         ("--activation", "relu", "expected --activation tanh, which x.safetensors says"),
         ("--recurrent-activation", "hard_sigmoid", "expected --recurrent-activation sigmoid"),
-        ("--keras-version", "2.15", "expected no --keras-version, for x.safetensors is of PyTorch"),
+        (
+            "--keras-version",
+            "2.15",
+            "expected no --keras-version, because x.safetensors is of PyTorch",
+        ),
     ):
         argv = ["x.safetensors", "--vocab-from", "small.txt", flag, value, "--name", "b"]
         assert import_weights.main(argv) == 2
@@ -217,7 +221,7 @@ def test_shared_weights_are_found(here, rng, capsys, oracle):
             save(rest, **metadata)
             network = brought_in()
             np.testing.assert_allclose(logits_of(network, ids), expected, rtol=1e-5, atol=1e-5)
-            said = f"embedding is taken to be '{kept}.weight'" in capsys.readouterr().out
+            said = f"the embedding is '{kept}.weight'" in capsys.readouterr().out
             assert said == (not metadata)
 
 

@@ -146,7 +146,7 @@ def test_tables_that_nothing_tells_apart_are_refused(rng):
         state[f"{names[0]}.weight"] = state.pop(TABLE)
         state[f"{names[1]}.weight"] = state.pop(HEAD)
         save(state)
-        refused("x.safetensors", "tell the nn.Embedding from the nn.Linear, found 'a|'emb_in.wei")
+        refused("x.safetensors", "distinguish nn.Embedding and nn.Linear, found 'a|'emb_in.wei")
         state[TABLE], state[HEAD] = (state.pop(f"{n}.weight") for n in names)
 
 

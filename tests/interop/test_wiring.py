@@ -156,7 +156,7 @@ def test_names_say_nothing_where_the_json_does(rng, tmp_path, words, form):
     [
         (lambda c: c["layers"][1].update(inbound_nodes=[[["dense", 0, 0, {}]]]), "in a circle"),
         (lambda c: c["layers"][1].update(inbound_nodes=[]), "expected the input 'input_layer"),
-        (lambda c: c["layers"].append(c["layers"][1] | {"name": "b"}), "beside it: 'b'"),
+        (lambda c: c["layers"].append(c["layers"][1] | {"name": "b"}), "found others: 'b'"),
         (lambda c: c.update(input_layers=[]), "one input, found 0"),
         (lambda c: c.update(output_layers=[["none", 0, 0]]), "damaged"),
         (lambda c: c["layers"][2].pop("inbound_nodes"), "damaged"),

@@ -153,7 +153,7 @@ def test_a_full_disk_leaves_no_file_and_ends_with_one_line(folder, monkeypatch, 
         assert cli.run(lambda argv: read(folder) and 0, []) == cli.FAILED
     err = capsys.readouterr().err
     assert err.count("\n") == 1
-    assert f"GB of encoded text in {folder}, found: {os.strerror(number)}; make room" in err
+    assert f"GB of encoded text in {folder}: {os.strerror(number)}; make room" in err
     assert [p.name for p in folder.iterdir()] == [paths.LOCK]
     read(folder)
 
@@ -321,7 +321,7 @@ def test_no_link_is_written_through(folder, tmp_path, name, kind):
     else:
         os.link(target, folder / name)
     if (name, kind) == (paths.LOCK, "symlink"):
-        with pytest.raises(id_cache.InputError, match="expected to write in"):
+        with pytest.raises(id_cache.InputError, match="cannot write in"):
             read(folder)
     else:
         read(folder)

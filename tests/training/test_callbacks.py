@@ -180,7 +180,9 @@ def test_a_save_that_fails_is_told_and_the_next_one_may_succeed(tmp_path):
     saves = saver(progress, tmp_path / "gone", print=said.append)
     assert saves.save() is False
     assert saves.failure == f"{tmp_path}/gone/best.weights.h5: No such file or directory"
-    assert said == [f"NOT SAVED ({saves.failure}); training goes on, and the next save tries again"]
+    assert said == [
+        f"NOT SAVED ({saves.failure}); training continues, and the next save tries again"
+    ]
     (tmp_path / "gone").mkdir()
     assert saves.save() is True
     assert not saves.failure
@@ -190,7 +192,7 @@ def test_a_save_that_fails_is_told_and_the_next_one_may_succeed(tmp_path):
 def test_a_loss_beyond_reason_is_seen_at_any_window(loss):
     callback = StopOnNaN(Progress())
     callback.on_train_batch_end(6, {"loss": 99.0})
-    with pytest.raises(NonFiniteLossError, match="epoch 1; what was saved before"):
+    with pytest.raises(NonFiniteLossError, match="epoch 1; the files saved before"):
         callback.on_train_batch_end(7, {"loss": loss})
 
 

@@ -47,7 +47,7 @@ def test_model_and_text_stay_unless_the_text_only_moved(part, name, has_optimize
         resume.check_changes(KEPT, asked, has_optimizer)
     else:
         flag = "--" + name.replace("_", "-")
-        with pytest.raises(InputError, match=f"expected {flag} .*it cannot change on --resume"):
+        with pytest.raises(InputError, match=f"cannot change {flag} on --resume"):
             resume.check_changes(KEPT, asked, has_optimizer)
 
 
@@ -72,7 +72,7 @@ def test_changes_are_listed():
     assert f"learning_rate {KEPT.fit.learning_rate} -> 0.5" in found
     assert any(line.startswith("sample_length ") for line in found)
     assert "optimizer state reset (the weights came without one)" in found
-    assert f"the learning rate now falls over {n + 1} epochs" in found
+    assert f"the learning rate now decays over {n + 1} epochs" in found
     assert resume.changes(KEPT, KEPT, has_optimizer=True) == []
 
 
@@ -96,7 +96,7 @@ def test_a_run_is_over_when_its_epochs_or_its_patience_are(epoch, stale, epochs,
 def test_fine_tuning_keeps_the_model_but_for_dropout():
     for name in ("dropout", "weight_drop"):
         resume.check_same_model(changed("model", name), KEPT, "w.h5")
-    with pytest.raises(InputError, match=r"expected --units 5, with which w\.h5 was trained"):
+    with pytest.raises(InputError, match=r"expected --units 5, as w\.h5 was trained with it"):
         resume.check_same_model(changed("model", "units"), KEPT, "w.h5")
 
 

@@ -228,7 +228,7 @@ def test_a_held_out_loss_that_is_no_number_stops_the_run_before_it_is_told():
                 broken["layers/dense/vars/1"] = np.full_like(broken["layers/dense/vars/1"], np.nan)
                 network.set_weights(training.network, broken)
 
-    with pytest.raises(NonFiniteLossError, match=r"epoch 1; what was saved"):
+    with pytest.raises(NonFiniteLossError, match=r"epoch 1; the files saved"):
         training.fit([StopOnNaN(training.progress), tracked(training), Break()])
     assert training.progress.history == []
 

@@ -72,11 +72,11 @@ def test_a_text_of_known_characters_changes_nothing(rng):
 def test_it_is_told(rng):
     first = saved(rng)
     assert warm_start.describe(first, text(NEW)) == (
-        "4 characters kept, 2 of which this text has not; 2 new ('ac')"
+        "4 characters kept, 2 of them not in this text; 2 new ('ac')"
     )
     many = Vocab("".join(map(chr, range(0x400, 0x450))))
     assert "80 new ('ЀЁ" in warm_start.describe(first, text(many))
     assert warm_start.describe(first, text(many)).endswith("' and more)")
     assert warm_start.describe(first, text(OLD)) == (
-        "4 characters kept, 0 of which this text has not; 0 new"
+        "4 characters kept, 0 of them not in this text; 0 new"
     )

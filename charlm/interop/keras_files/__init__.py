@@ -1,8 +1,7 @@
-"""Weights that others wrote: Keras 3 (`.weights.h5`, `.keras`), the HDF5 files of Keras 1 and 2,
-and PyTorch's state dicts (`.safetensors`).
+"""Reads weights that other programs wrote: files of Keras 1, 2 and 3 and PyTorch's state dicts.
 
-Arrays and JSON text only: nothing in a file is ever run and no link in it is followed.
-NumPy and safetensors, and h5py in a process of its own; neither Keras nor torch.
+Reads arrays and JSON only: no code in a file is run and no link in it is followed. Uses NumPy and
+safetensors, and h5py in a separate process; it needs neither Keras nor torch.
 """
 
 import re
@@ -31,37 +30,37 @@ class KerasWeights:
     """A character model's arrays as found in a file, in Keras 3's packing, float32."""
 
     cell: str
-    """"lstm", "gru", "rnn", or "coupled", which is ours."""
+    """The cell: "lstm", "gru", "rnn", or charlm's "coupled"."""
     layers: tuple[tuple[np.ndarray, np.ndarray, np.ndarray], ...]
-    """First to last: kernel (D, GH), recurrent_kernel (H, GH), bias (GH,), or (2, 3H) of a GRU
-    with reset_after; zeros where the layer had none."""
+    """Layers, first to last: kernel (D, GH), recurrent_kernel (H, GH), bias (GH,), or (2, 3H) for a
+    GRU with reset_after; zeros if the layer has no bias."""
     dense: tuple[np.ndarray, np.ndarray]
     """Kernel (H, V), bias (V,)."""
     embedding: np.ndarray | None
     """(V, D)."""
     activation: str | None
     recurrent_activation: str | None
-    """Keras's names, None where the file does not say."""
+    """Keras's names of the activations; None if the file does not say."""
     program: str = "Keras"
-    """Which wrote it: Keras or PyTorch."""
+    """The program that wrote the file: Keras or PyTorch."""
     keras_version: str | None = None
-    """None where the file does not say."""
+    """The version of Keras; None if the file does not say."""
     layout: int = 3
-    """How Keras lays out the file: 1 for Keras 1 and 2, or 3."""
+    """Layout of the file: 1 for Keras 1 and 2, 3 for Keras 3."""
     whole: bool = False
     """Whether the file describes the model, too."""
     vocab: Vocab | None = None
-    """The characters in the order of their ids, where `charlm export` wrote them."""
+    """The characters in the order of their ids, if `charlm export` wrote the file."""
     corpus_sha256: str | None = None
-    """With them, the fingerprint of the text that was learned from."""
+    """The fingerprint of the training text, if `charlm export` wrote the file."""
     learned_before: tuple[str, ...] = ()
-    """And those of the texts that the weights had learned from before."""
+    """The fingerprints of earlier training texts, if `charlm export` wrote the file."""
     notes: tuple[str, ...] = ()
-    """What was taken for granted."""
+    """Assumptions about the model."""
 
     @property
     def kind(self) -> str:
-        """For messages: "Keras 3 weights", "Keras 2.1.3 model", "PyTorch weights" ..."""
+        """The kind of file for messages, such as "Keras 2.1.3 model" or "PyTorch weights"."""
         version = self.keras_version or str(self.layout)
         keras = f" {'3' if version.startswith('3.') else version}"
         name = self.program + (keras if self.program == "Keras" else "")
@@ -69,21 +68,21 @@ class KerasWeights:
 
     @property
     def version(self) -> tuple[int, int]:
-        """Of Keras, major and minor, by what the file looks like where it does not say."""
-        # Keras 1 began to write its version late, 2 always did
+        """Keras's major and minor version; guessed from the layout if the file does not say."""
+        # only late versions of Keras 1 wrote it; Keras 2 always does
         numbers = re.findall(r"\d+", f"{self.keras_version or self.layout}.0")
         return int(numbers[0]), int(numbers[1])
 
 
 def read(path: Path) -> KerasWeights:
-    """A model of [Embedding], LSTMs or GRUs or SimpleRNNs, and Dense, from a file.
+    """Reads a model of [Embedding], LSTM, GRU or SimpleRNN layers, and Dense.
 
     Args:
-        path: `.weights.h5`, `.keras`, `.h5`, `.hdf5` or `.safetensors`; known by its bytes, not by
-            its name.
+        path: a `.weights.h5`, `.keras`, `.h5`, `.hdf5` or `.safetensors` file, recognized by its
+            content, not its name.
 
     Raises:
-        InputError: no such file, damaged, another format or another kind of model; one line.
+        InputError: the file is missing or damaged, or has another format or another kind of model.
     """
     with untrusted.refusals(path, "a whole file of weights"):
         other_formats.refuse_path(path)
@@ -109,7 +108,7 @@ def _parsed(path, data):
 
 
 def _version(version):
-    """The text if it is like a version, else None; it goes into messages."""
+    """Returns the text if it looks like a version, else None; messages contain it."""
     return version if re.fullmatch(r"\d[\w.+-]{0,40}", version) else None
 
 
@@ -118,8 +117,8 @@ def _hdf5(data, version=None, described=None):
     arrays = all_slashed(file.arrays)
     if "charlm/meta" in arrays:
         raise InputError(
-            "expected weights that others wrote, found charlm's own; charlm sample and charlm "
-            "train --resume read such a file as it is"
+            "expected weights of another program, found charlm's own; charlm sample and charlm "
+            "train --resume read this file directly"
         )
     base = "model_weights" if "model_weights" in file.groups else ""
     root = file.groups[base]
@@ -136,9 +135,9 @@ def _hdf5(data, version=None, described=None):
         groups = [slashed(path) for path in file.groups if path]
         layers = keras_3_layers(arrays, groups, described is not None)
     found = [array for layer in layers for array in layer.arrays.values()]
-    # two names may have one array
+    # two names may share an array
     untrusted.check_size("arrays", sum(array.nbytes for array in found), len(data))
-    for layer in layers:  # all of them, before any takes memory of its own
+    for layer in layers:  # checks all of them before copying any
         layer.arrays = {key: safe_hdf5.numbers(x, data) for key, x in layer.arrays.items()}
     for layer in layers:
         layer.arrays = {key: x.astype(np.float32) for key, x in layer.arrays.items()}

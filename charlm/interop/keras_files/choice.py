@@ -1,4 +1,4 @@
-"""Finds what a model's ids stand for: reads them as asked, and measures whether that fits."""
+"""Finds the characters of a model's ids, and checks them by measuring the model on a text."""
 
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -16,17 +16,18 @@ from charlm.interop.keras_files.readings import (
 )
 from charlm.reference.network import Network
 
-MANY = 10  # times as many ids as characters: those of words
+MANY = 10  # this many times more ids than characters: a model of words
 
 
 class Choice:
-    """The readings of one model's ids.
+    """Chooses among the readings of a model's ids.
 
     Args:
-        file: the model's, for messages. V: the number of its ids.
+        file: the model's file, for messages.
+        V: the number of its ids.
         network: makes the model with the ids of a reading's vocabulary.
-        text: the readings that a text leaves open, None without a text.
-        progress: (what, total, unit), shows how far measuring is; see `charlm.cli.progress`.
+        text: the possible readings for a text; None without a text.
+        progress: (what, total, unit), shows the progress of measuring; see `charlm.cli.progress`.
     """
 
     def __init__(
@@ -40,13 +41,13 @@ class Choice:
         self.file, self.V, self.network, self.text = file, V, network, text
         self.progress = progress
         self.notes: list[str] = []
-        """What was taken for granted of the ids."""
+        """Assumptions about the ids."""
 
     def in_order(self, order: str) -> Measured:
-        """The reading of the text's characters in an order. A guess must be measured.
+        """Returns the best reading with the text's characters in an order, measured if possible.
 
         Raises:
-            InputError: the text has another number of characters.
+            InputError: the number of characters does not fit.
         """
         wanted = self._in_order(order)
         if not wanted:
@@ -54,23 +55,23 @@ class Choice:
             words = " (is it a model of words?)" if self.V // n >= MANY else ""
             raise InputError(
                 f"expected a vocabulary of {self.V} characters, as {self.file} has{words}, found "
-                f"{n} in {self.text.corpus.title}; --vocab-from names the text that the model was "
-                'trained on, --vocab a JSON list of its characters, with "" for an id that stands '
-                "for none, such as one for padding"
+                f"{n} in {self.text.corpus.title}; give the model's training text as --vocab-from, "
+                'or a JSON list of its characters as --vocab, with "" for an id that stands for no '
+                "character, such as padding"
             )
         return self._best(wanted)
 
     def in_file(self, path: Path) -> Measured:
-        """The reading that a JSON file gives.
+        """Returns the reading of a JSON file of characters.
 
         Raises:
-            InputError: it is none of the forms, of another size, or lacks a character of the text.
+            InputError: the file has another form or size, or lacks a character of the text.
         """
         characters, ids = vocabulary.read(path)
         count = ids.stop
-        if ids == range(1, self.V + 1):  # of a Tokenizer, less one
+        if ids == range(1, self.V + 1):  # a Tokenizer's ids, reduced by 1
             characters, count = {k - 1: x for k, x in characters.items()}, self.V
-            self.notes.append(f"ids 1 to {self.V} of {path} are taken for 0 to {self.V - 1}")
+            self.notes.append(f"assumed: ids 1 to {self.V} of {path} mean 0 to {self.V - 1}")
         if count != self.V:
             raise InputError(
                 f"expected a vocabulary of {self.V} characters, as {self.file} has, found {count} "
@@ -78,19 +79,20 @@ class Choice:
             )
         if self.text is None:
             self.notes.append(
-                f"nobody has checked whether the ids stand for the characters of {path}; "
-                "--vocab-from with a text like the one it was trained on does"
+                f"not checked whether the ids stand for the characters of {path}; --vocab-from "
+                "with a text like the training text checks it"
             )
         return self.given(characters, path)
 
     def given(self, characters: dict[int, str], source: Path) -> Measured:
-        """The reading that {id: character} is.
+        """Returns the reading of given characters, measured if there is a text.
 
         Args:
-            source: the file that says so.
+            characters: {id: character}.
+            source: the file that they come from.
 
         Raises:
-            InputError: it lacks a character of the text.
+            InputError: a character of the text is missing.
         """
         if self.text is None:
             return Measured(of_characters(characters))
@@ -107,8 +109,9 @@ class Choice:
         """Raises InputError for a reading that is worse than the unigram model.
 
         Args:
-            order: that of the reading, None for a file's; the others are tried.
-            assumed: of the model, because its file does not say it.
+            found: the reading.
+            order: its order; None for a file of characters. The other orders are tried.
+            assumed: assumptions about the model.
         """
         without = "" if order else " without --vocab"
         tried = [
@@ -133,17 +136,17 @@ class Choice:
         )
 
     def _cure(self, count):
-        """What to do about a vocabulary of that many characters."""
+        """Returns advice for a vocabulary of the wrong size."""
         if count == self.V - 1:
             return 'if id 0 stands for no character, make it a list with "" first'
-        return "give that of the text that the model was trained on"
+        return "give the vocabulary of the model's training text"
 
     def _in_order(self, order):
         found = self.text.in_order(order)
         return [x for x in found if not x.notes(self.V) or held_out(x.text)]
 
     def _best(self, wanted):
-        """The first reading in which the model is useful, or else the first."""
+        """Returns the first reading in which the model is useful, or else the first."""
         measured = []
         for reading in wanted:
             measured.append(self._measured(reading))

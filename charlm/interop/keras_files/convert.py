@@ -1,4 +1,4 @@
-"""The weights of our network from those that a file of others holds."""
+"""Converts the weights of another program to those of charlm's network."""
 
 import numpy as np
 
@@ -12,11 +12,12 @@ from charlm.reference.network import DENSE, layer_path
 def network_weights(
     found: KerasWeights, config: ModelConfig, ids: np.ndarray, scale: float = 1.0
 ) -> dict[str, np.ndarray]:
-    """{path: array} of our network, an embedding multiplied into the first kernel.
+    """Returns {path: array} of charlm's network; an embedding is multiplied into the first kernel.
 
     Args:
-        config: the network's.
-        ids: (n,), the model's id of each of our network's characters.
+        found: the content of the weights file.
+        config: the network's settings.
+        ids: (n,), the model's id of each character of charlm's network.
         scale: factor on the weights of the gates.
 
     Raises:
@@ -28,7 +29,7 @@ def network_weights(
     factors = np.repeat([1.0 if x in "gh" else scale for x in gates], config.units)
     with np.errstate(over="ignore", invalid="ignore"):
         for k, (kernel, recurrent_kernel, bias) in enumerate(found.layers):
-            if k == 0:  # a row of it is what an id becomes in the end
+            if k == 0:  # one row for each id
                 table = found.embedding
                 kernel = kernel[ids] if table is None else table[ids] @ kernel
             for n, w in enumerate((kernel, recurrent_kernel, bias)):

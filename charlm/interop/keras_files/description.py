@@ -1,4 +1,4 @@
-"""What the JSON in a model's file says beside its arrays."""
+"""Reads the JSON that describes a model in a Keras file."""
 
 import re
 from dataclasses import dataclass
@@ -17,7 +17,7 @@ ONE_HOT = "OneHot"  # keras.ops.one_hot in a functional model of Keras 3
 
 @dataclass
 class ModelDescription:
-    """What a model's JSON adds to its arrays."""
+    """The description of a model in its JSON."""
 
     kinds: dict[str, str]  # by layer
     activation: str | None
@@ -27,10 +27,10 @@ class ModelDescription:
 
 
 def describe(config):
-    """What a model's JSON says.
+    """Reads a model's JSON.
 
     Raises:
-        InputError: layers, options or wiring that charlm's models do not have; names them.
+        InputError: the model has layers, options or wiring that charlm lacks; names them.
     """
     if config["class_name"] not in ("Sequential", "Functional", "Model"):
         raise InputError(f"expected a Sequential or Functional model, found {_class(config)}")
@@ -46,20 +46,20 @@ def describe(config):
 
 
 def _layers(config):
-    """From input to output; a Sequential model is a chain by construction."""
+    """Returns the layers from input to output."""
     inner = config["config"]
     layers = inner if isinstance(inner, list) else inner["layers"]  # a list until Keras 2.2.2
     if len(layers) > MAX_LAYERS:
         raise InputError(f"expected {MAX_LAYERS} layers at most, found {len(layers)}")
     for layer in layers:
-        # as HDF5 files name charlm.layers, which have the options and weights of their namesakes
+        # the prefix of charlm.layers in HDF5 files; their options and weights are as in Keras
         layer["class_name"] = layer["class_name"].removeprefix("charlm>")
         _check_stock(layer)
     return layers if config["class_name"] == "Sequential" else chain(inner)
 
 
 def _named(layer, k):
-    """(name, kind, class, options) of layer k, or of the one that is distributed over time."""
+    """Returns (name, kind, class, options) of layer k, or of the layer in its TimeDistributed."""
     name = layer["config"].get("name") or str(k)
     if layer["class_name"] == "TimeDistributed":
         layer = layer["config"]["layer"]
@@ -73,7 +73,7 @@ def _named(layer, k):
 
 
 def _options(cells):
-    """The activation, recurrent_activation and reset_after of all recurrent layers."""
+    """Returns the activation, recurrent_activation and reset_after of all recurrent layers."""
     found = set()
     for name, kind, _, options in cells:
         if options.get("go_backwards"):
@@ -90,7 +90,7 @@ def _options(cells):
 
 
 def _check_others(layers):
-    """Refuses what changes numbers beside the recurrent layers: all but a softmax at the end."""
+    """Refuses activations outside the recurrent layers, except a softmax at the end."""
     dense, softmax = False, None
     for name, kind, class_name, options in layers:
         dense = dense or kind == "dense"
@@ -110,7 +110,7 @@ def _check_others(layers):
 
 
 def _one_hot(layers):
-    """The number of classes, None without such an operation."""
+    """Returns the classes of a one_hot operation after the input; None if there is none."""
     places = [k for k, (_, _, class_name, _) in enumerate(layers) if class_name == ONE_HOT]
     if not places:
         return None

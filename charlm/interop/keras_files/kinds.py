@@ -1,4 +1,4 @@
-"""Kinds of layers, known by their class or by their name in a file."""
+"""Recognizes kinds of layers by their class or by their name in a file."""
 
 import re
 from collections.abc import Iterable
@@ -7,13 +7,13 @@ from charlm.cells import CELLS
 from charlm.errors import InputError
 
 GATES = {name: len(cell.gates) for name, cell in CELLS.items()}
-# by the columns of a recurrent kernel for each row; coupled has three, too, and is known by name
+# by a recurrent kernel's columns per row; coupled has three, too, and is recognized by name
 BY_GATES = {len(cell.gates): name for name, cell in CELLS.items() if cell.keras}
 KINDS = {  # by a layer's class, or its name without number, in small letters without "_"
     **{cell.saved_as.replace("_", ""): name for name, cell in CELLS.items()},
     "embedding": "embedding", "dense": "dense", "timedistributed": "dense",
 }  # fmt: skip
-OTHERS = {  # that a name gives away, in a file without a description
+OTHERS = {  # recognized by name in a file without a description
     "attention": "attention",
     r"(^|/)(add|subtract|multiply|average|maximum|minimum|dot|merge|concatenate)(_\d+)?(/|$)|concat":
         "layers side by side that are merged",
@@ -28,7 +28,7 @@ def kind_of(name):
 
 
 def forbid(name):
-    """Refuses what a name alone gives away."""
+    """Refuses layers that are recognized as unsupported by their name alone."""
     low = name.lower()
     if "bidirectional" in low or re.search("(^|/)(for|back)ward_", low):
         raise InputError(f"expected layers that read forward, found Bidirectional: {name!r}")

@@ -1,8 +1,8 @@
 """Layers and their arrays, as Keras 1, 2 and 3 lay them out in HDF5.
 
-layers/lstm_1/cell/vars/0                 Keras 3, and 2.12 on: named by class and number
+layers/lstm_1/cell/vars/0                 Keras 3, and from 2.12 on: named by class and number
 lstm_13/lstm_13/lstm_cell/kernel:0        Keras 2; the attribute layer_names has the order
-lstm_1/lstm_1_W_i ... lstm_1/lstm_1_b_o   Keras 1, an array a gate
+lstm_1/lstm_1_W_i ... lstm_1/lstm_1_b_o   Keras 1, one array for each gate
 """
 
 import re
@@ -21,12 +21,12 @@ CELL, DENSE, TABLE = ("kernel", "recurrent_kernel", "bias"), ("kernel", "bias"),
 @dataclass
 class Layer:
     name: str
-    kind: str | None  # of KINDS, if class or name say it
-    arrays: dict  # by the names in CELL, DENSE or TABLE; of Keras 1 kernel_i ...
+    kind: str | None  # a value of KINDS, if the class or the name says it
+    arrays: dict  # by the names in CELL, DENSE or TABLE; in Keras 1 kernel_i ...
 
 
 def slashed(path):
-    """With "/" for the "\\" that Keras 2.12 to 2.15 wrote within names of groups on Windows."""
+    """Replaces the "\\" that Keras 2.12 to 2.15 wrote in names of groups on Windows by "/"."""
     return path.replace("\\", "/")
 
 
@@ -39,11 +39,12 @@ def all_slashed(datasets):
 
 
 def keras_3_layers(datasets, groups, described):
-    """Layers of paths `[container/]name/[cell/ or layer/]vars/k`, by their numbers.
+    """Returns the layers of paths `[container/]name/[cell/ or layer/]vars/k`, by their numbers.
 
     Args:
-        groups: their paths; layers without arrays have some, too.
-        described: whether the model's JSON says what they are; else their names have to.
+        datasets: arrays by their paths.
+        groups: paths of all groups; layers without arrays have one, too.
+        described: whether the model's JSON gives the kinds of layers; else their names do.
     """
     layers = {}
     if not described:
@@ -75,12 +76,14 @@ def _check_names(groups):
 
 
 def legacy_layers(groups, base, datasets, kinds):
-    """Layers in the order of `layer_names`, with the arrays that `weight_names` lists.
+    """Returns the layers in the order of `layer_names`, with the arrays of `weight_names`.
 
     Args:
-        groups: the attributes of each group of the file. base: the group of all layers.
-        kinds: by the layers' names, as the model's JSON says, None where there is none; then their
-            names have to tell what they are.
+        groups: the attributes of each group of the file.
+        base: the group of all layers.
+        datasets: arrays by their paths.
+        kinds: by the layers' names, from the model's JSON; None without it, then the names of the
+            layers give their kinds.
     """
     listed = {
         name: names(groups[f"{base}/{name}".strip("/")], "weight_names")
@@ -113,7 +116,7 @@ def _check_legacy_names(listed):
 
 
 def pack(layer):
-    """Puts Keras 1's arrays, one a gate, side by side in Keras 3's order."""
+    """Joins Keras 1's arrays, one for each gate, in Keras 3's order."""
     gates = {key[-1] for key in layer.arrays if re.search("_[ifcozrh]$", key)}
     if not gates:
         return

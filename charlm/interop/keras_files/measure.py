@@ -1,4 +1,4 @@
-"""How well a model tells the next characters of a text, beside what it takes to be of any use."""
+"""Measures how well an imported model predicts a text, compared with a unigram model."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -12,34 +12,34 @@ from charlm.reference.network import Network
 from charlm.text.encoded_text import Text
 from charlm.text.windows import HeldOutWindows
 
-MEASURED, DOCUMENTS = 20_000, 10  # characters that are measured, and of how many texts
+MEASURED, DOCUMENTS = 20_000, 10  # maximum number of characters and of documents to measure
 UNIGRAM = "a unigram model, which only knows how frequent each character is"
-LEAST = 100  # held-out characters below which a measurement would mean nothing
-PIECE, WINDOW = 1024, 64  # characters of a piece; of a step of all pieces, which lie side by side
+LEAST = 100  # held-out characters below which a measurement is meaningless
+PIECE, WINDOW = 1024, 64  # characters of a piece (batch row), and of a window of all pieces
 
 
 @dataclass(frozen=True)
 class Measured:
-    """A reading of a model's ids, and how well the model tells the text that way."""
+    """A reading of a model's ids, and the model's loss with it."""
 
     reading: Reading
     characters: int = 0
-    """How many were measured; 0: too few were held out."""
+    """Number of characters that were measured; 0 if too few are held out."""
     bits: float = 0.0
-    """Per character."""
+    """Bits per character."""
     unigram: float = 0.0
-    """Bits per character of a model that knows how frequent each character is, and nothing else."""
+    """Bits per character of a unigram model."""
 
     @property
     def useful(self) -> bool:
-        """Whether the model is as good as the unigram model. A wrong order of ids is far worse."""
+        """Whether the model is as good as the unigram model; a wrong order of ids is far worse."""
         return self.bits <= self.unigram
 
     def describe(self, name: str) -> str:
-        """The figures in words.
+        """Describes the measurement.
 
         Args:
-            name: the text's.
+            name: name of the text.
         """
         if self.characters:
             return (
@@ -47,12 +47,12 @@ class Measured:
                 f"({UNIGRAM}: {self.unigram:.2f})"
             )
         if self.reading.text is None:
-            return "not measured, for --vocab-from names no text"
-        return f"not measured, for {name} has fewer than {LEAST} held-out characters"
+            return "not measured, because --vocab-from names no text"
+        return f"not measured, because {name} has fewer than {LEAST} held-out characters"
 
 
 def held_out(text: Text) -> HeldOutWindows | None:
-    """What of a text is measured, None if that is too little."""
+    """Returns the held-out windows of a text that are measured; None if there are too few."""
     documents = sorted(text.to_measure(), key=len, reverse=True)[:DOCUMENTS]
     if sum(map(len, documents)) < LEAST:
         return None
@@ -62,23 +62,25 @@ def held_out(text: Text) -> HeldOutWindows | None:
 def measure(
     reading: Reading, network: Network, windows: HeldOutWindows, tell: Callable[[int], object]
 ) -> Measured:
-    """Measures a model on what is held out of the text of a reading.
+    """Measures a model on the held-out text of a reading.
 
     Args:
-        network: with ids of the reading's vocabulary. windows: see `held_out`.
-        tell: called with the number of characters that were measured since the last call.
+        reading: the reading.
+        network: the model, with ids of the reading's vocabulary.
+        windows: see `held_out`.
+        tell: called with the number of characters measured since its last call.
     """
     from threadpoolctl import threadpool_limits
 
-    # Products of a few rows are too small to be shared: waiting for a core that is busy took 30
+    # Products of a few rows are too small for several threads: waiting for a busy core took 30
     # times as long as the products themselves.
-    # A relu may overflow, above all one that should be a tanh; the figure then is no number.
+    # A relu may overflow, in particular one that should be a tanh; the loss is then not finite.
     with threadpool_limits(1, "blas"), np.errstate(over="ignore", invalid="ignore"):
         nats = trainer.evaluate(network, windows, tell)
     return Measured(reading, windows.targets, nats / log(2), unigram_bits(reading.text, windows))
 
 
 def unigram_bits(text: Text, windows: HeldOutWindows) -> float:
-    """Bits per character of the windows under the shares of characters in the training text."""
+    """Computes the windows' bits per character under the training text's character frequencies."""
     log_p = text.log_shares(text.vocab)[windows.ids[:, 1:]]
     return -float(log_p[windows.weights > 0].mean(dtype="float64")) / log(2)

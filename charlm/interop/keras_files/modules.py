@@ -1,7 +1,7 @@
-"""The modules of a PyTorch state dict, known by the names and shapes of their parameters.
+"""Recognizes the modules of a PyTorch state dict by the names and shapes of their parameters.
 
 rnn.weight_ih_l0, rnn.bias_hh_l1 ...     nn.LSTM, nn.GRU, nn.RNN: a stack of layers 0, 1 ...
-cells.0.weight_ih, cells.0.bias_hh ...   nn.LSTMCell, nn.GRUCell, nn.RNNCell: a layer each
+cells.0.weight_ih, cells.0.bias_hh ...   nn.LSTMCell, nn.GRUCell, nn.RNNCell: one layer
 decoder.weight, decoder.bias             nn.Linear (V, H), or nn.Embedding (V, D), without a bias
 """
 
@@ -21,7 +21,7 @@ EMBEDDING = re.compile(r"emb|(^|[._])(enc|lookup|table|wte)", re.I)
 
 
 def shown(names, tensors=None):
-    """The first few names, with their shapes if `tensors` are given."""
+    """Lists the first few names, with their shapes if `tensors` are given."""
     some = [f"{n[:60]!r}{f' {tensors[n].shape}' if tensors else ''}" for n in sorted(names)[:6]]
     return ", ".join(some) + (", ..." if len(names) > 6 else "") or "nothing"
 
@@ -34,7 +34,7 @@ def split(names):
         {parameter: name}}.
 
     Raises:
-        InputError: parameters of anything but layers that charlm has.
+        InputError: there are parameters of layers that charlm lacks.
     """
     stacks, others = {}, {}
     for name in names:
@@ -70,10 +70,10 @@ def split(names):
 
 
 def in_order(stacks, tensors):
-    """The names of the recurrent modules, first to last.
+    """Returns the names of the recurrent modules, first to last.
 
     Raises:
-        InputError: incomplete, or nothing says which is below which.
+        InputError: a module is incomplete, or nothing gives their order.
     """
     if (count := sum(map(len, stacks.values()))) > MAX_LAYERS:
         raise InputError(f"expected {MAX_LAYERS} recurrent layers at most, found {count}")
@@ -100,7 +100,7 @@ def in_order(stacks, tensors):
 
 
 def _by_number(stacks):
-    """In the order of the last number in their names, if all else in them is the same."""
+    """Sorts modules by the last number in their names, if the names do not differ otherwise."""
     last = {name: re.search(r"[._]?(\d{1,9})(?=\D*$)", name) for name in stacks}
     numbers = {name: int(match[1]) if match else -1 for name, match in last.items()}
     stems = {n[: m.start()] + n[m.end() :] if m else n for n, m in last.items()}
@@ -110,7 +110,7 @@ def _by_number(stacks):
 
 
 def _by_width(stacks, tensors):
-    """Of two modules, that one first which alone reads something else than H numbers."""
+    """Sorts two modules if only one has an input of another width than H; that one is first."""
     first = [
         name
         for name, layers in stacks.items()
@@ -122,12 +122,15 @@ def _by_width(stacks, tensors):
 
 
 def ends(others, tensors, D, H):
-    """The names of the embedding's table, of the output's weight and of its bias.
+    """Returns the names of the embedding's table, of the output's weight and of its bias.
 
-    The first and the last may be None. The first two are one name where the weights are shared.
+    The first and the last may be None. With tied weights the first two are the same name.
 
     Args:
-        others: modules beside the recurrent ones. D: width of the first layer's input. H: units.
+        others: the modules that are not recurrent.
+        tensors: arrays by their names.
+        D: width of the first layer's input.
+        H: units.
     """
     parts = list(others.values())
     tables = [p for p in parts if "weight" in p]
@@ -144,12 +147,12 @@ def ends(others, tensors, D, H):
     names = [name for p in parts for name in p.values()]
     raise InputError(
         f"expected an nn.Linear (V, H) and at most an nn.Embedding (V, D), where H = {H} and D = "
-        f"{D}, beside the recurrent layers, found {shown(names, tensors)}"
+        f"{D}, with the recurrent layers, found {shown(names, tensors)}"
     )
 
 
 def _single(table, alone, tensors, D, H):
-    """One-hot vectors are read, or else the embedding is the output's weight (tied weights)."""
+    """Returns the names for one module: with one-hot input, or with tied weights."""
     weight = table["weight"]
     V, width = tensors[weight].shape
     tied = D == H != V
@@ -172,7 +175,7 @@ def _pair(tables, tensors, D, H):
         pairs = [pair for pair in pairs if EMBEDDING.search(pair[0]["weight"])]
         if len(pairs) != 1:
             raise InputError(
-                "expected names or shapes that tell the nn.Embedding from the nn.Linear, found "
+                "expected names or shapes that distinguish nn.Embedding and nn.Linear, found "
                 f"{shown([p['weight'] for p in tables], tensors)}; rename them to embedding.weight "
                 "and linear.weight"
             )

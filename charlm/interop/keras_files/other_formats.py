@@ -1,4 +1,4 @@
-"""Formats that are not read: what each is, and how its weights come into one that is."""
+"""Refuses formats that are not supported, with advice on how to convert the weights."""
 
 import contextlib
 import itertools
@@ -10,16 +10,16 @@ from pathlib import Path
 from charlm.errors import InputError
 
 READ = ".weights.h5, .keras, .h5, .hdf5 or .safetensors"
-MAX_LISTED = 1000  # names of a folder
+MAX_LISTED = 1000  # names in a folder
 
 PYTORCH = (
-    "a pickle of PyTorch, which may run code when it is loaded; turn it into .safetensors with "
+    "a pickle of PyTorch, which may run code when it is loaded; convert it to .safetensors with "
     "`import torch; from safetensors.torch import save_file` and `save_file({{k: v.contiguous()"
     ".clone() for k, v in {load}.items()}}, {safetensors})`"
 )
 STATE_DICT = PYTORCH.replace("{load}", "torch.load({path}, map_location='cpu', weights_only=True)")
 STATE_DICT += (
-    " (if it is a dict around a state dict, put that one's key, for example ['model'], behind "
+    " (if it is a dict that contains a state dict, add its key, for example ['model'], after "
     "torch.load(...); a whole model loads only in the program that saved it: save its state_dict() "
     "there)"
 )
@@ -55,12 +55,12 @@ ONNX = (
     f"it, as {READ}"
 )
 LFS = (
-    "a Git LFS pointer, {size} bytes of text in the place of the weights; git lfs pull in its "
+    "a Git LFS pointer, {size} bytes of text instead of the weights; git lfs pull in its "
     "repository fetches them"
 )
 WEB_PAGE = "a web page; download the file itself (on GitHub: Download raw file)"
 
-BY_BYTES = [  # what data begins with, as a regular expression
+BY_BYTES = [  # the beginning of the data, as a regular expression
     (rb"version https://git-lfs", LFS),
     (rb"(?i)\s*<(!doctype )?html", WEB_PAGE),
     (rb"\x80\x02\x8a\x0al\xfc\x9cF\xf9 j\xa8P\x19\.", STATE_DICT),  # before PyTorch 1.6
@@ -87,12 +87,12 @@ BY_NAME = [
 
 
 def refuse_path(path: Path) -> None:
-    """Raises InputError for a folder, or the prefix of files, that another format is made of."""
-    if not path.is_dir():  # which "." is, that has no name
+    """Raises InputError for a folder, or the prefix of files, of another format."""
+    if not path.is_dir():  # first, because "." has no name
         if path.with_name(f"{path.name}.index").is_file() and not path.exists():
             _refuse(CHECKPOINT, path)
         return
-    with contextlib.suppress(OSError):  # which reading it will report
+    with contextlib.suppress(OSError):  # reading the file reports it
         with os.scandir(path) as entries:
             names = sorted(entry.name for entry in itertools.islice(entries, MAX_LISTED))
         for name in names:
@@ -104,7 +104,7 @@ def refuse_path(path: Path) -> None:
 
 
 def refuse_zip(path: Path, names: list[str]) -> None:
-    """Raises InputError for a zip that is no `.keras` file, if it is of a known format."""
+    """Raises InputError for a zip file that is not a `.keras` file but of another known format."""
     if "metadata.json" in names:
         return
     last = {name.rpartition("/")[2] for name in names}
@@ -115,7 +115,7 @@ def refuse_zip(path: Path, names: list[str]) -> None:
 
 
 def refuse(path: Path, data: bytes) -> None:
-    """Raises InputError that names a file's format, by its bytes or else by its name."""
+    """Raises an InputError that names a file's format, by its content or else by its name."""
     for pattern, what in BY_BYTES:
         if re.match(pattern, data):
             _refuse(what, path, len(data))

@@ -1,10 +1,10 @@
-"""State dicts of PyTorch: an nn.LSTM, nn.GRU or nn.RNN, an nn.Linear and perhaps an nn.Embedding.
+"""Reads and writes PyTorch state dicts: nn.LSTM, nn.GRU or nn.RNN, nn.Linear, nn.Embedding.
 
-torch has rows where Keras has columns, and two biases. Of layer k:
+torch has rows where Keras has columns, and two biases. For layer k:
 
     weight_ih_lk (GH, D)             kernel (D, GH), transposed
     weight_hh_lk (GH, H)             recurrent_kernel (H, GH), transposed
-    bias_ih_lk, bias_hh_lk (GH,)     bias (GH,), their sum; of a GRU, whose reset gate acts after
+    bias_ih_lk, bias_hh_lk (GH,)     bias (GH,), their sum; for a GRU, whose reset gate acts after
                                      the recurrent product, both: (2, 3H)
 
 torch stacks the gates as i f g o (LSTM) and r z n (GRU; n is our g). Activations are tanh and
@@ -34,17 +34,18 @@ ORDER = {"lstm": "ifgo", "gru": "rzg", "rnn": "h"}  # torch's, in our letters
 CLASSES = {"lstm": "nn.LSTM", "gru": "nn.GRU", "rnn": "nn.RNN"}
 PARAMETERS = "weight_ih", "weight_hh", "bias_ih", "bias_hh"
 NONLINEARITIES = "tanh", "relu"  # of nn.RNN
-OURS = "charlm"  # the entry of the header in which `to_bytes` puts what a state dict does not say
+OURS = "charlm"  # entry of the header for what a state dict does not contain; see `to_bytes`
 
 
 def read(tensors: dict[str, np.ndarray], metadata: dict[str, str]) -> dict:
-    """A state dict as the fields of `charlm.interop.keras_files.KerasWeights`.
+    """Returns a state dict as the fields of `charlm.interop.keras_files.KerasWeights`.
 
     Args:
-        tensors: float32 arrays by their names. metadata: the texts of the file's header.
+        tensors: float32 arrays by their names.
+        metadata: the texts of the file's header.
 
     Raises:
-        InputError: another kind of model.
+        InputError: it is another kind of model.
     """
     shared = {name: kept for name, kept in metadata.items() if kept in tensors}
     tensors = {name: tensors[kept] for name, kept in shared.items()} | tensors
@@ -73,16 +74,16 @@ def read(tensors: dict[str, np.ndarray], metadata: dict[str, str]) -> dict:
 
 
 def _notes(order, embedding, weight, square):
-    """What is taken for granted of a state dict, in words."""
+    """Yields the assumptions about a state dict."""
     reads = "one-hot characters" if embedding is None else "an nn.Embedding"
     yield assumed_chain(reads, order, "an nn.Linear")
     table = modules.shown([weight])
     if embedding == weight:
-        yield f"the embedding is taken to be {table}, for there is no other"
+        yield f"assumed: the embedding is {table}, because there is no other"
     if embedding is None and square:
         yield (
-            f"{table} is taken for the nn.Linear alone, though it could be the embedding, too "
-            "(shared weights): then save it as embedding.weight besides"
+            f"assumed: {table} is only the nn.Linear; if it is the embedding, too (tied weights), "
+            "save it as embedding.weight as well"
         )
 
 
@@ -136,20 +137,20 @@ def _to_torch(cell, kernel, recurrent_kernel, bias):
 
 
 def _reordered(w, source, target):
-    """The blocks of columns of w (..., GH), a letter each, in another order."""
+    """Reorders the blocks of columns of w (..., GH), which are named by letters."""
     blocks = dict(zip(source, np.split(w, len(source), axis=-1), strict=True))
     return np.concatenate([blocks[letter] for letter in target], axis=-1)
 
 
 def _ours(metadata, cell, V):
-    """What `to_bytes` wrote beside the state dict, if it did."""
+    """Returns the fields that `to_bytes` wrote into the header, if there are any."""
     if OURS not in metadata:
         return {}
     about = untrusted.parsed_json("a vocabulary", metadata[OURS])
     characters, activation, sha256 = (
         about[key] for key in ("characters", "activation", "corpus_sha256")
     )
-    before = about.get("learned_before", [])  # files of before it have none
+    before = about.get("learned_before", [])  # older files have none
     if not all(isinstance(c, str) and len(c) == 1 for c in characters):
         raise InputError("expected a list of characters in the file's header, found something else")
     if len(characters) != V:
@@ -164,7 +165,7 @@ def _ours(metadata, cell, V):
         "corpus_sha256": sha256,
         "learned_before": tuple(before),
         "activation": activation,
-        "notes": (),  # charlm wrote it, so nothing is
+        "notes": (),  # charlm wrote it, so nothing is assumed
     }
 
 
@@ -173,15 +174,16 @@ def _is_sha256(text):
 
 
 def state_dict(config: ModelConfig, weights: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
-    """Weights for a module that has an nn.LSTM, nn.GRU or nn.RNN `rnn` and an nn.Linear `linear`.
+    """Returns weights for a module with an nn.LSTM, nn.GRU or nn.RNN `rnn` and nn.Linear `linear`.
 
     `rnn` reads one-hot vectors: its input_size is V.
 
     Args:
-        config, weights: as `charlm.interop.stock.stock` returns them.
+        config: as `charlm.interop.stock.stock` returns it.
+        weights: as `charlm.interop.stock.stock` returns them.
 
     Raises:
-        InputError: options that torch's module lacks.
+        InputError: torch's module lacks one of the options.
     """
     cell = config.cell_name
     _check_options(config)
@@ -219,9 +221,9 @@ def to_bytes(
     corpus_sha256: str,
     learned_before: Sequence[str],
 ) -> bytes:
-    """A .safetensors file of `state_dict`, with what `read` needs beside it in its header."""
+    """Returns the .safetensors file of `state_dict`; its header holds the vocabulary."""
     about = {
-        "characters": list(vocab.characters),  # a text of them might join two surrogates
+        "characters": list(vocab.characters),  # in a string two surrogates might be joined
         "activation": config.activation,
         "corpus_sha256": corpus_sha256,
         "learned_before": [*learned_before],

@@ -1,8 +1,8 @@
-"""Ways to read a model's ids as characters, and a text with them.
+"""Possible readings of a model's ids as characters, and a text encoded with them.
 
-The ids of a model are numbers; which characters they stand for is in no file of weights. Programs
-number the characters of their text by code point or, as Keras's Tokenizer, by how often they occur.
-Many lower the text's case first, and Keras's layers and Tokenizer keep id 0 for no character.
+A weights file does not say which characters its ids stand for. Programs number the characters of
+their text by code point or, as Keras's Tokenizer, by frequency. Many convert the text to lower case
+first, and in Keras's layers and Tokenizer id 0 stands for no character.
 """
 
 from collections import Counter
@@ -30,43 +30,44 @@ class Reading:
     ids: np.ndarray
     """(n,), the model's id of each character of `vocab`."""
     text: Text | None = None
-    """In ids of `vocab`, not the model's."""
+    """The text in ids of `vocab`, not of the model."""
     lower: bool = False
     """Whether the text is read in lower case."""
 
     def notes(self, V: int) -> list[str]:
-        """What is not as a reader of the text would expect it, in words.
+        """Lists what may surprise the user about this reading.
 
         Args:
-            V: ids that the model has.
+            V: number of ids of the model.
         """
         found = []
         if self.lower:
-            found.append("the text is read in lower case, in which its characters fit")
+            found.append("the text is read in lower case, because its characters then fit")
         if unused := sorted({*range(V)} - {*self.ids.tolist()}):
             listed = ", ".join(map(str, unused))
             found.append(
-                f"ids {listed} are left out, for they stand for no character"
+                f"ids {listed} are left out, because they stand for no character"
                 if len(unused) > 1
-                else f"id {listed} is left out, for it stands for no character"
+                else f"id {listed} is left out, because it stands for no character"
             )
         return found
 
 
 def of_characters(characters: dict[int, str], text: Text | None = None, lower=False) -> Reading:
-    """That of a given {id: character}."""
+    """Makes the reading of a given {id: character}."""
     ids = sorted(characters, key=characters.__getitem__)
     vocab = Vocab("".join(characters[k] for k in ids))
     return Reading(vocab, np.array(ids), text and text.translated(vocab), lower)
 
 
 class TextReadings:
-    """Those that a text leaves open: as it is or in lower case, with id 0 for a character or none.
+    """The possible readings for a text: as it is or in lower case, with or without an unused id 0.
 
     Args:
-        corpus: the text that a model was trained on. V: ids that the model has.
-        read: makes ids of a corpus.
-        progress: (what, total, unit), shows how far counting is; see `charlm.cli.progress`.
+        corpus: the text that a model was trained on.
+        V: number of ids of the model.
+        read: encodes a corpus as ids.
+        progress: (what, total, unit), shows the progress of counting; see `charlm.cli.progress`.
     """
 
     def __init__(self, corpus: Corpus, V: int, read: Callable[[Corpus], Text], progress: Progress):
@@ -74,7 +75,7 @@ class TextReadings:
         self.progress = progress
 
     def in_order(self, order: str) -> list[Reading]:
-        """Those that have V ids, with the characters in this one of `ORDERS`."""
+        """Returns the readings with V ids and the characters in this one of `ORDERS`."""
         found = []
         for corpus, text in self._variants(lambda characters: self.V - len(characters) in (0, 1)):
             named = text.vocab.characters if order == CODEPOINT else self._by_frequency(corpus)
@@ -83,7 +84,7 @@ class TextReadings:
         return found
 
     def of(self, characters: dict[int, str]) -> Reading | None:
-        """That of a given {id: character}, None if the text has other characters."""
+        """Returns the reading of a given {id: character}; None if the text has other characters."""
         for corpus, text in self._variants({*characters.values()}.issuperset):
             return of_characters(characters, text, corpus is not self.corpus)
 
@@ -93,7 +94,7 @@ class TextReadings:
             return by_frequency(corpus, tell)
 
     def _variants(self, fits):
-        """The text as it is and in lower case, if its characters then fit."""
+        """Yields the text as it is and in lower case, in each case if its characters fit."""
         characters = self.text.vocab.characters
         if fits(characters):
             yield self.corpus, self.text
@@ -108,11 +109,12 @@ class TextReadings:
 
 
 def by_frequency(corpus: Corpus, tell: Callable[[int], object] | None = None) -> str:
-    """The characters of a text, the most frequent first; of two as frequent that which came first.
+    """Returns the characters of a text, the most frequent first; ties by first occurrence.
 
     Keras's `Tokenizer(char_level=True)` numbers them in this order, from 1.
 
     Args:
+        corpus: the text.
         tell: see `Document.pieces`.
     """
     counts = Counter()

@@ -1,8 +1,8 @@
-"""A model's settings: what its file says, what its user says, and what its program has by default.
+"""Settles a model's settings from its file, the user's flags and its program's defaults.
 
-Keras before 2.3 had gates of hard_sigmoid(a) = clip(0.2 a + 0.5, 0, 1), Keras 3 has the slope 1/6.
-tf.keras of TensorFlow 2 had sigmoid from its first version on, yet TensorFlow 1.13 to 2.1 all write
-the same version, 2.2.4-tf.
+The gates' default was hard_sigmoid(a) = clip(0.2 a + 0.5, 0, 1) before Keras 2.3; in Keras 3
+hard_sigmoid has the slope 1/6. The default of tf.keras in TensorFlow 2 has always been sigmoid, but
+TensorFlow 1.13 to 2.1 all write the same version, 2.2.4-tf.
 """
 
 import re
@@ -15,33 +15,33 @@ from charlm.errors import InputError
 from charlm.interop.keras_files import KerasWeights
 
 SIGMOID_SINCE = (2, 3)  # Keras's default for gates; before, hard_sigmoid
-OLD_SLOPE = 1.2  # hard_sigmoid of Keras 1 and 2 is Keras 3's of 1.2 a
+OLD_SLOPE = 1.2  # hard_sigmoid(a) of Keras 1 and 2 equals hard_sigmoid(1.2 a) of Keras 3
 TENSORFLOW_1_OR_2 = r"2\.2\.\d+-tf"  # versions of Keras
 
 
 @dataclass(frozen=True)
 class Settings:
-    """What a network is made with, beside its arrays."""
+    """The settings of a network."""
 
     config: ModelConfig
     scale: float
     """Factor on the weights of the gates."""
     notes: tuple[str, ...]
-    """What was taken for granted, in words."""
+    """Assumptions about the model."""
 
 
 def with_version(found: KerasWeights, file: Path, version: str | None) -> KerasWeights:
-    """What was found, of the Keras that its user names, if any.
+    """Sets the version of Keras that the user gave, if any.
 
     Raises:
-        InputError: the file says it itself, or another program wrote it.
+        InputError: the file has a version, or another program wrote it.
     """
     if version is None:
         return found
     if found.program != "Keras" or found.keras_version is not None:
         what = f"says {found.keras_version}" if found.keras_version else f"is of {found.program}"
         raise InputError(
-            f"expected no --keras-version, for {file} {what}, found {version}; leave it out"
+            f"expected no --keras-version, because {file} {what}, found {version}; leave it out"
         )
     ok = re.fullmatch(r"\d{1,3}\.\d{1,3}(\.\w{1,20})*", version)
     require(ok, "keras_version", "like 2.15", version)
@@ -57,11 +57,14 @@ def settle(
     """Settles the settings of a model that was found in a file.
 
     Args:
-        file: where it was found. activation, recurrent_activation: as its user says, if at all.
+        found: the content of the file.
+        file: the file.
+        activation: the user's flag; None if it is not given.
+        recurrent_activation: the user's flag; None if it is not given.
 
     Raises:
-        InputError: file and user contradict each other, nothing says what the gates are, or charlm
-            has no such model.
+        InputError: the file and a flag contradict each other, the gates' activation is unknown, or
+            charlm does not have such a model.
     """
     gated = found.cell != "rnn"
     ok = gated or recurrent_activation is None
@@ -87,7 +90,7 @@ def settle(
 
 
 def _told(found, file, name, flag):
-    """What the file says of an activation, or else the flag; None if neither does."""
+    """Returns an activation from the file or else from the flag; None if neither says it."""
     said = getattr(found, name)
     if flag and said and flag != said:
         raise InputError(
@@ -104,13 +107,13 @@ def _told(found, file, name, flag):
 
 
 def _gates(found, file):
-    """The recurrent_activation that the program of a file has by default."""
+    """Returns the default recurrent_activation of the program that wrote a file."""
     if not _is_of_either(found):
         return "sigmoid" if found.version >= SIGMOID_SINCE else "hard_sigmoid"
     if found.cell == "gru" and found.layers[0][2].ndim == 2:
         return "sigmoid"
     raise InputError(
-        f"expected --recurrent-activation, for {file} does not say it and Keras "
+        f"expected --recurrent-activation, because {file} does not say it and Keras "
         f"{found.keras_version}, which wrote it, came with TensorFlow 1 (hard_sigmoid by default) "
         "and with TensorFlow 2.0 and 2.1 (sigmoid), found none; give that of the TensorFlow that "
         "wrote it"
@@ -118,12 +121,12 @@ def _gates(found, file):
 
 
 def _is_of_either(found):
-    """Whether TensorFlow 1 or 2 may have written the file, whose defaults differ."""
+    """Whether TensorFlow 1 or 2 may have written the file; their defaults differ."""
     return bool(re.fullmatch(TENSORFLOW_1_OR_2, found.keras_version or ""))
 
 
 def _notes(found, config, assumed, old):
-    """What was taken for granted."""
+    """Yields the assumptions about a model."""
     if assumed:
         values = " and ".join(assumed.values())
         default = "the default" if len(assumed) == 1 else "the defaults"
@@ -135,18 +138,18 @@ def _notes(found, config, assumed, old):
     yield from found.notes
     if config.recurrent_activation == "hard_sigmoid" and found.keras_version is None:
         yield (
-            f"it does not say which Keras wrote it, taken for Keras {found.version[0]} "
-            "(--keras-version)"
+            f"the file names no version of Keras, assumed: {found.version[0]} (--keras-version if "
+            "it was another)"
         )
     if old:
         yield (
-            "before Keras 3 hard_sigmoid had the slope 0.2, so the gates' weights are stored times "
-            f"{OLD_SLOPE}, for the slope 1/6"
+            "before Keras 3 hard_sigmoid had the slope 0.2, so the gates' weights were multiplied "
+            f"by {OLD_SLOPE} for the slope 1/6"
         )
 
 
 def _whose(found):
-    """The program whose defaults were taken."""
+    """Returns the program whose defaults were assumed."""
     if found.program != "Keras":
         return found.program
     if _is_of_either(found) and found.cell == "gru" and found.layers[0][2].ndim == 2:

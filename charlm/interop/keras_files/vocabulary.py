@@ -1,4 +1,4 @@
-"""The characters of a model's ids, in a JSON file that others wrote."""
+"""Reads the characters of a model's ids from a JSON file of another program."""
 
 import re
 from pathlib import Path
@@ -7,7 +7,7 @@ from charlm.errors import InputError
 from charlm.runs import untrusted
 
 NO_CHARACTER = "", "[UNK]"  # tokens of Keras's own layers for padding and unknown characters
-OURS = "characters"  # the only key of what `charlm export` writes
+OURS = "characters"  # the only key in files of `charlm export`
 FORMS = (
     'a JSON list of characters ["a", "b"], one text of them "ab", a mapping {"a": 0} or '
     '{"0": "a"}, or the .vocab.json of charlm export'
@@ -15,15 +15,15 @@ FORMS = (
 
 
 def read(path: Path) -> tuple[dict[int, str], range]:
-    """{id: character}, and all ids with those that stand for no character.
+    """Returns {id: character}, and all ids, including those that stand for no character.
 
     Args:
-        path: a list or a text of characters, whose places are their ids, or a mapping from
-            characters to ids or from ids to characters, or from "characters" to a list. Ids begin
-            with 0 or 1 and have no gaps.
+        path: a list or a string of characters in the order of their ids, or a mapping from
+            characters to ids or from ids to characters, or from "characters" to a list. Ids start
+            at 0 or 1 and have no gaps.
 
     Raises:
-        InputError: no such file, or something else in it; one line.
+        InputError: the file is missing or has another content.
     """
     with untrusted.refusals(path, FORMS):
         data = untrusted.file_bytes(path, "a vocabulary", untrusted.MAX_JSON)
@@ -44,11 +44,11 @@ def read(path: Path) -> tuple[dict[int, str], range]:
 
 
 class _Pairs(tuple):
-    """A JSON object with its keys in order, those that come twice among them."""
+    """A JSON object as pairs in their order, including repeated keys."""
 
 
 def _is_of_export(value):
-    """Whether it is {"characters": [...]}."""
+    """Whether a value is {"characters": [...]}."""
     if not isinstance(value, _Pairs) or len(value) != 1:
         return False
     ((key, characters),) = value
@@ -56,7 +56,7 @@ def _is_of_export(value):
 
 
 def _by_id(value):
-    """[(id, token)] of any of the forms."""
+    """Returns [(id, token)] of any of the forms."""
     if isinstance(value, str | list):
         return list(enumerate(value))
     if isinstance(value, _Pairs):
@@ -93,11 +93,11 @@ def _checked(pairs, halves):
 
 
 def _check_character(k, token, halves):
-    """Refuses what is no character. `halves`: surrogates are some, as in charlm's vocabularies."""
+    """Refuses tokens that are not characters; `halves` allows surrogates, as charlm's files do."""
     if not isinstance(token, str) or len(token) != 1:
         raise InputError(
             f"expected one character for each id, found {token!r:.60} for id {k}; charlm's models "
-            'are of characters: put "" in the place of an id that stands for none'
+            'are of characters: use "" for an id that stands for none'
         )
     if not halves and "\ud800" <= token <= "\udfff":
         raise InputError(

@@ -1,15 +1,18 @@
-"""What the widths of a model's ends tell of what it reads and what it answers."""
+"""Checks a model's input and output by the widths of its first and last layers."""
 
 from charlm.errors import InputError
 
 
 def check_widths(cells, head, tables, one_hot=None):
-    """Refuses by name a model that does not read characters and answer with the next one's odds.
+    """Refuses a model that does not read characters and predict the next one.
+
+    The shapes of the layers may still contradict each other.
 
     Args:
-        cells, head, tables: recurrent layers in any order, the Dense, the Embedding if there is
-            one; of shapes that may still contradict each other.
-        one_hot: the classes of a one_hot operation, None where there is none.
+        cells: recurrent layers in any order.
+        head: the Dense.
+        tables: a list of the Embedding if there is one.
+        one_hot: the classes of a one_hot operation; None if there is none.
     """
     outputs = head.arrays["kernel"].shape[-1]
     first, key = (tables[0], "embeddings") if tables else (_first(cells), "kernel")
@@ -40,6 +43,6 @@ def check_widths(cells, head, tables, one_hot=None):
 
 
 def _first(cells):
-    """The recurrent layer that reads the input: the one whose kernel has not H rows, if any."""
+    """Returns the recurrent layer that reads the input, whose kernel may not have H rows."""
     units = len(cells[0].arrays["recurrent_kernel"])
     return next((x for x in cells if len(x.arrays["kernel"]) != units), cells[0])

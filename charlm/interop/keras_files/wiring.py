@@ -1,7 +1,7 @@
-"""How a model's layers are wired: a chain from one input to one output.
+"""Checks that a model's layers form a chain from one input to one output.
 
-A functional model's JSON says it. A file of weights alone does not; what is then assumed is put
-into words.
+A functional model's JSON describes the wiring. For a file of weights alone the chain is assumed,
+and a note says so.
 """
 
 from collections.abc import Sequence
@@ -13,29 +13,31 @@ SHOWN = 6  # names of layers
 
 
 def assumed_chain(reads: str, cells: Sequence[str], head: str) -> str:
-    """What is taken for granted of a file that has no wiring, in words.
+    """Describes the chain that is assumed for a file without wiring.
 
     Args:
-        reads, head: the first and the last link. cells: names of what is recurrent, in order.
+        reads: the first link of the chain.
+        cells: names of the recurrent layers, in order.
+        head: the last link of the chain.
     """
     between = "recurrent layers"
     if len(cells) > 1:
         names = ", ".join(repr(name[:60]) for name in cells[:SHOWN])
         between = f"{names}{', ...' if len(cells) > SHOWN else ''}"
     return (
-        "the file does not say how its layers are connected, taken for a chain of "
+        "the file does not say how its layers are connected, assumed: a chain of "
         f"{reads}, {between} and {head}, in this order"
     )
 
 
 def chain(config: dict) -> list[dict]:
-    """A functional model's layers, from its input to its output.
+    """Returns a functional model's layers, from its input to its output.
 
     Args:
-        config: the model's, as Keras 1, 2 or 3 writes it.
+        config: the model's configuration, as Keras 1, 2 or 3 writes it.
 
     Raises:
-        InputError: the layers are wired in another way; says what was found.
+        InputError: the layers are wired in another way.
     """
     layers = {layer["name"]: layer for layer in config["layers"]}
     first = _only("input", config["input_layers"])
@@ -48,12 +50,12 @@ def chain(config: dict) -> list[dict]:
     if found[-1] != first:
         raise InputError(f"expected the input {first!r} to lead to the output, found {found[-1]!r}")
     if beside := layers.keys() - set(found):
-        raise InputError(f"expected a chain of layers, found beside it: {_listed(beside)}")
+        raise InputError(f"expected a chain of layers, found others: {_listed(beside)}")
     return [layers[name] for name in reversed(found)]
 
 
 def tensors(item) -> list[tuple[str, int, int]]:
-    """All references to layers' outputs in a part of the JSON: (layer, call, number of the output).
+    """Returns all references to layers' outputs in a part of the JSON, (layer, call, output).
 
     Keras 1 and 2 write ["lstm_1", 0, 0] and may add a dictionary of further arguments; Keras 3
     writes a dictionary of class __keras_tensor__.
@@ -70,7 +72,7 @@ def tensors(item) -> list[tuple[str, int, int]]:
 
 
 def _only(what, item):
-    """The layer of a model's only input or output."""
+    """Returns the layer of a model's only input or output."""
     found = tensors(item)
     if len(found) != 1:
         names = _listed(name for name, _, _ in found)
@@ -80,7 +82,7 @@ def _only(what, item):
 
 
 def _source(name, layer):
-    """The layer that a layer reads, None for the input."""
+    """Returns the layer that a layer reads; None for the input."""
     nodes = layer["inbound_nodes"]
     if len(nodes) > 1:
         raise InputError(
