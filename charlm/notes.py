@@ -7,7 +7,7 @@ from collections.abc import Iterator
 # characters that tell a terminal to do something, as they are written in Python
 CONTROLS = {c: f"\\x{c:02x}" for c in (*range(32), *range(127, 160)) if c not in b"\n\t"}
 
-_waiting = None  # a list of notes, within `held`
+_waiting: list[str] | None = None  # a list of notes, within `held`
 
 
 def note(line: str) -> None:

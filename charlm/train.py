@@ -18,7 +18,7 @@ from charlm.training import resume
 class RunConfig:
     """The run: what it begins with, and its folder."""
 
-    preset: Literal[tuple(presets.PRESETS)] = presets.DEFAULT
+    preset: Literal[tuple(presets.PRESETS)] = presets.DEFAULT  # type: ignore[valid-type]  # a table's
     """Settings to begin with, by how long a run may take on two cores: a minute, ten, half an hour.
     Those with -gpu keep to that on a GPU (JAX, an NVIDIA H200). Flags beside it take precedence.
     Chosen for the LSTM."""

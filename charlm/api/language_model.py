@@ -124,7 +124,7 @@ class LanguageModel:
 
     def _pieces(
         self, prompt, length, temperature, n, seed, top_k, top_p, penalty, stop, min_length
-    ) -> Iterator[list[str]]:
+    ):
         vocab = self._checkpoint.vocab
         stops = (stop,) if isinstance(stop, str) else tuple(stop)
         with named_as_arguments():
@@ -201,7 +201,9 @@ class LanguageModel:
         return f"<LanguageModel {', '.join(parts)}{where}>"
 
 
-def load(run: str | PathLike = run_folder.LATEST, runs_dir: str | PathLike = "saved_models"):
+def load(
+    run: str | PathLike = run_folder.LATEST, runs_dir: str | PathLike = "saved_models"
+) -> LanguageModel:
     """Loads a trained model.
 
     Args:

@@ -1,6 +1,7 @@
 """What a step computes: sizes, arithmetic, memory, first weights and data."""
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
@@ -30,7 +31,7 @@ class Case:
     @property
     def model(self) -> ModelConfig:
         """As `charlm.training.network.build` takes it; the cell is ours."""
-        sizes = {"cell": self.cell, "units": self.units, "layers": self.layers}
+        sizes: dict[str, Any] = {"cell": self.cell, "units": self.units, "layers": self.layers}
         return ModelConfig(**sizes, dropout=0.0, output_bias="zeros")
 
     @property

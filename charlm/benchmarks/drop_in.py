@@ -104,7 +104,7 @@ def _agreement(found):
 
 def _failures(found):
     """One line for each peer and reason, however many models it concerns."""
-    names = {}
+    names: dict[tuple[str, str], list[str]] = {}
     for m in found:
         for row in m["rows"]:
             if row["failed"]:

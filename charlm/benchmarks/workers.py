@@ -7,6 +7,7 @@ import subprocess
 import sys
 import tempfile
 from multiprocessing import Pipe
+from typing import Any
 
 from charlm.errors import CharlmError
 from charlm.training import allocator
@@ -61,7 +62,7 @@ class Worker:
     """
 
     def __init__(self, environment: dict[str, str], cpus: list[int]):
-        self.gone = None  # why it answers no more
+        self.gone: str | None = None  # why it answers no more
         self.log = tempfile.TemporaryFile()  # noqa: SIM115 - closed with the worker
         self.channel, theirs = Pipe()
         with theirs:
@@ -72,13 +73,13 @@ class Worker:
                 stdin=subprocess.DEVNULL, stdout=self.log, stderr=self.log,
             )  # fmt: skip
 
-    def send(self, *question) -> None:
+    def send(self, *question: object) -> None:
         """Asks without waiting; a worker that has gone says so in `receive`."""
         if not self.gone:
             with contextlib.suppress(OSError):
                 self.channel.send(question)
 
-    def receive(self, timeout: float):
+    def receive(self, timeout: float) -> Any:
         """The answer to the last question.
 
         Raises:
@@ -97,7 +98,7 @@ class Worker:
             self.close()
         raise PeerFailed(self.gone)
 
-    def ask(self, *question, timeout: float = RUN):
+    def ask(self, *question: object, timeout: float = RUN) -> Any:
         """`send` and `receive`."""
         self.send(*question)
         return self.receive(timeout)

@@ -5,6 +5,8 @@ import io
 import os
 import sys
 import traceback
+from collections.abc import Callable
+from typing import Any
 
 import tyro
 
@@ -19,7 +21,7 @@ MOST = 1000  # characters of an error's line
 BAD_INPUT, FAILED = InputError.exit_code, CharlmError.exit_code
 
 
-def parse(kind: type, prog: str, argv: list[str], default=None, **options):
+def parse(kind: type, prog: str, argv: list[str], default: Any = None, **options: Any) -> Any:
     """An instance of dataclass `kind` from `argv`; `default` fills what argv leaves out.
 
     Raises:
@@ -28,7 +30,7 @@ def parse(kind: type, prog: str, argv: list[str], default=None, **options):
     """
     if default is not None:
         options["default"] = default
-    markers = (tyro.conf.OmitArgPrefixes, tyro.conf.FlagCreatePairsOff)
+    markers: tuple[Any, ...] = (tyro.conf.OmitArgPrefixes, tyro.conf.FlagCreatePairsOff)
     if default is not None:  # a flag whose default is True must still be there to be given
         markers = markers[:1]
     errors = io.StringIO()
@@ -49,7 +51,7 @@ def parse(kind: type, prog: str, argv: list[str], default=None, **options):
         raise
 
 
-def parse_part(kind: type, prog: str, argv: list[str]):
+def parse_part(kind: type, prog: str, argv: list[str]) -> Any:
     """One part of a command's options, by itself: the others' defaults are not known yet.
 
     Raises:
@@ -59,7 +61,7 @@ def parse_part(kind: type, prog: str, argv: list[str]):
     return part
 
 
-def run(command, argv: list[str] | None) -> int:
+def run(command: Callable[[list[str]], int | None], argv: list[str] | None) -> int:
     """Calls `command(argv)` and returns the process's exit code, its own or that of its error.
 
     0 done; 1 failed; 2 bad input; 130 or 143 stopped by a signal. A reader that goes away
@@ -80,7 +82,8 @@ def _run(command, argv):
             stream.reconfigure(errors="backslashreplace")  # a terminal may lack a character
     try:
         paths.cache_folder()  # wrong variables are refused before anything is made
-        with interrupt.unwinding(), contextlib.redirect_stdout(Output(sys.stdout)):
+        output: Any = Output(sys.stdout)
+        with interrupt.unwinding(), contextlib.redirect_stdout(output):
             code = command(argv)
             sys.stdout.flush()
         return code or 0

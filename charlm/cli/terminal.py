@@ -6,6 +6,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator
+from typing import TextIO
 
 from charlm import notes
 from charlm.errors import InputError
@@ -54,7 +55,7 @@ def progress(what: str, total: int, unit: str) -> Iterator[Callable[[int], None]
 
 
 @contextlib.contextmanager
-def quiet_stderr():
+def quiet_stderr() -> Iterator[None]:
     """Holds back what native code writes to stderr (TensorFlow's banner); shows it on an error.
 
     TF_CPP_MIN_LOG_LEVEL does not reach what TensorFlow says while it is loaded.
@@ -86,16 +87,16 @@ class OutputError(OSError):
 class Output:
     """Standard output, whose errors can be told from those of files."""
 
-    def __init__(self, stream):
+    def __init__(self, stream: TextIO):
         self._stream = stream
 
     def __getattr__(self, name):
         return getattr(self._stream, name)
 
-    def write(self, text):
+    def write(self, text: str) -> int | None:
         return self._attempt(self._stream.write, text)
 
-    def flush(self):
+    def flush(self) -> None:
         self._attempt(self._stream.flush)
 
     def _attempt(self, do, *args):

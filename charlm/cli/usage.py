@@ -5,7 +5,7 @@ import shlex
 from dataclasses import is_dataclass
 from pathlib import Path
 from types import NoneType, UnionType
-from typing import Annotated, Literal, Union, get_args, get_origin, get_type_hints
+from typing import Annotated, Any, Literal, Union, get_args, get_origin, get_type_hints
 
 WORDS = {int: "a whole number", float: "a number", str: "text", Path: "a path"}
 REPEATED = "UseAppendAction"  # tyro's marker, by name: tyro is not loaded to write a hint
@@ -24,7 +24,7 @@ def one_line(box: str, kind: type, argv: list[str]) -> str:
     """
     text = re.sub(r"\x1b\[[0-9;]*m", "", box)
     _title, *lines = [line.strip(" │") for line in text.splitlines() if line.strip(" │╭╮╰╯")]
-    paragraphs = [[]]
+    paragraphs: list[list[str]] = [[]]
     for line in lines:
         if line.strip("─-╰╯"):
             paragraphs[-1].append(line)
@@ -48,7 +48,7 @@ def _expected(kind, flags):
 
 def _hints(kind):
     """{field: type of what its option takes} of a dataclass and of those within it."""
-    found = {}
+    found: dict[str, Any] = {}
     hints = get_type_hints(kind, include_extras=True) if is_dataclass(kind) else {}
     for name, hint in hints.items():
         found |= _hints(hint) if is_dataclass(hint) else {name: _each_time(hint)}

@@ -1,17 +1,19 @@
 """The loss of every character of a text under a network: what all measures of it are made of."""
 
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 
 from charlm.reference.loss import log_softmax, softmax_cross_entropy
 from charlm.reference.network import DENSE, Network
+from charlm.text.mapped_ids import Ids
 
 MAX_SIDE_BY_SIDE = 64  # documents or windows read at once
 PASSAGE = 200  # characters
 
 
-def stateful_losses(network: Network, documents: Sequence[np.ndarray]) -> list[np.ndarray]:
+def stateful_losses(network: Network, documents: Sequence[Ids]) -> list[np.ndarray]:
     """Of each document, read from its first character to its last, the state carried through it.
 
     Args:
@@ -20,7 +22,7 @@ def stateful_losses(network: Network, documents: Sequence[np.ndarray]) -> list[n
     Returns:
         For each the losses of all its characters but the first, (n - 1,), in nats.
     """
-    found = [None] * len(documents)
+    found: list[Any] = [None] * len(documents)
     order = sorted(range(len(documents)), key=lambda k: -len(documents[k]))  # those of a length
     for first in range(0, len(order), MAX_SIDE_BY_SIDE):  # end together
         group = order[first : first + MAX_SIDE_BY_SIDE]
@@ -49,7 +51,7 @@ def _side_by_side(network, documents):
 
 
 def zero_state_losses(
-    network: Network, documents: Sequence[np.ndarray], context: int, most: int
+    network: Network, documents: Sequence[Ids], context: int, most: int
 ) -> np.ndarray:
     """Of windows of context + 1 characters, each read from a zero state.
 
@@ -88,11 +90,10 @@ class DynamicEvaluation:
     STRETCH = 32  # characters
     SAMPLES = 200  # stretches of training text
 
-    def __init__(
-        self, network: Network, training: np.ndarray, rate: float = 8e-4, decay: float = 0.01
-    ):
+    def __init__(self, network: Network, training: Ids, rate: float = 8e-4, decay: float = 0.01):
         self.network = network
-        states, squares = network.initial_states(1), {}
+        states = network.initial_states(1)
+        squares: dict[str, np.ndarray] = {}
         length = self.STRETCH * self.SAMPLES + 1
         begin = max(0, (len(training) - length) // 2)
         found = 0
@@ -105,7 +106,7 @@ class DynamicEvaluation:
         self.rates = {name: rate / (x + mean) for name, x in sizes.items()}
         self.pull = {name: np.minimum(1, decay * x / mean) for name, x in sizes.items()}
 
-    def losses(self, ids: np.ndarray) -> np.ndarray:
+    def losses(self, ids: Ids) -> np.ndarray:
         """Of a document, as `carried` has them; the weights begin as they were trained."""
         first = self.network.weights
         weights = {name: w.copy() for name, w in first.items()}

@@ -7,8 +7,11 @@ They compare with those of other texts of the same lengths.
 import itertools
 import re
 from collections.abc import Iterable, Sequence
+from typing import Any
 
 import numpy as np
+
+from charlm.text.mapped_ids import Ids
 
 RUN = 12  # characters, as `sampler.Rules` has them
 LENGTHS = 4, 8, 12, 16, 24  # of n-grams
@@ -24,7 +27,7 @@ class TrainingTextIndex:
         ids: (n,), the training text. text: the same in characters.
     """
 
-    def __init__(self, ids: np.ndarray, text: str):
+    def __init__(self, ids: Ids, text: str):
         self.ids = np.asarray(ids)
         self.words = set(words(text))
 
@@ -105,7 +108,8 @@ def _hashes(ids, n):
     if len(ids) < n:
         return np.zeros(0, np.uint64)
     codes, length = np.asarray(ids, np.uint64) + np.uint64(1), 1
-    found, done = None, 0
+    found: Any = None
+    done = 0
     with np.errstate(over="ignore"):
         while done < n:
             power = _power(length)

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
+from numpy.typing import ArrayLike
 
 from charlm.config import require
 
@@ -44,7 +45,7 @@ MAX_PENALTY = 1e30  # no different from never, and no infinity
 MAX_RUN = 1000  # characters: each that is drawn costs as much
 
 
-def probabilities(logits: np.ndarray, temperature) -> np.ndarray:
+def probabilities(logits: np.ndarray, temperature: ArrayLike) -> np.ndarray:
     """softmax(logits / temperature), without overflow at any finite temperature; 0 is argmax.
 
     Args:
@@ -100,12 +101,14 @@ class TokenChooser:
         prompt: N texts of ids so far.
     """
 
-    def __init__(self, rules: SamplingConstraints, prompt: Sequence[np.ndarray]):
+    def __init__(self, rules: SamplingConstraints, prompt: Sequence[np.ndarray] | np.ndarray):
         self.rules, self.runs = rules, []
         if rules.repetition_penalty > 1:
             self.runs = [_SeenNgrams(rules.repetition_length, ids) for ids in prompt]
 
-    def __call__(self, logits: np.ndarray, temperatures, uniform: np.ndarray) -> np.ndarray:
+    def __call__(
+        self, logits: np.ndarray, temperatures: np.ndarray, uniform: np.ndarray
+    ) -> np.ndarray:
         """(N, V), (N,), (N,) -> (N,)."""
         if self.runs:
             logits = logits.astype(np.float64)

@@ -1,5 +1,7 @@
 """An evaluation as a picture: models beside each other, bits by how much was read, samples."""
 
+from collections.abc import Callable
+
 from charlm.plots import png
 
 
@@ -42,7 +44,9 @@ def _draw_samples(rows, axes):
     rows = sorted(rows, key=lambda row: row["of"])
     temperatures = [row["of"] for row in rows]
     lengths = list(measured["new"])[1:4]  # of the shortest there are few, of the longest all
-    shares = {f"new {n}-grams": lambda row, n=n: row["new"][n] for n in lengths}
+    shares: dict[str, Callable[..., float | None]] = {
+        f"new {n}-grams": lambda row, n=n: row["new"][n] for n in lengths
+    }
     shares |= {
         "repeated": lambda row: row["repeated"],
         "known words": lambda row: row["known_words"],

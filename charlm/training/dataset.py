@@ -1,16 +1,19 @@
 """`charlm.text.windows` as Keras reads them."""
 
 import contextlib
+from collections.abc import Iterator
+from typing import Any
 
 import keras
 import numpy as np
 
 from charlm.errors import InputError
+from charlm.text.windows import HeldOutWindows, TrainingWindows
 
 CHUNK = 2**16  # characters a call: asked for one by one, windows of 1,000 took 0.7 ms of each step
 
 
-def batches(windows):
+def batches(windows: TrainingWindows | HeldOutWindows) -> Any:
     """Windows for `fit` and `evaluate`, in the form that their backend reads quickest.
 
     Args:
@@ -20,7 +23,7 @@ def batches(windows):
 
 
 @contextlib.contextmanager
-def errors_of(windows):
+def errors_of(windows: object) -> Iterator[None]:
     """Raises the error of `windows` in the place of the one that TensorFlow makes of it."""
     try:
         yield
@@ -33,7 +36,7 @@ def errors_of(windows):
 class Batches(keras.utils.PyDataset):
     """Windows one by one."""
 
-    def __init__(self, windows):
+    def __init__(self, windows: TrainingWindows | HeldOutWindows):
         super().__init__()
         self.windows = windows
 

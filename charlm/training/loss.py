@@ -19,7 +19,7 @@ class CrossEntropy(keras.losses.Loss):
     0.63421...
     """
 
-    def call(self, y_true, y_pred):
+    def call(self, y_true: keras.KerasTensor, y_pred: keras.KerasTensor) -> keras.KerasTensor:
         """Ids (B, T), logits (B, T, V) -> the loss at each position (B, T).
 
         Raises:

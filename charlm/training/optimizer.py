@@ -6,7 +6,7 @@ Adam = keras.optimizers.Adam  # on JAX, which fuses it, and torch, where Keras h
 if keras.backend.backend() == "tensorflow":
     import tensorflow as tf
 
-    class Adam(keras.optimizers.Adam):
+    class Adam(keras.optimizers.Adam):  # type: ignore[no-redef]  # on TensorFlow, instead of it
         """`keras.optimizers.Adam`: its arguments, equations and variables.
 
         An update of a variable is one operation, where Keras has twelve that each read and write
@@ -21,7 +21,12 @@ if keras.backend.backend() == "tensorflow":
         the order of computation that ends section 2.
         """
 
-        def update_step(self, gradient, variable, learning_rate):
+        def update_step(
+            self,
+            gradient: keras.KerasTensor,
+            variable: keras.Variable,
+            learning_rate: keras.KerasTensor,
+        ) -> None:
             """One variable's update, as Keras calls it: gradient (or slices of it) of its shape."""
             if self.amsgrad:
                 super().update_step(gradient, variable, learning_rate)

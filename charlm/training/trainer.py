@@ -1,6 +1,8 @@
 """A training run as an object: model, data and progress together, saved and restored together."""
 
+from collections.abc import Sequence
 from dataclasses import replace
+from typing import Any
 
 import keras
 import numpy as np
@@ -70,7 +72,7 @@ class Training:
         )
         self.streams = Streams(self.network, config.data.batch_size, len(self.held_out.ids))
         compile_for(self.streams, config.fit, windows.steps)
-        self.means = []  # that the next epoch begins with
+        self.means: list[np.ndarray] = []  # that the next epoch begins with
         if saved:
             self._restore(saved)
         elif config.model.output_bias == "unigram":
@@ -142,7 +144,7 @@ class Training:
         mine, theirs = self.streams.optimizer.variables, saved.optimizer
         if saved.config.fit.precision != self.config.fit.precision:
             # Adam's stand last; before them, in fp16 alone, is the loss scale, which begins anew
-            optimizer = self.streams.optimizer
+            optimizer: Any = self.streams.optimizer
             n = len(getattr(optimizer, "inner_optimizer", optimizer).variables)
             mine, theirs = mine[-n:], theirs[-n:]
         means = self.streams.metrics_variables if saved.progress.step else []
@@ -161,7 +163,9 @@ class Training:
                 variable.assign(value)
         self.means = saved.metrics
 
-    def sample(self, prompt: str, length: int, temperatures, seed: int) -> list[str]:
+    def sample(
+        self, prompt: str, length: int, temperatures: Sequence[float], seed: int
+    ) -> list[str]:
         """Texts after `prompt`, from a copy of the weights: the run itself is not touched."""
         network = Network(model.weights(self.network), len(self.vocab), self.config.model)
         pieces = generate.texts(network, self.vocab, prompt, length, temperatures, seed)

@@ -6,13 +6,15 @@ lstm_1/lstm_1_W_i ... lstm_1/lstm_1_b_o   Keras 1, an array a gate
 """
 
 import re
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
 from charlm.errors import InputError
 from charlm.interop.keras_files.kinds import forbid, forbid_inputs, kind_of
-from charlm.runs.safe_hdf5 import names
+from charlm.runs.safe_hdf5 import Attributes, names
 
 ORDER = {"lstm": "ifco", "gru": "zrh"}  # Keras 1 lists i, c, f, o in its files
 CELL, DENSE, TABLE = ("kernel", "recurrent_kernel", "bias"), ("kernel", "bias"), ("embeddings",)
@@ -25,12 +27,12 @@ class Layer:
     arrays: dict  # by the names in CELL, DENSE or TABLE; of Keras 1 kernel_i ...
 
 
-def slashed(path):
+def slashed(path: str) -> str:
     """With "/" for the "\\" that Keras 2.12 to 2.15 wrote within names of groups on Windows."""
     return path.replace("\\", "/")
 
 
-def all_slashed(datasets):
+def all_slashed(datasets: Mapping[str, Any]) -> dict[str, Any]:
     """Returns the arrays of a file by their `slashed` paths."""
     found = {slashed(path): dataset for path, dataset in datasets.items()}
     if len(found) < len(datasets):
@@ -38,14 +40,16 @@ def all_slashed(datasets):
     return found
 
 
-def keras_3_layers(datasets, groups, described):
+def keras_3_layers(
+    datasets: Mapping[str, Any], groups: Sequence[str], described: bool
+) -> list[Layer]:
     """Layers of paths `[container/]name/[cell/ or layer/]vars/k`, by their numbers.
 
     Args:
         groups: their paths; layers without arrays have some, too.
         described: whether the model's JSON says what they are; else their names have to.
     """
-    layers = {}
+    layers: dict[str, Layer] = {}
     if not described:
         _check_names(groups)
     for path, dataset in datasets.items():
@@ -63,7 +67,7 @@ def keras_3_layers(datasets, groups, described):
         if k >= len(keys):
             raise InputError(f"expected {len(keys)} arrays at most in {place!r}, found more")
         layers.setdefault(place, Layer(place, kind, {})).arrays[keys[k]] = dataset
-    number = {place: int(re.search(r"(?:_(\d+))?$", place)[1] or 0) for place in layers}
+    number = {place: int(re.findall(r"(?:_(\d+))?$", place)[0] or 0) for place in layers}
     return sorted(layers.values(), key=lambda layer: number[layer.name])
 
 
@@ -74,7 +78,12 @@ def _check_names(groups):
     forbid_inputs(group for group in idle if kind_of(group.split("/")[-1]) is None)
 
 
-def legacy_layers(groups, base, datasets, kinds):
+def legacy_layers(
+    groups: Mapping[str, Attributes],
+    base: str,
+    datasets: Mapping[str, Any],
+    kinds: Mapping[str, str] | None,
+) -> list[Layer]:
     """Layers in the order of `layer_names`, with the arrays that `weight_names` lists.
 
     Args:
@@ -112,7 +121,7 @@ def _check_legacy_names(listed):
     forbid_inputs(name for name, weights in listed.items() if not weights)
 
 
-def pack(layer):
+def pack(layer: Layer) -> None:
     """Puts Keras 1's arrays, one a gate, side by side in Keras 3's order."""
     gates = {key[-1] for key in layer.arrays if re.search("_[ifcozrh]$", key)}
     if not gates:
@@ -131,7 +140,7 @@ def pack(layer):
     layer.arrays = {k: np.concatenate([arrays[g] for g in keys], -1) for k, keys in wanted.items()}
 
 
-def check_shape(layer, key, *expected):
+def check_shape(layer: Layer, key: str, *expected: tuple[int, ...]) -> None:
     found = layer.arrays[key].shape
     if found not in expected:
         wanted = " or ".join(map(str, expected))

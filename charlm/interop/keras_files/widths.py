@@ -1,9 +1,14 @@
 """What the widths of a model's ends tell of what it reads and what it answers."""
 
+from collections.abc import Sequence
+
 from charlm.errors import InputError
+from charlm.interop.keras_files.layers import Layer
 
 
-def check_widths(cells, head, tables, one_hot=None):
+def check_widths(
+    cells: Sequence[Layer], head: Layer, tables: Sequence[Layer], one_hot: int | None = None
+) -> None:
     """Refuses by name a model that does not read characters and answer with the next one's odds.
 
     Args:
