@@ -6,10 +6,8 @@ or types, missing or extra arrays, numbers that are not finite and a wrong check
 
 import json
 import math
-from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
@@ -203,9 +201,7 @@ def from_bytes(data: bytes) -> Checkpoint:
     return found
 
 
-def _checked_shapes(
-    arrays: Mapping[str, Any], config: ModelConfig, V: int
-) -> dict[str, tuple[int, ...]]:
+def _checked_shapes(arrays: dict, config: ModelConfig, V: int) -> dict[str, tuple[int, ...]]:
     """Returns the shapes of the model's weights by path; raises InputError if others are stored."""
     expected = network.shapes(config, V)
     random = network.random_states(config) & set(arrays)  # only Keras's own layers save them
