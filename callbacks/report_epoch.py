@@ -1,8 +1,11 @@
 """Prints one line for each epoch."""
 
 import time
+from collections.abc import Callable
 
 import keras
+
+from charlm.runs.checkpoint import Progress
 
 
 class ReportEpoch(keras.callbacks.Callback):
@@ -14,12 +17,12 @@ class ReportEpoch(keras.callbacks.Callback):
         print: prints a line.
     """
 
-    def __init__(self, progress, epochs, print=print):
+    def __init__(self, progress: Progress, epochs: int, print: Callable[[str], object] = print):
         super().__init__()
         self.progress, self.epochs, self.print = progress, epochs, print
         self.began = time.perf_counter()
 
-    def on_epoch_end(self, epoch, logs):
+    def on_epoch_end(self, epoch: int, logs: dict[str, float]) -> None:
         mark = "  best so far" if self.progress.stale_epochs == 0 else ""
         self.print(
             f"epoch {epoch + 1}/{self.epochs}  train {logs['bpc']:.4f}  held-out "

@@ -1,6 +1,10 @@
 """Reports once how long it took until training started."""
 
+from collections.abc import Callable
+
 import keras
+
+from charlm.training.startup_timer import Timeline
 
 
 class ReportStart(keras.callbacks.Callback):
@@ -11,11 +15,11 @@ class ReportStart(keras.callbacks.Callback):
         print: prints a line.
     """
 
-    def __init__(self, timeline, print=print):
+    def __init__(self, timeline: Timeline, print: Callable[[str], object] = print):
         super().__init__()
         self.timeline, self.print, self.told = timeline, print, False
 
-    def on_train_batch_end(self, batch, logs=None):
+    def on_train_batch_end(self, batch: int, logs: dict[str, float] | None = None) -> None:
         if not self.told:
             self.told = True
             self.timeline.done("compile")

@@ -1,7 +1,11 @@
 """Prints samples of the model at several temperatures after each epoch."""
 
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
 import keras
 
+from charlm.config import SampleConfig
 from charlm.runs import run_folder
 
 
@@ -16,12 +20,19 @@ class SampleText(keras.callbacks.Callback):
         print: prints them, too.
     """
 
-    def __init__(self, sample, settings, seed, folder, print=print):
+    def __init__(
+        self,
+        sample: Callable[[str, int, Sequence[float], int], list[str]],
+        settings: SampleConfig,
+        seed: int,
+        folder: Path,
+        print: Callable[[str], object] = print,
+    ):
         super().__init__()
         self.sample, self.settings, self.seed = sample, settings, seed
         self.folder, self.print = folder, print
 
-    def on_epoch_end(self, epoch, logs=None):
+    def on_epoch_end(self, epoch: int, logs: dict[str, float] | None = None) -> None:
         s = self.settings
         if not s.sample_length:
             return

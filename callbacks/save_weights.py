@@ -1,11 +1,13 @@
 """Saves a run's weights: the last, and those with the lowest held-out loss."""
 
+from collections.abc import Callable
 from pathlib import Path
 
 import keras
 
 from charlm.errors import in_words
 from charlm.runs import checkpoint, run_folder
+from charlm.runs.checkpoint import Checkpoint, Progress
 
 
 class SaveWeights(keras.callbacks.Callback):
@@ -24,22 +26,31 @@ class SaveWeights(keras.callbacks.Callback):
         print: prints a line if something was not saved.
     """
 
-    def __init__(self, snapshot, folder: Path, progress, windows, every: int = 0, print=print):
+    def __init__(
+        self,
+        snapshot: Callable[[], Checkpoint],
+        folder: Path,
+        progress: Progress,
+        windows: int,
+        every: int = 0,
+        print: Callable[[str], object] = print,
+    ):
         super().__init__()
         self.snapshot, self.folder, self.progress = snapshot, folder, progress
         self.windows, self.every, self.print = windows, every, print
-        self.failure, self.best = "", None  # best: weights that are not written yet
+        self.failure = ""
+        self.best: bytes | None = None  # a best that is still to be written
 
-    def on_epoch_begin(self, epoch, logs=None):
+    def on_epoch_begin(self, epoch: int, logs: dict[str, float] | None = None) -> None:
         self.done = self.progress.step
 
-    def on_train_batch_end(self, batch, logs=None):
-        before, self.done = self.done, self.progress.step  # a call may cover several windows
+    def on_train_batch_end(self, batch: int, logs: dict[str, float] | None = None) -> None:
+        before, self.done = self.done, self.progress.step  # several windows may be done at once
         passed = self.every and before // self.every < self.done // self.every
         if passed and self.done < self.windows:  # the last window's save is the epoch's
             self.save()
 
-    def on_epoch_end(self, epoch, logs=None):
+    def on_epoch_end(self, epoch: int, logs: dict[str, float] | None = None) -> None:
         self.save()
 
     def save(self) -> bool:

@@ -1,6 +1,10 @@
 """Stops a run whose held-out loss no longer falls (early stopping)."""
 
+from collections.abc import Callable
+
 import keras
+
+from charlm.runs.checkpoint import Progress
 
 
 class StopEarly(keras.callbacks.Callback):
@@ -15,11 +19,11 @@ class StopEarly(keras.callbacks.Callback):
         print: prints a line.
     """
 
-    def __init__(self, progress, patience, print=print):
+    def __init__(self, progress: Progress, patience: int, print: Callable[[str], object] = print):
         super().__init__()
         self.progress, self.patience, self.print = progress, patience, print
 
-    def on_epoch_end(self, epoch, logs=None):
+    def on_epoch_end(self, epoch: int, logs: dict[str, float] | None = None) -> None:
         if 0 < self.patience <= self.progress.stale_epochs:
             self.print(
                 f"stopped early: no better held-out loss in {self.progress.stale_epochs} epochs "

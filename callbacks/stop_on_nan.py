@@ -5,6 +5,7 @@ import math
 import keras
 
 from charlm.errors import NonFiniteLossError
+from charlm.runs.checkpoint import Progress
 
 EXPLODED = 100.0  # nats per character; a uniform distribution over a million characters has 14
 
@@ -19,14 +20,14 @@ class StopOnNaN(keras.callbacks.Callback):
         progress: a `charlm.runs.checkpoint.Progress`.
     """
 
-    def __init__(self, progress):
+    def __init__(self, progress: Progress):
         super().__init__()
         self.progress = progress
 
-    def on_train_batch_end(self, batch, logs=None):
+    def on_train_batch_end(self, batch: int, logs: dict[str, float]) -> None:
         self._check(logs["loss"])
 
-    def on_epoch_end(self, epoch, logs):
+    def on_epoch_end(self, epoch: int, logs: dict[str, float]) -> None:
         for name in ("loss", "val_loss"):
             self._check(logs[name])
 

@@ -3,11 +3,15 @@
 import contextlib
 import signal
 import threading
+from collections.abc import Callable
+from types import FrameType
+from typing import Any
 
 import keras
 
 from charlm import interrupt
 from charlm.errors import Stopped
+from charlm.runs.checkpoint import Progress
 
 
 class StopOnSignal(keras.callbacks.Callback):
@@ -24,13 +28,21 @@ class StopOnSignal(keras.callbacks.Callback):
         print: prints a line when the signal arrives.
     """
 
-    def __init__(self, save, windows, epochs, progress, print=print):
+    def __init__(
+        self,
+        save: Callable[[], object],
+        windows: int,
+        epochs: int,
+        progress: Progress,
+        print: Callable[[str], object] = print,
+    ):
         super().__init__()
         self.save, self.windows, self.epochs = save, windows, epochs
         self.progress, self.print = progress, print
-        self.number, self.before = None, {}
+        self.number: int | None = None
+        self.before: dict[int, Any] = {}
 
-    def on_train_begin(self, logs=None):
+    def on_train_begin(self, logs: dict[str, float] | None = None) -> None:
         # only once: the rest of an epoch and the epochs after it are two calls of fit, and a signal
         # may arrive between them
         if not self.before and threading.current_thread() is threading.main_thread():
@@ -38,12 +50,12 @@ class StopOnSignal(keras.callbacks.Callback):
                 if signal.getsignal(number) is not signal.SIG_IGN:  # as under nohup
                     self.before[number] = signal.signal(number, self.ask)
 
-    def restore(self):
+    def restore(self) -> None:
         """Restores the earlier signal handlers."""
         for number, handler in self.before.items():
             signal.signal(number, handler)
 
-    def ask(self, number, frame=None):
+    def ask(self, number: int, frame: FrameType | None = None) -> None:
         """Handles the signals."""
         self.number = number
         for n, handler in self.before.items():
@@ -53,15 +65,15 @@ class StopOnSignal(keras.callbacks.Callback):
                 "stopping after these steps are done and saved; press Ctrl-C again to stop at once"
             )
 
-    def on_train_batch_end(self, batch, logs=None):
+    def on_train_batch_end(self, batch: int, logs: dict[str, float] | None = None) -> None:
         if self.number and self.progress.step < self.windows:
             self.save()
-            self._leave()
+            self._leave(self.number)
 
-    def on_epoch_end(self, epoch, logs=None):
+    def on_epoch_end(self, epoch: int, logs: dict[str, float] | None = None) -> None:
         if self.number and self.progress.epoch < self.epochs and not self.model.stop_training:
-            self._leave()
+            self._leave(self.number)
 
-    def _leave(self):
+    def _leave(self, number):
         self.restore()
-        raise Stopped(self.number)
+        raise Stopped(number)

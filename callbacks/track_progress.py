@@ -5,6 +5,8 @@ import time
 
 import keras
 
+from charlm.runs.checkpoint import Progress
+
 
 class TrackProgress(keras.callbacks.Callback):
     """Keeps a `Progress` up to date and adds figures to the logs.
@@ -18,22 +20,23 @@ class TrackProgress(keras.callbacks.Callback):
         windows: number of windows in a whole epoch.
     """
 
-    def __init__(self, progress, characters, windows):
+    def __init__(self, progress: Progress, characters: int, windows: int):
         super().__init__()
         self.progress, self.characters, self.windows = progress, characters, windows
 
-    def on_epoch_begin(self, epoch, logs=None):
+    def on_epoch_begin(self, epoch: int, logs: dict[str, float] | None = None) -> None:
         self.first = self.progress.step
-        self.began, self.trained = time.perf_counter(), None
+        self.began = time.perf_counter()
+        self.trained: float | None = None
 
-    def on_train_batch_end(self, batch, logs=None):
+    def on_train_batch_end(self, batch: int, logs: dict[str, float] | None = None) -> None:
         # a call may cover several windows, and at an epoch's end fewer than Keras counts
         self.progress.step = min(self.first + batch + 1, self.windows)
 
-    def on_test_begin(self, logs=None):
+    def on_test_begin(self, logs: dict[str, float] | None = None) -> None:
         self.trained = time.perf_counter()
 
-    def on_epoch_end(self, epoch, logs):
+    def on_epoch_end(self, epoch: int, logs: dict[str, float]) -> None:
         p = self.progress
         done = p.step - self.first
         seconds = (self.trained or time.perf_counter()) - self.began

@@ -47,8 +47,9 @@ class Cell:
 
 
 def _ours(module, gates, states, layer, saved_as, keras=None):
-    places = (f"charlm.{room}.{module}" for room in ("reference", "layers", "kernels"))
-    return Cell(gates, states, layer, saved_as, *places, keras)
+    rooms = ("reference", "layers", "kernels")
+    reference, layers, kernel = (f"charlm.{room}.{module}" for room in rooms)
+    return Cell(gates, states, layer, saved_as, reference, layers, kernel, keras)
 
 
 CELLS = {

@@ -8,7 +8,7 @@ import math
 import shlex
 from dataclasses import asdict, dataclass, field, fields, replace
 from types import UnionType
-from typing import Literal, Union, get_args, get_origin, get_type_hints
+from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
 
 from charlm.cells import CELLS
 from charlm.errors import InputError, SettingError, type_in_words
@@ -17,7 +17,7 @@ DROPOUTS = "dropout", "weight_drop"
 MAX_UNITS, MAX_LAYERS = 16_384, 64  # more is a typing error: 2 billion weights per layer
 
 
-def require(ok: bool, name: str, expected: str, value: object) -> None:
+def require(ok: object, name: str, expected: str, value: object) -> None:
     """Raises InputError unless `ok`; the message names the setting by its flag."""
     if not ok:
         found = shlex.join(map(str, value)) if isinstance(value, tuple) else value
@@ -89,7 +89,8 @@ class ModelConfig:
 
     def without_dropout(self) -> "ModelConfig":
         """Returns the settings without dropout, on which the weights' shapes do not depend."""
-        return replace(self, **dict.fromkeys(DROPOUTS, 0.0))
+        none: dict[str, Any] = dict.fromkeys(DROPOUTS, 0.0)
+        return replace(self, **none)
 
     @property
     def cell_name(self) -> str:
@@ -235,7 +236,7 @@ class Config:
         """
         parts = {}
         for part in fields(cls):
-            kind = part.default_factory
+            kind: Any = part.default_factory
             known = {f.name for f in fields(kind)}
             values = BEFORE.get(part.name, {}) | stored.get(part.name, {})
             if unknown := set(values) - known:

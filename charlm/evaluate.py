@@ -2,9 +2,9 @@
 
 import json
 import sys
-from collections.abc import Iterator
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 import tyro
 
@@ -16,6 +16,7 @@ from charlm.errors import InputError, command_line
 from charlm.evaluation import documents, report
 from charlm.generation import generate
 from charlm.runs import run_folder
+from charlm.text.mapped_ids import Ids
 
 MAX_ORDER = 12
 MAX_CONTEXT = 1_000_000
@@ -85,12 +86,14 @@ def _main(argv):
     network = saved.to_network()
     corpus, own, other = _texts(args, saved, command_line("evaluate", *argv))
     if other is None:
-        found = documents.held_out(corpus, own, saved.config.data.max_held_out)
+        found: Sequence[tuple[str | None, Ids]] = documents.held_out(
+            corpus, own, saved.config.data.max_held_out
+        )
     else:
         found = cli.documents(other, saved, args.unknown)
     names, ids = documents.measurable(found)
     cli.say(f"{path}: {sum(len(d) - 1 for d in ids):,} characters of {len(ids)} documents")
-    training = None if own is None else own.training
+    training: Any = None if own is None else own.training
     results = {"run": str(path)} | report.measure(
         network,
         saved.vocab,
@@ -145,7 +148,7 @@ def _own_ids(corpus, saved):
     return own.translated(saved.vocab)
 
 
-def _samples(args, network, vocab) -> Iterator[tuple[float, list[str]]]:
+def _samples(args, network, vocab):
     for t in args.temperature or TEMPERATURES:
         temperatures = [t] * report.TEXTS
         yield t, generate.whole_texts(network, vocab, report.LENGTH, temperatures, args.seed)

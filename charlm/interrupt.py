@@ -12,13 +12,14 @@ import os
 import signal
 import sys
 from collections.abc import Callable, Iterator
+from types import FrameType
 
 CODE = 128 + signal.SIGINT
 LINE = b"interrupted\n"
 
 _stderr = None  # the original standard error, because quiet_stderr redirects file descriptor 2
 _asked = False
-_actions = []
+_actions: list[Callable[[], object]] = []
 
 
 def begin() -> None:
@@ -57,7 +58,7 @@ def is_command() -> bool:
     return module.partition(".")[0] == "charlm"
 
 
-def leave(number=signal.SIGINT, frame=None) -> None:
+def leave(number: int = signal.SIGINT, frame: FrameType | None = None) -> None:
     """Ends the process at once; a signal handler."""
     signal.signal(signal.SIGINT, signal.SIG_DFL)
     _act()
@@ -131,7 +132,7 @@ def finish() -> int:
     Python's normal exit would first wait for threads, such as one that compiles.
     """
     if signal.getsignal(signal.SIGINT) is leave:
-        leave()
+        leave(signal.SIGINT, None)
     print(LINE.decode(), end="", file=sys.stderr)
     return CODE
 

@@ -22,7 +22,7 @@ VARIABLE, XDG_VARIABLE = "CHARLM_CACHE", "XDG_CACHE_HOME"
 OTHERS_WRITE = stat.S_IWGRP | stat.S_IWOTH  # an access control list shows in the group's bits
 NO_LINK = os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC  # and without waiting at a FIFO
 LOCK = "lock"
-_said = set()
+_said: set[str] = set()
 
 
 class NotOursError(OSError):

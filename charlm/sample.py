@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Annotated, Literal
 
 import tyro
+from tyro.conf import UseAppendAction as Repeated
 
 from charlm import cli
 from charlm.cli import prompts
@@ -20,7 +21,6 @@ from charlm.runs import run_folder
 
 MAX_BEAMS, MAX_BEAM_LENGTH = 1000, 1000  # all beams are kept in memory
 TEMPERATURE = 0.8
-Repeated = tyro.conf.UseAppendAction
 
 
 @dataclass(frozen=True)
@@ -142,7 +142,7 @@ def _search(args, network, vocab, prompt):
 
 def _show(prompt, pieces, titles):
     """Prints the first text while it is generated, then the others, generated together with it."""
-    others = [[] for _ in titles[1:]]
+    others: list[list[str]] = [[] for _ in titles[1:]]
     if others:
         print(f"--- {titles[0]} ---")
     sys.stdout.write(cli.visible(prompt))

@@ -18,7 +18,7 @@ from charlm.training import resume
 class RunConfig:
     """Run: its starting point and its folder."""
 
-    preset: Literal[tuple(presets.PRESETS)] = presets.DEFAULT
+    preset: Literal[tuple(presets.PRESETS)] = presets.DEFAULT  # type: ignore[valid-type]  # a table's
     """Default settings by training time on two cores: quick 1 minute, default 10, best 30. The ones
     with -gpu take as long on a GPU (JAX, NVIDIA H200). Chosen for the LSTM. Other flags override
     them."""

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
+from typing import Any
 
 from charlm.errors import InputError
 
@@ -96,7 +97,8 @@ class LowerCase:
 
 def lower_case(corpus: Corpus) -> Corpus:
     """Returns the corpus in lower case."""
-    return replace(corpus, documents=tuple(map(LowerCase, corpus.documents)))
+    documents: Any = map(LowerCase, corpus.documents)  # which are read as documents are
+    return replace(corpus, documents=tuple(documents))
 
 
 def cuts(lengths: Sequence[int]) -> list[int]:

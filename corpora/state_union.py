@@ -50,7 +50,7 @@ def _speech(name: str, data: bytes) -> Speech:
     text = data.decode(ENCODINGS.get(name, "utf-8")).translate(ASCII)
     if not text.endswith("\n"):
         text += "\n"  # or its last word would be joined to the next speech's first
-    year, president = re.fullmatch(r"(\d{4})-(\w+?)(?:-\d)?\.txt", name).groups()
+    ((year, president),) = re.findall(r"\A(\d{4})-(\w+?)(?:-\d)?\.txt\Z", name)
     return Speech(name.removesuffix(".txt"), text, int(year), president)
 
 

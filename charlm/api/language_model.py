@@ -130,7 +130,7 @@ class LanguageModel:
 
     def _pieces(
         self, prompt, length, temperature, n, seed, top_k, top_p, penalty, stop, min_length
-    ) -> Iterator[list[str]]:
+    ):
         vocab = self._checkpoint.vocab
         stops = (stop,) if isinstance(stop, str) else tuple(stop)
         with named_as_arguments():
@@ -234,7 +234,7 @@ def load(
 
 
 def _is_count(n):
-    return isinstance(n, numbers.Integral) and n >= 1
+    return isinstance(n, numbers.Integral) and int(n) >= 1
 
 
 def _check_text(text):

@@ -5,15 +5,19 @@ import os
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from charlm import cli
 from charlm.config import Config
 from charlm.errors import InputError, Stopped, command_line
 from charlm.runs import run_folder
-from charlm.runs.checkpoint import Checkpoint
+from charlm.runs.checkpoint import Checkpoint, Progress
 from charlm.text.encode import Text
 from charlm.text.vocab import Vocab
 from charlm.training.startup_timer import Timeline
+
+if TYPE_CHECKING:
+    from charlm.training.trainer import Training  # which loads Keras
 
 BACKENDS = "tensorflow", "jax", "torch"
 
@@ -30,7 +34,9 @@ class Reporting:
     """Whether to write TensorBoard logs into the run's folder."""
 
 
-def prepare(config: Config, text: Text, reporting: Reporting, saved: Checkpoint | None = None):
+def prepare(
+    config: Config, text: Text, reporting: Reporting, saved: Checkpoint | None = None
+) -> "Training":
     """Loads the backend and builds a run's model, data and optimizer; writes nothing.
 
     Args:
@@ -60,7 +66,9 @@ def prepare(config: Config, text: Text, reporting: Reporting, saved: Checkpoint 
         return training
 
 
-def train(training, folder: Path, reporting: Reporting, preset: str | None = None) -> None:
+def train(
+    training: "Training", folder: Path, reporting: Reporting, preset: str | None = None
+) -> None:
     """Trains to the end, saving and reporting. The caller holds the folder's lock.
 
     Args:
@@ -97,7 +105,7 @@ def train(training, folder: Path, reporting: Reporting, preset: str | None = Non
     )
 
 
-def draw_curve(progress, folder: Path, say: Callable[[str], object]) -> bool:
+def draw_curve(progress: Progress, folder: Path, say: Callable[[str], object]) -> bool:
     """Draws the losses by epoch into the run's folder; returns whether that worked."""
     from charlm.plots import loss_curve, try_draw
 

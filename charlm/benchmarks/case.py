@@ -1,6 +1,7 @@
 """A benchmark's case: sizes, arithmetic, memory, initial weights and data of a step."""
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
@@ -30,7 +31,7 @@ class Case:
     @property
     def model(self) -> ModelConfig:
         """Settings for `charlm.training.network.build`, with charlm's cell."""
-        sizes = {"cell": self.cell, "units": self.units, "layers": self.layers}
+        sizes: dict[str, Any] = {"cell": self.cell, "units": self.units, "layers": self.layers}
         return ModelConfig(**sizes, dropout=0.0, output_bias="zeros")
 
     @property

@@ -104,7 +104,7 @@ def _agreement(found):
 
 def _failures(found):
     """Returns one line for each peer and reason."""
-    names = {}
+    names: dict[tuple[str, str], list[str]] = {}
     for m in found:
         for row in m["rows"]:
             if row["failed"]:

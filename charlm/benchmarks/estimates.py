@@ -21,12 +21,12 @@ def memory(
         text: the text of the section `quality`, if there is one.
     """
     largest = max(case.bytes() for case in cases)
-    lineup = [LIBRARY[p.needs] + largest for p in lineup if not p.missing()]
+    steps = [LIBRARY[p.needs] + largest for p in lineup if not p.missing()]
     found = {
-        "step": sum(lineup) + LIBRARY["tensorflow"],  # and the large products
+        "step": sum(steps) + LIBRARY["tensorflow"],  # and the large products
         "sampling": sum(LIBRARY[p.needs] for p in SAMPLING if not p.missing()),
         "fit": 2 * (LIBRARY["tensorflow"] + largest),
-        "memory": sum(lineup),
+        "memory": sum(steps),
         "layers": 2 * (LIBRARY["tensorflow"] + max(case.bytes() for case in layer_cases)),
     }
     if text:

@@ -1,13 +1,17 @@
 """Computes the figures of a table from the seconds of all rounds."""
 
+from typing import Any
+
 import numpy as np
+from numpy.typing import ArrayLike
 
 from charlm.benchmarks import matmul
 
 
 def quartiles(values: list[float]) -> tuple[float, float, float]:
     """Returns the lower quartile, the median and the upper quartile."""
-    return tuple(float(q) for q in np.percentile(values, [25, 50, 75]))
+    low, median, high = (float(q) for q in np.percentile(values, [25, 50, 75]))
+    return low, median, high
 
 
 def ratio(values: list[float], reference: list[float]) -> float | None:
@@ -24,7 +28,7 @@ def ratios(values: list[float], reference: list[float]) -> list[float]:
     return [a / b for a, b in zip(values, reference, strict=False)]
 
 
-def relative_difference(values, reference) -> float:
+def relative_difference(values: ArrayLike, reference: ArrayLike) -> float:
     """Returns the largest difference of two arrays, divided by the second's largest number."""
     values, reference = np.asarray(values), np.asarray(reference)
     return float(np.max(np.abs(values - reference)) / np.max(np.abs(reference)))
@@ -42,7 +46,7 @@ def add_figures(measured: dict) -> None:
     reference = measured["rows"][0]["seconds"]
     for row in measured["rows"]:
         seconds = row["seconds"]
-        found = dict.fromkeys(
+        found: dict[str, Any] = dict.fromkeys(
             ("quartiles", "ratio", "characters_per_second", "gflops", "share"), None
         )
         if seconds:

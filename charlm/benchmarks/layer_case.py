@@ -94,7 +94,7 @@ class LayerCase:
         """Returns the input, (B, T, D) or ids (B, T), and the classes, (B,) or (B, T)."""
         rng = np.random.default_rng(SEED)
         B, T = self.batch, self.window
-        x = rng.normal(size=(B, T, self.units)).astype(np.float32)
+        x: np.ndarray = rng.normal(size=(B, T, self.units)).astype(np.float32)
         if self.model.ids:
             x = rng.integers(VOCABULARY, size=(B, T), dtype=np.int32)
         if self.model.padding:

@@ -7,6 +7,8 @@ in the same way. The time includes compiling but not measuring and validation.
 """
 
 import time
+from collections.abc import Callable, Sequence
+from typing import Any
 
 import keras
 import numpy as np
@@ -71,39 +73,46 @@ class Marks(keras.callbacks.Callback):
         target: stops training once both losses have been reached.
     """
 
-    def __init__(self, measure, every, target=None):
+    def __init__(
+        self,
+        measure: Callable[[], Sequence[float]],
+        every: int,
+        target: Sequence[float] | None = None,
+    ):
         super().__init__()
-        self.measure, self.every, self.target = measure, every, target
-        self.updates, self.aside, self.curve = 0, 0.0, []
+        self.measure, self.every = measure, every
+        self.target: Any = target
+        self.updates, self.aside = 0, 0.0
+        self.curve: list[tuple[float, ...]] = []
         self.began = time.perf_counter()
 
-    def seconds(self):
+    def seconds(self) -> float:
         return time.perf_counter() - self.began - self.aside
 
-    def on_epoch_begin(self, epoch, logs=None):
+    def on_epoch_begin(self, epoch: int, logs: dict[str, float] | None = None) -> None:
         self.before = self.updates
 
-    def on_train_batch_end(self, batch, logs=None):
-        done, self.updates = self.updates, self.before + batch + 1  # a call may cover several
+    def on_train_batch_end(self, batch: int, logs: dict[str, float] | None = None) -> None:
+        done, self.updates = self.updates, self.before + batch + 1  # several at once
         if self.updates // self.every > done // self.every:
             self.mark()
         self.trained = time.perf_counter()
 
-    def mark(self):
+    def mark(self) -> None:
         seconds = self.seconds()
         self.curve.append((seconds, *self.measure()))
         self.aside += self.seconds() - seconds
         if self.target and None not in self.reached():
             self.model.stop_training = True
 
-    def reached(self):
+    def reached(self) -> list[float | None]:
         """Returns the seconds to each of the target's losses, or None."""
         return [
             next((mark[0] for mark in self.curve if mark[k + 1] <= wanted), None)
             for k, wanted in enumerate(self.target)
         ]
 
-    def on_epoch_end(self, epoch, logs=None):
+    def on_epoch_end(self, epoch: int, logs: dict[str, float] | None = None) -> None:
         """Subtracts the time since the last update: validation, whose start has no hook."""
         self.aside += time.perf_counter() - self.trained
 

@@ -103,9 +103,9 @@ def measurement(measured: dict) -> str:
         "of peak": (lambda r: _number(r["share"], ".0%"), peak),
         "first s": (lambda r: f"{r['first']:.2f}", section != "fit"),
     }
-    columns = {title: cell for title, (cell, there) in columns.items() if there}
+    shown = {title: cell for title, (cell, there) in columns.items() if there}
     cells = [
-        [r["peer"], *(cell(r) if r["seconds"] else "-" for cell in columns.values())] for r in rows
+        [r["peer"], *(cell(r) if r["seconds"] else "-" for cell in shown.values())] for r in rows
     ]
     size = f"B={case.batch} T={case.window} V={case.vocab}"
     if section == "sampling":

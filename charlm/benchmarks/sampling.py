@@ -32,8 +32,8 @@ def ours(case: Case, gpu: bool, machine_code: bool) -> dict:
 
     def characters(n):
         for _ in sampler.generate(
-            network.step, states, prompt[:, -1:], n, 1.0, compiled_block=block and (lambda: block),
-            switch_after=0,
+            network.step, states, prompt[:, -1:], n, 1.0, switch_after=0,
+            compiled_block=(lambda: block) if block else None,
         ):  # fmt: skip
             pass
         return log_softmax(logits)

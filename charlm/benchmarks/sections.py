@@ -4,6 +4,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from dataclasses import asdict, dataclass
+from typing import Any
 
 from charlm.benchmarks import figures, matmul, peers
 from charlm.benchmarks.case import Case
@@ -77,8 +78,8 @@ def start(
     """Starts workers and loads their libraries; returns them, the failures, and versions."""
     failed = {p.name: why for p in lineup if (why := p.missing())}
     workers = {p.name: stack.enter_context(setup.worker(p)) for p in lineup if p.name not in failed}
-    versions = {}
-    for p in lineup:  # at the same time: loading is not measured
+    versions: dict[str, str] = {}
+    for p in lineup:  # all at once: loading is not measured
         if p.name in workers:
             workers[p.name].send("load", p.needs, f"{peers.HERE}.{p.make.split(':')[0]}")
     for name in list(workers):
@@ -127,7 +128,7 @@ def compare(
                 turns = _first_runs(rows, workers, job, setup)
                 if peak:
                     library, worker = peak
-                    row = {"failed": None, "seconds": []}
+                    row: dict[str, Any] = {"failed": None, "seconds": []}
                     guess, _ = worker.ask("run", "matmul", 1)
                     turns.append(Turn(row, worker, "matmul", guess))
                     found[-1]["peak"] = {"library": library, "seconds": row["seconds"]}
@@ -223,7 +224,7 @@ def find_peak(setup: Setup, stack: ExitStack) -> tuple[tuple[str, Worker], dict[
         rates[p.name] = matmul.FLOPS / seconds / 1e9
     if not rates:
         raise PeerFailed("; ".join(f"{k}: {v}" for k, v in failed.items()))
-    best = max(rates, key=rates.get)
+    best = max(rates, key=rates.__getitem__)
     for name, worker in workers.items():
         if name != best:
             worker.close()

@@ -42,7 +42,7 @@ class Answers:
         began = time.perf_counter()
         value = self.jobs[job](n)
         seconds = (time.perf_counter() - began) / n
-        return tuple(value) if isinstance(value, Timed) else (seconds, value)
+        return (value[0], value[1]) if isinstance(value, Timed) else (seconds, value)
 
     def state(self) -> dict:
         """Returns the peak memory in bytes since `make`, and the versions of loaded libraries."""

@@ -7,6 +7,7 @@ import subprocess
 import sys
 import tempfile
 from multiprocessing import Pipe
+from typing import Any
 
 from charlm.errors import CharlmError
 from charlm.training import allocator
@@ -65,7 +66,7 @@ class Worker:
     """
 
     def __init__(self, environment: dict[str, str], cpus: list[int]):
-        self.gone = None  # the reason why it has ended
+        self.gone: str | None = None  # why it answers no more
         self.log = tempfile.TemporaryFile()  # noqa: SIM115 - closed with the worker
         self.channel, theirs = Pipe()
         with theirs:
@@ -76,13 +77,13 @@ class Worker:
                 stdin=subprocess.DEVNULL, stdout=self.log, stderr=self.log,
             )  # fmt: skip
 
-    def send(self, *question) -> None:
+    def send(self, *question: object) -> None:
         """Sends a question without waiting; `receive` reports a worker that has ended."""
         if not self.gone:
             with contextlib.suppress(OSError):
                 self.channel.send(question)
 
-    def receive(self, timeout: float):
+    def receive(self, timeout: float) -> Any:
         """Returns the answer to the last question.
 
         Raises:
@@ -101,7 +102,7 @@ class Worker:
             self.close()
         raise PeerFailed(self.gone)
 
-    def ask(self, *question, timeout: float = RUN):
+    def ask(self, *question: object, timeout: float = RUN) -> Any:
         """Sends a question and returns the answer."""
         self.send(*question)
         return self.receive(timeout)

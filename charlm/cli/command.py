@@ -5,6 +5,8 @@ import io
 import os
 import sys
 import traceback
+from collections.abc import Callable
+from typing import Any
 
 import tyro
 
@@ -19,7 +21,7 @@ MOST = 1000  # characters of an error's line
 BAD_INPUT, FAILED = InputError.exit_code, CharlmError.exit_code
 
 
-def parse(kind: type, prog: str, argv: list[str], default=None, **options):
+def parse(kind: type, prog: str, argv: list[str], default: Any = None, **options: Any) -> Any:
     """Parses `argv` into dataclass `kind`; `default` has the values that `argv` leaves out.
 
     Raises:
@@ -28,8 +30,8 @@ def parse(kind: type, prog: str, argv: list[str], default=None, **options):
     """
     if default is not None:
         options["default"] = default
-    markers = (tyro.conf.OmitArgPrefixes, tyro.conf.FlagCreatePairsOff)
-    if default is not None:  # keeps the --no- form of flags whose default is True
+    markers: tuple[Any, ...] = (tyro.conf.OmitArgPrefixes, tyro.conf.FlagCreatePairsOff)
+    if default is not None:  # a flag whose default is True must still be there to be given
         markers = markers[:1]
     errors = io.StringIO()
     try:
@@ -49,7 +51,7 @@ def parse(kind: type, prog: str, argv: list[str], default=None, **options):
         raise
 
 
-def parse_part(kind: type, prog: str, argv: list[str]):
+def parse_part(kind: type, prog: str, argv: list[str]) -> Any:
     """Parses only some of a command's options, when the defaults of the others are not known yet.
 
     Raises:
@@ -59,7 +61,7 @@ def parse_part(kind: type, prog: str, argv: list[str]):
     return part
 
 
-def run(command, argv: list[str] | None) -> int:
+def run(command: Callable[[list[str]], int | None], argv: list[str] | None) -> int:
     """Calls `command(argv)` and returns the process's exit code.
 
     The code is 0 for success, 1 for a failure, 2 for bad input, 130 or 143 after a signal. If the
@@ -79,8 +81,9 @@ def _run(command, argv):
         if hasattr(stream := getattr(sys, name), "reconfigure"):
             stream.reconfigure(errors="backslashreplace")  # a terminal may lack a character
     try:
-        paths.cache_folder()  # refuses wrong variables before any work
-        with interrupt.unwinding(), contextlib.redirect_stdout(Output(sys.stdout)):
+        paths.cache_folder()  # wrong variables are refused before anything is made
+        output: Any = Output(sys.stdout)
+        with interrupt.unwinding(), contextlib.redirect_stdout(output):
             code = command(argv)
             sys.stdout.flush()
         return code or 0

@@ -7,6 +7,7 @@ import tempfile
 import threading
 import time
 from collections.abc import Callable, Iterator
+from typing import TextIO
 
 from charlm import notes
 from charlm.errors import InputError
@@ -96,16 +97,16 @@ class OutputError(OSError):
 class Output:
     """Standard output that raises `OutputError`, so that its errors differ from those of files."""
 
-    def __init__(self, stream):
+    def __init__(self, stream: TextIO):
         self._stream = stream
 
     def __getattr__(self, name):
         return getattr(self._stream, name)
 
-    def write(self, text):
+    def write(self, text: str) -> int | None:
         return self._attempt(self._stream.write, text)
 
-    def flush(self):
+    def flush(self) -> None:
         self._attempt(self._stream.flush)
 
     def _attempt(self, do, *args):

@@ -3,7 +3,7 @@
 import re
 import shlex
 from dataclasses import is_dataclass
-from typing import Annotated, get_args, get_origin, get_type_hints
+from typing import Annotated, Any, get_args, get_origin, get_type_hints
 
 from charlm.errors import type_in_words
 
@@ -24,7 +24,7 @@ def one_line(box: str, kind: type, argv: list[str]) -> str:
     """
     text = re.sub(r"\x1b\[[0-9;]*m", "", box)
     _title, *lines = [line.strip(" │") for line in text.splitlines() if line.strip(" │╭╮╰╯")]
-    paragraphs = [[]]
+    paragraphs: list[list[str]] = [[]]
     for line in lines:
         if line.strip("─-╰╯"):
             paragraphs[-1].append(line)
@@ -48,7 +48,7 @@ def _expected(kind, flags):
 
 def _hints(kind):
     """Returns {field: type of its option's value} of a dataclass and of those within it."""
-    found = {}
+    found: dict[str, Any] = {}
     hints = get_type_hints(kind, include_extras=True) if is_dataclass(kind) else {}
     for name, hint in hints.items():
         found |= _hints(hint) if is_dataclass(hint) else {name: _each_time(hint)}

@@ -2,15 +2,14 @@
 
 from collections.abc import Iterable
 
-import numpy as np
-
 from charlm.errors import InputError
 from charlm.text.encode import Text, fingerprint
+from charlm.text.mapped_ids import Ids
 from corpora import Corpus
 from corpora.document import Document, cuts
 
 
-def held_out(corpus: Corpus, own: Text, most: int) -> list[tuple[str | None, np.ndarray]]:
+def held_out(corpus: Corpus, own: Text, most: int) -> list[tuple[str | None, Ids]]:
     """Returns (name, ids) of each held-out (validation) part of a run's own text.
 
     Args:
@@ -29,15 +28,15 @@ def held_out(corpus: Corpus, own: Text, most: int) -> list[tuple[str | None, np.
         )
     documents = own.to_measure(most)
     if 0 < most < len(own.held_out):
-        names = [None] * len(documents)
+        names: list[str | None] = [None] * len(documents)
     else:
         names = [d.name for d, n, cut in parts(corpus) if n > cut]
     return list(zip(names, documents, strict=True))
 
 
 def measurable(
-    documents: Iterable[tuple[str | None, np.ndarray]],
-) -> tuple[list[str | None], list[np.ndarray]]:
+    documents: Iterable[tuple[str | None, Ids]],
+) -> tuple[list[str | None], list[Ids]]:
     """Returns the names and the ids of the documents that have two characters or more.
 
     Raises:

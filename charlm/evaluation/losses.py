@@ -1,17 +1,19 @@
 """Computes the loss of each character of a text under a network."""
 
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 
 from charlm.reference.loss import log_softmax, softmax_cross_entropy
 from charlm.reference.network import DENSE, Network
+from charlm.text.mapped_ids import Ids
 
 MAX_SIDE_BY_SIDE = 64  # documents or windows read at once
 PASSAGE = 200  # characters
 
 
-def stateful_losses(network: Network, documents: Sequence[np.ndarray]) -> list[np.ndarray]:
+def stateful_losses(network: Network, documents: Sequence[Ids]) -> list[np.ndarray]:
     """Computes losses with the state carried from the first character of a document to its last.
 
     Args:
@@ -21,8 +23,8 @@ def stateful_losses(network: Network, documents: Sequence[np.ndarray]) -> list[n
     Returns:
         For each document, the losses of all its characters except the first, (n - 1,), in nats.
     """
-    found = [None] * len(documents)
-    order = sorted(range(len(documents)), key=lambda k: -len(documents[k]))  # documents of a length
+    found: list[Any] = [None] * len(documents)
+    order = sorted(range(len(documents)), key=lambda k: -len(documents[k]))  # those of a length
     for first in range(0, len(order), MAX_SIDE_BY_SIDE):  # end together
         group = order[first : first + MAX_SIDE_BY_SIDE]
         losses = _side_by_side(network, [documents[k] for k in group])
@@ -50,7 +52,7 @@ def _side_by_side(network, documents):
 
 
 def zero_state_losses(
-    network: Network, documents: Sequence[np.ndarray], context: int, most: int
+    network: Network, documents: Sequence[Ids], context: int, most: int
 ) -> np.ndarray:
     """Computes losses of windows of context + 1 characters, each read from a zero state.
 
@@ -94,11 +96,10 @@ class DynamicEvaluation:
     STRETCH = 32  # characters
     SAMPLES = 200  # stretches of training text
 
-    def __init__(
-        self, network: Network, training: np.ndarray, rate: float = 8e-4, decay: float = 0.01
-    ):
+    def __init__(self, network: Network, training: Ids, rate: float = 8e-4, decay: float = 0.01):
         self.network = network
-        states, squares = network.initial_states(1), {}
+        states = network.initial_states(1)
+        squares: dict[str, np.ndarray] = {}
         length = self.STRETCH * self.SAMPLES + 1
         begin = max(0, (len(training) - length) // 2)
         found = 0
@@ -111,7 +112,7 @@ class DynamicEvaluation:
         self.rates = {name: rate / (x + mean) for name, x in sizes.items()}
         self.pull = {name: np.minimum(1, decay * x / mean) for name, x in sizes.items()}
 
-    def losses(self, ids: np.ndarray) -> np.ndarray:
+    def losses(self, ids: Ids) -> np.ndarray:
         """Computes the losses of a document (n,), in nats (n - 1,), from the trained weights on."""
         first = self.network.weights
         weights = {name: w.copy() for name, w in first.items()}

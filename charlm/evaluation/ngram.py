@@ -12,7 +12,9 @@ modeling", section 2.5.
 
 import numpy as np
 
-LARGEST = 2**62  # the largest code of n characters in a row
+from charlm.text.mapped_ids import Ids
+
+LARGEST = 2**62  # of the numbers that stand for n characters in a row
 
 
 class NGram:
@@ -24,7 +26,7 @@ class NGram:
         order: n of the longest n-grams; lowered if V^order does not fit into 62 bits.
     """
 
-    def __init__(self, ids: np.ndarray, vocab_size: int, order: int = 6):
+    def __init__(self, ids: Ids, vocab_size: int, order: int = 6):
         self.V = vocab_size
         while order > 1 and self.V**order > LARGEST:
             order -= 1
@@ -45,7 +47,7 @@ class NGram:
                 codes = codes[:-1] * self.V + ids[k:]
             yield codes
 
-    def losses(self, ids: np.ndarray, order: int | None = None) -> np.ndarray:
+    def losses(self, ids: Ids, order: int | None = None) -> np.ndarray:
         """Computes -log p of each character except the first, in nats: (n - 1,).
 
         Args:

@@ -7,10 +7,13 @@ different lengths are not comparable.
 import itertools
 import re
 from collections.abc import Iterable, Sequence
+from typing import Any
 
 import numpy as np
 
-RUN = 12  # characters, the default of `SamplingConstraints.repetition_length`
+from charlm.text.mapped_ids import Ids
+
+RUN = 12  # characters, as `sampler.Rules` has them
 LENGTHS = 4, 8, 12, 16, 24  # of n-grams
 BLOCK = 2**22  # characters of training text that are searched at once
 FACTOR = np.uint64(0x9E3779B97F4A7C15)  # odd, with random-looking bits
@@ -25,7 +28,7 @@ class TrainingTextIndex:
         text: the same in characters.
     """
 
-    def __init__(self, ids: np.ndarray, text: str):
+    def __init__(self, ids: Ids, text: str):
         self.ids = np.asarray(ids)
         self.words = set(words(text))
 
@@ -108,7 +111,8 @@ def _hashes(ids, n):
     if len(ids) < n:
         return np.zeros(0, np.uint64)
     codes, length = np.asarray(ids, np.uint64) + np.uint64(1), 1
-    found, done = None, 0
+    found: Any = None
+    done = 0
     with np.errstate(over="ignore"):
         while done < n:
             power = _power(length)

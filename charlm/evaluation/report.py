@@ -1,6 +1,7 @@
 """The measurements of `charlm evaluate`: as plain data for JSON, and as tables."""
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Any
 
 import numpy as np
 
@@ -10,6 +11,7 @@ from charlm.evaluation.documents import parts
 from charlm.evaluation.ngram import NGram
 from charlm.notes import note
 from charlm.reference.network import Network
+from charlm.text.mapped_ids import Ids
 from charlm.text.vocab import Vocab
 from corpora import Corpus
 
@@ -26,8 +28,8 @@ def measure(
     network: Network,
     vocab: Vocab,
     names: Sequence[str | None],
-    documents: Sequence[np.ndarray],
-    training: np.ndarray | None,
+    documents: Sequence[Ids],
+    training: Ids | None,
     *,
     context: int,
     order: int,
@@ -49,7 +51,8 @@ def measure(
     """
     losses = {CARRIED: scoring.stateful_losses(network, documents)}
     if dynamic:
-        adapting = scoring.DynamicEvaluation(network, training)
+        known: Any = training  # which this needs
+        adapting = scoring.DynamicEvaluation(network, known)
         losses[DYNAMIC] = [adapting.losses(d) for d in documents]
     models = {f"uniform over {len(vocab)} characters": float(np.log2(len(vocab)))}
     models |= _ngram_bits(training, len(vocab), order, documents)
@@ -104,8 +107,8 @@ def _columns(losses, rows_of):
 def measure_samples(
     vocab: Vocab,
     corpus: Corpus,
-    training: np.ndarray,
-    documents: Sequence[np.ndarray],
+    training: Ids,
+    documents: Sequence[Ids],
     samples: Iterable[tuple[float, Sequence[str]]],
 ) -> list[dict]:
     """Measures how much of the samples is copied from the training text.
@@ -123,7 +126,7 @@ def measure_samples(
     known = novelty.TrainingTextIndex(training, vocab.decode(training))
     stretches = [d[k : k + LENGTH] for d in documents for k in range(0, len(d), LENGTH)]
     chosen = np.linspace(0, len(stretches) - 1, min(TEXTS, len(stretches))).astype(int)
-    rows = [(MEASURED, [stretches[k] for k in chosen])]
+    rows: list[tuple[str | float, list[np.ndarray]]] = [(MEASURED, [stretches[k] for k in chosen])]
     rows += [(t, [vocab.encode(text) for text in texts]) for t, texts in samples]
     trained = [(d, cut) for d, _, cut in parts(corpus) if cut]
     found = []

@@ -10,6 +10,7 @@ import functools
 import json
 import sys
 from collections.abc import Callable
+from typing import Any
 
 import keras
 from keras import ops
@@ -24,6 +25,11 @@ from charlm.layers.mixed_precision import tensor
 from charlm.layers.recurrent import Recurrent
 from charlm.training import network, streams
 from charlm.training.trainer import Training
+
+# what the changes replace parts of
+Cell: Any = LSTMCell
+Loop: Any = Recurrent
+Network: Any = network
 
 CHANGES: dict[str, Callable] = {}
 WIDTH = 64  # of an embedding
@@ -57,7 +63,7 @@ def _change(function):
 
 
 @_change
-def nothing():
+def nothing() -> None:
     """Trains as charlm does, without a change."""
 
 
@@ -65,7 +71,7 @@ def nothing():
 
 
 @_change
-def label_smoothing(share=0.05):
+def label_smoothing(share: float = 0.05) -> None:
     """Smooths the targets in training.
 
     Szegedy et al. 2016, "Rethinking the Inception Architecture", section 7.
@@ -86,13 +92,14 @@ def label_smoothing(share=0.05):
 
 
 @_change
-def embedding(width=WIDTH):
+def embedding(width: int = WIDTH) -> list[LSTMCell]:
     """Factorizes the first kernel into an embedding of each character and a shared matrix.
 
     Returns:
         A list, to which the first layer's cell is added when it is built.
     """
-    build, cells = LSTMCell.build, []
+    build = LSTMCell.build
+    cells: list[LSTMCell] = []
 
     def built(self, input_shape):
         build(self, input_shape)
@@ -102,15 +109,15 @@ def embedding(width=WIDTH):
         self.unfolding = self.add_weight(name="unfolding", shape=shape)
         cells.append(self)
 
-    LSTMCell.build = built
-    LSTMCell.input_table = lambda self: (
+    Cell.build = built
+    Cell.input_table = lambda self: (
         ops.matmul(tensor(self.embedding), tensor(self.unfolding)) + tensor(self.bias)
     )
     return cells
 
 
 @_change
-def tied_output():
+def tied_output() -> None:
     """Adds an `embedding` and computes the logits with its rows (tied weights)."""
     cells = embedding(WIDTH)
 
@@ -130,14 +137,14 @@ def tied_output():
         def compute_output_shape(self, shape):
             return (*shape[:-1], self.V)
 
-    network.Dense = Dense
+    Network.Dense = Dense
 
 
 @_change
-def character_dropout(rate=0.05):
+def character_dropout(rate: float = 0.05) -> None:
     """Hides a fraction of the input characters; at those steps only the bias is added."""
     rows, loop = LSTMCell.input_table, Recurrent.inner_loop
-    LSTMCell.input_table = lambda self: ops.concatenate([rows(self), tensor(self.bias)[None]])
+    Cell.input_table = lambda self: ops.concatenate([rows(self), tensor(self.bias)[None]])
 
     def dropping(self, sequences, initial_state, mask, training=False):
         if training and self.vocab_size:
@@ -146,7 +153,7 @@ def character_dropout(rate=0.05):
         return loop(self, sequences, initial_state, mask, training)
 
     seed = keras.random.SeedGenerator(1)
-    Recurrent.inner_loop = dropping
+    Loop.inner_loop = dropping
 
 
 # The cell
@@ -176,7 +183,7 @@ def _optimizer(kind, rate=1.0, **options):
 
 
 @_change
-def averaged_weights(momentum=0.995):
+def averaged_weights(momentum: float = 0.995) -> None:
     """Measures held-out text with a running mean of the weights over about 200 steps."""
     _optimizer(streams.Adam, use_ema=True, ema_momentum=momentum)
     evaluate = streams.Streams.evaluate

@@ -12,6 +12,7 @@ import math
 import sys
 import time
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -21,6 +22,7 @@ from torch.nn import functional
 from charlm import cli
 from charlm.errors import InputError
 from charlm.text.encode import read
+from charlm.text.mapped_ids import Ids
 from corpora import load
 
 CONTEXT, BATCH, STEPS = 64, 12, 2000
@@ -49,7 +51,7 @@ class Block(nn.Module):
         self.before_dense = nn.LayerNorm(CHANNELS, bias=False)
         self.up, self.down = linear(CHANNELS, 4 * CHANNELS), linear(4 * CHANNELS, CHANNELS, last)
 
-    def forward(self, x):
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
         B, T, C = x.shape
         vectors = self.attention(self.before_attention(x))
         q, k, v = vectors.view(B, T, 3, HEADS, C // HEADS).permute(2, 0, 3, 1, 4)
@@ -68,16 +70,16 @@ class GPT(nn.Module):
         self.norm = nn.LayerNorm(CHANNELS, bias=False)
         self.out = linear(CHANNELS, V)
 
-    def forward(self, ids):
+    def forward(self, ids: torch.Tensor) -> torch.Tensor:
         x = functional.embedding(ids, self.out.weight) + self.positions[: ids.shape[1]]
         return self.out(self.norm(self.blocks(x)))
 
 
-def loss(model: GPT, windows: np.ndarray, **options) -> torch.Tensor:
+def loss(model: GPT, windows: np.ndarray, **options: Any) -> torch.Tensor:
     """Computes the loss of windows (n, 1 + `CONTEXT`) of ids, in nats."""
-    windows = torch.as_tensor(windows.astype(np.int64))
-    logits = model(windows[:, :-1]).flatten(0, 1)
-    return functional.cross_entropy(logits, windows[:, 1:].flatten(), **options)
+    ids = torch.as_tensor(windows.astype(np.int64))
+    logits = model(ids[:, :-1]).flatten(0, 1)
+    return functional.cross_entropy(logits, ids[:, 1:].flatten(), **options)
 
 
 def rate(step: int) -> float:
@@ -88,13 +90,16 @@ def rate(step: int) -> float:
     return LAST_RATE + (RATE - LAST_RATE) * (1 + math.cos(math.pi * done)) / 2
 
 
-def trained(ids: np.ndarray, V: int, seed: int) -> GPT:
+def trained(ids: Ids, V: int, seed: int) -> GPT:
     """Trains a model on random windows of a text (n,)."""
     torch.manual_seed(seed)
     drawn, model = np.random.default_rng(seed), GPT(V)
     weights = list(model.parameters())
     matrices, gains = ([w for w in weights if (w.ndim > 1) == x] for x in (True, False))
-    groups = [{"params": matrices, "weight_decay": WEIGHT_DECAY}, {"params": gains}]
+    groups: list[dict[str, Any]] = [
+        {"params": matrices, "weight_decay": WEIGHT_DECAY},
+        {"params": gains},
+    ]
     optimizer = torch.optim.AdamW(groups, betas=BETAS, weight_decay=0.0)
     for step in range(STEPS):
         for group in optimizer.param_groups:

@@ -14,11 +14,12 @@ import subprocess
 import sys
 import time
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from charlm import cli, presets
+from charlm.config import Config
 from charlm.evaluation import losses
 from charlm.runs import atomic, checkpoint, run_folder
 from charlm.text.encode import read
@@ -37,14 +38,14 @@ class Row(NamedTuple):
     change: str | None = None  # of `changes`
 
     @property
-    def preset(self):
+    def preset(self) -> Config:
         """The preset that its flags change."""
         words = shlex.split(self.flags)
         name = words[words.index("--preset") + 1] if "--preset" in words else presets.DEFAULT
         return presets.PRESETS[name]
 
     @property
-    def asked(self):
+    def asked(self) -> str:
         """Everything that the run depends on, except the code and the text."""
         return f"{presets.flags(self.preset)}; {self.flags}; {self.change}"
 
@@ -166,7 +167,7 @@ def measured(row: Row, corpus: str, seed: int, out: Path, name: str) -> dict:
     seconds, printed = _run(["charlm.train"], row, corpus, seed, *kept)
     saved = checkpoint.read(out / folder / run_folder.BEST)
     network = saved.to_network()
-    data = saved.config.data
+    data: Any = saved.config.data
     text = read(load(data.corpus, data.encoding)).translated(saved.vocab)
     documents = text.to_measure(data.max_held_out)
     best = saved.progress.history[saved.progress.best_epoch - 1]

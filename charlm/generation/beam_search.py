@@ -1,6 +1,7 @@
 """Beam search for the most probable texts, with ids and a step function, without Keras."""
 
 from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 
@@ -10,7 +11,7 @@ from charlm.reference.loss import log_softmax
 
 def beam_search(
     step: Step,
-    states,
+    states: Any,
     prompt: np.ndarray,
     length: int,
     width: int,
@@ -36,7 +37,8 @@ def beam_search(
     """
     for ids in prompt[:-1]:
         _, states = step(np.full(width, ids), states)
-    texts, losses, found = [[]], np.zeros(1), []
+    texts: list[list[int]] = [[]]
+    losses, found = np.zeros(1), []
     last = np.full(width, prompt[-1])
     for n in range(1, length + 1):
         logits, states = step(last, states)

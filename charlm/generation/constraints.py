@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
+from numpy.typing import ArrayLike
 
 from charlm.config import require
 
@@ -46,7 +47,7 @@ MAX_PENALTY = 1e30  # has the effect of a probability of 0, without an infinity
 MAX_RUN = 1000  # characters; the cost of each draw grows with it
 
 
-def probabilities(logits: np.ndarray, temperature) -> np.ndarray:
+def probabilities(logits: np.ndarray, temperature: ArrayLike) -> np.ndarray:
     """Computes softmax(logits / temperature) without overflow; temperature 0 is argmax.
 
     Args:
@@ -106,12 +107,14 @@ class TokenChooser:
         prompt: N arrays of ids, the texts so far.
     """
 
-    def __init__(self, rules: SamplingConstraints, prompt: Sequence[np.ndarray]):
+    def __init__(self, rules: SamplingConstraints, prompt: Sequence[np.ndarray] | np.ndarray):
         self.rules, self.runs = rules, []
         if rules.repetition_penalty > 1:
             self.runs = [_SeenNgrams(rules.repetition_length, ids) for ids in prompt]
 
-    def __call__(self, logits: np.ndarray, temperatures, uniform: np.ndarray) -> np.ndarray:
+    def __call__(
+        self, logits: np.ndarray, temperatures: np.ndarray, uniform: np.ndarray
+    ) -> np.ndarray:
         """Returns ids (N,) for logits (N, V), temperatures (N,) and random numbers (N,)."""
         if self.runs:
             logits = logits.astype(np.float64)

@@ -5,16 +5,18 @@ the cost of a character does not grow with the text, and the model itself keeps 
 """
 
 from collections.abc import Callable, Iterator
+from typing import Any
 
 import numpy as np
+from numpy.typing import ArrayLike
 
 from charlm.config import check_temperature
 from charlm.generation.constraints import SamplingConstraints, TokenChooser
 
-Step = Callable[[np.ndarray, object], tuple[np.ndarray, object]]
+Step = Callable[[np.ndarray, Any], tuple[np.ndarray, Any]]
 # (ids (N,), states, temperatures (N,), random numbers (K, N)) -> (ids (K, N), states): K characters
 # of N texts. The given ids are read first; the last ids drawn are not read.
-GenerateBlock = Callable[[np.ndarray, object, np.ndarray, np.ndarray], tuple[np.ndarray, object]]
+GenerateBlock = Callable[[np.ndarray, Any, np.ndarray, np.ndarray], tuple[np.ndarray, Any]]
 
 PIECE = 16  # characters of each text: smooth for a reader, few calls for a terminal
 LARGE_PIECE = 2048  # characters of all texts with compiled kernels: 10 to 100 ms
@@ -39,10 +41,10 @@ def block_from_step(step: Step, choice: TokenChooser | None = None) -> GenerateB
 
 def generate(
     step: Step,
-    states,
+    states: Any,
     prompt: np.ndarray,
     length: int,
-    temperature,
+    temperature: ArrayLike,
     seed: int = 0,
     rules: SamplingConstraints = SamplingConstraints(),  # noqa: B008 - never changed
     compiled_block: Callable[[], GenerateBlock | None] | None = None,

@@ -8,6 +8,7 @@ from collections.abc import Callable
 from contextlib import AbstractContextManager
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -191,7 +192,8 @@ def _safetensors(saved, network, path):
     found = keras_files.read(path)
     if found.vocab != saved.vocab:
         raise OSError("cannot export: the vocabulary that was read back is not the one written")
-    config = replace(config, cell=found.cell, activation=found.activation)
+    told: dict[str, Any] = {"cell": found.cell, "activation": found.activation}
+    config = replace(config, **told)
     again = network_weights(found, config, np.arange(len(found.vocab)))
     return _compare(network, _by_name(Network(again, len(found.vocab), config)))
 

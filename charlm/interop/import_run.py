@@ -40,8 +40,11 @@ def choose_reading(
     """
     if found.vocab is not None:
         return choice.given(dict(enumerate(found.vocab.characters)), file)
-    order = None if vocab else order or CODEPOINT
-    best = choice.in_order(order) if order else choice.in_file(vocab)
+    if vocab:
+        order, best = None, choice.in_file(vocab)
+    else:
+        order = order or CODEPOINT
+        best = choice.in_order(order)
     if not (best.useful or allow_useless):
         choice.refuse(best, order, assumed)
     return best

@@ -27,7 +27,7 @@ def step_model(config: ModelConfig, weights: dict[str, np.ndarray], vocab_size: 
     """
     cell_class = CELLS[config.cell_name].cell_class
     inputs = {"ids": keras.Input((), dtype="int32", name="ids")}
-    outputs = {}
+    outputs: dict[str, keras.KerasTensor] = {}
     x = inputs["ids"]
     for k in range(config.layers):
         names = [f"{state}_{k}" for state in cell_class.STATES]

@@ -3,7 +3,9 @@
 import numpy as np
 
 
-def require(name, array, shape, kind="float32"):
+def require(
+    name: str, array: np.ndarray, shape: tuple[int | None, ...], kind: str | None = "float32"
+) -> None:
     """Raises ValueError if an array has a wrong shape or type (None: any) or is not contiguous."""
     fits = len(array.shape) == len(shape) and all(
         wanted in (None, found) for found, wanted in zip(array.shape, shape, strict=True)
@@ -18,7 +20,7 @@ def require(name, array, shape, kind="float32"):
         raise ValueError(f"Expected {name} to be contiguous. Received: strides {array.strides}")
 
 
-def indices(ids, N, name="ids"):
+def indices(ids: np.ndarray, N: int, name: str = "ids") -> np.ndarray:
     """Converts ids of any type to int32.
 
     Raises:

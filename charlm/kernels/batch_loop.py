@@ -1,6 +1,8 @@
 """A cell over time for a whole batch; each core computes a part of the sequences."""
 
-from typing import NamedTuple
+from collections.abc import Sequence
+from types import ModuleType
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -47,10 +49,10 @@ class Batch(NamedTuple):
         """Lists h and, for a cell with c, c."""
         return [self.h] if self.c is None else [self.h, self.c]
 
-    def laid_out(self, B: int, T: int):
+    def laid_out(self, B: int, T: int) -> tuple[np.ndarray, ...]:
         """Returns rows, index, x, live, start and drop for the loops; empty where not given."""
         GH = self.U.shape[1]
-        if self.x is not None:
+        if self.rows is None:
             rows, index = np.zeros((0, GH), np.float32), np.zeros((0, 0), np.int32)
         else:
             rows = self.rows.reshape(-1, GH)
@@ -66,7 +68,7 @@ class Batch(NamedTuple):
         drop = np.zeros((0, 0, 0), np.float32) if self.drop is None else self.drop
         return rows, index, x, live, start, drop
 
-    def sizes(self, cell) -> tuple[int, int, int, int]:
+    def sizes(self, cell: ModuleType) -> tuple[int, int, int, int]:
         """Checks the arrays, and returns B, T, H and G*H, for a cell from `jit.cell`.
 
         Raises:
@@ -86,18 +88,23 @@ class Batch(NamedTuple):
                 require(name, matrix, (None, None))
         gates, H = cell.GATES, self.h.shape[1]
         GH, D = gates * H, None if self.W is None else self.W.shape[0]
-        shapes = Batch(
-            U=(H, GH), h=(B, H), c=(B, H), d=(GH,), x=(B, T, D), W=(D, GH), b=(GH,),
-            rows=(B, T, GH) if self.ids is None else (None, GH),
-            ids=(B, T), live=(B, T), drop=(gates, B, H),
-        )  # fmt: skip
-        for name, array, shape in zip(self._fields, self, shapes, strict=True):
+        shapes: dict[str, tuple[int | None, ...]] = {
+            "U": (H, GH), "h": (B, H), "c": (B, H), "d": (GH,),
+            "x": (B, T, D), "W": (D, GH), "b": (GH,),
+            "rows": (B, T, GH) if self.ids is None else (None, GH),
+            "ids": (B, T), "live": (B, T), "drop": (gates, B, H),
+        }  # fmt: skip
+        for name, array in self._asdict().items():
             if array is not None:
-                require(name, array, shape, {"ids": None, "live": "bool"}.get(name, "float32"))
+                require(
+                    name, array, shapes[name], {"ids": None, "live": "bool"}.get(name, "float32")
+                )
         return B, T, H, GH
 
 
-def forward(cell, factors, batch, keep=True, show_first=False):
+def forward(
+    cell: ModuleType, factors: ModuleType, batch: Batch, keep: bool = True, show_first: bool = False
+) -> tuple[list[np.ndarray], list[np.ndarray], np.ndarray]:
     """Computes every step of a batch.
 
     Args:
@@ -140,7 +147,16 @@ def forward(cell, factors, batch, keep=True, show_first=False):
     return states, last, kept
 
 
-def backward(cell, factors, batch, states, kept, d_h, d_last, show_first=False):
+def backward(
+    cell: ModuleType,
+    factors: ModuleType,
+    batch: Batch,
+    states: Sequence[np.ndarray],
+    kept: np.ndarray,
+    d_h: np.ndarray,
+    d_last: Sequence[np.ndarray],
+    show_first: bool = False,
+) -> Batch:
     """Back-propagates through time for a batch.
 
     Args:
@@ -183,13 +199,16 @@ def backward(cell, factors, batch, states, kept, d_h, d_last, show_first=False):
                 loop(*arrays, d_rows, d_x, dW, db, dU, dd, begin, end, *space)
         return d_rows, dW[:D, :GH], db, dU[:, :H, :share], dd
 
-    d_rows, dW, db, dU, dd = zip(*parallel_for(part, B), strict=True)
+    parts: Any = zip(*parallel_for(part, B), strict=True)
+    d_rows, dW, db, dU, dd = parts
     d_rows, dU = sum_parts(d_rows) if shared is None else shared, sum_parts(dU)
     dU = dU[0] if groups == 1 else np.concatenate(dU, axis=1)
     d_rows = d_rows.reshape(_or_zeros(batch.rows, 0).shape)
     dW, db, dd = sum_parts(dW), sum_parts(db), sum_parts(dd)
     found = Batch(U=dU, h=d_first[0], c=d_first[-1], d=dd, x=d_x, W=dW, b=db, rows=d_rows)
-    return Batch(*(g if given is not None else None for g, given in zip(found, batch, strict=True)))
+    pairs = zip(found, batch, strict=True)
+    wanted: Any = (g if given is not None else None for g, given in pairs)
+    return Batch(*wanted)
 
 
 def _check_gradients(cell, shape, states, kept, d_h, d_last):

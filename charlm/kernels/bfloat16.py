@@ -23,12 +23,12 @@ BELOW_HALF = u4(0x7FFF)  # the largest remainder that is always rounded down
 NAN = u4(0x7FC0)
 
 
-def words(*shape):
+def words(*shape: int) -> np.ndarray:
     """Allocates an array of words."""
     return empty(*shape).view(u4)
 
 
-def pack_panels(matrix):
+def pack_panels(matrix: np.ndarray) -> np.ndarray:
     """Packs pairs of rows as `matmul.pack_panels` does: (K, N) -> (N / COLUMNS, K / 2, COLUMNS)."""
     single = matmul.pack_panels(matrix)
     Q, K, C = single.shape
@@ -37,17 +37,17 @@ def pack_panels(matrix):
     return found
 
 
-def rows(R, K):
+def rows(R: int, K: int) -> np.ndarray:
     """Allocates R rows of a left operand, K numbers each."""
     return words(R, (K + 1) // 2)
 
 
-def summed(n, rows, N):
+def summed(n: int, rows: int, N: int) -> np.ndarray:
     """Does what `float32.summed` does, with one word for two rows."""
     return words(n, (rows + 1) // 2, rounded(N, ROWS))
 
 
-def gradients(rows, N):
+def gradients(rows: int, N: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Does what `float32.gradients` does; operands are copies, so one float32 row is enough."""
     return empty(1, N), words(rows, (N + 1) // 2), words((rows + 1) // 2, N)
 

@@ -10,7 +10,7 @@ import weakref
 import numpy as np
 
 MOST = 2**30  # bytes of free blocks kept for reuse
-_free = []  # blocks, the longest unused first
+_free: list[mmap.mmap] = []  # blocks, the longest unused first
 _lock = threading.RLock()
 # or a child could start with the lock held by a thread that it does not have
 os.register_at_fork(
@@ -18,14 +18,14 @@ os.register_at_fork(
 )
 
 
-def zeros(*shape):
+def zeros(*shape: int) -> np.ndarray:
     """Allocates an array of zeros, as `empty` does."""
     array = empty(*shape)
     array[:] = 0
     return array
 
 
-def empty(*shape):
+def empty(*shape: int) -> np.ndarray:
     """Allocates an uninitialized float32 array at the start of a page.
 
     New memory costs a page fault for each page, which for these arrays can take longer than the

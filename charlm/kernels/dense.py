@@ -3,6 +3,8 @@
 Blocks of rows are copied into arrays padded to whole tiles, so that products never meet an edge.
 """
 
+import numpy as np
+
 from charlm.kernels.arrays import require
 from charlm.kernels.buffer_pool import empty, zeros
 from charlm.kernels.jit import cached_jit
@@ -21,7 +23,7 @@ from charlm.kernels.parallel import parallel_for, sum_parts
 BLOCK = 256  # rows; what they need of all arrays stays in a core's cache
 
 
-def forward(x, kernel, bias):
+def forward(x: np.ndarray, kernel: np.ndarray, bias: np.ndarray) -> np.ndarray:
     """Computes x K + b: x (..., H), kernel (H, V), bias (V,) -> (..., V).
 
     Raises:
@@ -42,7 +44,7 @@ def forward(x, kernel, bias):
     return y
 
 
-def backward(x, kernel, d_y):
+def backward(x: np.ndarray, kernel: np.ndarray, d_y: np.ndarray) -> list[np.ndarray]:
     """Computes dLoss/d(x), dLoss/d(kernel), dLoss/d(bias) from d_y = dLoss/d(y), (..., V).
 
     Raises:

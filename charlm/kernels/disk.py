@@ -8,6 +8,7 @@ import contextlib
 import inspect
 import types
 from pathlib import Path
+from typing import Any
 
 import numba
 from numba.core import caching
@@ -17,7 +18,7 @@ from charlm import paths
 LOCATOR = caching.UserProvidedCacheLocator
 
 
-def keep(dispatcher, *inner: str) -> None:
+def keep(dispatcher: Any, *inner: str) -> None:
     """Makes a compiled function keep its code in the cache folder, if that is usable.
 
     This changes Numba's configuration, which all threads share: call it from one at a time.
@@ -84,7 +85,7 @@ class _Files(caching.IndexDataCacheFile):
 
     _load_data = _opening_by_us(caching.IndexDataCacheFile._load_data)
     _open_for_write = contextlib.contextmanager(
-        _opening_by_us(caching.IndexDataCacheFile._open_for_write.__wrapped__)
+        _opening_by_us(inspect.unwrap(caching.IndexDataCacheFile._open_for_write))
     )
 
     def _load_index(self):

@@ -1,5 +1,7 @@
 """Operands of products in float32, as `matmul` reads them."""
 
+import numpy as np
+
 from charlm.kernels import matmul
 from charlm.kernels.buffer_pool import empty
 from charlm.kernels.jit import jit
@@ -11,17 +13,17 @@ IN_WORD = 1  # numbers in an element of an operand
 pack_panels = matmul.pack_panels
 
 
-def rows(R, K):
+def rows(R: int, K: int) -> np.ndarray:
     """Allocates R rows of a left operand, K numbers each."""
     return empty(R, K)
 
 
-def summed(n, rows, N):
+def summed(n: int, rows: int, N: int) -> np.ndarray:
     """Allocates n operands that are summed over their rows, N numbers each."""
     return empty(n, rows, rounded(N, ROWS))
 
 
-def gradients(rows, N):
+def gradients(rows: int, N: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Allocates `rows` rows of N gradients; N is a multiple of COLUMNS.
 
     Returns:

@@ -1,6 +1,8 @@
 """Sampling: steps of a whole network and draws between them, many characters in a call."""
 
 import math
+from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 
@@ -9,9 +11,10 @@ from charlm.kernels.jit import cell as compiled_cell
 from charlm.kernels.jit import f4, jit, specialized
 from charlm.kernels.matmul import COLUMNS, multiply, pack_panels, padded
 from charlm.kernels.parallel import parallel_for
-from charlm.reference.activations import ACTIVATIONS
+from charlm.reference.activations import ACTIVATIONS, Arrays
+from charlm.reference.network import Network
 
-cell = None  # the module whose equations `draw` runs, set by `jit.specialized`
+cell: Any = None  # the module whose equations `draw` runs, set by `jit.specialized`
 ZERO = f4(0)
 
 
@@ -25,7 +28,7 @@ class Drawing:
         ImportError: there is no machine code for the network's cell or options.
     """
 
-    def __init__(self, network):
+    def __init__(self, network: Network):
         options = dict(network.options)
         if not options.pop("reset_after", True):
             raise ImportError(f"no machine code for {network.config}")
@@ -34,7 +37,8 @@ class Drawing:
         self.cell = compiled_cell(network.config.cell_name, **activations)
         self.loop = specialized(draw, cell=self.cell)
         self.skip = network.config.skip == "add"
-        (rows, _, _), *upper = network.steps
+        steps: list[Any] = network.steps
+        (rows, _, _), *upper = steps
         self.units, GH = H, GH = network.steps[0][2][0].shape
         none = np.zeros(GH, np.float32)
         kernel, bias = network.dense
@@ -53,7 +57,13 @@ class Drawing:
             np.array(bias, np.float32),
         )
 
-    def __call__(self, ids, states, temperatures, uniform):
+    def __call__(
+        self,
+        ids: np.ndarray,
+        states: Sequence[Arrays],
+        temperatures: np.ndarray,
+        uniform: np.ndarray,
+    ) -> tuple[np.ndarray, list[Arrays]]:
         """Draws the next K characters of N texts.
 
         Args:

@@ -7,7 +7,10 @@ import importlib.util
 import os
 import threading
 import types
+from collections.abc import Callable
 from pathlib import Path
+from types import ModuleType
+from typing import Any
 
 import numba
 import numpy as np
@@ -26,20 +29,20 @@ for lock in (_lock, global_compiler_lock):
     os.register_at_fork(
         before=lock.acquire, after_in_parent=lock.release, after_in_child=lock.release
     )
-OPTIONS = {
+OPTIONS: dict[str, Any] = {
     "nogil": True,  # releases Python's lock, so that threads run in parallel
     "fastmath": {"contract"},  # only the fused multiply-add: NaN must stay NaN
     "error_model": "numpy",  # no test for zero before a division, which would prevent vector code
 }
 
 
-def jit(function):
+def jit(function: Callable) -> Any:
     """Compiles a function that other compiled functions call."""
     return numba.njit(function, **OPTIONS)
 
 
 @functools.cache
-def cell(name, activation="tanh", recurrent_activation="sigmoid"):
+def cell(name: str, activation: str = "tanh", recurrent_activation: str = "sigmoid") -> ModuleType:
     """Returns a cell's module with its steps compiled for these activations, for `specialized`.
 
     Raises:
@@ -51,7 +54,7 @@ def cell(name, activation="tanh", recurrent_activation="sigmoid"):
     if CELLS[name].kernel is None:
         raise ImportError(f"the cell {name} has no machine code")
     source = importlib.import_module(CELLS[name].kernel)
-    made = types.ModuleType(f"{name}_{activation}_{recurrent_activation}")
+    made: Any = types.ModuleType(f"{name}_{activation}_{recurrent_activation}")
     made.GATES, made.STATES = len(CELLS[name].gates), len(CELLS[name].states)
     made.CACHE, made.SPLIT = source.CACHE, source.SPLIT
     names = dict(vars(source))
@@ -63,7 +66,7 @@ def cell(name, activation="tanh", recurrent_activation="sigmoid"):
 
 
 @functools.cache
-def specialized(function, **modules):
+def specialized(function: Callable, **modules: ModuleType) -> Any:
     """Compiles `function` with modules in place of its global names, as `cached_jit` does."""
     names = function.__globals__ | modules
     folder = "-".join(module.__name__.split(".")[-1] for module in modules.values())
@@ -82,7 +85,7 @@ def _named(function, names, what):
 
 
 @functools.cache
-def cached_jit(function, name="shared"):
+def cached_jit(function: Callable, name: str = "shared") -> Any:
     """Compiles a function and keeps its machine code on disk.
 
     Numba compiles again when the function's file changes, but does not notice changes in files that

@@ -14,7 +14,7 @@ from charlm.kernels.parallel import parallel_for
 ONE = f4(1)
 
 
-def forward(targets, logits):
+def forward(targets: np.ndarray, logits: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Computes -log softmax(logits)[target], in nats, and its gradient by the logits.
 
     Args:
@@ -37,7 +37,7 @@ def forward(targets, logits):
     return losses, slopes
 
 
-def backward(slopes, d_losses):
+def backward(slopes: np.ndarray, d_losses: np.ndarray) -> np.ndarray:
     """Computes dLoss/d(logits), (..., V), from the slopes and dLoss/d(losses), (...).
 
     Raises:

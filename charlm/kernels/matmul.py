@@ -22,18 +22,18 @@ PADDING = 16  # numbers after each row, or a whole column would compete for one 
 
 
 @register_jitable
-def rounded(n, unit):
+def rounded(n: int, unit: int) -> int:
     """Rounds n up to a whole number of units."""
     return -(-n // unit) * unit
 
 
 @register_jitable
-def padded(n):
+def padded(n: int) -> int:
     """Returns the rows to give `multiply` for n rows: rounded up to whole tiles, unless few."""
     return n if n < ALONE else rounded(n, ROWS)
 
 
-def pack_panels(matrix):
+def pack_panels(matrix: np.ndarray) -> np.ndarray:
     """Packs (K, N) into panels (N / COLUMNS, K, COLUMNS), with zeros beyond N."""
     K, N = matrix.shape
     found = empty(rounded(N, COLUMNS) // COLUMNS, K, COLUMNS)
@@ -121,7 +121,7 @@ def multiply_transposed(a, b, K, c, left=0):
                 tile(tiles, r * n * ROWS, 1, ROWS, columns, panel, COLUMNS, c, at, width, n)
 
 
-def sums(*shape):
+def sums(*shape: int) -> np.ndarray:
     """Allocates zeros, (..., R, C) and padding, for `multiply_transposed` to add to."""
     *many, R, C = shape
     return zeros(*many, rounded(R, ROWS), rounded(C, COLUMNS) + PADDING)

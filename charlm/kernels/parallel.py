@@ -1,16 +1,21 @@
 """Parallel work on the parts of a batch, one part for each core."""
 
 import os
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import cache
+from typing import Any
 
 import numba
+import numpy as np
 
 from charlm.kernels.buffer_pool import empty
 from charlm.kernels.matmul import ROWS
 
+CONFIG: Any = numba.config  # it makes its settings when it is imported
 
-def sum_parts(arrays):
+
+def sum_parts(arrays: Sequence[np.ndarray]) -> np.ndarray:
     """Sums the results of all cores into a contiguous array, which TensorFlow need not copy."""
     first, *rest = arrays
     found = empty(*first.shape)
@@ -20,10 +25,10 @@ def sum_parts(arrays):
     return found
 
 
-def parallel_for(part, B):
+def parallel_for(part: Callable[[int, int], Any], B: int) -> list[Any]:
     """Calls part(begin, end) in parallel for every core's share of B rows or sequences."""
     tiles = -(-B // ROWS)
-    n = max(1, min(numba.config.NUMBA_NUM_THREADS, tiles))  # may be fewer than the cores
+    n = max(1, min(CONFIG.NUMBA_NUM_THREADS, tiles))  # may be fewer than the cores
     edges = [min(B, tiles * k // n * ROWS) for k in range(n + 1)]
     rest = [_pool().submit(part, edges[k], edges[k + 1]) for k in range(1, n)]
     return [part(edges[0], edges[1]), *(x.result() for x in rest)]
@@ -31,7 +36,7 @@ def parallel_for(part, B):
 
 @cache
 def _pool():
-    return ThreadPoolExecutor(numba.config.NUMBA_NUM_THREADS)
+    return ThreadPoolExecutor(CONFIG.NUMBA_NUM_THREADS)
 
 
 os.register_at_fork(after_in_child=_pool.cache_clear)  # a child has none of its parent's threads

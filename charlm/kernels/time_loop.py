@@ -11,12 +11,15 @@ the arithmetic. Only `multiply_transposed` allocates, once for many time steps.
 and counters that a split would mostly pass these on.
 """
 
+from typing import Any
+
 from charlm.kernels.jit import jit
 from charlm.kernels.matmul import multiply, multiply_transposed, padded
 
 # modules set by `jit.specialized`: the cell whose equations these loops run, and the layout of the
 # operands of its products (`float32` or `bfloat16`)
-cell = factors = None
+cell: Any = None
+factors: Any = None
 
 
 def forward(

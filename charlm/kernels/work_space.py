@@ -1,5 +1,7 @@
 """The arrays that the loops over time work in."""
 
+from types import ModuleType
+
 import numpy as np
 
 from charlm.kernels.buffer_pool import empty
@@ -9,13 +11,15 @@ GATHER = 256  # rows of several time steps in one product, to fill whole tiles
 BLOCK = 128  # rows of inputs multiplied ahead; their products stay in the cache
 
 
-def width(GH, drops):
+def width(GH: int, drops: int) -> int:
     """Counts the columns that products write for G*H, or for each group, up to whole panels."""
     share = GH // max(1, drops)
     return max(rounded(GH, COLUMNS), GH - share + rounded(share, COLUMNS))
 
 
-def for_forward(factors, n, H, GH, D, drops):
+def for_forward(
+    factors: ModuleType, n: int, H: int, GH: int, D: int, drops: int
+) -> tuple[np.ndarray, ...]:
     """Allocates the work space of `time_loop.forward` for n sequences.
 
     Args:
@@ -37,7 +41,9 @@ def for_forward(factors, n, H, GH, D, drops):
     )
 
 
-def for_backward(factors, n, H, GH, D, drops, split):
+def for_backward(
+    factors: ModuleType, n: int, H: int, GH: int, D: int, drops: int, split: bool
+) -> tuple[np.ndarray, ...]:
     """Allocates the work space of `time_loop.backward`; `split` is `cell.SPLIT`."""
     R = padded(n)
     most = (max(1, GATHER // R) + 1) * R  # rows gathered; a product reads up to a whole tile

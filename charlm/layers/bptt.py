@@ -1,17 +1,23 @@
 """A cell over time: back-propagation derived by hand, machine code, or the backend's autodiff."""
 
+from collections.abc import Callable, Mapping
 from functools import partial
+from typing import Any
 
 import keras
 from keras import ops
 
 from charlm.layers import numpy_op
+from charlm.layers.annotations import Masks, Tensor, Tensors
+from charlm.layers.cell import RecurrentCell
 from charlm.layers.gather import gather_rows
 from charlm.layers.loops import scan
 from charlm.layers.masks import has_started
 
 
-def run(cell, a_x, states, weights):
+def run(
+    cell: RecurrentCell, a_x: Tensor, states: Tensors, weights: Tensors
+) -> tuple[Tensor, Tensors]:
     """Runs `cell.step` over time; the gradient runs `cell.step_backward` in reverse.
 
     The forward loop keeps what the backward loop needs (gates and states), so nothing is computed
@@ -103,7 +109,7 @@ def _backward_loop(cell, kept, d_h, d_last):
     return da, *cell.recurrent_gradients(rows[0][0], *rows[1:]), *d_states
 
 
-def torch_differentiates_gradients():
+def torch_differentiates_gradients() -> bool:
     """Returns whether this is a backward pass of torch with `create_graph=True`."""
     if keras.backend.backend() != "torch":
         return False
@@ -113,8 +119,16 @@ def torch_differentiates_gradients():
 
 
 def in_backend_ops(
-    cell, xs, project, states, weights, drop=None, live=None, unroll=False, every_step=True
-):
+    cell: RecurrentCell,
+    xs: Tensor,
+    project: Callable[[Tensor], Tensor],
+    states: Tensors,
+    weights: Tensors,
+    drop: Masks = None,
+    live: Tensor | None = None,
+    unroll: bool = False,
+    every_step: bool = True,
+) -> tuple[Tensor, Tensors]:
     """Runs a cell over time by the backend's operations, for autodiff or without gradients.
 
     Args:
@@ -139,8 +153,8 @@ def in_backend_ops(
     def step(states, x):
         after, _ = cell.step(project(x[0]), states, weights, drop)
         for takes in x[1:]:
-            after = [ops.where(takes, a, s) for a, s in zip(after, states, strict=True)]
-        return tuple(after), (after[0],) if every_step else ()
+            after = tuple(ops.where(takes, a, s) for a, s in zip(after, states, strict=True))
+        return after, (after[0],) if every_step else ()
 
     # XLA takes twice as long if each step's output is written into an array
     states, h = scan(step, tuple(states), tuple(xs), unroll=unroll)
@@ -150,7 +164,13 @@ def in_backend_ops(
 GIVEN = "ids", "live", "drop"  # arguments of machine code that have no gradient
 
 
-def run_compiled(cell, length, arrays, keep=True, show_first=False):
+def run_compiled(
+    cell: RecurrentCell,
+    length: int | None,
+    arrays: Mapping[str, Tensor],
+    keep: bool = True,
+    show_first: bool = False,
+) -> tuple[Tensor, Tensors]:
     """Runs a cell over time in machine code, forward and backward one operation each.
 
     Args:
@@ -165,7 +185,8 @@ def run_compiled(cell, length, arrays, keep=True, show_first=False):
     """
     from charlm.kernels import batch_loop
 
-    module, factors = cell.compiled()
+    compiled: Any = cell.compiled()
+    module, factors = compiled
     given = [name for name in GIVEN if name in arrays]
     inputs = [name for name in arrays if name not in GIVEN]
     n, S = len(arrays), len(cell.STATES)
@@ -198,12 +219,12 @@ def run_compiled(cell, length, arrays, keep=True, show_first=False):
 
 def _by_tensors(cell, arrays, show_first):
     """Computes what `run_compiled` returns, as one tuple, by `in_backend_ops`."""
-    states = [arrays[name] for name in cell.STATES]
-    weights = [arrays[name] for name in ("U", "d") if name in arrays]
+    states = tuple(arrays[name] for name in cell.STATES)
+    weights = tuple(arrays[name] for name in ("U", "d") if name in arrays)
     live, drop = arrays.get("live"), arrays.get("drop")
     if "x" in arrays:
         xs, W, b = arrays["x"], arrays["W"], arrays.get("b")
-        project = partial(affine, cell, W, b)
+        project: Callable[[Tensor], Tensor] = partial(affine, cell, W, b)
     else:
         xs, project = arrays["rows"], lambda a_x: a_x
         if "ids" in arrays:
@@ -216,7 +237,7 @@ def _by_tensors(cell, arrays, show_first):
     return h, *last
 
 
-def affine(cell, W, b, x):
+def affine(cell: RecurrentCell, W: Tensor, b: Tensor | None, x: Tensor) -> Tensor:
     """Computes x W + b."""
     a_x = cell.matmul(x, W)
     return a_x if b is None else a_x + b

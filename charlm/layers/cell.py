@@ -1,5 +1,8 @@
 """One recurrent step as a Keras layer: options, weights, dropout; a subclass adds its equations."""
 
+from types import ModuleType
+from typing import Any
+
 import keras
 from keras import ops
 
@@ -8,6 +11,7 @@ from keras import ops
 from keras.src.layers.rnn.dropout_rnn_cell import DropoutRNNCell
 
 from charlm.layers import numpy_op
+from charlm.layers.annotations import Masks, Tensor, Tensors
 from charlm.layers.dropout import dropped
 from charlm.layers.input_projection import InputProjection
 from charlm.layers.mixed_precision import tensor
@@ -47,6 +51,7 @@ class RecurrentCell(InputProjection, keras.layers.Layer, DropoutRNNCell):
     SEEDS_ITSELF_FIRST = False  # create seed_generator before the initializers
     COMPILED: str | None = None  # the module of `charlm.kernels` with the same equations
     OPTIONS = CELL_OPTIONS
+    units: int
 
     def __init_subclass__(cls, **kwargs):
         super().__init_subclass__(**kwargs)
@@ -59,7 +64,7 @@ class RecurrentCell(InputProjection, keras.layers.Layer, DropoutRNNCell):
         if overrides(cls, equations, since="COMPILED"):
             cls.COMPILED = None
 
-    def __init__(self, *args, **kwargs):
+    def __init__(self, *args: Any, **kwargs: Any):
         options, kwargs = bind(self, args, kwargs)
         kwargs.pop("implementation", None)  # chooses among Keras's ways to multiply; here is one
         super().__init__(**kwargs)
@@ -77,7 +82,7 @@ class RecurrentCell(InputProjection, keras.layers.Layer, DropoutRNNCell):
         self.state_size = units if S == 1 else [units] * S
         self.output_size = units
 
-    def build(self, input_shape):
+    def build(self, input_shape: tuple[int | None, ...]) -> None:
         """Creates `kernel` (D, G*H), `recurrent_kernel` (H, G*H) and `bias`."""
         D, H = self.vocab_size or input_shape[-1], self.units
         GH = len(self.GATES) * H
@@ -107,11 +112,11 @@ class RecurrentCell(InputProjection, keras.layers.Layer, DropoutRNNCell):
         super().build(input_shape)
 
     @property
-    def bias_shape(self):
+    def bias_shape(self) -> tuple[int, ...]:
         """The shape of `bias`: (G*H,)."""
         return (len(self.GATES) * self.units,)
 
-    def initial_bias(self, shape, dtype=None):
+    def initial_bias(self, shape: tuple[int, ...], dtype: str | None = None) -> Tensor:
         """Initializes `bias`; with `unit_forget_bias` the forget gate's part is 1."""
         if not getattr(self, "unit_forget_bias", False):
             return self.bias_initializer(shape, dtype=dtype)
@@ -120,14 +125,16 @@ class RecurrentCell(InputProjection, keras.layers.Layer, DropoutRNNCell):
         parts = [self.bias_initializer((n,), dtype=dtype) for n in (before, after)]
         return ops.concatenate([parts[0], ops.ones((H,), dtype=dtype), parts[1]])
 
-    def recurrent_weights(self, training=False):
+    def recurrent_weights(self, training: bool = False) -> Tensors:
         """Returns the weights that `step` reads, a tuple of tensors: (U,), U (H, G*H)."""
         U = tensor(self.recurrent_kernel)
         if training and self.weight_drop:
             U = dropped(U, self.weight_drop, self.seed_generator)
         return (U,)
 
-    def step(self, a_x, states, weights, masks=None):
+    def step(
+        self, a_x: Tensor, states: Tensors, weights: Tensors, masks: Masks = None
+    ) -> tuple[Tensors, Tensors]:
         """Computes one time step: the cell's equations.
 
         Args:
@@ -148,9 +155,9 @@ class RecurrentCell(InputProjection, keras.layers.Layer, DropoutRNNCell):
     #   before, after: the states before and after the step
     #   transposed: `recurrent_weights`, its matrices transposed
     #   da: dLoss/da_x (B, G*H)
-    step_backward = None
+    step_backward: Any = None
 
-    def can_step_backward(self):
+    def can_step_backward(self) -> bool:
         """Returns whether `step_backward` exists and matches the cell's activations."""
         own = {
             "activation": keras.activations.tanh,
@@ -159,7 +166,7 @@ class RecurrentCell(InputProjection, keras.layers.Layer, DropoutRNNCell):
         found = {name: getattr(self, name) for name in own if name in self.OPTIONS}
         return self.step_backward is not None and all(found[n] is own[n] for n in found)
 
-    def compiled(self, dropped=False):
+    def compiled(self, dropped: bool = False) -> tuple[ModuleType, ModuleType] | None:
         """Finds the cell's machine code.
 
         Args:
@@ -184,7 +191,7 @@ class RecurrentCell(InputProjection, keras.layers.Layer, DropoutRNNCell):
         except (ImportError, KeyError):
             return None
 
-    def recurrent_gradients(self, da, cache, before):
+    def recurrent_gradients(self, da: Tensor, cache: Tensors, before: Tensors) -> Tensors:
         """Computes gradients of `recurrent_weights`, all steps at once: dU = sum h'^T da.
 
         Args:
@@ -194,7 +201,7 @@ class RecurrentCell(InputProjection, keras.layers.Layer, DropoutRNNCell):
         """
         return (self.matmul(ops.transpose(before[0]), da),)
 
-    def recurrent_matmul(self, h, U, masks=None):
+    def recurrent_matmul(self, h: Tensor, U: Tensor, masks: Masks = None) -> Tensor:
         """Multiplies h by U, each gate with its own mask: (B, H), (H, n*H) -> (B, n*H)."""
         if masks is None:
             return self.matmul(h, U)
@@ -203,24 +210,26 @@ class RecurrentCell(InputProjection, keras.layers.Layer, DropoutRNNCell):
         parts = [self.matmul(x, k) for x, k in zip(dropped, kernels, strict=True)]
         return ops.concatenate(parts, axis=-1)
 
-    def input_masks(self, inputs, training):
+    def input_masks(self, inputs: Tensor, training: bool) -> Masks:
         """Draws dropout masks for `project`, or returns None. `inputs` is one step, (B, D)."""
         return self.get_dropout_mask(inputs) if training and 0 < self.dropout < 1 else None
 
-    def recurrent_masks(self, h, training):
+    def recurrent_masks(self, h: Tensor, training: bool) -> Masks:
         """Draws dropout masks for `recurrent_matmul`, or returns None. `h` is (B, H)."""
         if not (training and 0 < self.recurrent_dropout < 1):
             return None
         return self.get_recurrent_dropout_mask(h)
 
-    def get_dropout_mask(self, step_input):
+    def get_dropout_mask(self, step_input: Tensor) -> Masks:
         """Draws masks as Keras does, for one-hot vectors (B, D) where the input is ids."""
         if self.vocab_size:
             shape = (ops.shape(step_input)[0], self.vocab_size)
             step_input = ops.ones(shape, dtype=self.compute_dtype)
         return super().get_dropout_mask(step_input)
 
-    def call(self, inputs, states, training=False):
+    def call(
+        self, inputs: Tensor, states: Tensor | Tensors | list[Tensor], training: bool = False
+    ) -> tuple[Tensor, Tensor | list[Tensor]]:
         """Computes one step: (B, D) or ids (B,) or (B, 1), states -> h, states."""
         if self.vocab_size and len(inputs.shape) == 1:
             inputs = inputs[:, None]
@@ -232,11 +241,11 @@ class RecurrentCell(InputProjection, keras.layers.Layer, DropoutRNNCell):
         states, _ = self.step(a_x, states, self.recurrent_weights(), drop_h)
         return states[0], list(states) if nested else states[0]
 
-    def get_initial_state(self, batch_size=None):
+    def get_initial_state(self, batch_size: int | None = None) -> list[Tensor]:
         """Returns zeros, S of (B, H)."""
         return [ops.zeros((batch_size, self.units), self.compute_dtype) for _ in self.STATES]
 
-    def get_config(self):
+    def get_config(self) -> dict[str, Any]:
         config = super().get_config()
         for name in type(self).OPTIONS:
             config[name] = serialized(name, getattr(self, name))

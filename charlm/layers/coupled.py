@@ -7,6 +7,7 @@ import keras
 from keras import ops
 
 from charlm.cells import CELLS
+from charlm.layers.annotations import Masks, Tensor, Tensors
 from charlm.layers.cell import RecurrentCell
 from charlm.layers.options import UNIT_FORGET_BIAS, without
 from charlm.layers.recurrent import Recurrent
@@ -30,7 +31,9 @@ class CoupledLSTMCell(RecurrentCell):
     COMPILED = "coupled"
     OPTIONS = RecurrentCell.OPTIONS | UNIT_FORGET_BIAS
 
-    def step(self, a_x, states, weights, masks=None):
+    def step(
+        self, a_x: Tensor, states: Tensors, weights: Tensors, masks: Masks = None
+    ) -> tuple[Tensors, Tensors]:
         (h_prev, c_prev), (U,) = states, weights
         f, g, o = ops.split(a_x + self.recurrent_matmul(h_prev, U, masks), 3, axis=-1)
         f = self.recurrent_activation(f)
@@ -40,7 +43,14 @@ class CoupledLSTMCell(RecurrentCell):
         h = o * self.activation(c)
         return (h, c), (ops.concatenate([f, g, o], axis=-1),)
 
-    def step_backward(self, d_states, cache, before, after, transposed):
+    def step_backward(
+        self,
+        d_states: Tensors,
+        cache: Tensors,
+        before: Tensors,
+        after: Tensors,
+        transposed: Tensors,
+    ) -> tuple[Tensors, Tensor]:
         """Differentiates `step`; s = sigmoid(a) has slope s (1 - s), t = tanh(a) has 1 - t^2."""
         (dh, dc), (_, c_prev), (_, c) = d_states, before, after
         (gates,), (U_t,) = cache, transposed

@@ -4,6 +4,7 @@ import keras
 from keras import ops
 
 from charlm.layers import numpy_op
+from charlm.layers.annotations import Tensor
 from charlm.layers.mixed_precision import tensor
 
 
@@ -15,7 +16,7 @@ class Dense(keras.layers.Dense):
     parent, which does everything but training in float32.
     """
 
-    def call(self, inputs, training=None):
+    def call(self, inputs: Tensor, training: bool | None = None) -> Tensor:
         """Computes x K + b: (..., H) -> (..., units)."""
         plain = self.use_bias and self.activation is keras.activations.linear
         if not (training and plain and numpy_op.is_faster(inputs)):

@@ -9,8 +9,10 @@ import math
 import keras
 from keras import ops
 
+from charlm.layers.annotations import Tensor
 
-def dropped(x, rate, seed):
+
+def dropped(x: Tensor, rate: float, seed: keras.random.SeedGenerator) -> Tensor:
     """Does what `keras.random.dropout` does, from one random byte an element instead of a float.
 
     For the recurrent weights of 512 units, with a new mask in every training step, this takes two

@@ -6,7 +6,7 @@ from keras import ops
 from charlm.layers.ids import checked_ids
 
 
-def gather_rows(kernel: keras.KerasTensor, ids: keras.KerasTensor):
+def gather_rows(kernel: keras.KerasTensor, ids: keras.KerasTensor) -> keras.KerasTensor:
     """Reads rows of `kernel` (D, N) by ids (...) -> (..., N): one_hot(ids) @ kernel.
 
     The gradient is dense, a sum by id. That of autodiff is a list of rows: its norm (for clipping)
@@ -38,7 +38,9 @@ def gather_rows(kernel: keras.KerasTensor, ids: keras.KerasTensor):
     return gather(kernel)
 
 
-def with_row_of_nan(kernel: keras.KerasTensor, ids: keras.KerasTensor):
+def with_row_of_nan(
+    kernel: keras.KerasTensor, ids: keras.KerasTensor
+) -> tuple[keras.KerasTensor, keras.KerasTensor]:
     """Appends to `kernel` (D, N) a row of NaN, which ids that `checked_ids` cannot refuse read."""
     D, N = kernel.shape
     row = ops.full((1, N), float("nan"), kernel.dtype)

@@ -3,10 +3,13 @@
 The same equations as a Keras cell and a Keras layer.
 """
 
+from types import ModuleType
+
 import keras
 from keras import ops
 
 from charlm.cells import CELLS
+from charlm.layers.annotations import Masks, Tensor, Tensors
 from charlm.layers.cell import RecurrentCell
 from charlm.layers.mixed_precision import tensor
 from charlm.layers.options import RESET_AFTER
@@ -31,16 +34,16 @@ class GRUCell(RecurrentCell):
     OPTIONS = RecurrentCell.OPTIONS | RESET_AFTER
 
     @property
-    def bias_shape(self):
+    def bias_shape(self) -> tuple[int, ...]:
         """The shape of `bias`: (2, 3H) with `reset_after`, else (3H,)."""
         H = self.units
         return (2, 3 * H) if self.reset_after else (3 * H,)
 
-    def input_bias(self):
+    def input_bias(self) -> Tensor | None:
         bias = super().input_bias()
         return bias[0] if self.reset_after and bias is not None else bias
 
-    def recurrent_weights(self, training=False):
+    def recurrent_weights(self, training: bool = False) -> Tensors:
         """Returns the weights that `step` reads.
 
         Returns:
@@ -51,10 +54,12 @@ class GRUCell(RecurrentCell):
             return U[:, : 2 * self.units], U[:, 2 * self.units :]
         return (U,) if self.bias is None else (U, tensor(self.bias)[1])
 
-    def compiled(self, dropped=False):
+    def compiled(self, dropped: bool = False) -> tuple[ModuleType, ModuleType] | None:
         return super().compiled(dropped) if self.reset_after else None
 
-    def step(self, a_x, states, weights, masks=None):
+    def step(
+        self, a_x: Tensor, states: Tensors, weights: Tensors, masks: Masks = None
+    ) -> tuple[Tensors, Tensors]:
         (h_prev,) = states
         a_z, a_r, a_g = ops.split(a_x, 3, axis=-1)
         if self.reset_after:
@@ -64,7 +69,7 @@ class GRUCell(RecurrentCell):
             z = self.recurrent_activation(a_z + u_z)
             r = self.recurrent_activation(a_r + u_r)
             g = self.activation(a_g + r * u_g)
-            cache = (z, r, g, u_g)
+            cache: Tensors = (z, r, g, u_g)
         else:
             U_zr, U_g = weights
             u_z, u_r = ops.split(
@@ -77,7 +82,14 @@ class GRUCell(RecurrentCell):
         h = z * h_prev + (1 - z) * g
         return (h,), (ops.concatenate(cache, axis=-1),)
 
-    def step_backward(self, d_states, cache, before, after, transposed):
+    def step_backward(
+        self,
+        d_states: Tensors,
+        cache: Tensors,
+        before: Tensors,
+        after: Tensors,
+        transposed: Tensors,
+    ) -> tuple[Tensors, Tensor]:
         """Differentiates `step`; s = sigmoid(a) has slope s (1 - s), t = tanh(a) has 1 - t^2."""
         (dh,), (h_prev,), (cache,) = d_states, before, cache
         z, r, g, *u_g = ops.split(cache, 4 if self.reset_after else 3, axis=-1)
@@ -95,9 +107,9 @@ class GRUCell(RecurrentCell):
             dh_prev = dh * z + d_rh * r + self.matmul(da_zr, U_zr_t)
         return (dh_prev,), ops.concatenate([da_z, da_r, da_g], axis=-1)
 
-    def recurrent_gradients(self, da, cache, before):
-        H, (cache,), (h_prev,) = self.units, cache, before
-        r, da_zr, da_g = cache[:, H : 2 * H], da[:, : 2 * H], da[:, 2 * H :]
+    def recurrent_gradients(self, da: Tensor, cache: Tensors, before: Tensors) -> Tensors:
+        H, (gates,), (h_prev,) = self.units, cache, before
+        r, da_zr, da_g = gates[:, H : 2 * H], da[:, : 2 * H], da[:, 2 * H :]
         h_t = ops.transpose(h_prev)
         if not self.reset_after:
             return self.matmul(h_t, da_zr), self.matmul(ops.transpose(r * h_prev), da_g)

@@ -5,7 +5,7 @@ import numpy as np
 from keras import ops
 
 
-def checked_ids(ids: keras.KerasTensor, count: int, name: str = "ids"):
+def checked_ids(ids: keras.KerasTensor, count: int, name: str = "ids") -> keras.KerasTensor:
     """Checks that ids are whole numbers from 0 to count - 1, and converts them to int32.
 
     Args:

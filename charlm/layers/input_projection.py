@@ -1,10 +1,12 @@
 """The inputs' share of a cell's pre-activations: x W + b."""
 
+from collections.abc import Callable
 from functools import partial
 
 import keras
 from keras import ops
 
+from charlm.layers.annotations import Masks, Tensor
 from charlm.layers.gather import gather_rows, with_row_of_nan
 from charlm.layers.mixed_precision import MixedPrecisionMatmul, tensor
 from charlm.layers.overrides import overrides
@@ -13,7 +15,11 @@ from charlm.layers.overrides import overrides
 class InputProjection(MixedPrecisionMatmul):
     """Computes x W + b for a cell with `kernel`, `bias` and `vocab_size`, vectors or ids as x."""
 
-    def project(self, inputs, masks=None):
+    kernel: Tensor
+    bias: Tensor | None
+    vocab_size: int | None
+
+    def project(self, inputs: Tensor, masks: Masks = None) -> Tensor:
         """Computes the inputs' share of the pre-activations, x W + b, of any number of steps.
 
         Args:
@@ -37,7 +43,9 @@ class InputProjection(MixedPrecisionMatmul):
         a_x = parts[0] if len(parts) == 1 else ops.concatenate(parts, axis=-1)
         return a_x if bias is None else a_x + bias
 
-    def projection(self, inputs, masks=None, training=False):
+    def projection(
+        self, inputs: Tensor, masks: Masks = None, training: bool = False
+    ) -> tuple[Tensor, Callable[[Tensor], Tensor]]:
         """Prepares `project` for a loop over time.
 
         The loop multiplies one time step at a time where possible. This is faster, because the
@@ -65,7 +73,7 @@ class InputProjection(MixedPrecisionMatmul):
             (kernel,) = self.cast_operands([kernel])
         return inputs, partial(self._projected, kernel, self.input_bias(), masks=masks)
 
-    def input_table(self):
+    def input_table(self) -> Tensor:
         """Computes x W + b for each id x, (D, G*H); cheaper than adding b to B * T inputs."""
         kernel, bias = tensor(self.kernel), self.input_bias()
         return kernel if bias is None else kernel + bias
@@ -80,6 +88,6 @@ class InputProjection(MixedPrecisionMatmul):
         kept = ops.take_along_axis(mask + ops.zeros_like(inputs, dtype=mask.dtype), inputs, axis=-1)
         return rows * kept
 
-    def input_bias(self):
+    def input_bias(self) -> Tensor | None:
         """Returns the bias added to x W, (G*H,), or None."""
         return None if self.bias is None else tensor(self.bias)

@@ -7,7 +7,7 @@ values (the fallback); transposed, it is `pull`, the backward function of NumPy 
 compositions) JAX differentiates the fallback.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import jax
@@ -36,30 +36,30 @@ class Functions:
     kinds: list[jax.ShapeDtypeStruct]
     results: int
 
-    def call(self, *arrays):
+    def call(self, *arrays: jax.Array) -> list[jax.Array]:
         """Runs `forward` on the host: k arrays -> m arrays."""
         return _on_host(self.forward, self.kinds, arrays)
 
-    def pull(self, *arrays):
+    def pull(self, *arrays: jax.Array) -> list[jax.Array]:
         """Runs `backward` on the host: k + m + n arrays -> j of dLoss/d(inputs)."""
         return _on_host(self.backward, self.given(arrays), arrays)
 
-    def given(self, arrays):
+    def given(self, arrays: tuple[jax.Array, ...]) -> tuple[jax.Array, ...]:
         """Picks the j inputs from the arguments of `pull`."""
         k = len(arrays) - len(self.kinds) - self.results
         return arrays[k - self.inputs : k]
 
-    def jax_call(self, *arrays):
+    def jax_call(self, *arrays: jax.Array) -> list[jax.Array]:
         """Does what `call` does in JAX; zeros stand for what only `backward` needs."""
         zeros = [jax.numpy.zeros(x.shape, x.dtype) for x in self.kinds[self.results :]]
         return [*self.fallback(*arrays), *zeros]
 
-    def jax_push(self, *arrays):
+    def jax_push(self, *arrays: jax.Array) -> Sequence[jax.Array]:
         """Differentiates forward in JAX: k + m arrays and j tangents -> n tangents."""
         inputs, results = self._of_inputs(arrays, self.inputs)
         return jax.jvp(results, inputs, arrays[-self.inputs :])[1]
 
-    def jax_pull(self, *arrays):
+    def jax_pull(self, *arrays: jax.Array) -> Sequence[jax.Array]:
         """Does what `pull` does in JAX."""
         inputs, results = self._of_inputs(arrays, self.results)
         return list(jax.vjp(results, *inputs)[1](tuple(arrays[-self.results :])))
@@ -136,6 +136,6 @@ ad.primitive_jvps[_call] = _derive_call
 ad.primitive_transposes[_push] = _transpose_push
 
 
-def operation(functions: Functions, *arrays):
+def operation(functions: Functions, *arrays: jax.Array) -> tuple[jax.Array, ...]:
     """Runs the operation; returns its n results."""
     return tuple(_call.bind(*arrays, functions=functions)[: functions.results])

@@ -3,11 +3,22 @@
 Arrays are time-major: axis 0 is time, so that one step's slice is contiguous.
 """
 
+from collections.abc import Callable
+
 import keras
 from keras import ops
 
+from charlm.layers.annotations import Tensors
 
-def scan(step, states, xs, *, reverse=False, unroll=False):
+
+def scan(
+    step: Callable[[Tensors, Tensors], tuple[Tensors, Tensors]],
+    states: Tensors,
+    xs: Tensors,
+    *,
+    reverse: bool = False,
+    unroll: bool = False,
+) -> tuple[Tensors, Tensors]:
     """Runs `step` over axis 0 of `xs`, as this plain Python loop does:
 
         outputs = []

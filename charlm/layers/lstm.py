@@ -7,6 +7,7 @@ import keras
 from keras import ops
 
 from charlm.cells import CELLS
+from charlm.layers.annotations import Masks, Tensor, Tensors
 from charlm.layers.cell import RecurrentCell
 from charlm.layers.options import UNIT_FORGET_BIAS
 from charlm.layers.recurrent import Recurrent
@@ -30,7 +31,9 @@ class LSTMCell(RecurrentCell):
     COMPILED = "lstm"
     OPTIONS = RecurrentCell.OPTIONS | UNIT_FORGET_BIAS
 
-    def step(self, a_x, states, weights, masks=None):
+    def step(
+        self, a_x: Tensor, states: Tensors, weights: Tensors, masks: Masks = None
+    ) -> tuple[Tensors, Tensors]:
         (h_prev, c_prev), (U,) = states, weights
         a = a_x + self.recurrent_matmul(h_prev, U, masks)  # (B, 4H)
         i, f, g, o = ops.split(a, 4, axis=-1)
@@ -42,7 +45,14 @@ class LSTMCell(RecurrentCell):
         h = o * self.activation(c)
         return (h, c), (ops.concatenate([i, f, g, o], axis=-1),)
 
-    def step_backward(self, d_states, cache, before, after, transposed):
+    def step_backward(
+        self,
+        d_states: Tensors,
+        cache: Tensors,
+        before: Tensors,
+        after: Tensors,
+        transposed: Tensors,
+    ) -> tuple[Tensors, Tensor]:
         """Differentiates `step`; s = sigmoid(a) has slope s (1 - s), t = tanh(a) has 1 - t^2."""
         (dh, dc), (_, c_prev), (_, c) = d_states, before, after
         (gates,), (U_t,) = cache, transposed

@@ -2,8 +2,10 @@
 
 from keras import ops
 
+from charlm.layers.annotations import Tensor
 
-def time_mask(mask, sequences):
+
+def time_mask(mask: Tensor | None, sequences: Tensor) -> Tensor | None:
     """Converts a mask (B, T) or (B, T, 1), or None, to booleans (B, T) or None.
 
     Raises:
@@ -24,6 +26,6 @@ def time_mask(mask, sequences):
     return mask
 
 
-def has_started(live):
+def has_started(live: Tensor) -> Tensor:
     """Returns whether a sequence has taken a step so far: (B, T) -> (B, T, 1)."""
     return ops.cumsum(ops.cast(live, "int32"), axis=1)[..., None] > 0

@@ -2,12 +2,16 @@
 
 import importlib
 import re
+from collections.abc import Callable, Sequence
+from typing import Any
 
 import keras
 import numpy as np
 
+from charlm.layers.annotations import Shape, Tensor, Tensors
 
-def is_supported(tensor=None):
+
+def is_supported(tensor: Tensor | None = None) -> bool:
     """Returns whether such an operation can run here: on the CPU, and not in TensorFlow's XLA.
 
     Args:
@@ -45,7 +49,7 @@ def _vectorized(graph):
     return False
 
 
-def on_gpu():
+def on_gpu() -> bool:
     """Returns whether the backend puts new tensors on a GPU."""
     backend = keras.backend.backend()
     if backend == "tensorflow":
@@ -59,7 +63,7 @@ def on_gpu():
     return backend == "torch" and keras.ops.zeros(()).device.type == "cuda"
 
 
-def is_faster(tensor):
+def is_faster(tensor: Tensor) -> bool:
     """Returns whether machine code is faster than the backend outside loops: products, sums.
 
     It is in float32 on TensorFlow. JAX fuses such operations itself, and torch's threads stay busy
@@ -70,7 +74,7 @@ def is_faster(tensor):
     return load_kernel("jit") is not None and is_supported(tensor)
 
 
-def load_kernel(name):
+def load_kernel(name: str) -> Any:
     """Imports a module of `charlm.kernels`; None if it does not exist or Numba does not load."""
     try:
         return importlib.import_module(f"charlm.kernels.{name}")
@@ -78,7 +82,14 @@ def load_kernel(name):
         return None
 
 
-def numpy_op(forward, backward, fallback, shapes, given, inputs):
+def numpy_op(
+    forward: Callable,
+    backward: Callable,
+    fallback: Callable,
+    shapes: Sequence[Sequence[Shape]],
+    given: Sequence[Tensor],
+    inputs: Sequence[Tensor],
+) -> Tensors:
     """Runs NumPy functions as one operation with a gradient.
 
     For second derivatives, and on JAX also forward mode and `vmap`, the backend differentiates the

@@ -99,7 +99,7 @@ def without(options: Mapping[str, Any], name: str) -> dict[str, Any]:
     return {k: v for k, v in options.items() if k != name}
 
 
-def set_signature(cls: type, options: Mapping[str, Any], further: Mapping[str, Option]) -> None:
+def set_signature(cls: Any, options: Mapping[str, Any], further: Mapping[str, Option]) -> None:
     """Gives a class its constructor's signature and the list of arguments in its docstring.
 
     Args:
@@ -200,4 +200,4 @@ def check_cell_options(options: Mapping[str, Any]) -> None:
 
 
 def _is_positive(value):
-    return isinstance(value, numbers.Integral) and value > 0
+    return isinstance(value, numbers.Integral) and int(value) > 0

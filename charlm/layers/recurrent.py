@@ -5,12 +5,15 @@ use) and replaces its loop.
 """
 
 import re
+from collections.abc import Sequence
+from typing import Any
 
 import keras
 from keras import ops
 from keras.src.backend import AutocastScope
 
 from charlm.layers import bptt, numpy_op
+from charlm.layers.annotations import Tensor, Tensors
 from charlm.layers.cell import RecurrentCell
 from charlm.layers.masks import has_started, time_mask
 from charlm.layers.mixed_precision import MixedPrecisionMatmul, tensor
@@ -44,9 +47,9 @@ class Recurrent(MixedPrecisionMatmul, keras.layers.RNN):
         set_signature(cls, cls.CELL.OPTIONS | cls.OPTIONS, KERAS_LAYER_OPTIONS)
         for name in cls.CELL.OPTIONS:  # layer.units is layer.cell.units, and so on
             if not hasattr(cls, name):
-                setattr(cls, name, property(lambda self, name=name: getattr(self.cell, name)))
+                setattr(cls, name, _of_cell(name))
 
-    def __init__(self, *args, **kwargs):
+    def __init__(self, *args: Any, **kwargs: Any):
         options, kwargs = bind(self, args, kwargs)
         use_cudnn = options.pop("use_cudnn", "auto")
         if use_cudnn not in ("auto", True, False):
@@ -66,7 +69,9 @@ class Recurrent(MixedPrecisionMatmul, keras.layers.RNN):
             setattr(self, name, allowed)
         self.input_spec = keras.layers.InputSpec(ndim=2 if self.vocab_size else 3)
 
-    def build(self, sequences_shape, initial_state_shape=None):
+    def build(
+        self, sequences_shape: tuple[int | None, ...], initial_state_shape: Any = None
+    ) -> None:
         if getattr(self, "use_cudnn", False) is True and numpy_op.on_gpu():
             raise ValueError(
                 "Expected use_cudnn='auto' or False on a GPU: this layer is written by hand and "
@@ -76,7 +81,13 @@ class Recurrent(MixedPrecisionMatmul, keras.layers.RNN):
             sequences_shape = (*sequences_shape, 1)
         super().build(sequences_shape, initial_state_shape)
 
-    def call(self, sequences, initial_state=None, mask=None, training=False):
+    def call(
+        self,
+        sequences: Tensor,
+        initial_state: Sequence[Tensor] | None = None,
+        mask: Tensor | None = None,
+        training: bool = False,
+    ) -> Tensor | Tensors:
         """Computes h, (B, T, H) or (B, H), of (B, T, D) or ids (B, T), and states if asked."""
         if self.vocab_size:
             sequences = ops.expand_dims(sequences, -1)
@@ -88,7 +99,7 @@ class Recurrent(MixedPrecisionMatmul, keras.layers.RNN):
             self._maybe_reset_dropout_masks(self.cell)
         return self._shown(result, lambda h: ops.cast(h, self.product_dtype))
 
-    def compute_output_spec(self, *args, **kwargs):
+    def compute_output_spec(self, *args: Any, **kwargs: Any) -> Tensor | Tensors:
         spec = super().compute_output_spec(*args, **kwargs)
         return self._shown(spec, lambda h: keras.KerasTensor(h.shape, self.product_dtype))
 
@@ -96,7 +107,9 @@ class Recurrent(MixedPrecisionMatmul, keras.layers.RNN):
         """Converts the output to the policy's dtype; states stay as they are."""
         return (convert(result[0]), *result[1:]) if self.return_state else convert(result)
 
-    def inner_loop(self, sequences, initial_state, mask, training=False):
+    def inner_loop(
+        self, sequences: Tensor, initial_state: Sequence[Tensor], mask: Any, training: bool = False
+    ) -> tuple[Tensor, Tensor, list[Tensor]]:
         """Runs the loop: `keras.layers.RNN` calls this for (last output, all outputs, states)."""
         cell = self.cell
         states = self._checked_states(initial_state, sequences)
@@ -156,7 +169,9 @@ class Recurrent(MixedPrecisionMatmul, keras.layers.RNN):
             h.set_shape((sequences.shape[0], h.shape[1] or sequences.shape[1], self.units))
         return h
 
-    def backward_pass(self, masked=False, training=True, tensor=None):
+    def backward_pass(
+        self, masked: bool = False, training: bool = True, tensor: Tensor | None = None
+    ) -> str:
         """Chooses how gradients are computed: "compiled", "hand-derived" or "autodiff".
 
         Machine code runs training on a CPU in float32 or, where the processor multiplies it, in
@@ -220,7 +235,7 @@ class Recurrent(MixedPrecisionMatmul, keras.layers.RNN):
             shown = shown[:, -1:]
         return ops.where(shown, h, ops.zeros_like(h))
 
-    def get_config(self):
+    def get_config(self) -> dict[str, Any]:
         config = super().get_config()
         del config["cell"]
         config["activity_regularizer"] = keras.regularizers.serialize(self.activity_regularizer)
@@ -233,8 +248,12 @@ class Recurrent(MixedPrecisionMatmul, keras.layers.RNN):
         return config | {name: cell[name] for name in self.CELL.OPTIONS if name in cell}
 
     @classmethod
-    def from_config(cls, config):
+    def from_config(cls, config: dict[str, Any]) -> "Recurrent":
         return cls(**config)
+
+
+def _of_cell(name):
+    return property(lambda self: getattr(self.cell, name))
 
 
 def keras_name(cls: type) -> str:

@@ -6,6 +6,7 @@ The same equations as a Keras cell and a Keras layer.
 import keras
 
 from charlm.cells import CELLS
+from charlm.layers.annotations import Masks, Tensor, Tensors
 from charlm.layers.cell import RecurrentCell
 from charlm.layers.options import without
 from charlm.layers.recurrent import Recurrent
@@ -28,12 +29,21 @@ class SimpleRNNCell(RecurrentCell):
     COMPILED, SEEDS_ITSELF_FIRST = "rnn", True
     OPTIONS = without(RecurrentCell.OPTIONS, "recurrent_activation")
 
-    def step(self, a_x, states, weights, masks=None):
+    def step(
+        self, a_x: Tensor, states: Tensors, weights: Tensors, masks: Masks = None
+    ) -> tuple[Tensors, Tensors]:
         (h_prev,), (U,) = states, weights
         h = self.activation(a_x + self.recurrent_matmul(h_prev, U, masks))
         return (h,), ()
 
-    def step_backward(self, d_states, cache, before, after, transposed):
+    def step_backward(
+        self,
+        d_states: Tensors,
+        cache: Tensors,
+        before: Tensors,
+        after: Tensors,
+        transposed: Tensors,
+    ) -> tuple[Tensors, Tensor]:
         """Differentiates `step`: h = tanh(a) has the slope 1 - h^2."""
         (dh,), (h,), (U_t,) = d_states, after, transposed
         da = dh * (1 - h * h)

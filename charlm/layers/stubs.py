@@ -5,6 +5,7 @@
 
 import inspect
 from pathlib import Path
+from typing import Any
 
 from charlm import layers
 from charlm.layers.options import KERAS_LAYER_OPTIONS, KERAS_OPTIONS, Option
@@ -53,7 +54,7 @@ def text() -> str:
     )
 
 
-def _stub(kind: type) -> str:
+def _stub(kind: Any) -> str:
     """Returns the stub of a cell or a layer."""
     base, further = layers.RecurrentCell, KERAS_OPTIONS
     options = kind.OPTIONS

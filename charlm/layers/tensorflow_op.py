@@ -1,11 +1,21 @@
 """A function of NumPy arrays as an operation of TensorFlow: see `charlm.layers.numpy_op`."""
 
+from collections.abc import Callable, Sequence
 from functools import cache, partial
 
 import tensorflow as tf
 
+from charlm.layers.annotations import Shape
 
-def operation(forward, backward, fallback, shapes, given, inputs):
+
+def operation(
+    forward: Callable,
+    backward: Callable,
+    fallback: Callable,
+    shapes: Sequence[Sequence[Shape]],
+    given: Sequence[tf.Tensor],
+    inputs: Sequence[tf.Tensor],
+) -> tuple[tf.Tensor, ...]:
     """Runs the operation; arguments and results are those of `numpy_op`."""
     (results, rest), k = shapes, len(inputs)
 
@@ -17,8 +27,8 @@ def operation(forward, backward, fallback, shapes, given, inputs):
             @tf.custom_gradient  # or TensorFlow would take its derivative for zero
             def back(*arrays):
                 shapes = [x.shape for x in inputs]
-                arrays = [*given, *arrays[:k], *found, *arrays[k:]]
-                gradients = _call(backward, shapes, arrays)
+                read = [*given, *arrays[:k], *found, *arrays[k:]]
+                gradients = _call(backward, shapes, read)
 
                 def second(*d_gradients):
                     results_of = partial(fallback, *given)

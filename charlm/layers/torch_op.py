@@ -1,5 +1,8 @@
 """A function of NumPy arrays as an operation of torch: see `charlm.layers.numpy_op`."""
 
+from collections.abc import Callable, Sequence
+from typing import Any
+
 import numpy as np
 import torch
 
@@ -8,14 +11,19 @@ class Operation(torch.autograd.Function):
     """Runs (forward, backward, fallback, given) of `numpy_op`; returns its results."""
 
     @staticmethod
-    def forward(context, functions, results, *inputs):
+    def forward(
+        context: Any,
+        functions: tuple[Callable, Callable, Callable, Sequence[torch.Tensor]],
+        results: int,
+        *inputs: torch.Tensor,
+    ) -> tuple[torch.Tensor, ...]:
         run, _, _, given = context.functions = functions
         found = _on_host(run, [*given, *inputs])
         context.save_for_backward(*inputs, *found)
         return tuple(found[:results])
 
     @staticmethod
-    def backward(context, *d_results):
+    def backward(context: Any, *d_results: torch.Tensor) -> tuple[torch.Tensor | None, ...]:
         (_, run, fallback, given), saved = context.functions, context.saved_tensors
         inputs = saved[: len(context.needs_input_grad) - 2]
         if not torch.is_grad_enabled():

@@ -3,9 +3,13 @@
 import io
 from collections.abc import Callable
 from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 
-def png(figure, dpi: int = 120) -> bytes:
+def png(figure: "Figure", dpi: int = 120) -> bytes:
     """Renders a matplotlib figure as the contents of a PNG file."""
     drawn = io.BytesIO()
     figure.savefig(drawn, format="png", dpi=dpi)

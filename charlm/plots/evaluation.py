@@ -1,5 +1,7 @@
 """Draws an evaluation: bits per character by model and by characters read, and samples."""
 
+from collections.abc import Callable
+
 from charlm.plots import png
 
 
@@ -41,8 +43,10 @@ def _draw_samples(rows, axes):
     measured, *rows = rows
     rows = sorted(rows, key=lambda row: row["of"])
     temperatures = [row["of"] for row in rows]
-    lengths = list(measured["new"])[1:4]  # the most telling ones
-    shares = {f"new {n}-grams": lambda row, n=n: row["new"][n] for n in lengths}
+    lengths = list(measured["new"])[1:4]  # of the shortest there are few, of the longest all
+    shares: dict[str, Callable[..., float | None]] = {
+        f"new {n}-grams": lambda row, n=n: row["new"][n] for n in lengths
+    }
     shares |= {
         "repeated": lambda row: row["repeated"],
         "known words": lambda row: row["known_words"],

@@ -1,5 +1,7 @@
 """Draws the loss curve of a run."""
 
+from typing import Any
+
 from charlm.plots import png
 
 
@@ -27,7 +29,8 @@ def draw(history: list[dict]) -> bytes:
         ha="center",
     )
     axes.set(xlabel="epoch", ylabel="bits per character", title="Loss, lower is better")
-    axes.xaxis.get_major_locator().set_params(integer=True)
+    locator: Any = axes.xaxis.get_major_locator()
+    locator.set_params(integer=True)
     axes.margins(y=0.12)
     axes.grid(alpha=0.3)
     axes.legend()

@@ -1,9 +1,11 @@
 """Activations y = f(a) and their slopes dy/da as functions of y."""
 
 from collections.abc import Callable
-from typing import NamedTuple
+from typing import NamedTuple, TypeAlias
 
 import numpy as np
+
+Arrays: TypeAlias = tuple[np.ndarray, ...]
 
 
 class Activation(NamedTuple):
@@ -12,7 +14,7 @@ class Activation(NamedTuple):
     f: Callable[[np.ndarray], np.ndarray]
     slope: Callable[[np.ndarray], np.ndarray]
 
-    def __call__(self, a):
+    def __call__(self, a: np.ndarray) -> np.ndarray:
         return self.f(a)
 
 

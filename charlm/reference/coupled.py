@@ -18,13 +18,19 @@ performs as well as the LSTM.
 import numpy as np
 
 from charlm.cells import CELLS
-from charlm.reference.activations import SIGMOID, TANH
+from charlm.reference.activations import SIGMOID, TANH, Activation, Arrays
 from charlm.reference.gates import split
 
 GATES = CELLS["coupled"].gates
 
 
-def step(a_x, states, weights, activation=TANH, recurrent_activation=SIGMOID):
+def step(
+    a_x: np.ndarray,
+    states: Arrays,
+    weights: Arrays,
+    activation: Activation = TANH,
+    recurrent_activation: Activation = SIGMOID,
+) -> tuple[Arrays, Arrays]:
     """Computes one time step.
 
     Args:
@@ -48,7 +54,13 @@ def step(a_x, states, weights, activation=TANH, recurrent_activation=SIGMOID):
     return (h, c), (h_prev, c_prev, f, g, o, s)
 
 
-def step_backward(d_states, cache, weights, activation=TANH, recurrent_activation=SIGMOID):
+def step_backward(
+    d_states: Arrays,
+    cache: Arrays,
+    weights: Arrays,
+    activation: Activation = TANH,
+    recurrent_activation: Activation = SIGMOID,
+) -> tuple[Arrays, np.ndarray, Arrays]:
     """Computes the gradients, last equation first; comments repeat the equations of `step`.
 
     Args:
@@ -78,7 +90,7 @@ def step_backward(d_states, cache, weights, activation=TANH, recurrent_activatio
     return (dh_prev, dc_prev), da, (dU,)
 
 
-def as_lstm(weights):
+def as_lstm(weights: Arrays) -> Arrays:
     """Writes the layer as an LSTM: 1 - sigmoid(a) = sigmoid(-a), so a_i is -a_f.
 
     Args:

@@ -1,7 +1,9 @@
 """The blocks of gates in a matrix of pre-activations."""
 
+import numpy as np
 
-def split(a, gates: str):
+
+def split(a: np.ndarray, gates: str) -> list[np.ndarray]:
     """Splits (..., G*H) into a view (..., H) for each gate.
 
     `np.split` would take as long as a small product.

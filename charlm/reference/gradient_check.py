@@ -46,7 +46,7 @@ def worst(
         found, hand = numeric(loss, value), gradients[name]
         size = np.linalg.norm(found) + np.linalg.norm(hand)
         errors[name] = float(np.linalg.norm(found - hand) / size) if size else 0.0
-    name = max(errors, key=errors.get)
+    name = max(errors, key=errors.__getitem__)
     return name, errors[name]
 
 

@@ -23,13 +23,20 @@ cuDNN does; the published version resets before it.
 import numpy as np
 
 from charlm.cells import CELLS
-from charlm.reference.activations import SIGMOID, TANH
+from charlm.reference.activations import SIGMOID, TANH, Activation, Arrays
 from charlm.reference.gates import split
 
 GATES = CELLS["gru"].gates
 
 
-def step(a_x, states, weights, activation=TANH, recurrent_activation=SIGMOID, reset_after=True):
+def step(
+    a_x: np.ndarray,
+    states: Arrays,
+    weights: Arrays,
+    activation: Activation = TANH,
+    recurrent_activation: Activation = SIGMOID,
+    reset_after: bool = True,
+) -> tuple[Arrays, Arrays]:
     """Computes one time step.
 
     Args:
@@ -62,8 +69,13 @@ def step(a_x, states, weights, activation=TANH, recurrent_activation=SIGMOID, re
 
 
 def step_backward(
-    d_states, cache, weights, activation=TANH, recurrent_activation=SIGMOID, reset_after=True
-):
+    d_states: Arrays,
+    cache: Arrays,
+    weights: Arrays,
+    activation: Activation = TANH,
+    recurrent_activation: Activation = SIGMOID,
+    reset_after: bool = True,
+) -> tuple[Arrays, np.ndarray, Arrays]:
     """Computes the gradients, last equation first; comments repeat the equations of `step`.
 
     Args:

@@ -3,13 +3,13 @@
 import numpy as np
 
 
-def log_softmax(logits):
+def log_softmax(logits: np.ndarray) -> np.ndarray:
     """Computes log(exp(logits) / sum of exp(logits)), (..., V), without overflow."""
     below = logits - logits.max(axis=-1, keepdims=True)  # at most 0
     return below - np.log(np.exp(below).sum(axis=-1, keepdims=True))
 
 
-def softmax_cross_entropy(logits, targets):
+def softmax_cross_entropy(logits: np.ndarray, targets: np.ndarray) -> tuple[float, np.ndarray]:
     """Computes the mean of -log softmax(logits)[target], in nats, and its gradient.
 
     Args:

@@ -21,13 +21,19 @@ Recurrent Network Architectures", on the forget gate's bias.
 import numpy as np
 
 from charlm.cells import CELLS
-from charlm.reference.activations import SIGMOID, TANH
+from charlm.reference.activations import SIGMOID, TANH, Activation, Arrays
 from charlm.reference.gates import split
 
 GATES = CELLS["lstm"].gates
 
 
-def step(a_x, states, weights, activation=TANH, recurrent_activation=SIGMOID):
+def step(
+    a_x: np.ndarray,
+    states: Arrays,
+    weights: Arrays,
+    activation: Activation = TANH,
+    recurrent_activation: Activation = SIGMOID,
+) -> tuple[Arrays, Arrays]:
     """Computes one time step.
 
     Args:
@@ -52,7 +58,13 @@ def step(a_x, states, weights, activation=TANH, recurrent_activation=SIGMOID):
     return (h, c), (h_prev, c_prev, i, f, g, o, s)
 
 
-def step_backward(d_states, cache, weights, activation=TANH, recurrent_activation=SIGMOID):
+def step_backward(
+    d_states: Arrays,
+    cache: Arrays,
+    weights: Arrays,
+    activation: Activation = TANH,
+    recurrent_activation: Activation = SIGMOID,
+) -> tuple[Arrays, np.ndarray, Arrays]:
     """Computes the gradients, last equation first; comments repeat the equations of `step`.
 
     Args:

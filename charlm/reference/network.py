@@ -1,14 +1,16 @@
 """The network of `charlm.training.network` in NumPy, for sampling and for training."""
 
 import inspect
+from collections.abc import Sequence
 
 import numpy as np
+from numpy.typing import DTypeLike
 
 from charlm.cells import CELLS
 from charlm.config import ModelConfig
 from charlm.errors import InputError
 from charlm.reference import through_time
-from charlm.reference.activations import ACTIVATIONS
+from charlm.reference.activations import ACTIVATIONS, Arrays
 
 
 class Network:
@@ -27,7 +29,11 @@ class Network:
     """
 
     def __init__(
-        self, weights: dict[str, np.ndarray], vocab_size: int, config: ModelConfig, dtype=np.float32
+        self,
+        weights: dict[str, np.ndarray],
+        vocab_size: int,
+        config: ModelConfig,
+        dtype: DTypeLike = np.float32,
     ):
         self.config, self.cell = config, CELLS[config.cell_name].reference
         self.states = CELLS[config.cell_name].states
@@ -47,14 +53,14 @@ class Network:
         W, b, recurrent = self.steps[0]
         self.steps[0] = (W + b, None, recurrent)
 
-    def initial_states(self, batch_size: int):
+    def initial_states(self, batch_size: int) -> list[Arrays]:
         """Returns zeros: for each layer S of (B, H)."""
         return [
             tuple(np.zeros((batch_size, U.shape[0]), U.dtype) for _ in self.states)
             for _, U, _ in self.layers
         ]
 
-    def step(self, ids, states):
+    def step(self, ids: np.ndarray, states: Sequence[Arrays]) -> tuple[np.ndarray, list[Arrays]]:
         """Reads one character of each text: ids (B,), states -> next logits (B, V), states."""
         after = []
         x = None
@@ -66,7 +72,9 @@ class Network:
         kernel, bias = self.dense
         return x @ kernel + bias, after
 
-    def forward(self, ids, states):
+    def forward(
+        self, ids: np.ndarray, states: Sequence[Arrays]
+    ) -> tuple[np.ndarray, list[Arrays], tuple]:
         """Reads ids (B, T): returns logits (B, T, V), last states and the cache for `backward`."""
         x, after, caches = ids, [], []
         for k, (weights, before) in enumerate(zip(self.layers, states, strict=True)):
@@ -77,7 +85,9 @@ class Network:
         kernel, bias = self.dense
         return x @ kernel + bias, after, (x, caches)
 
-    def backward(self, d_logits, cache):
+    def backward(
+        self, d_logits: np.ndarray, cache: tuple
+    ) -> tuple[dict[str, np.ndarray], list[list[Arrays]]]:
         """Computes the gradients of a loss by the weights.
 
         Args:
@@ -95,7 +105,8 @@ class Network:
             f"{DENSE}/0": x.reshape(len(rows), -1).T @ rows,
             f"{DENSE}/1": rows.sum(axis=0),
         }
-        dx, flows = d_logits @ kernel.T, []
+        dx = d_logits @ kernel.T
+        flows: list[list[Arrays]] = []
         for k in reversed(range(len(caches))):
             W, U, bias = self.layers[k]
             none = tuple(np.zeros((len(dx), U.shape[0]), U.dtype) for _ in self.states)
@@ -122,7 +133,7 @@ def shapes(config: ModelConfig, vocab_size: int) -> dict[str, tuple[int, ...]]:
     V, H = vocab_size, config.units
     GH = len(CELLS[config.cell_name].gates) * H
     two_rows = options(config).get("reset_after", False)
-    found = {}
+    found: dict[str, tuple[int, ...]] = {}
     for k in range(config.layers):
         path = layer_path(config, k)
         found[f"{path}/0"] = (H if k else V, GH)
@@ -156,7 +167,7 @@ def initial_weights(
     config: ModelConfig,
     vocab_size: int,
     rng: np.random.Generator,
-    dtype=np.float32,
+    dtype: DTypeLike = np.float32,
     log_shares: np.ndarray | None = None,
 ) -> dict[str, np.ndarray]:
     """Draws initial weights with the distributions of Keras: {path: array}.

@@ -15,10 +15,14 @@ Descent is Difficult". With ReLU and U initialized to the identity: Le, Jaitly a
 Hinton 2015, "A Simple Way to Initialize Recurrent Networks of Rectified Linear Units".
 """
 
-from charlm.reference.activations import TANH
+import numpy as np
+
+from charlm.reference.activations import TANH, Activation, Arrays
 
 
-def step(a_x, states, weights, activation=TANH):
+def step(
+    a_x: np.ndarray, states: Arrays, weights: Arrays, activation: Activation = TANH
+) -> tuple[Arrays, Arrays]:
     """Computes one time step.
 
     Args:
@@ -36,7 +40,9 @@ def step(a_x, states, weights, activation=TANH):
     return (h,), (h_prev, h)
 
 
-def step_backward(d_states, cache, weights, activation=TANH):
+def step_backward(
+    d_states: Arrays, cache: Arrays, weights: Arrays, activation: Activation = TANH
+) -> tuple[Arrays, np.ndarray, Arrays]:
     """Computes the gradients, last equation first; comments repeat the equations of `step`.
 
     Args:

@@ -3,10 +3,20 @@
 Source: Werbos 1990, "Backpropagation Through Time: What It Does and How to Do It".
 """
 
+from types import ModuleType
+from typing import Any, TypeAlias
+
 import numpy as np
 
+from charlm.reference.activations import Arrays
 
-def forward(cell, x, states, weights, **options):
+Weights: TypeAlias = tuple[np.ndarray, np.ndarray, np.ndarray | None]
+"""Kernel, recurrent kernel, bias: see `forward`."""
+
+
+def forward(
+    cell: ModuleType, x: np.ndarray, states: Arrays, weights: Weights, **options: Any
+) -> tuple[np.ndarray, Arrays, tuple]:
     """Runs all time steps of one layer.
 
     Args:
@@ -33,7 +43,14 @@ def forward(cell, x, states, weights, **options):
     return np.stack(hs, axis=1), states, (x, caches)
 
 
-def backward(cell, dh, d_states, cache, weights, **options):
+def backward(
+    cell: ModuleType,
+    dh: np.ndarray,
+    d_states: Arrays,
+    cache: tuple,
+    weights: Weights,
+    **options: Any,
+) -> tuple[np.ndarray | None, Arrays, Weights, list[Arrays]]:
     """Computes the gradients of a loss by the arguments of `forward`.
 
     Args:
@@ -51,8 +68,8 @@ def backward(cell, dh, d_states, cache, weights, **options):
     W, _, bias = weights
     _, recurrent = parts(weights)
     x, caches = cache
-    da = [None] * len(caches)
-    flow = [None] * len(caches)
+    da: Any = [None] * len(caches)
+    flow: list[Any] = [None] * len(caches)
     sums = tuple(np.zeros_like(w) for w in recurrent)
     for t in reversed(range(len(caches))):
         d_states = (d_states[0] + dh[:, t], *d_states[1:])
@@ -69,13 +86,13 @@ def backward(cell, dh, d_states, cache, weights, **options):
     else:
         dx, dW = da @ W.T, x.reshape(len(rows), -1).T @ rows
     dU, *dd = sums
-    db = None if bias is None else rows.sum(axis=0)
+    db: Any = None if bias is None else rows.sum(axis=0)
     if dd:
         db = np.stack([db, dd[0]])
     return dx, d_states, (dW, dU, db), flow
 
 
-def parts(weights):
+def parts(weights: Weights) -> tuple[np.ndarray | None, Arrays]:
     """Splits weights into the bias of x W and what a step reads: (U,), or (U, d) if d exists."""
     _, U, bias = weights
     if bias is None or bias.ndim == 1:

@@ -25,7 +25,7 @@ class RMSprop:
 
     def __init__(self, rate: float = 2e-3, decay: float = 0.95, epsilon: float = 1e-8):
         self.rate, self.decay, self.epsilon = rate, decay, epsilon
-        self.squares = {}
+        self.squares: dict[str, np.ndarray] = {}
 
     def update(self, weights: dict[str, np.ndarray], gradients: dict[str, np.ndarray]) -> None:
         """Takes one step; changes `weights` in place."""

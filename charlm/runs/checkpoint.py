@@ -177,7 +177,7 @@ def from_bytes(data: bytes) -> Checkpoint:
     shapes = _checked_shapes(arrays, config.model, len(vocab))
     # no array is read yet: under different names, several may lie in the same place
     untrusted.check_size("arrays", sum(x.nbytes for x in arrays.values()), len(data))
-    kinds = dict.fromkeys(shapes, FLOAT)
+    kinds: dict[str, tuple[str, ...]] = dict.fromkeys(shapes, FLOAT)
     kinds |= dict.fromkeys(network.random_states(config.model) & set(shapes), INTEGERS)
     weights = {p: file_format.read_array(arrays.pop(p), data, *kinds[p]) for p in shapes}
     groups = {name: _numbered(name, arrays, data) for name in GROUPS}
@@ -201,7 +201,7 @@ def from_bytes(data: bytes) -> Checkpoint:
     return found
 
 
-def _checked_shapes(arrays, config: ModelConfig, V: int) -> dict[str, tuple[int, ...]]:
+def _checked_shapes(arrays: dict, config: ModelConfig, V: int) -> dict[str, tuple[int, ...]]:
     """Returns the shapes of the model's weights by path; raises InputError if others are stored."""
     expected = network.shapes(config, V)
     random = network.random_states(config) & set(arrays)  # only Keras's own layers save them
@@ -243,7 +243,7 @@ def _progress(stored):
 
 def _numbered(name, arrays, data):
     """Removes the arrays charlm/name/0, charlm/name/1 ... from `arrays` and reads them."""
-    found = []
+    found: list[np.ndarray] = []
     while (path := f"charlm/{name}/{len(found)}") in arrays:
         found.append(file_format.read_array(arrays.pop(path), data, *FLOAT, *INTEGERS))
     return found

@@ -170,7 +170,7 @@ def read_array(array: Array, data: bytes, *kinds: str) -> np.ndarray:
     return safe_hdf5.stored(array, data)
 
 
-def metrics_of_format_1(progress: dict, batch_size: int) -> list[np.ndarray]:
+def metrics_of_format_1(progress: dict, batch_size: int) -> list[np.float32]:
     """Converts the loss that format 1 stores into Keras's two metrics: a sum and its count.
 
     Args:

@@ -47,7 +47,7 @@ def _latest(runs):
     saved = {folder: time for folder, time in saved.items() if time is not None}
     if not saved:
         raise InputError(f"expected a run in {runs}, found none; python -m charlm.train makes one")
-    return max(saved, key=saved.get)
+    return max(saved, key=saved.__getitem__)
 
 
 def is_run(folder: Path) -> bool:

@@ -14,10 +14,12 @@ import signal
 import subprocess
 import sys
 from collections import Counter
+from collections.abc import Iterable
 from contextlib import suppress
 from dataclasses import dataclass, field
 from itertools import count, takewhile
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -127,12 +129,14 @@ def run_child(data: bytes | memoryview, most: int) -> tuple[int, bytes]:
         env=os.environ | ENVIRONMENT,
         process_group=0,  # Ctrl-C goes to this process only, which ends the child
     ) as child:
+        stdin: Any = child.stdin
+        stdout: Any = child.stdout
         try:
             with suppress(BrokenPipeError):  # the exit code says why
-                child.stdin.write(data)
-                child.stdin.close()
-            text = child.stdout.read(MAX_LIST + 1)
-            child.stdout.close()
+                stdin.write(data)
+                stdin.close()
+            text = stdout.read(MAX_LIST + 1)
+            stdout.close()
             return child.wait(), text
         except BaseException:
             child.kill()
@@ -160,7 +164,7 @@ def stored(array: Array, data: bytes | memoryview) -> np.ndarray:
         data = base64.b64decode(array.inline)
     if not 0 <= at <= len(data) - declared:
         raise InputError(f"expected {name!r} within the file, found it at {at}")
-    numbers = np.frombuffer(data, array.dtype, math.prod(array.shape), at)
+    numbers = np.frombuffer(data, array.dtype, math.prod(array.shape or ()), at)
     return numbers.reshape(array.shape)
 
 
@@ -197,7 +201,7 @@ def names(attributes: Attributes, name: str) -> list[str]:
     Raises:
         InputError: a name occurs twice; see `texts`.
     """
-    keys = [name]
+    keys: Iterable[str] = [name]
     if name not in attributes:
         keys = takewhile(attributes.__contains__, (f"{name}{k}" for k in count()))
     found = [text for key in keys for text in texts(attributes, key)]

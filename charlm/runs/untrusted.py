@@ -80,7 +80,7 @@ def check_size(what: str, size: int, cap: int) -> None:
         raise InputError(f"expected {what} of {cap} bytes at most, found {size}")
 
 
-def parsed_json(what: str, text: bytes | str, most: int = MAX_JSON, **options) -> Any:
+def parsed_json(what: str, text: bytes | str, most: int = MAX_JSON, **options: Any) -> Any:
     """Parses JSON text of a limited size.
 
     Args:
@@ -94,7 +94,8 @@ def parsed_json(what: str, text: bytes | str, most: int = MAX_JSON, **options) -
         ValueError, RecursionError: it is not JSON.
     """
     check_size(what, len(text), most)
-    comma, bracket, brace = ",[{" if isinstance(text, str) else b",[{"
+    marks: Any = ",[{" if isinstance(text, str) else b",[{"
+    comma, bracket, brace = marks
     parts = text.count(comma) + text.count(bracket) + OBJECT * text.count(brace)
     if parts > MAX_PARTS:
         raise InputError(f"expected {what} of {MAX_PARTS} parts at most, found {parts}")
@@ -134,7 +135,8 @@ class Zip:
         if about.compress_type == zipfile.ZIP_STORED:
             return self._stored(about)
         if about.compress_type != zipfile.ZIP_DEFLATED:  # `zipfile` unpacks only it in parts
-            how = zipfile.compressor_names.get(about.compress_type, about.compress_type)
+            names = zipfile.compressor_names  # type: ignore[attr-defined]  # not documented
+            how = names.get(about.compress_type, about.compress_type)
             raise InputError(
                 f"expected {name} stored as it is or deflated, found it compressed by {how}; unzip "
                 "the file and zip it again without compression (zip -0)"

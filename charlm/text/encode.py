@@ -11,6 +11,7 @@ import json
 from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
@@ -69,15 +70,15 @@ def _from_cache(corpus, size, pool, say):
         with _bar(f"encoding {corpus.title} into {folder}", size, say) as tell:
             found = _survey(corpus, pool, tell)
             path = folder / f"{found.content}.ids"
-            kept = id_cache.read(path, say)
-            if kept is None:
+            made: Any = id_cache.read(path, say)
+            if made is None:
                 _write(path, found, pool, tell)
-                kept = id_cache.read(path, say)
+                made = id_cache.read(path, say)
             else:  # the same text under another name
                 tell(size)
         if name:
             id_cache.link(folder / name, path.name)
-        return _text(*kept)
+        return _text(*made)
 
 
 def _write(path, found, pool, tell):
@@ -171,7 +172,8 @@ def _survey(corpus, pool, tell=None):
     if not rows:
         raise CorpusError(f"expected text in corpus {corpus.title!r}, found none (empty)")
     collect.wait()
-    return _Survey(*map(list, zip(*rows, strict=True)), characters.vocab(), digest.hexdigest())
+    documents, lengths, sizes = map(list, zip(*rows, strict=True))
+    return _Survey(documents, lengths, sizes, characters.vocab(), digest.hexdigest())
 
 
 def _encode(found, put, pool, tell=None):

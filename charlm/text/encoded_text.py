@@ -2,6 +2,7 @@
 
 import itertools
 from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 
@@ -56,7 +57,7 @@ class Text:
         """
         ids = self.training
         parts = [ids] if len(ids) <= MAX_COUNTED else _stretches(ids, MAX_COUNTED)
-        counts = sum(np.bincount(part, minlength=len(self.vocab)) for part in parts)
+        counts: Any = sum(np.bincount(part, minlength=len(self.vocab)) for part in parts)
         of = dict(zip(self.vocab.characters, counts, strict=True))
         counts = np.array([of.get(character, 0) + 1 for character in vocab.characters])
         return np.log(counts / counts.sum()).astype(np.float32)

@@ -8,7 +8,7 @@ import mmap
 import zlib
 from collections.abc import Sequence
 from pathlib import Path
-from typing import BinaryIO
+from typing import BinaryIO, TypeAlias
 
 import numpy as np
 
@@ -38,7 +38,7 @@ class _File:
     def __init__(self, ids: np.memmap, sums: Sequence[int], path: Path):
         self.ids, self.sums, self.path = np.asarray(ids), sums, path
         self.bytes = self.ids.view(np.uint8)
-        self.mapping = ids._mmap  # NumPy has no public name for it
+        self.mapping: mmap.mmap = ids._mmap  # type: ignore[attr-defined]  # it has no public name
         self.verified, self.all_verified = bytearray(len(sums)), not sums
         self.resident = 0
 
@@ -56,7 +56,7 @@ class _File:
 
     def _verify_block(self, k):
         block = self.bytes[k * BLOCK : (k + 1) * BLOCK]
-        if zlib.crc32(block) != self.sums[k]:
+        if zlib.crc32(block.data) != self.sums[k]:
             raise InputError(
                 f"expected the encoded text in {self.path} as it was written, found bytes "
                 f"{k * BLOCK:,} to {k * BLOCK + len(block) - 1:,} damaged; delete this file and "
@@ -104,9 +104,9 @@ class MappedIds:
             InputError: the file is damaged there.
         """
         if isinstance(key, slice):
-            places = range(len(self))[key]
-            if places:
-                self._verify(min(places[0], places[-1]), max(places[0], places[-1]))
+            covered = range(len(self))[key]
+            if covered:
+                self._verify(min(covered[0], covered[-1]), max(covered[0], covered[-1]))
             return self._unverified[key]
         places = np.asarray(key)
         if places.dtype.kind not in "iu" or not len(self):
@@ -174,6 +174,10 @@ def mapped(ids: np.memmap, sums: Sequence[int], path: Path) -> MappedIds:
     return MappedIds(_File(ids, sums, path), 0, len(ids))
 
 
-def part(ids: np.ndarray | MappedIds, begin: int, end: int) -> np.ndarray | MappedIds:
+Ids: TypeAlias = np.ndarray | MappedIds
+"""(n,) ids of characters, in memory or in a file."""
+
+
+def part(ids: Ids, begin: int, end: int) -> Ids:
     """Returns ids[begin:end] without reading them."""
     return ids.part(begin, end) if isinstance(ids, MappedIds) else ids[begin:end]

@@ -4,6 +4,7 @@ import sys
 from collections.abc import Iterable
 
 import numpy as np
+from numpy.typing import ArrayLike, DTypeLike
 
 from charlm.errors import InputError
 
@@ -48,7 +49,7 @@ class Vocab:
     def __len__(self) -> int:
         return len(self.characters)
 
-    def __eq__(self, other) -> bool:
+    def __eq__(self, other: object) -> bool:
         return isinstance(other, Vocab) and self.characters == other.characters
 
     def __hash__(self):
@@ -57,7 +58,7 @@ class Vocab:
     def __contains__(self, character: str) -> bool:
         return character in self.characters
 
-    def encode(self, text: str, dtype=np.int32) -> np.ndarray:
+    def encode(self, text: str, dtype: DTypeLike = np.int32) -> np.ndarray:
         """Returns the ids (n,) of the n characters of `text`.
 
         Raises:
@@ -72,7 +73,7 @@ class Vocab:
             )
         return ids.astype(dtype, copy=False)
 
-    def decode(self, ids: np.ndarray) -> str:
+    def decode(self, ids: ArrayLike) -> str:
         """Returns the text of ids (n,)."""
         codes = self._codes[np.asarray(ids, dtype=np.int64)].astype("<u4")
         return codes.tobytes().decode("utf-32-le", "surrogatepass")

@@ -10,10 +10,12 @@ Every position is a target, and the state at the end of a window is the initial 
 window of the same stream.
 """
 
+from collections.abc import Sequence
+
 import numpy as np
 
 from charlm.errors import InputError
-from charlm.text.mapped_ids import Streams
+from charlm.text.mapped_ids import Ids, Streams
 
 VALIDATION_WINDOW = 512  # characters per step; long, because no gradient is kept
 MAX_STREAMS = 64  # held-out streams in parallel
@@ -44,7 +46,16 @@ class TrainingWindows:
         InputError: the text is too short for one window per stream; for an item: it is damaged.
     """
 
-    def __init__(self, ids, batch_size, window, seed, restart_every=0, epoch=0, first=0):
+    def __init__(
+        self,
+        ids: Ids,
+        batch_size: int,
+        window: int,
+        seed: int,
+        restart_every: int = 0,
+        epoch: int = 0,
+        first: int = 0,
+    ):
         needed = batch_size * window + 1
         if len(ids) < needed:
             raise InputError(
@@ -58,14 +69,14 @@ class TrainingWindows:
         self.set_epoch(epoch)
 
     @property
-    def steps(self):
+    def steps(self) -> int:
         """Number of windows in a whole epoch."""
         return self.length // self.window
 
     def __len__(self):
         return self.steps - self.first
 
-    def set_epoch(self, epoch):
+    def set_epoch(self, epoch: int) -> None:
         """Selects the windows of an epoch."""
         self.epoch = epoch
         self.offset = np.random.default_rng([self.seed, epoch]).integers(len(self.ids))
@@ -108,7 +119,9 @@ class HeldOutWindows:
         InputError: no document has two characters.
     """
 
-    def __init__(self, documents, window=VALIDATION_WINDOW, piece=None):
+    def __init__(
+        self, documents: Sequence[Ids], window: int = VALIDATION_WINDOW, piece: int | None = None
+    ):
         piece = piece or MAX_PIECE
         pieces = [  # ids, and the number of first ids that are not targets
             (d[max(0, k - WARM_UP) : k + piece + 1], min(k, WARM_UP) + 1)

@@ -1,16 +1,19 @@
 """Feeds the windows of `charlm.text.windows` to Keras."""
 
 import contextlib
+from collections.abc import Iterator
+from typing import Any
 
 import keras
 import numpy as np
 
 from charlm.errors import InputError
+from charlm.text.windows import HeldOutWindows, TrainingWindows
 
 CHUNK = 2**16  # characters per call; with single windows of 1,000, calls took 0.7 ms of each step
 
 
-def batches(windows):
+def batches(windows: TrainingWindows | HeldOutWindows) -> Any:
     """Returns windows for `fit` and `evaluate`, in the form that the backend reads fastest.
 
     Args:
@@ -20,7 +23,7 @@ def batches(windows):
 
 
 @contextlib.contextmanager
-def errors_of(windows):
+def errors_of(windows: object) -> Iterator[None]:
     """Raises the original error of `windows` instead of TensorFlow's error about it."""
     try:
         yield
@@ -33,7 +36,7 @@ def errors_of(windows):
 class Batches(keras.utils.PyDataset):
     """Windows as a Keras data set, one window per item."""
 
-    def __init__(self, windows):
+    def __init__(self, windows: TrainingWindows | HeldOutWindows):
         super().__init__()
         self.windows = windows
 

@@ -36,7 +36,7 @@ def hint(preset: str | None = None) -> str | None:
         said.append(
             f"there seems to be an NVIDIA GPU that {backend} cannot use; {GPU_SUPPORT[backend]}"
         )
-    if for_gpu:
+    if preset is not None and for_gpu:
         sibling = preset.removesuffix(presets.GPU)
         said.append(f"--preset {preset} was chosen for a GPU; --preset {sibling} is for a CPU")
     return "; ".join(said) or None

@@ -6,6 +6,7 @@ window to the next.
 """
 
 import inspect
+from typing import Any
 
 import keras
 import numpy as np
@@ -43,13 +44,14 @@ def build(
     """
     V, H = vocab_size, config.units
     x = keras.Input((None,), dtype="int32", name="ids")
-    inputs, after = [x], []
+    inputs = [x]
+    after: list[keras.KerasTensor] = []
     if not config.uses_own_layer:  # a Keras layer reads vectors
         x = ops.one_hot(x, V)
     cell = CELLS[config.cell_name]
     for k in range(config.layers):
         before = [keras.Input((H,), name=f"{state}_{k}") for state in cell.states if states]
-        options = {"dtype": POLICIES[precision]}
+        options: dict[str, Any] = {"dtype": POLICIES[precision]}
         if config.uses_own_layer and k == 0:
             options["vocab_size"] = V
         layer = _recurrent_layer(config, k, return_state=states, **options)

@@ -6,7 +6,7 @@ Adam = keras.optimizers.Adam  # for JAX, which fuses it, and torch, for which Ke
 if keras.backend.backend() == "tensorflow":
     import tensorflow as tf
 
-    class Adam(keras.optimizers.Adam):
+    class Adam(keras.optimizers.Adam):  # type: ignore[no-redef]  # on TensorFlow, instead of it
         """`keras.optimizers.Adam`: its arguments, equations and variables.
 
         It updates a variable in one operation. Keras uses twelve, each of which reads and writes
@@ -21,7 +21,12 @@ if keras.backend.backend() == "tensorflow":
         Optimization", the order of computation at the end of section 2.
         """
 
-        def update_step(self, gradient, variable, learning_rate):
+        def update_step(
+            self,
+            gradient: keras.KerasTensor,
+            variable: keras.Variable,
+            learning_rate: keras.KerasTensor,
+        ) -> None:
             """Updates one variable; the gradient has its shape or is slices of it."""
             if self.amsgrad:
                 super().update_step(gradient, variable, learning_rate)

@@ -44,7 +44,9 @@ class Streams(keras.Model):
             for name, B in (("training", training), ("validation", validation))
         }
 
-    def call(self, inputs, training=False):
+    def call(
+        self, inputs: tuple[keras.KerasTensor, keras.KerasTensor], training: bool = False
+    ) -> keras.KerasTensor:
         ids, fresh = inputs
         variables = self.carried["training" if training else "validation"]
         B = ids.shape[0]

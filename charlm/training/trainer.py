@@ -1,6 +1,8 @@
 """A training run: its model, data and progress, which are saved and restored together."""
 
+from collections.abc import Sequence
 from dataclasses import replace
+from typing import Any
 
 import keras
 import numpy as np
@@ -71,7 +73,7 @@ class Training:
         )
         self.streams = Streams(self.network, config.data.batch_size, len(self.held_out.ids))
         compile_for(self.streams, config.fit, windows.steps)
-        self.means = []  # running means of the metrics with which the next epoch starts
+        self.means: list[np.ndarray] = []  # that the next epoch begins with
         if saved:
             self._restore(saved)
         elif config.model.output_bias == "unigram":
@@ -143,7 +145,7 @@ class Training:
         mine, theirs = self.streams.optimizer.variables, saved.optimizer
         if saved.config.fit.precision != self.config.fit.precision:
             # Adam's variables are last; only fp16 has a loss scale before them, which is reset
-            optimizer = self.streams.optimizer
+            optimizer: Any = self.streams.optimizer
             n = len(getattr(optimizer, "inner_optimizer", optimizer).variables)
             mine, theirs = mine[-n:], theirs[-n:]
         means = self.streams.metrics_variables if saved.progress.step else []
@@ -162,7 +164,9 @@ class Training:
                 variable.assign(value)
         self.means = saved.metrics
 
-    def sample(self, prompt: str, length: int, temperatures, seed: int) -> list[str]:
+    def sample(
+        self, prompt: str, length: int, temperatures: Sequence[float], seed: int
+    ) -> list[str]:
         """Samples texts that continue `prompt`, with a copy of the weights."""
         network = Network(model.weights(self.network), len(self.vocab), self.config.model)
         pieces = generate.texts(network, self.vocab, prompt, length, temperatures, seed)

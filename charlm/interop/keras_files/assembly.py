@@ -17,7 +17,7 @@ ROLES = {CELL: "recurrent", DENSE: "dense", TABLE: "embedding"}
 def _role(layer):
     """Returns the layer's role, CELL, DENSE or TABLE, after checking that it has those arrays."""
     if layer.kind in GATES or (layer.kind is None and "recurrent_kernel" in layer.arrays):
-        role = CELL
+        role: tuple[str, ...] = CELL
     else:
         role = TABLE if layer.kind == "embedding" or "embeddings" in layer.arrays else DENSE
     if not set(role) - {"bias"} <= set(layer.arrays) <= set(role):

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import NoReturn
+from typing import Any, NoReturn
 
 from charlm.errors import InputError
 from charlm.interop.keras_files import vocabulary
@@ -38,7 +38,8 @@ class Choice:
         text: TextReadings | None,
         progress: Progress,
     ):
-        self.file, self.V, self.network, self.text = file, V, network, text
+        self.file, self.V, self.network = file, V, network
+        self.text: Any = text  # all but `given` need one
         self.progress = progress
         self.notes: list[str] = []
         """Assumptions about the ids."""

@@ -2,6 +2,7 @@
 
 import re
 from dataclasses import dataclass
+from typing import Any
 
 from charlm.errors import InputError
 from charlm.interop.keras_files.kinds import GATES, check_one_kind, check_order, forbid, kind_of
@@ -26,7 +27,7 @@ class ModelDescription:
     one_hot: int | None  # the classes of a one_hot operation after the input
 
 
-def describe(config):
+def describe(config: dict[str, Any]) -> ModelDescription:
     """Reads a model's JSON.
 
     Raises:
@@ -40,9 +41,9 @@ def describe(config):
     check_one_kind({name: kind for name, kind, _, _ in cells})
     _check_others([layer for layer in layers if layer[1] not in GATES])
     one_hot = _one_hot(layers)
-    options = _options(cells)
+    activation, recurrent_activation, reset_after = _options(cells)
     check_order(kinds)
-    return ModelDescription(kinds, *options, one_hot)
+    return ModelDescription(kinds, activation, recurrent_activation, reset_after, one_hot)
 
 
 def _layers(config):

@@ -8,7 +8,7 @@ from charlm.errors import InputError
 
 GATES = {name: len(cell.gates) for name, cell in CELLS.items()}
 # by a recurrent kernel's columns per row; coupled has three, too, and is recognized by name
-BY_GATES = {len(cell.gates): name for name, cell in CELLS.items() if cell.keras}
+BY_GATES: dict[float, str] = {len(cell.gates): name for name, cell in CELLS.items() if cell.keras}
 KINDS = {  # by a layer's class, or its name without number, in small letters without "_"
     **{cell.saved_as.replace("_", ""): name for name, cell in CELLS.items()},
     "embedding": "embedding", "dense": "dense", "timedistributed": "dense",
@@ -23,11 +23,11 @@ OTHERS = {  # recognized by name in a file without a description
 PLACES = {"embedding": 0, "dense": 2}  # in a chain; recurrent layers are between them
 
 
-def kind_of(name):
+def kind_of(name: str) -> str | None:
     return KINDS.get(re.sub(r"_\d+$", "", name).replace("_", "").lower())
 
 
-def forbid(name):
+def forbid(name: str) -> None:
     """Refuses layers that are recognized as unsupported by their name alone."""
     low = name.lower()
     if "bidirectional" in low or re.search("(^|/)(for|back)ward_", low):

@@ -6,13 +6,15 @@ lstm_1/lstm_1_W_i ... lstm_1/lstm_1_b_o   Keras 1, one array for each gate
 """
 
 import re
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
 from charlm.errors import InputError
 from charlm.interop.keras_files.kinds import forbid, forbid_inputs, kind_of
-from charlm.runs.safe_hdf5 import names
+from charlm.runs.safe_hdf5 import Attributes, names
 
 ORDER = {"lstm": "ifco", "gru": "zrh"}  # Keras 1 lists i, c, f, o in its files
 CELL, DENSE, TABLE = ("kernel", "recurrent_kernel", "bias"), ("kernel", "bias"), ("embeddings",)
@@ -25,12 +27,12 @@ class Layer:
     arrays: dict  # by the names in CELL, DENSE or TABLE; in Keras 1 kernel_i ...
 
 
-def slashed(path):
+def slashed(path: str) -> str:
     """Replaces the "\\" that Keras 2.12 to 2.15 wrote in names of groups on Windows by "/"."""
     return path.replace("\\", "/")
 
 
-def all_slashed(datasets):
+def all_slashed(datasets: Mapping[str, Any]) -> dict[str, Any]:
     """Returns the arrays of a file by their `slashed` paths."""
     found = {slashed(path): dataset for path, dataset in datasets.items()}
     if len(found) < len(datasets):
@@ -38,7 +40,9 @@ def all_slashed(datasets):
     return found
 
 
-def keras_3_layers(datasets, groups, described):
+def keras_3_layers(
+    datasets: Mapping[str, Any], groups: Sequence[str], described: bool
+) -> list[Layer]:
     """Returns the layers of paths `[container/]name/[cell/ or layer/]vars/k`, by their numbers.
 
     Args:
@@ -46,7 +50,7 @@ def keras_3_layers(datasets, groups, described):
         groups: paths of all groups; layers without arrays have one, too.
         described: whether the model's JSON gives the kinds of layers; else their names do.
     """
-    layers = {}
+    layers: dict[str, Layer] = {}
     if not described:
         _check_names(groups)
     for path, dataset in datasets.items():
@@ -64,7 +68,7 @@ def keras_3_layers(datasets, groups, described):
         if k >= len(keys):
             raise InputError(f"expected {len(keys)} arrays at most in {place!r}, found more")
         layers.setdefault(place, Layer(place, kind, {})).arrays[keys[k]] = dataset
-    number = {place: int(re.search(r"(?:_(\d+))?$", place)[1] or 0) for place in layers}
+    number = {place: int(re.findall(r"(?:_(\d+))?$", place)[0] or 0) for place in layers}
     return sorted(layers.values(), key=lambda layer: number[layer.name])
 
 
@@ -75,7 +79,12 @@ def _check_names(groups):
     forbid_inputs(group for group in idle if kind_of(group.split("/")[-1]) is None)
 
 
-def legacy_layers(groups, base, datasets, kinds):
+def legacy_layers(
+    groups: Mapping[str, Attributes],
+    base: str,
+    datasets: Mapping[str, Any],
+    kinds: Mapping[str, str] | None,
+) -> list[Layer]:
     """Returns the layers in the order of `layer_names`, with the arrays of `weight_names`.
 
     Args:
@@ -115,7 +124,7 @@ def _check_legacy_names(listed):
     forbid_inputs(name for name, weights in listed.items() if not weights)
 
 
-def pack(layer):
+def pack(layer: Layer) -> None:
     """Joins Keras 1's arrays, one for each gate, in Keras 3's order."""
     gates = {key[-1] for key in layer.arrays if re.search("_[ifcozrh]$", key)}
     if not gates:
@@ -134,7 +143,7 @@ def pack(layer):
     layer.arrays = {k: np.concatenate([arrays[g] for g in keys], -1) for k, keys in wanted.items()}
 
 
-def check_shape(layer, key, *expected):
+def check_shape(layer: Layer, key: str, *expected: tuple[int, ...]) -> None:
     found = layer.arrays[key].shape
     if found not in expected:
         wanted = " or ".join(map(str, expected))

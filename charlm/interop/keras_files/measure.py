@@ -3,6 +3,7 @@
 from collections.abc import Callable
 from dataclasses import dataclass
 from math import log
+from typing import Any
 
 import numpy as np
 
@@ -77,7 +78,8 @@ def measure(
     # A relu may overflow, in particular one that should be a tanh; the loss is then not finite.
     with threadpool_limits(1, "blas"), np.errstate(over="ignore", invalid="ignore"):
         nats = trainer.evaluate(network, windows, tell)
-    return Measured(reading, windows.targets, nats / log(2), unigram_bits(reading.text, windows))
+    text: Any = reading.text  # there is one, for the windows are of it
+    return Measured(reading, windows.targets, nats / log(2), unigram_bits(text, windows))
 
 
 def unigram_bits(text: Text, windows: HeldOutWindows) -> float:

@@ -6,7 +6,11 @@ decoder.weight, decoder.bias             nn.Linear (V, H), or nn.Embedding (V, D
 """
 
 import re
+from collections.abc import Collection, Mapping
 from itertools import permutations
+from typing import TypeAlias
+
+import numpy as np
 
 from charlm.config import MAX_LAYERS
 from charlm.errors import InputError
@@ -19,14 +23,19 @@ LAYERS = {"weight_ih", "weight_hh"}, {"weight_ih", "weight_hh", "bias_ih", "bias
 MAX_NAME = 300  # characters
 EMBEDDING = re.compile(r"emb|(^|[._])(enc|lookup|table|wte)", re.I)
 
+Stacks: TypeAlias = dict[str, dict[int, dict[str, str]]]
+"""{recurrent module: {layer: {parameter: name}}}"""
+Others: TypeAlias = dict[str, dict[str, str]]
+"""{module: {parameter: name}}"""
 
-def shown(names, tensors=None):
+
+def shown(names: Collection[str], tensors: Mapping[str, np.ndarray] | None = None) -> str:
     """Lists the first few names, with their shapes if `tensors` are given."""
     some = [f"{n[:60]!r}{f' {tensors[n].shape}' if tensors else ''}" for n in sorted(names)[:6]]
     return ", ".join(some) + (", ..." if len(names) > 6 else "") or "nothing"
 
 
-def split(names):
+def split(names: Collection[str]) -> tuple[Stacks, Others]:
     """Sorts the names of parameters by module.
 
     Returns:
@@ -36,7 +45,8 @@ def split(names):
     Raises:
         InputError: there are parameters of layers that charlm lacks.
     """
-    stacks, others = {}, {}
+    stacks: Stacks = {}
+    others: Others = {}
     for name in names:
         if len(name) > MAX_NAME:
             raise InputError(f"expected names of {MAX_NAME} characters at most, found {len(name)}")
@@ -69,7 +79,7 @@ def split(names):
     return stacks, others
 
 
-def in_order(stacks, tensors):
+def in_order(stacks: Stacks, tensors: Mapping[str, np.ndarray]) -> list[str]:
     """Returns the names of the recurrent modules, first to last.
 
     Raises:
@@ -106,7 +116,7 @@ def _by_number(stacks):
     stems = {n[: m.start()] + n[m.end() :] if m else n for n, m in last.items()}
     if len(stems) > 1 or len({*numbers.values()}) < len(stacks):
         return None
-    return sorted(stacks, key=numbers.get)
+    return sorted(stacks, key=numbers.__getitem__)
 
 
 def _by_width(stacks, tensors):
@@ -121,7 +131,9 @@ def _by_width(stacks, tensors):
     return sorted(stacks, key=lambda name: name != first[0])
 
 
-def ends(others, tensors, D, H):
+def ends(
+    others: Others, tensors: Mapping[str, np.ndarray], D: int, H: int
+) -> tuple[str | None, str, str | None]:
     """Returns the names of the embedding's table, of the output's weight and of its bias.
 
     The first and the last may be None. With tied weights the first two are the same name.

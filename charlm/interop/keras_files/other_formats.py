@@ -121,8 +121,8 @@ def refuse(path: Path, data: bytes) -> None:
             _refuse(what, path, len(data))
     if data.endswith(TABLE_END):
         _refuse(CHECKPOINT, path)
-    for pattern, what in BY_NAME:
-        if re.fullmatch(pattern, path.name):
+    for name, what in BY_NAME:
+        if re.fullmatch(name, path.name):
             _refuse(what, path)
     raise InputError(
         f"expected {READ}, found none of them: {len(data)} bytes that begin with {data[:8]!r}"

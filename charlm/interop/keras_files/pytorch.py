@@ -228,5 +228,5 @@ def to_bytes(
         "corpus_sha256": corpus_sha256,
         "learned_before": [*learned_before],
     }
-    about = json.dumps(about, separators=(",", ":"))
-    return save(state_dict(config, weights), {"format": "pt", OURS: about})
+    ours = json.dumps(about, separators=(",", ":"))
+    return save(state_dict(config, weights), {"format": "pt", OURS: ours})

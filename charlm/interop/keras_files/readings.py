@@ -53,7 +53,9 @@ class Reading:
         return found
 
 
-def of_characters(characters: dict[int, str], text: Text | None = None, lower=False) -> Reading:
+def of_characters(
+    characters: dict[int, str], text: Text | None = None, lower: bool = False
+) -> Reading:
     """Makes the reading of a given {id: character}."""
     ids = sorted(characters, key=characters.__getitem__)
     vocab = Vocab("".join(characters[k] for k in ids))
@@ -87,6 +89,7 @@ class TextReadings:
         """Returns the reading of a given {id: character}; None if the text has other characters."""
         for corpus, text in self._variants({*characters.values()}.issuperset):
             return of_characters(characters, text, corpus is not self.corpus)
+        return None
 
     def _by_frequency(self, corpus):
         size = sum(document.size for document in corpus.documents)
@@ -117,7 +120,7 @@ def by_frequency(corpus: Corpus, tell: Callable[[int], object] | None = None) ->
         corpus: the text.
         tell: see `Document.pieces`.
     """
-    counts = Counter()
+    counts: Counter[str] = Counter()
     for document in corpus.documents:
         for piece in document.pieces(tell):
             counts.update(piece)

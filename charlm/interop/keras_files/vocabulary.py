@@ -70,7 +70,8 @@ def _by_id(value):
 
 
 def _checked(pairs, halves):
-    characters, ids = {}, {}
+    characters: dict[int, str] = {}
+    ids: dict[str, int] = {}
     for k, token in pairs:
         if k in characters:
             raise InputError(f"expected an id for each character, found {k} twice")

@@ -1,9 +1,14 @@
 """Checks a model's input and output by the widths of its first and last layers."""
 
+from collections.abc import Sequence
+
 from charlm.errors import InputError
+from charlm.interop.keras_files.layers import Layer
 
 
-def check_widths(cells, head, tables, one_hot=None):
+def check_widths(
+    cells: Sequence[Layer], head: Layer, tables: Sequence[Layer], one_hot: int | None = None
+) -> None:
     """Refuses a model that does not read characters and predict the next one.
 
     The shapes of the layers may still contradict each other.

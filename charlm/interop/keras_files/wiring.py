@@ -5,6 +5,7 @@ and a note says so.
 """
 
 from collections.abc import Sequence
+from typing import Any
 
 from charlm.errors import InputError
 from charlm.interop.keras_files.kinds import GATES, kind_of
@@ -54,7 +55,7 @@ def chain(config: dict) -> list[dict]:
     return [layers[name] for name in reversed(found)]
 
 
-def tensors(item) -> list[tuple[str, int, int]]:
+def tensors(item: Any) -> list[tuple[str, int, int]]:
     """Returns all references to layers' outputs in a part of the JSON, (layer, call, output).
 
     Keras 1 and 2 write ["lstm_1", 0, 0] and may add a dictionary of further arguments; Keras 3
