@@ -1,6 +1,7 @@
 """Law: callbacks tell, save and stop when they should, and never spoil what is saved."""
 
 import signal
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -141,6 +142,19 @@ def test_windows_are_counted_up_to_the_epoch_s_last():
         callback.on_train_batch_end(last_of_group, {"loss": 1.0})
         counted.append(progress.step)
     assert counted == [7, 11, 12]
+
+
+def test_the_best_epoch_is_that_of_the_lowest_held_out_loss():
+    progress = Progress()
+    callback = with_model(TrackProgress(progress, characters=10, windows=1))
+    callback.model.optimizer = SimpleNamespace(learning_rate=0.5)
+    seen = []
+    for epoch, loss in enumerate([3.0, 2.0, 2.5, 2.0, 1.5]):
+        callback.on_epoch_begin(epoch)
+        callback.on_train_batch_end(0)
+        callback.on_epoch_end(epoch, {"loss": 1.0, "val_loss": loss})
+        seen.append((progress.best, progress.best_epoch, progress.stale_epochs))
+    assert seen == [(3.0, 1, 0), (2.0, 2, 0), (2.0, 2, 1), (2.0, 2, 2), (1.5, 5, 0)]
 
 
 def test_saves_within_an_epoch_but_not_at_its_last_window(tmp_path):
