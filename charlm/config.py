@@ -7,11 +7,11 @@ them (field name = flag, docstring = help), and a run's weights file stores them
 import math
 import shlex
 from dataclasses import asdict, dataclass, field, fields, replace
-from types import UnionType
-from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
+from typing import Any, Literal, get_type_hints
 
 from charlm.cells import CELLS
-from charlm.errors import InputError, SettingError, type_in_words
+from charlm.errors import InputError, SettingError
+from charlm.hints import is_of_type, type_in_words
 
 DROPOUTS = "dropout", "weight_drop"
 MAX_UNITS, MAX_LAYERS = 16_384, 64  # more is a typing error: 2 billion weights per layer
@@ -246,7 +246,7 @@ class Config:
                 )
             values = {k: tuple(v) if isinstance(v, list) else v for k, v in values.items()}
             for name, hint in get_type_hints(kind).items():
-                if name in values and not _is(values[name], hint):
+                if name in values and not is_of_type(values[name], hint):
                     expected = type_in_words(hint) or str(hint)
                     raise InputError(
                         f"expected {name} to be {expected}, found {values[name]!r:.40}"
@@ -259,15 +259,3 @@ class Config:
         mine, theirs = getattr(self, part), getattr(other, part)
         pairs = {f.name: (getattr(mine, f.name), getattr(theirs, f.name)) for f in fields(mine)}
         return {name: pair for name, pair in pairs.items() if pair[0] != pair[1]}
-
-
-def _is(value, hint):
-    """Returns whether a value has the type of an annotation."""
-    kind, parts = get_origin(hint), get_args(hint)
-    if kind is Literal:
-        return value in parts
-    if kind is tuple:
-        return type(value) is tuple and all(_is(x, parts[0]) for x in value)
-    if kind in (Union, UnionType):
-        return any(_is(value, part) for part in parts)
-    return type(value) in ((int, float) if hint is float else (hint,))

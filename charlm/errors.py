@@ -16,9 +16,7 @@ A training that SIGINT or SIGTERM stopped raises `Stopped`, a KeyboardInterrupt;
 
 import shlex
 import signal
-from pathlib import Path
-from types import NoneType, UnionType
-from typing import ClassVar, Literal, Union, get_args, get_origin
+from typing import ClassVar
 
 
 class CharlmError(Exception):
@@ -93,27 +91,3 @@ def command_line(name: str, *argv: object) -> str:
 def flag(name: str) -> str:
     """Returns the command-line flag of a setting: "top_k" -> "--top-k"."""
     return "--" + name.replace("_", "-")
-
-
-WORDS = {int: "a whole number", float: "a number", str: "text", Path: "a path"}
-SEVERAL = {int: "whole numbers", float: "numbers", str: "texts", Path: "paths"}
-
-
-def type_in_words(hint: object) -> str | None:
-    """Returns what an option or argument of this type takes, None for types that are not known."""
-    if hint in WORDS:
-        return WORDS[hint]
-    origin, parts = get_origin(hint), [p for p in get_args(hint) if p not in (NoneType, ...)]
-    if origin is Literal:
-        return f"one of {_listed(hint)}"
-    if origin not in (tuple, Union, UnionType) or len(parts) != 1:
-        return None
-    if origin is not tuple:
-        return type_in_words(parts[0])
-    if get_origin(parts[0]) is Literal:
-        return f"one or more of {_listed(parts[0])}"
-    return SEVERAL.get(parts[0])
-
-
-def _listed(literal):
-    return ", ".join(map(str, get_args(literal)))

@@ -5,7 +5,7 @@ import shlex
 from dataclasses import is_dataclass
 from typing import Annotated, Any, get_args, get_origin, get_type_hints
 
-from charlm.errors import type_in_words
+from charlm.hints import type_in_words
 
 REPEATED = "UseAppendAction"  # tyro's marker, by name: tyro is not loaded to write a hint
 ABOUT = re.compile(  # tyro's messages about the value of one option; a group holds its name
