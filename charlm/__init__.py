@@ -17,13 +17,24 @@ if TYPE_CHECKING:
     from charlm import layers
     from charlm.api.fit import fit
     from charlm.api.language_model import LanguageModel, load
-    from charlm.errors import InputError
+    from charlm.errors import InputError, NonFiniteLossError, Stopped
 
 __version__ = "0.1.0"
-__all__ = ["InputError", "LanguageModel", "__version__", "fit", "layers", "load"]
+__all__ = [
+    "InputError",
+    "LanguageModel",
+    "NonFiniteLossError",
+    "Stopped",
+    "__version__",
+    "fit",
+    "layers",
+    "load",
+]
 _PLACES = {
     "InputError": "charlm.errors",
     "LanguageModel": "charlm.api.language_model",
+    "NonFiniteLossError": "charlm.errors",
+    "Stopped": "charlm.errors",
     "fit": "charlm.api.fit",
     "load": "charlm.api.language_model",
 }

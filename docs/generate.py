@@ -68,7 +68,8 @@ def _options(kind, default=None):
             parts.append((hints[field.name], value))
             continue
         flag, what = _flag(field.name, hints[field.name])
-        cells = [flag, what, _shown(value), " ".join(texts[field.name].split())]
+        text = texts[field.name] or _help(hints[field.name])
+        cells = [flag, what, _shown(value), " ".join(text.split())]
         rows.append(f"| {' | '.join(cells)} |")
     lines = ["| option | value | default | meaning |", "|---|---|---|---|", *rows] if rows else []
     for part, value in parts:
@@ -93,6 +94,12 @@ def _comments(kind):
             is_text = isinstance(after, ast.Expr) and isinstance(after.value, ast.Constant)
             found[node.target.id] = _cell(after.value.value) if is_text else ""
     return found
+
+
+def _help(hint):
+    """The help text within an annotation, as `charlm.cli.options` has them."""
+    marks = get_args(hint)[1:] if get_origin(hint) is Annotated else ()
+    return next((_cell(m.help) for m in marks if getattr(m, "help", None)), "")
 
 
 def _flag(name, hint):

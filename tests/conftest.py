@@ -24,15 +24,19 @@ USUAL = "lstm", "gru"  # without options of their own; the other cells are in th
 @pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(items):
     """Leaves to the full product the cells beyond the usual ones, and rows beyond `usual(n)`."""
-    seen = collections.Counter()
+    rows = collections.defaultdict(list)
     for item in items:
-        if usual := item.get_closest_marker("usual"):
-            seen[item.path, item.originalname] += 1
-            if seen[item.path, item.originalname] > usual.args[0]:
-                item.add_marker(pytest.mark.full)
         values = getattr(item, "callspec", None) and item.callspec.params
         if any(_is_unusual(name, value) for name, value in (values or {}).items()):
             item.add_marker(pytest.mark.full)
+        elif item.get_closest_marker("usual"):
+            rows[item.path, item.originalname].append(item)
+    for found in rows.values():
+        n = found[0].get_closest_marker("usual").args[0]
+        usual = {k * len(found) // n for k in range(n)}  # spread over all of them
+        for k, item in enumerate(found):
+            if k not in usual:
+                item.add_marker(pytest.mark.full)
 
 
 def _is_unusual(name, value):

@@ -32,6 +32,7 @@ def test_a_preset_is_what_its_flags_say(preset):
         assert args.config() == presets.PRESETS[preset]
 
 
+@pytest.mark.full
 def test_flags_count_before_the_preset_and_all_are_told(here, capsys):  # noqa: F811
     assert train.main([*BEGIN, "--preset", "best", "--name", "a", "--dropout", "0.25"]) == 0
     out, _ = capsys.readouterr()
@@ -47,6 +48,7 @@ def test_flags_count_before_the_preset_and_all_are_told(here, capsys):  # noqa: 
     assert stored(here, "b").fit.learning_rate == presets.PRESETS["default"].fit.learning_rate
 
 
+@pytest.mark.full
 def test_a_run_goes_on_without_its_preset(here, capsys):  # noqa: F811
     assert train.main([*BEGIN, "--name", "a", "--preset", "quick"]) == 0
     capsys.readouterr()

@@ -2,7 +2,9 @@
 
 import contextlib
 import difflib
+import logging
 import os
+from collections.abc import Callable, Iterator
 from dataclasses import fields
 from os import PathLike, fspath
 from pathlib import Path
@@ -35,7 +37,8 @@ def fit(
     """Trains a model on a text, as `charlm train` does, and saves it in a run's folder.
 
     Args:
-        corpus: a file, a folder, a glob or the name of a corpus ("state_union", "pydoc" ...).
+        corpus: a file, a folder, a glob or the name of a corpus ("state_union", "pydoc" ...),
+            or a `corpora.Corpus`.
         preset: name of the default settings: "quick", "default", "best" and others.
         name: name of the folder in `runs_dir`; by default the corpus and the time.
         init_from: a trained run whose weights to start from (fine-tuning).
@@ -58,6 +61,8 @@ def fit(
 
     >>> model = charlm.fit("mine.txt", preset="quick", quiet=True)  # doctest: +SKIP
     """
+    if not isinstance(corpus, str | PathLike | Corpus):
+        raise TypeError(f"expected corpus to be a str, a path or a Corpus, found {corpus!r:.40}")
     folder = Path(runs_dir)
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")  # errors are raised; the rest is noise
     allocator.ask_for_reuse(os.environ)
@@ -105,7 +110,16 @@ def with_settings(base: Config, settings: dict[str, object]) -> Config:
 
 
 @contextlib.contextmanager
-def _quiet(quiet):
-    """Yields a function that prints a line, or one that does nothing."""
-    with notes.silenced() if quiet else contextlib.nullcontext():
-        yield (lambda line: None) if quiet else cli.say
+def _quiet(quiet: bool) -> Iterator[Callable[[str], object]]:
+    """Yields what prints a line; silences notes and TensorFlow's warnings if that is nothing."""
+    if not quiet:
+        yield cli.say
+        return
+    logger = logging.getLogger("tensorflow")
+    before = logger.level
+    logger.setLevel(logging.ERROR)
+    try:
+        with notes.silenced():
+            yield lambda line: None
+    finally:
+        logger.setLevel(before)

@@ -64,7 +64,8 @@ class LanguageModel:
 
     @property
     def history(self) -> list[dict]:
-        """A dictionary for each epoch: training and held-out bits per character, seconds ..."""
+        """A dictionary for each epoch: its number, losses in nats and in bits per character ("bpc",
+        "val_bpc"), characters per second, learning rate."""
         return [dict(row) for row in self._checkpoint.progress.history]
 
     def generate(
@@ -203,7 +204,8 @@ class LanguageModel:
 
     def __repr__(self) -> str:
         model = self.config.model
-        count = sum(w.size for w in self._checkpoint.weights.values())
+        weights = self._checkpoint.weights.values()  # states of random numbers are integers
+        count = sum(w.size for w in weights if w.dtype.kind == "f")
         parts = [f"{model.cell} {model.layers} x {model.units}", f"{count:,} parameters"]
         parts.append(f"vocabulary of {len(self.vocabulary)} characters")
         best = self._checkpoint.progress.best

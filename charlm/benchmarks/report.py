@@ -111,7 +111,7 @@ def measurement(measured: dict) -> str:
     if section == "sampling":
         size = f"{case.batch} stream{'s' * (case.batch > 1)}"
     title = f"## {case}, {WHAT[measured['job']]} ({size})"
-    lines = [title, "", table(["peer", *columns], cells), ""]
+    lines = [title, "", table(["peer", *shown], cells), ""]
     if peak:
         lines.append(
             f"Peak: {peak['gflops']:.0f} GFLOP/s, large float32 products by {peak['library']} in"

@@ -51,7 +51,7 @@ def _check_name(name, runs):
     if not ok or re.search(r"[\x00-\x1f\x7f]", name) or len(os.fsencode(name)) > MAX_NAME:
         raise InputError(
             f"expected --name to be the name of a folder in {runs}, of at most {MAX_NAME} bytes "
-            f"and without control characters, found {name!r}"
+            f"and without control characters, and not {LATEST!r}, found {name!r}"
         )
 
 

@@ -13,8 +13,9 @@ from charlm.errors import InputError
 from charlm.runs import run_folder
 from tests.conftest import SMALL_TEXT
 
-SETTINGS = {"units": 7, "batch_size": 4, "window": 8, "epochs": 2, "sample_length": 5}
-FLAGS = "--units 7 --batch-size 4 --window 8 --epochs 2 --sample-length 5"
+SETTINGS = {"units": 7, "batch_size": 4, "window": 8, "epochs": 2, "sample_length": 5,
+            "precision": "fp32"}  # fmt: skip
+FLAGS = "--units 7 --precision fp32 --batch-size 4 --window 8 --epochs 2 --sample-length 5"
 
 
 @pytest.fixture(scope="module")

@@ -109,6 +109,7 @@ def test_train_measures_on_no_more_than_asked_and_says_so(here, capsys):
     assert "1,908 characters to train on, 99 of 212 held out;" in capsys.readouterr()[0]
 
 
+@pytest.mark.full
 def test_a_run_goes_on_with_its_text_in_the_cache(run, here, capsys, monkeypatch):
     """And is the same run: as if the text had grown large."""
     shutil.copytree(run, run.with_name("b"))
@@ -148,6 +149,7 @@ def test_every_cell_trains_and_writes(here, capsys, cell, layer, how):
     assert sample.main(["a", "--length", "30", "--seed", "1"]) == 0
 
 
+@pytest.mark.full
 def test_ours_and_keras_own_cell_are_the_same_run(here, capsys):
     """The same first weights by the seed, the same losses to the digits shown."""
     argv = ["--corpus", "small.txt", "--epochs", "2", "--learning-rate", "0.01", *TRAIN]

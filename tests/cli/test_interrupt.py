@@ -206,12 +206,15 @@ def test_sigterm_removes_what_is_half_made_and_still_ends_by_the_signal():
     assert (done.returncode, done.stdout) == (-signal.SIGTERM, b"removed")
 
 
+def test_a_library_has_no_handler_of_its_own():
+    assert interrupt.last_handler(signal.SIGINT) is interrupt.last_handler(signal.SIGTERM) is None
+
+
 @pytest.mark.parametrize(
     ("number", "stderr", "expected"),
     [
         (signal.SIGINT, "2", (130, b"interrupted\n")),
         (signal.SIGTERM, "2", (-signal.SIGTERM, b"")),
-        (signal.SIGINT, "None", (-signal.SIGINT, b"")),  # as a library
     ],
 )
 def test_a_signal_that_shall_end_it_at_once(number, stderr, expected):

@@ -240,7 +240,7 @@ def flat(h, last, gradients):
     return [h, *last, *(g for g in gradients if g is not None)]
 
 
-@pytest.mark.usual(24)
+@pytest.mark.usual(8)
 @pytest.mark.parametrize("inputs", ["ids", "rows", "vectors"])
 @pytest.mark.parametrize("name", CELLS)
 @pytest.mark.parametrize("sizes", SIZES, ids=str)
@@ -371,6 +371,7 @@ def test_ids_of_any_type(rng, kind):
     close(both("lstm", batch._replace(ids=batch.ids.astype(kind)), upstream), flat(*expected))
 
 
+@pytest.mark.usual(1)
 @pytest.mark.parametrize("name", CELLS)
 @pytest.mark.parametrize(("factors", "_same"), PRECISIONS)
 def test_nan_comes_out_as_nan(rng, factors, _same, name):

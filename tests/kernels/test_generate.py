@@ -28,7 +28,7 @@ def random_states(rng, net, n):
     ]
 
 
-@pytest.mark.usual(8)
+@pytest.mark.usual(3)
 @pytest.mark.parametrize("n", [1, ALONE - 1, ROWS - 1, 2 * ROWS + 3])
 @pytest.mark.parametrize("layers", LAYERS, ids=str)
 @pytest.mark.parametrize("cell", CELLS)
@@ -122,7 +122,7 @@ def test_a_long_text_goes_over_to_machine_code_and_a_short_one_is_its_beginning(
     assert [t[:45] for t in expected] == texts(45)
 
 
-@pytest.mark.usual(1)
+@pytest.mark.full
 @pytest.mark.parametrize("settings", [{}, {"layers": 2}, {"cell": "gru"}], ids=str)
 def test_a_text_is_the_same_to_the_bit_whatever_is_drawn_beside_it(rng, settings):
     """In NumPy and in machine code, at a size where a library rounds one row and several apart."""

@@ -132,7 +132,7 @@ def test_a_penalty_where_one_input_is_computed_from_another(rng, case, compiled)
     close(penalty(ours, x, training=True), penalty(theirs, x, training=True))
 
 
-@pytest.mark.usual(1)
+@pytest.mark.full
 @pytest.mark.skipif(BACKEND != "tensorflow", reason="tf.vectorized_map")
 def test_a_vectorized_map_loses_no_gradient_without_a_word(rng, case):
     import tensorflow as tf
@@ -182,7 +182,7 @@ def test_the_loss_has_second_derivatives(rng):
     close([second(CrossEntropy())], [second(theirs)])
 
 
-@pytest.mark.usual(1)
+@pytest.mark.full
 @pytest.mark.skipif(BACKEND != "tensorflow", reason="TensorFlow's forward mode")
 def test_forward_mode(rng, case):
     import tensorflow as tf

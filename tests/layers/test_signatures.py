@@ -73,6 +73,7 @@ def test_a_subclass_lists_its_own_option():
     assert inspect.signature(Cell).parameters["x"].default == 1
 
 
+@pytest.mark.full
 @pytest.mark.skipif(find_spec("mypy") is None, reason="mypy is not installed")
 def test_a_type_checker_sees_the_arguments(tmp_path):
     program = tmp_path / "program.py"

@@ -1,6 +1,7 @@
 """Law: what is read is what was written, whole; anything else is refused and nothing is lost."""
 
 import dataclasses
+import json
 
 import h5py
 import numpy as np
@@ -52,6 +53,25 @@ def test_read_undoes_write(rng, tmp_path):
         np.testing.assert_array_equal(array, read_back[name])
         assert array.dtype == read_back[name].dtype
     assert [p.name for p in tmp_path.iterdir()] == ["a.weights.h5"]
+
+
+def test_a_file_in_which_keras_would_find_other_arrays_is_not_saved(rng, monkeypatch):
+    """Its description leads charlm to one array, and HDF5 leads Keras to another."""
+    data = checkpoint.to_bytes(made(rng))
+    file_format.check_hdf5(data)
+    meta = file_format._description(data)
+    before = json.dumps(meta, ensure_ascii=True).encode()
+    places, pair = meta["arrays"], ("charlm/carried/3", "charlm/carried/4")
+    places[pair[0]], places[pair[1]] = places[pair[1]], places[pair[0]]
+    after = json.dumps(meta, ensure_ascii=True).encode()
+    assert data.count(before) == 1
+    assert len(after) == len(before)
+    crossed = file_format.with_checksum(data.replace(before, after))
+    with pytest.raises(InputError, match="expected HDF5 to hold the arrays of the description"):
+        file_format.check_hdf5(crossed)
+    monkeypatch.setattr(checkpoint, "to_bytes", lambda saved: crossed)
+    with pytest.raises(OSError, match="arrays of the description"):
+        checkpoint.to_verified_bytes(made(rng, carried=made(rng).carried))
 
 
 @pytest.mark.parametrize("part", ["weights", "optimizer", "carried", "metrics"])

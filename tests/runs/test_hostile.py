@@ -558,13 +558,13 @@ def test_many_changes_at_once(rng, old, folder):
 def test_only_regular_files_are_opened(tmp_path, make):
     path = tmp_path / "x.weights.h5"
     make(path)
-    with pytest.raises(InputError, match=r"x.weights.h5: expected a file of weights, found"):
+    with pytest.raises(InputError, match=r"x.weights.h5: (expected|cannot read) a file of weights"):
         checkpoint.read(path)
 
 
 def test_devices_are_not_read():
     for path in ("/dev/zero", "/dev/tty"):
-        with pytest.raises(InputError, match="expected a file of weights, found"):
+        with pytest.raises(InputError, match=r"(expected|cannot read) a file of weights"):
             checkpoint.read(Path(path))
 
 

@@ -128,6 +128,7 @@ def test_precision_may_change_and_the_loss_scale_begins_anew():
         assert a.shape == b.shape
 
 
+@pytest.mark.full
 def test_a_step_of_fp16_beyond_its_range_is_left_out_and_the_run_goes_on():
     training = made(epochs=1, precision="fp16")
     scale = training.streams.optimizer.dynamic_scale
@@ -190,6 +191,7 @@ def test_held_out_text_never_trains():
     assert losses[0] != losses[1]
 
 
+@pytest.mark.full
 def test_sampling_leaves_the_run_untouched():
     straight, sampled = made(epochs=2), made(epochs=2)
     straight.fit([tracked(straight)])
