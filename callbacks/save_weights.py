@@ -6,7 +6,7 @@ from pathlib import Path
 import keras
 
 from charlm.errors import in_words
-from charlm.runs import checkpoint, run_folder
+from charlm.runs import checkpoint, lookup, run_folder
 from charlm.runs.checkpoint import Checkpoint, Progress
 
 
@@ -67,7 +67,7 @@ class SaveWeights(keras.callbacks.Callback):
                 self.best = data
             # before `last`, which must not name a best epoch whose weights are not on disk
             self._write_best()
-            run_folder.write(self.folder, run_folder.LAST, data)
+            run_folder.write(self.folder, lookup.LAST, data)
         except checkpoint.NotFiniteError:
             self.failure = "weights are not finite"
             self.print(f"NOT SAVED: {self.failure}; the earlier files stay as they are")
@@ -84,5 +84,5 @@ class SaveWeights(keras.callbacks.Callback):
 
     def _write_best(self):
         if self.best:
-            run_folder.write(self.folder, run_folder.BEST, self.best)
+            run_folder.write(self.folder, lookup.BEST, self.best)
             self.best = None

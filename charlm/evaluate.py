@@ -15,7 +15,7 @@ from charlm.config import DataConfig, check_temperature, require
 from charlm.errors import InputError, command_line
 from charlm.evaluation import documents, report
 from charlm.generation import generate
-from charlm.runs import run_folder
+from charlm.runs import lookup
 from charlm.text.mapped_ids import Ids
 
 MAX_ORDER = 12
@@ -34,7 +34,7 @@ class Evaluate:
     Prints tables; writes a picture and JSON.
     """
 
-    run: tyro.conf.Positional[Run] = run_folder.LATEST
+    run: tyro.conf.Positional[Run] = lookup.LATEST
     corpus: str | None = None
     """Another text to measure, all of it. Default: the held-out part of the run's own text. If that
     text cannot be found again (standard input, a glob, moved files), name it here."""
@@ -82,7 +82,7 @@ def main(argv: list[str] | None = None) -> int:
 
 def _main(argv):
     args = cli.parse(Evaluate, "charlm evaluate", argv)
-    path, saved = run_folder.read_best(args.runs_dir, args.run)
+    path, saved = lookup.read_best(args.runs_dir, args.run)
     network = saved.to_network()
     corpus, own, other = _texts(args, saved, command_line("evaluate", *argv))
     if other is None:

@@ -14,7 +14,7 @@ from charlm.cli.options import RUNS_DIR, Debug, Run, RunsDir
 from charlm.config import require
 from charlm.errors import InputError
 from charlm.interop import export
-from charlm.runs import run_folder
+from charlm.runs import lookup
 
 
 @dataclass(frozen=True)
@@ -29,7 +29,7 @@ class Export:
     A .vocab.json file next to the model lists the characters in the order of their ids.
     """
 
-    run: tyro.conf.Positional[Run] = run_folder.LATEST
+    run: tyro.conf.Positional[Run] = lookup.LATEST
     format: Literal["keras", "saved_model", "onnx", "safetensors"] = "keras"
     """Format to write; onnx needs the extra "onnx"."""
     output: Path | None = None
@@ -47,7 +47,7 @@ def main(argv: list[str] | None = None) -> int:
 
 def _main(argv):
     args = cli.parse(Export, "charlm export", argv)
-    path, saved = run_folder.read_best(args.runs_dir, args.run)
+    path, saved = lookup.read_best(args.runs_dir, args.run)
     output = args.output or Path(f"{path.parent.resolve().name}{export.SUFFIX[args.format]}")
     _check_output(args, output)
     network = saved.to_network()

@@ -14,7 +14,7 @@ from charlm.cli.options import RUNS_DIR, Debug, RunsDir
 from charlm.config import DataConfig, require
 from charlm.errors import InputError, command_line
 from charlm.reference import gradient_series, gradient_tables
-from charlm.runs import checkpoint, run_folder
+from charlm.runs import checkpoint, lookup
 
 MAX_STEPS = 10_000
 ENDINGS = ".csv", ".png"
@@ -143,8 +143,8 @@ def _of_cells(args):
 def _of_runs(args, again):
     series = []
     for run in args.runs:
-        found = run_folder.find(args.runs_dir, run)
-        saved = checkpoint.read(run_folder.weights_file(found, (run_folder.BEST, run_folder.LAST)))
+        found = lookup.find(args.runs_dir, run)
+        saved = checkpoint.read(lookup.weights_file(found, (lookup.BEST, lookup.LAST)))
         given = args.text if args.text.corpus is not None else saved.config.data
         data = DataConfig(corpus=args.text.corpus, encoding=given.encoding)
         text, config = cli.text(cli.corpus(data, saved, again)), saved.config.model

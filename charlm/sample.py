@@ -13,11 +13,11 @@ from charlm import cli
 from charlm.cli import prompts
 from charlm.cli.options import RUNS_DIR, Debug, Run, RunsDir
 from charlm.config import check_temperature, require
-from charlm.errors import InputError
+from charlm.errors import InputError, flag
 from charlm.generation import generate
 from charlm.generation.constraints import SamplingConstraints
 from charlm.generation.generate import MAX_TEXTS
-from charlm.runs import run_folder
+from charlm.runs import lookup
 
 MAX_BEAMS, MAX_BEAM_LENGTH = 1000, 1000  # all beams are kept in memory
 TEMPERATURE = 0.8
@@ -27,7 +27,7 @@ TEMPERATURE = 0.8
 class Sample:
     """Generates text with a trained model."""
 
-    run: tyro.conf.Positional[Run] = run_folder.LATEST
+    run: tyro.conf.Positional[Run] = lookup.LATEST
     temperature: Repeated[tuple[float, ...]] = ()
     """Sampling temperature: logits are divided by it. 0 always takes the most probable character
     (greedy), 1 keeps the model's probabilities, more makes them flatter. Default: 0.8. Repeat the
@@ -70,8 +70,7 @@ class Sample:
         if self.temperature and not any(self.temperature):  # greedy
             for name in ("top_k", "top_p"):
                 if getattr(self.rules, name) != getattr(SamplingConstraints, name):
-                    flag = "--" + name.replace("_", "-")
-                    raise InputError(f"{flag} has no effect at temperature 0; leave it out")
+                    raise InputError(f"{flag(name)} has no effect at temperature 0; leave it out")
         if self.beam:
             self._check_beam()
         most = MAX_TEXTS // max(1, len(self.temperature))
@@ -104,7 +103,7 @@ def main(argv: list[str] | None = None) -> int:
 
 def _main(argv):
     args = cli.parse(Sample, "charlm sample", argv)
-    _, saved = run_folder.read_best(args.runs_dir, args.run)
+    _, saved = lookup.read_best(args.runs_dir, args.run)
     network = saved.to_network()
     prompt = prompts.read(args.prompt, args.prompt_file, args.unknown, saved.vocab)
     for stop in args.stop:

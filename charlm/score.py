@@ -12,7 +12,7 @@ from charlm.cli.options import RUNS_DIR, Debug, Run, RunsDir
 from charlm.config import DataConfig
 from charlm.errors import InputError
 from charlm.evaluation import losses as scoring
-from charlm.runs import run_folder
+from charlm.runs import lookup
 
 
 @dataclass(frozen=True)
@@ -25,7 +25,7 @@ class Score:
 
     file: tyro.conf.Positional[str]
     """Text to measure: a file, folder, glob, name of a corpus, or - for standard input."""
-    run: Run = run_folder.LATEST
+    run: Run = lookup.LATEST
     encoding: str = "utf-8"
     """Encoding of the files."""
     unknown: Literal["refuse", "skip"] = "refuse"
@@ -44,7 +44,7 @@ def main(argv: list[str] | None = None) -> int:
 
 def _main(argv):
     args = cli.parse(Score, "charlm score", argv)
-    _, saved = run_folder.read_best(args.runs_dir, args.run)
+    _, saved = lookup.read_best(args.runs_dir, args.run)
     corpus = cli.corpus(DataConfig(corpus=args.file, encoding=args.encoding))
     documents = cli.documents(corpus, saved, args.unknown)
     losses = scoring.stateful_losses(saved.to_network(), [ids for _, ids in documents])

@@ -2,16 +2,15 @@
 
 import sys
 from dataclasses import dataclass, field, replace
-from pathlib import Path
 from typing import Literal
 
 from charlm import cli, presets
 from charlm.api import runs
 from charlm.api.training import Reporting
+from charlm.cli.options import RUNS_DIR, Debug, RunsDir
 from charlm.config import Config, DataConfig, FitConfig, ModelConfig, SampleConfig
 from charlm.errors import InputError, command_line
-from charlm.runs import run_folder
-from charlm.training import resume
+from charlm.runs import lookup, run_folder
 
 
 @dataclass(frozen=True)
@@ -33,12 +32,10 @@ class RunConfig:
     come from the preset."""
     overwrite: bool = False
     """Replace a run of the same name."""
-    runs_dir: Path = Path("saved_models")
-    """Folder that holds the runs."""
+    runs_dir: RunsDir = RUNS_DIR
     tensorboard: bool = False
     """Write TensorBoard logs into the run's folder; needs the extra "tensorboard"."""
-    debug: bool = False
-    """Show the traceback of an error."""
+    debug: Debug = False
 
 
 @dataclass(frozen=True)
@@ -82,11 +79,9 @@ def default(run: RunConfig) -> Train:
 def _start(run, argv, reporting):
     given, first = default(run), None
     if run.init_from is not None:
-        first = run_folder.read_best(run.runs_dir, run.init_from)
+        first = lookup.read_best(run.runs_dir, run.init_from)
         given = replace(given, model=first[1].config.model)
     args = cli.parse(Train, "charlm train", argv, given)
-    if first:
-        resume.check_same_model(args.config(), first[1].config, first[0])
     corpus = cli.corpus(args.data)
     runs.start(
         args.config(), corpus, reporting, run.runs_dir, run.name, run.preset, run.overwrite, first

@@ -19,7 +19,7 @@ from charlm.config import Config
 from charlm.errors import InputError
 from charlm.runs import lookup
 from charlm.runs.lookup import RUNS_DIR
-from charlm.training import allocator, resume
+from charlm.training import allocator
 from corpora import Corpus
 
 
@@ -80,8 +80,6 @@ def fit(
         elif "encoding" in settings or not corpus.name:
             raise InputError("expected a Corpus with a name, and no encoding, as it is decoded")
         config = with_settings(base, settings)
-        if first:
-            resume.check_same_model(config, first[1].config, first[0])
         found = corpus if isinstance(corpus, Corpus) else cli.corpus(config.data)
         path = runs.start(config, found, reporting, folder, name, preset, overwrite, first)
     return load(path)

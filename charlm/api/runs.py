@@ -10,7 +10,7 @@ from charlm.api import training
 from charlm.api.training import Reporting
 from charlm.config import Config
 from charlm.errors import InputError, command_line
-from charlm.runs import checkpoint, run_folder
+from charlm.runs import checkpoint, lookup, run_folder
 from charlm.runs.checkpoint import Checkpoint
 from charlm.training import resume, warm_start
 from corpora import Corpus
@@ -44,6 +44,8 @@ def start(
         InputError: the folder is taken, or the settings, the text and the weights do not fit.
         See `training.train`.
     """
+    if first:
+        resume.check_same_model(config, first[1].config, first[0])
     folder = run_folder.new(runs, name, corpus.name, overwrite)
     config = replace(config, data=replace(config.data, corpus=corpus.name))
     text = cli.text(corpus)
@@ -65,9 +67,9 @@ def find(runs: Path, run: str) -> Path:
     Raises:
         InputError: there is none, or it is not in a run's folder.
     """
-    found = run_folder.find(runs, run)
-    path = run_folder.weights_file(found, (run_folder.LAST, run_folder.BEST))
-    if not run_folder.is_run(path.parent):
+    found = lookup.find(runs, run)
+    path = lookup.weights_file(found, (lookup.LAST, lookup.BEST))
+    if not lookup.is_run(path.parent):
         raise InputError(
             f"expected a weights file in its run's folder, found {path}, with no run around it; "
             "put it into a folder of its own as last.weights.h5 to resume it there"
@@ -82,11 +84,11 @@ def read(path: Path) -> Checkpoint:
     Raises:
         InputError: it is damaged; the message names the best weights, if there are any.
     """
-    best = path.parent / run_folder.BEST
+    best = path.parent / lookup.BEST
     try:
         return checkpoint.read(path)
     except InputError as error:
-        if path.name != run_folder.LAST or not os.path.isfile(best):
+        if path.name != lookup.LAST or not os.path.isfile(best):
             raise
         again = command_line("train", "--resume", best)
         raise InputError(f"{error}; {again} resumes from the best epoch") from error

@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING
 from charlm import cli
 from charlm.config import Config
 from charlm.errors import InputError, Stopped, command_line
-from charlm.runs import run_folder
+from charlm.runs import lookup, run_folder
 from charlm.runs.checkpoint import Checkpoint, Progress
-from charlm.text.encode import Text
+from charlm.text.encoded_text import Text
 from charlm.text.vocab import Vocab
 from charlm.training.startup_timer import Timeline
 
@@ -188,7 +188,7 @@ def _callbacks(training, folder, reporting):
 
 def _unsaved(folder, failure):
     message = f"cannot save the end of the run in {folder}: {failure}"
-    if run_folder.is_run(folder):
+    if lookup.is_run(folder):
         again = command_line("train", "--resume", folder)
         message += f"; once that is fixed, {again} resumes from the last save"
     return OSError(message)

@@ -11,7 +11,7 @@ from charlm.benchmarks.peers import STEP, Peer
 from charlm.benchmarks.sections import Setup
 from charlm.benchmarks.workers import cpus
 from charlm.errors import InputError
-from charlm.text.encode import Text
+from charlm.text.encoded_text import Text
 
 Section = Literal["step", "sampling", "fit", "memory", "quality", "layers"]
 SECTIONS = get_args(Section)

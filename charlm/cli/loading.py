@@ -11,7 +11,8 @@ from charlm.config import NO_TEXT, DataConfig
 from charlm.errors import InputError
 from charlm.notes import note
 from charlm.runs.checkpoint import Checkpoint
-from charlm.text.encode import Text, fingerprint, read
+from charlm.text.encode import fingerprint, read
+from charlm.text.encoded_text import Text
 from corpora import Corpus, CorpusError, CorpusNotFound
 
 

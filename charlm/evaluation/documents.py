@@ -3,7 +3,8 @@
 from collections.abc import Iterable
 
 from charlm.errors import InputError
-from charlm.text.encode import Text, fingerprint
+from charlm.text.encode import fingerprint
+from charlm.text.encoded_text import Text
 from charlm.text.mapped_ids import Ids
 from corpora import Corpus
 from corpora.document import Document, cuts

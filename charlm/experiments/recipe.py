@@ -21,7 +21,7 @@ import numpy as np
 from charlm import cli, presets
 from charlm.config import Config
 from charlm.evaluation import losses
-from charlm.runs import atomic, checkpoint, run_folder
+from charlm.runs import atomic, checkpoint, lookup
 from charlm.text.encode import read
 from corpora import load
 
@@ -165,7 +165,7 @@ def measured(row: Row, corpus: str, seed: int, out: Path, name: str) -> dict:
     folder = f"{name.replace(', ', '-').replace(' ', '-')}-{seed}"
     kept = ("--runs-dir", str(out), "--name", folder, "--overwrite")
     seconds, printed = _run(["charlm.train"], row, corpus, seed, *kept)
-    saved = checkpoint.read(out / folder / run_folder.BEST)
+    saved = checkpoint.read(out / folder / lookup.BEST)
     network = saved.to_network()
     data: Any = saved.config.data
     text = read(load(data.corpus, data.encoding)).translated(saved.vocab)

@@ -13,7 +13,7 @@ from charlm.config import DataConfig, ModelConfig, SampleConfig, check_temperatu
 from charlm.errors import InputError, command_line, flag
 from charlm.reference import gradient_check
 from charlm.reference.trainer import RMSprop
-from charlm.runs import checkpoint, run_folder
+from charlm.runs import checkpoint, lookup, run_folder
 from charlm.training import numpy_run
 
 TOLERANCE = 1e-6  # of --check: relative, in float64
@@ -110,8 +110,8 @@ def _main(argv):
 
 def _from_run(run, argv):
     """Returns the options, with a saved run's model as defaults, and its checkpoint."""
-    found = run_folder.find(run.runs_dir, run.init)
-    saved = checkpoint.read(run_folder.weights_file(found, (run_folder.BEST, run_folder.LAST)))
+    found = lookup.find(run.runs_dir, run.init)
+    saved = checkpoint.read(lookup.weights_file(found, (lookup.BEST, lookup.LAST)))
     kept = replace(saved.config.model.without_dropout(), cell=saved.config.model.cell_name)
     default = Reference(run, kept, replace(saved.config.data, corpus=None))
     args = cli.parse(Reference, "charlm reference", argv, default)

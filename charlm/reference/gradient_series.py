@@ -10,7 +10,7 @@ from charlm.errors import InputError
 from charlm.reference import gradient_flow
 from charlm.reference.gradient_flow import Flow
 from charlm.reference.network import Network, initial_weights
-from charlm.text.encode import Text
+from charlm.text.encoded_text import Text
 from charlm.text.vocab import Vocab
 
 

@@ -11,12 +11,9 @@ from itertools import chain
 from pathlib import Path
 
 from charlm.errors import InputError, command_line
-from charlm.runs import atomic, checkpoint, locks
-from charlm.runs import logs as run_texts
+from charlm.runs import atomic, checkpoint, locks, logs
 from charlm.runs.checkpoint import Checkpoint
 from charlm.runs.lookup import BEST, LAST, LATEST, is_run, weights_file
-from charlm.runs.lookup import find as find
-from charlm.runs.lookup import read_best as read_best
 
 SUMMARY, HISTORY, SAMPLES = "run.json", "history.csv", "samples.txt"
 CURVE, LOCK, TENSORBOARD = "loss.png", ".lock", "tensorboard"
@@ -177,9 +174,9 @@ def save_new(
 
 def write_summary(folder: Path, saved: Checkpoint, say: Callable[[str], object]) -> None:
     """Writes run.json (settings and progress) and history.csv (losses)."""
-    try_write(folder, SUMMARY, run_texts.summary(saved), say)
+    try_write(folder, SUMMARY, logs.summary(saved), say)
     if saved.progress.history:
-        try_write(folder, HISTORY, run_texts.table(saved.progress.history), say)
+        try_write(folder, HISTORY, logs.table(saved.progress.history), say)
 
 
 def clear(folder: Path, overwrite: bool) -> None:
@@ -219,17 +216,17 @@ def rewind_logs(folder: Path, saved: Checkpoint, say: Callable[[str], object] = 
             with contextlib.suppress(OSError):
                 os.unlink(folder / name)
     if saved.progress.samples_size is not None:
-        run_texts.cut_samples(folder / SAMPLES, saved.progress.samples_size, say)
+        logs.cut_samples(folder / SAMPLES, saved.progress.samples_size, say)
 
 
 def add_samples(folder: Path, text: str, say: Callable[[str], object] = print) -> None:
     """Appends a text to samples.txt; reports a failure instead of raising it."""
-    run_texts.add_samples(folder / SAMPLES, text, say, _weights(folder))
+    logs.add_samples(folder / SAMPLES, text, say, _weights(folder))
 
 
 def samples_size(folder: Path) -> int | None:
     """Forces samples.txt to disk and returns its size in bytes, None if that failed."""
-    return run_texts.samples_size(folder / SAMPLES)
+    return logs.samples_size(folder / SAMPLES)
 
 
 def logs_folder(folder: Path) -> Path:

@@ -18,7 +18,7 @@ from charlm.reference.network import Network, initial_weights
 from charlm.reference.trainer import RMSprop
 from charlm.runs import atomic, run_folder
 from charlm.runs.checkpoint import Checkpoint, Progress
-from charlm.text.encode import Text
+from charlm.text.encoded_text import Text
 from charlm.text.windows import HeldOutWindows, TrainingWindows
 
 REPORTS = 10  # progress lines in an epoch

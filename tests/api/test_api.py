@@ -10,7 +10,7 @@ import pytest
 import charlm
 from charlm import notes, sample, score, train
 from charlm.errors import InputError
-from charlm.runs import run_folder
+from charlm.runs import lookup
 from tests.conftest import SMALL_TEXT
 
 SETTINGS = {"units": 7, "batch_size": 4, "window": 8, "epochs": 2, "sample_length": 5,
@@ -163,7 +163,7 @@ def test_notes_of_two_threads_that_overlap_are_not_lost(capsys):
 
 def test_a_model_says_what_it_is(model, runs):
     best = min(row["val_bpc"] for row in model.history)
-    path = runs / "api" / run_folder.BEST
+    path = runs / "api" / lookup.BEST
     assert repr(model).startswith("<LanguageModel lstm 1 x 7, ")
     assert f"{best:.4f} held-out bits per character from {path}>" in repr(model)
 

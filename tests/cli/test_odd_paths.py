@@ -24,7 +24,7 @@ from charlm.__main__ import main
 from charlm.config import Config, DataConfig, ModelConfig
 from charlm.interop.keras_files import pytorch
 from charlm.reference.network import initial_weights
-from charlm.runs import run_folder
+from charlm.runs import lookup, run_folder
 from charlm.runs.checkpoint import Checkpoint, Progress
 from charlm.text import encode
 from tests.cli.test_commands import one_line_and_nothing_made, snapshot
@@ -251,7 +251,7 @@ def test_latest_among_oddities(here, tmp_path, capsys):
     for odd in ODD.values():  # of things in the folder; and of weights files in runs
         if os.path.lexists(odd) and odd not in ("", ".", "folder/"):
             (runs / f"link to {Path(odd).name}").symlink_to(here / odd)
-            for name in (run_folder.LAST, run_folder.BEST, "other.h5"):
+            for name in (lookup.LAST, lookup.BEST, "other.h5"):
                 folder = runs / f"{Path(odd).name} as {name}"
                 folder.mkdir()
                 (folder / name).symlink_to(here / odd)
@@ -261,7 +261,7 @@ def test_latest_among_oddities(here, tmp_path, capsys):
         os.mkfifo(runs / name / "pipe.h5")
     os.mkfifo(runs / "pipe")
     (runs / "file").write_text("x")
-    assert run_folder.find(runs, "latest") == runs / "newest"
+    assert lookup.find(runs, "latest") == runs / "newest"
     assert main(["sample", "--runs-dir", str(runs), "--length", "5", "--seed", "1"]) == 0
     capsys.readouterr()
 
@@ -277,7 +277,7 @@ def test_a_folder_in_the_place_of_a_run_s_file(here, tmp_path, capsys, monkeypat
             lines = ["train --corpus small.txt --name a --overwrite"]
             if has_run:
                 shutil.copy("saved_models/a/last.weights.h5", folder / other)
-                if name in (run_folder.LAST, run_folder.BEST, run_folder.LOCK):
+                if name in (lookup.LAST, lookup.BEST, run_folder.LOCK):
                     lines += ["train --resume a"]  # which does without the others
             for line in lines:
                 refused(

@@ -15,11 +15,11 @@ import numpy as np
 import pytest
 
 from callbacks import SaveWeights
-from charlm.runs import atomic, checkpoint, run_folder
+from charlm.runs import atomic, checkpoint, lookup, run_folder
 from charlm.runs.checkpoint import Progress
 from tests.runs.test_checkpoint import made
 
-FILES = run_folder.LAST, run_folder.BEST, run_folder.SUMMARY, run_folder.HISTORY
+FILES = lookup.LAST, lookup.BEST, run_folder.SUMMARY, run_folder.HISTORY
 CALLS = "open", "lstat", "stat", "write", "fchmod", "fsync", "close", "replace", "unlink"
 ERRORS = [errno.ENOSPC, errno.EIO, errno.EINTR]
 KILLED = "killed"
@@ -241,7 +241,7 @@ def test_a_run_whose_last_state_could_not_be_saved_does_not_end_well(
     monkeypatch.chdir(tmp_path)
     argv = ["--corpus", text_file.name, "--name", "a", "--units", "2", "--batch-size", "2"]
     argv += ["--window", "16", "--sample-length", "10"]
-    right, last = atomic.write, Path("saved_models/a") / run_folder.LAST
+    right, last = atomic.write, Path("saved_models/a") / lookup.LAST
 
     def full(path, data, like=None):
         raise OSError(errno.ENOSPC, "No space left on device")

@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from charlm.runs import checkpoint, run_folder
+from charlm.runs import checkpoint, lookup, run_folder
 from tests.conftest import SMALL_TEXT
 
 SETTINGS = [
@@ -59,14 +59,14 @@ def killed(folder, epochs, kills, signals, rng):
 
 
 def argv_of(folder, epochs):
-    if run_folder.is_run(folder / "saved_models/a"):
+    if lookup.is_run(folder / "saved_models/a"):
         return ["--resume", "a"]
     return [*SETTINGS, "--epochs", str(epochs)]
 
 
 def assert_the_same(one, other):
     """All but the speed, which is of the day."""
-    a, b = (checkpoint.read(folder / run_folder.LAST) for folder in (one, other))
+    a, b = (checkpoint.read(folder / lookup.LAST) for folder in (one, other))
     for name, array in a.arrays().items():
         np.testing.assert_array_equal(array, b.arrays()[name], err_msg=name)
     for saved in (a, b):

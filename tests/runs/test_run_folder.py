@@ -12,7 +12,7 @@ import pytest
 
 from callbacks import SaveWeights
 from charlm.errors import InputError
-from charlm.runs import atomic, checkpoint, logs, run_folder
+from charlm.runs import atomic, checkpoint, logs, lookup, run_folder
 from charlm.runs.checkpoint import Progress
 from tests.runs import test_faults as faults
 from tests.runs.test_atomic import OTHER
@@ -160,7 +160,7 @@ def test_a_folder_that_bears_a_file_s_name_is_not_a_run_s(folder):
 def test_files_keep_their_permissions_and_new_ones_have_those_of_the_weights(folder, mode):
     for name in NAMES:
         (folder / name).chmod(mode)
-    for name in (run_folder.BEST, run_folder.SUMMARY, run_folder.SAMPLES, run_folder.CURVE):
+    for name in (lookup.BEST, run_folder.SUMMARY, run_folder.SAMPLES, run_folder.CURVE):
         (folder / name).unlink()
     (folder / run_folder.HISTORY).chmod(0o604)
     again(folder)
@@ -210,7 +210,7 @@ def test_samples_are_on_disk_before_a_file_names_their_length(folder, monkeypatc
     first = next(k for k, call in enumerate(calls) if isinstance(call, str))
     samples, itself = ((folder / name).stat().st_ino for name in (run_folder.SAMPLES, ""))
     assert calls[:first][:2] == [samples, itself]
-    assert calls[first] == run_folder.BEST
+    assert calls[first] == lookup.BEST
 
 
 @pytest.mark.parametrize("what", ["fsync", "fstat"])
@@ -218,7 +218,7 @@ def test_a_length_that_may_not_be_on_disk_is_not_named(folder, monkeypatch, what
     monkeypatch.setattr(logs, "os", faults.FailingSystem(0, 5, True, calls=(what,)))
     saved = faults.run(2, 2)
     assert faults.saver(folder, saved)[0].save()
-    assert checkpoint.read(folder / run_folder.LAST).progress.samples_size is None
+    assert checkpoint.read(folder / lookup.LAST).progress.samples_size is None
 
 
 @pytest.mark.parametrize("kept", [None, 0, 9])
@@ -228,7 +228,7 @@ def test_samples_that_are_shorter_than_they_were_are_reported(folder, kept):
         path.unlink()
     else:
         os.truncate(path, kept)
-    run_folder.rewind_logs(folder, checkpoint.read(folder / run_folder.LAST), said.append)
+    run_folder.rewind_logs(folder, checkpoint.read(folder / lookup.LAST), said.append)
     assert said == [
         f"NOTE: {path} has {kept or 0} bytes of the 15 that it had when the run was saved; the "
         "last samples in it are lost"
@@ -238,7 +238,7 @@ def test_samples_that_are_shorter_than_they_were_are_reported(folder, kept):
 def test_samples_that_are_longer_are_cut(folder):
     run_folder.add_samples(folder, "never saved")
     said = []
-    run_folder.rewind_logs(folder, checkpoint.read(folder / run_folder.LAST), said.append)
+    run_folder.rewind_logs(folder, checkpoint.read(folder / lookup.LAST), said.append)
     assert said == []
     assert (folder / run_folder.SAMPLES).read_text() == "sampled before\n"
 
@@ -279,7 +279,7 @@ def old_run(folder):
         worse.progress.stale_epochs = 1
         assert faults.saver(folder, worse)[0].save()
         assert run_folder.try_write(folder, run_folder.CURVE, b"picture", print)
-    best, last = ((folder / name).read_bytes() for name in (run_folder.BEST, run_folder.LAST))
+    best, last = ((folder / name).read_bytes() for name in (lookup.BEST, lookup.LAST))
     assert best != last
     return best, last
 
@@ -289,12 +289,12 @@ def files_of(folder):
 
 
 @pytest.mark.full
-@pytest.mark.parametrize("lacks", [None, run_folder.BEST, run_folder.LAST])
+@pytest.mark.parametrize("lacks", [None, lookup.BEST, lookup.LAST])
 def test_killed_at_every_call_while_one_run_replaces_another(tmp_path, monkeypatch, lacks):
     best, last = old_run(tmp_path / "count")
     if lacks:
         (tmp_path / "count" / lacks).unlink()
-        best, last = (last, last) if lacks == run_folder.BEST else (best, best)
+        best, last = (last, last) if lacks == lookup.BEST else (best, best)
     shutil.copytree(tmp_path / "count", tmp_path / "old")
     system = faults.FailingSystem(-1, None, False)
     with monkeypatch.context() as patch:
@@ -302,7 +302,7 @@ def test_killed_at_every_call_while_one_run_replaces_another(tmp_path, monkeypat
         patch.setattr(run_folder, "os", system)
         run_folder.save_new(tmp_path / "count", a_run(9, samples_size=0), True)
     expected = files_of(tmp_path / "count")
-    assert expected.keys() == {run_folder.LAST, run_folder.SUMMARY}
+    assert expected.keys() == {lookup.LAST, run_folder.SUMMARY}
     assert system.count > 30
     for at in range(system.count):
         shutil.copytree(tmp_path / "old", tmp_path / str(at))
@@ -313,13 +313,13 @@ def test_killed_at_every_call_while_one_run_replaces_another(tmp_path, monkeypat
     for at in range(system.count):
         folder = tmp_path / str(at)
         found = files_of(folder)
-        new = found.get(run_folder.LAST) == expected[run_folder.LAST]
-        path, _ = run_folder.read_best(tmp_path, str(at))
+        new = found.get(lookup.LAST) == expected[lookup.LAST]
+        path, _ = lookup.read_best(tmp_path, str(at))
         if new:
-            assert run_folder.BEST not in found
+            assert lookup.BEST not in found
         else:
             assert path.read_bytes() == best
-            assert found.get(run_folder.LAST, last) in (best, last)
+            assert found.get(lookup.LAST, last) in (best, last)
         seen.add((new, len(found)))
         with run_folder.locked(folder):  # whoever goes on with it
             run_folder.rewind_logs(folder, checkpoint.read(path), print)

@@ -20,7 +20,7 @@ from charlm import interrupt
 from charlm.config import Config, ModelConfig, SampleConfig
 from charlm.errors import NonFiniteLossError, Stopped
 from charlm.reference.network import shapes
-from charlm.runs import atomic, run_folder
+from charlm.runs import atomic, lookup, run_folder
 from charlm.runs.checkpoint import Checkpoint, Progress, read
 from charlm.text.vocab import Vocab
 from charlm.training.startup_timer import Timeline
@@ -55,17 +55,17 @@ def test_best_is_kept_and_last_goes_on(tmp_path):
     for epoch, (stale, value) in enumerate([(0, 1.0), (0, 2.0), (1, 3.0)], 1):
         progress.epoch, progress.stale_epochs, progress.history = epoch, stale, rows(epoch)
         saver(progress, tmp_path, value).on_epoch_end(epoch - 1)
-    found = {n: read(tmp_path / n) for n in (run_folder.LAST, run_folder.BEST)}
+    found = {n: read(tmp_path / n) for n in (lookup.LAST, lookup.BEST)}
     values = {n: c.weights["layers/dense/vars/0"][0, 0] for n, c in found.items()}
-    assert values == {run_folder.LAST: 3.0, run_folder.BEST: 2.0}
+    assert values == {lookup.LAST: 3.0, lookup.BEST: 2.0}
     assert (tmp_path / run_folder.SUMMARY).exists()
 
 
 def test_a_save_within_an_epoch_is_no_best(tmp_path):
     progress = Progress(epoch=1, step=5, stale_epochs=0, history=rows(1))
     saver(progress, tmp_path).save()
-    assert not (tmp_path / run_folder.BEST).exists()
-    assert read(tmp_path / run_folder.LAST).progress.step == 5
+    assert not (tmp_path / lookup.BEST).exists()
+    assert read(tmp_path / lookup.LAST).progress.step == 5
 
 
 def test_weights_that_are_not_finite_leave_the_files(tmp_path):
@@ -185,8 +185,8 @@ def test_a_best_whose_save_failed_is_saved_with_the_next(tmp_path, monkeypatch, 
     saves.snapshot = snapshot(progress, after)
     assert saves.save() == np.isfinite(after)
     found = {p.name: read(p).weights["layers/dense/vars/0"][0, 0] for p in tmp_path.glob("*.h5")}
-    last = {run_folder.LAST: 2.0} if np.isfinite(after) else {}
-    assert found == {run_folder.BEST: 1.0} | last
+    last = {lookup.LAST: 2.0} if np.isfinite(after) else {}
+    assert found == {lookup.BEST: 1.0} | last
 
 
 def test_a_save_that_fails_is_told_and_the_next_one_may_succeed(tmp_path):
