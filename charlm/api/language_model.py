@@ -148,17 +148,8 @@ class LanguageModel:
                 _check_text(text)
                 vocab.encode(text)
             seed = secrets.randbits(32) if seed is None else seed
-            return generate.texts(
-                self._network,
-                vocab,
-                prompt,
-                length,
-                [temperature] * n,
-                seed,
-                rules,
-                stops,
-                min_length,
-            )
+            args = prompt, length, [temperature] * n, seed, rules, stops, min_length
+            return generate.texts(self._network, vocab, *args)
 
     @overload
     def score(self, text: str, per_character: Literal[False] = False) -> float: ...
