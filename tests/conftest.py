@@ -23,7 +23,11 @@ USUAL = "lstm", "gru"  # without options of their own; the other cells are in th
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(items):
-    """Leaves to the full product the cells beyond the usual ones, and rows beyond `usual(n)`."""
+    """Leaves to the full product the cells beyond the usual ones, and rows beyond `usual(n)`.
+
+    The tests of other backends, minutes each, begin first, so that no worker waits for one at last.
+    """
+    items.sort(key=lambda item: item.path.name != "test_backends.py")
     rows = collections.defaultdict(list)
     for item in items:
         values = getattr(item, "callspec", None) and item.callspec.params
