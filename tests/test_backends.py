@@ -21,13 +21,27 @@ RERUN += [  # the others of this file are of NumPy alone, or stand in `layers`, 
 ]
 
 
+SLOW_ON_JAX = [  # which compiles each shape of each test: `soak` runs these
+    "layers/test_drop_in.py",
+    "layers/test_half_precision.py",
+    "layers/test_inference.py",
+    "layers/test_subclasses.py",
+    "layers/test_derivatives.py::test_a_gradient_penalty_reaches_every_weight",
+    "layers/test_derivatives.py::test_a_penalty_where_one_input_is_computed_from_another",
+]
+
+
 @pytest.mark.full
 @pytest.mark.parametrize("backend", ["jax", "torch", "tensorflow"])
 def test_passes_on_backend(backend):
-    """JAX compiles each shape of each test, so here it goes through the usual cells only."""
+    """On JAX the usual rows only, and without what is slow there."""
     if backend == keras.backend.backend():
         pytest.skip("this very run")
-    run_on(backend, "not soak and not full" if backend == "jax" else "not soak")
+    if backend == "jax":
+        left_out = [f"--deselect={HERE / name}" for name in SLOW_ON_JAX]
+        run_on(backend, "not soak and not full", left_out)
+    else:
+        run_on(backend, "not soak")
 
 
 @pytest.mark.soak
@@ -35,12 +49,12 @@ def test_all_passes_on_jax():
     run_on("jax", "not soak")
 
 
-def run_on(backend, which):
+def run_on(backend, which, options=()):
     if importlib.util.find_spec(backend) is None:
         pytest.skip(f"{backend} is not installed")
     rerun = [str(HERE / name) for name in RERUN]
     done = subprocess.run(
-        [sys.executable, "-m", "pytest", *rerun, "-m", which, "--no-header", "-n", "0"],
+        [sys.executable, "-m", "pytest", *rerun, "-m", which, *options, "--no-header", "-n", "0"],
         cwd=HERE.parent,
         # JAX compiles each shape of each test: with little optimizing, in a fifth of the time
         env=os.environ | {"KERAS_BACKEND": backend, "JAX_DISABLE_MOST_OPTIMIZATIONS": "1"},
