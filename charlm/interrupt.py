@@ -89,6 +89,8 @@ def _importing(frame):
     while frame is not None:
         if frame.f_code.co_filename == "<frozen importlib._bootstrap>":
             return True
+        if frame.f_globals.get("__name__", "").startswith("llvmlite."):
+            return True  # a callback of LLVM's, where Python ignores exceptions
         frame = frame.f_back
     return False
 

@@ -1,5 +1,7 @@
 """Law: a cell is a line of the table and its files; everything else finds it there."""
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 
@@ -8,6 +10,8 @@ from charlm.generation import sampler
 from charlm.runs import checkpoint
 
 REFERENCE = '''
+from pathlib import Path
+
 import numpy as np
 from charlm.reference.activations import SIGMOID, TANH
 from charlm.reference.gates import split
@@ -78,7 +82,7 @@ def fifth(tmp_path, monkeypatch, text_file):
 def test_a_fifth_cell_trains_samples_exports_and_shows_its_gradients(fifth, capsys, monkeypatch):
     flags = "--cell open --units 8 --batch-size 4 --window 8 --epochs 2 --warmup-steps 0"
     assert train.main(["--corpus", "small.txt", "--name", "a", *flags.split()]) == 0
-    saved = checkpoint.read(train.Path("saved_models/a/last.weights.h5"))
+    saved = checkpoint.read(Path("saved_models/a/last.weights.h5"))
     bits = [row["val_bpc"] for row in saved.progress.history]
     assert bits[1] < bits[0]
     capsys.readouterr()

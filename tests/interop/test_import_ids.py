@@ -307,6 +307,7 @@ def test_a_mark_of_the_byte_order_is_no_part_of_a_vocabulary(here, rng):
     assert checkpoint.read(LAST).vocab.characters == "abc"
 
 
+@pytest.mark.full
 def test_a_run_without_a_text_begins_another(here, rng, capsys):
     Path("vocab.json").write_text(json.dumps(by_code_point(SMALL_TEXT)))
     bigram_model(by_code_point(SMALL_TEXT), SMALL_TEXT).save("x.keras")

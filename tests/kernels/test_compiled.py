@@ -240,7 +240,7 @@ def flat(h, last, gradients):
     return [h, *last, *(g for g in gradients if g is not None)]
 
 
-@pytest.mark.usual(8)
+@pytest.mark.usual(3)
 @pytest.mark.parametrize("inputs", ["ids", "rows", "vectors"])
 @pytest.mark.parametrize("name", CELLS)
 @pytest.mark.parametrize("sizes", SIZES, ids=str)

@@ -28,7 +28,7 @@ def random_states(rng, net, n):
     ]
 
 
-@pytest.mark.usual(3)
+@pytest.mark.usual(2)
 @pytest.mark.parametrize("n", [1, ALONE - 1, ROWS - 1, 2 * ROWS + 3])
 @pytest.mark.parametrize("layers", LAYERS, ids=str)
 @pytest.mark.parametrize("cell", CELLS)

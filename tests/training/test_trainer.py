@@ -147,7 +147,7 @@ def test_a_step_of_fp16_beyond_its_range_is_left_out_and_the_run_goes_on():
     assert training.snapshot().finite()
 
 
-@pytest.mark.usual(1)
+@pytest.mark.full
 @pytest.mark.parametrize(("window", "steps"), [(0, None), (7, None), (LAST_WINDOW, None), (6, 1)])
 def test_stopped_within_an_epoch_and_gone_on_equals_straight_on(window, steps):
     straight = made(epochs=3)
