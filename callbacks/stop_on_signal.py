@@ -18,7 +18,8 @@ class StopOnSignal(keras.callbacks.Callback):
     """On the first SIGINT or SIGTERM, finishes the current windows, saves and raises `Stopped`.
 
     If the last window of an epoch is done, the epoch is validated and saved as usual first. A
-    second signal ends the process at once; the files on disk are complete at any time.
+    second signal ends the process when the current step returns; the files on disk are complete
+    at any time.
 
     Args:
         save: () -> None, called between two windows.
@@ -59,7 +60,8 @@ class StopOnSignal(keras.callbacks.Callback):
         """Handles the signals."""
         self.number = number
         for n, handler in self.before.items():
-            signal.signal(n, interrupt.last_handler(n) or handler)
+            last = interrupt.last_handler(n)  # SIG_DFL counts as false
+            signal.signal(n, handler if last is None else last)
         with contextlib.suppress(RuntimeError):  # in the middle of another print
             self.print(
                 "stopping after these steps are done and saved; press Ctrl-C again to stop at once"

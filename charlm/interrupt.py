@@ -79,13 +79,14 @@ def _unwind(number, frame):
     """Raises KeyboardInterrupt, but ends the process at once within an import."""
     global _asked
     signal.signal(signal.SIGINT, leave)  # a second Ctrl-C does not wait for clean-up
-    if _importing(frame):
+    if _would_be_lost(frame):
         leave()
     _asked = True
     raise KeyboardInterrupt
 
 
-def _importing(frame):
+def _would_be_lost(frame):
+    """Whether an exception raised here would not reach the command."""
     while frame is not None:
         if frame.f_code.co_filename == "<frozen importlib._bootstrap>":
             return True

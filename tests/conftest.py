@@ -26,7 +26,7 @@ USUAL = "lstm", "gru"  # without options of their own; the other cells are in th
 def pytest_collection_modifyitems(items):
     """Leaves to the full product the cells beyond the usual ones, and rows beyond `usual(n)`.
 
-    The tests of other backends, minutes each, begin first, so that no worker waits for one at last.
+    The tests of other backends take minutes, so they start first and no worker idles at the end.
     """
     items.sort(key=lambda item: item.path.name != "test_backends.py")
     rows = collections.defaultdict(list)
@@ -52,7 +52,7 @@ def _is_unusual(name, value):
 
 @pytest.fixture(scope="module", autouse=True)
 def cheap_garbage_collection():
-    """Takes what earlier files left behind out of every later collection, which it would slow."""
+    """Excludes the objects that earlier test files left from later collections, to save time."""
     gc.collect()
     gc.freeze()
 

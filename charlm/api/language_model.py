@@ -237,7 +237,7 @@ def _check_text(text):
 
 @contextlib.contextmanager
 def named_as_arguments() -> Iterator[None]:
-    """Within it errors in settings name arguments (top_k), not flags (--top-k)."""
+    """Makes errors in settings name arguments (top_k) instead of flags (--top-k)."""
     try:
         yield
     except SettingError as error:

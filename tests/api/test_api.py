@@ -143,17 +143,17 @@ def test_numbers_of_numpy_are_numbers(tmp_path, monkeypatch):
 
 def test_notes_of_two_threads_that_overlap_are_not_lost(capsys):
     """Each silences its own."""
-    begun, done = threading.Event(), threading.Event()
+    started, done = threading.Event(), threading.Event()
 
     def other():
         with notes.silenced():
-            begun.set()
+            started.set()
             done.wait(10)
 
     thread = threading.Thread(target=other)
     with notes.silenced():
         thread.start()
-        begun.wait(10)
+        started.wait(10)
     notes.note("heard")
     done.set()
     thread.join()

@@ -9,6 +9,7 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
@@ -204,6 +205,23 @@ def test_sigterm_removes_what_is_half_made_and_still_ends_by_the_signal():
     """
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, timeout=60)
     assert (done.returncode, done.stdout) == (-signal.SIGTERM, b"removed")
+
+
+@pytest.mark.parametrize("name", ["llvmlite.binding.executionengine", "charlm.train"])
+@pytest.mark.parametrize("file", ["<frozen importlib._bootstrap>", "charlm/train.py"])
+@pytest.mark.parametrize("depth", [0, 1, 4])
+def test_python_ignores_an_exception_in_an_import_or_a_callback_of_llvm(name, file, depth):
+    """However deep in it the signal comes."""
+
+    def frame(name, file, back=None):
+        code = SimpleNamespace(co_filename=file)
+        return SimpleNamespace(f_code=code, f_globals={"__name__": name}, f_back=back)
+
+    found = frame(name, file, frame("__main__", "x.py"))
+    for _ in range(depth):
+        found = frame("os", "os.py", found)
+    lost = name.startswith("llvmlite.") or file.startswith("<frozen")
+    assert interrupt._would_be_lost(found) == lost
 
 
 def test_a_library_has_no_handler_of_its_own():
