@@ -14,9 +14,12 @@ A training that SIGINT or SIGTERM stopped raises `Stopped`, a KeyboardInterrupt;
 130 or 143.
 """
 
+import re
 import shlex
 import signal
 from typing import ClassVar
+
+FLAG = re.compile(r"--([a-z]+(?:-[a-z]+)*)")
 
 
 class CharlmError(Exception):
@@ -54,7 +57,7 @@ class SettingError(InputError):
     def as_argument(self) -> InputError:
         """Returns the error in terms of Python's arguments."""
         name, rest = self.setting
-        return InputError(f"expected {name} {rest}")
+        return InputError(f"expected {name} {FLAG.sub(_as_argument, rest)}")
 
 
 class NonFiniteLossError(CharlmError):
@@ -91,3 +94,7 @@ def command_line(name: str, *argv: object) -> str:
 def flag(name: str) -> str:
     """Returns the command-line flag of a setting: "top_k" -> "--top-k"."""
     return "--" + name.replace("_", "-")
+
+
+def _as_argument(match):
+    return match[1].replace("-", "_")

@@ -92,7 +92,8 @@ def _main(argv):
     else:
         found = cli.documents(other, saved, args.unknown)
     names, ids = documents.measurable(found)
-    cli.say(f"{path}: {sum(len(d) - 1 for d in ids):,} characters of {len(ids)} documents")
+    of = "1 document" if len(ids) == 1 else f"{len(ids)} documents"
+    cli.say(f"{path}: {sum(len(d) - 1 for d in ids):,} characters of {of}")
     training: Any = None if own is None else own.training
     results = {"run": str(path)} | report.measure(
         network,

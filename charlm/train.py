@@ -6,7 +6,7 @@ from typing import Literal
 
 from charlm import cli, presets
 from charlm.api import runs
-from charlm.api.training import Reporting
+from charlm.api.run_training import Reporting
 from charlm.cli.options import RUNS_DIR, Debug, RunsDir
 from charlm.config import Config, DataConfig, FitConfig, ModelConfig, SampleConfig
 from charlm.errors import InputError, command_line

@@ -4,7 +4,7 @@ import contextlib
 import numbers
 import os
 import secrets
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from os import PathLike
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal, overload
@@ -80,6 +80,7 @@ class LanguageModel:
         repetition_penalty: float = 1.0,
         stop: str | Sequence[str] = (),
         min_length: int = 0,
+        repetition_length: int = SamplingConstraints.repetition_length,
     ) -> list[str]:
         """Draws n texts that continue a prompt.
 
@@ -95,20 +96,22 @@ class LanguageModel:
             top_k: draw from the k most probable characters only; 0 for all.
             top_p: draw from the smallest set of characters whose probabilities sum to top_p
                 (nucleus sampling).
-            repetition_penalty: divides the probability of a character that would repeat 12
-                characters of the text, its prompt included; 1 for none.
+            repetition_penalty: divides the probability of a character that would repeat
+                `repetition_length` characters of the text, its prompt included; 1 for none.
             stop: a text ends after the first of these strings.
             min_length: number of characters before which `stop` has no effect.
+            repetition_length: length of the repetitions that `repetition_penalty` makes less
+                probable.
 
         Returns:
             n strings.
 
         Raises:
-            InputError: an argument is out of range, or a character is not in the vocabulary.
+            InputError: an argument is out of range or has another type, or a character is not in
+                the vocabulary.
         """
-        pieces = self._pieces(
-            prompt, length, temperature, n, seed, top_k, top_p, repetition_penalty, stop, min_length
-        )
+        rules = _constraints(top_k, top_p, repetition_penalty, repetition_length)
+        pieces = self._pieces(prompt, length, temperature, n, seed, stop, min_length, rules)
         return ["".join(text) for text in zip(*pieces, strict=True)]
 
     def stream(
@@ -122,33 +125,33 @@ class LanguageModel:
         repetition_penalty: float = 1.0,
         stop: str | Sequence[str] = (),
         min_length: int = 0,
+        repetition_length: int = SamplingConstraints.repetition_length,
     ) -> Iterator[str]:
         """Yields one text piece by piece, as it is drawn. Args: see `generate`."""
-        pieces = self._pieces(
-            prompt, length, temperature, 1, seed, top_k, top_p, repetition_penalty, stop, min_length
-        )
+        rules = _constraints(top_k, top_p, repetition_penalty, repetition_length)
+        pieces = self._pieces(prompt, length, temperature, 1, seed, stop, min_length, rules)
         return (piece for (piece,) in pieces)
 
-    def _pieces(
-        self, prompt, length, temperature, n, seed, top_k, top_p, penalty, stop, min_length
-    ):
+    def _pieces(self, prompt, length, temperature, n, seed, stop, min_length, rules):
         vocab = self._checkpoint.vocab
-        stops = (stop,) if isinstance(stop, str) else tuple(stop)
+        stops = (stop,) if isinstance(stop, str) else stop
         with named_as_arguments():
-            rules = SamplingConstraints(top_k, top_p, penalty)
+            require(_is_real(temperature), "temperature", "a number", repr(temperature))
             check_temperature(temperature)
             require(_is_count(length), "length", "a whole number, 1 or more", length)
             ok = _is_count(n) and n <= MAX_TEXTS
             require(ok, "n", f"a whole number from 1 to {MAX_TEXTS}", n)
-            ok = 0 <= min_length <= length
+            ok = isinstance(min_length, numbers.Integral) and 0 <= min_length <= length
             require(ok, "min_length", f"from 0 to length ({length})", min_length)
-            require(seed is None or seed >= 0, "seed", "None, or 0 or more", seed)
-            require(all(stops), "stop", "strings of one character or more", "an empty one")
+            ok = seed is None or (isinstance(seed, numbers.Integral) and seed >= 0)
+            require(ok, "seed", "None, or a whole number, 0 or more", seed)
+            ok = isinstance(stop, Iterable) and all(isinstance(x, str) and x for x in stops)
+            require(ok, "stop", "strings of one character or more", repr(stop))
             for text in (prompt, *stops):
                 _check_text(text)
                 vocab.encode(text)
             seed = secrets.randbits(32) if seed is None else seed
-            args = prompt, length, [temperature] * n, seed, rules, stops, min_length
+            args = prompt, length, [temperature] * n, seed, rules, tuple(stops), min_length
             return generate.texts(self._network, vocab, *args)
 
     @overload
@@ -228,6 +231,19 @@ def load(
 
 def _is_count(n):
     return isinstance(n, numbers.Integral) and int(n) >= 1
+
+
+def _is_real(value):
+    return isinstance(value, numbers.Real)
+
+
+def _constraints(top_k, top_p, repetition_penalty, repetition_length):
+    with named_as_arguments():
+        for name, value in (("top_k", top_k), ("repetition_length", repetition_length)):
+            require(isinstance(value, numbers.Integral), name, "a whole number", repr(value))
+        for name, value in (("top_p", top_p), ("repetition_penalty", repetition_penalty)):
+            require(_is_real(value), name, "a number", repr(value))
+        return SamplingConstraints(top_k, top_p, repetition_penalty, repetition_length)
 
 
 def _check_text(text):

@@ -6,8 +6,8 @@ from dataclasses import replace
 from pathlib import Path
 
 from charlm import cli, presets
-from charlm.api import training
-from charlm.api.training import Reporting
+from charlm.api import run_training
+from charlm.api.run_training import Reporting
 from charlm.config import Config
 from charlm.errors import InputError, command_line
 from charlm.runs import checkpoint, lookup, run_folder
@@ -42,7 +42,7 @@ def start(
 
     Raises:
         InputError: the folder is taken, or the settings, the text and the weights do not fit.
-        See `training.train`.
+        See `run_training.train`.
     """
     if first:
         resume.check_same_model(config, first[1].config, first[0])
@@ -50,14 +50,14 @@ def start(
     config = replace(config, data=replace(config.data, corpus=corpus.name))
     text = cli.text(corpus)
     saved = warm_start.warm_start(first[1], text, config.data.seed) if first else None
-    prepared = training.prepare(config, text, reporting, saved)
+    prepared = run_training.prepare(config, text, reporting, saved)
     with run_folder.locked(folder):
         run_folder.clear(folder, overwrite)
         reporting.say(f"preset {preset}: {presets.flags(config)}")
         if first:
             reporting.say(f"starting from {first[0]}: {warm_start.describe(first[1], text)}")
         # the sizes of a run that starts from weights are another run's
-        training.train(prepared, folder, reporting, None if first else preset)
+        run_training.train(prepared, folder, reporting, None if first else preset)
     return folder
 
 
@@ -111,7 +111,7 @@ def resume_run(
 
     Raises:
         InputError: a setting cannot change, nothing is left to train, or it is another text.
-        See `training.train`.
+        See `run_training.train`.
     """
     folder, kept, say = path.parent, saved.config, reporting.say
     resume.check_changes(kept, config, bool(saved.optimizer))
@@ -119,10 +119,10 @@ def resume_run(
     if resume.is_over(saved.progress, config.fit):
         # it may have been killed between its last save and its end
         run_folder.rewind_logs(folder, saved, say)
-        training.draw_curve(saved.progress, folder, say)
+        run_training.draw_curve(saved.progress, folder, say)
     resume.check_unfinished(saved.progress, config.fit)
     where = resume.position(saved.progress)
-    prepared = training.prepare(config, cli.text(corpus()), reporting, saved)
+    prepared = run_training.prepare(config, cli.text(corpus()), reporting, saved)
     run_folder.rewind_logs(folder, saved, say)
     say(f"resuming {path} at {where}; changed: {', '.join(changed) or 'nothing'}")
-    training.train(prepared, folder, reporting)
+    run_training.train(prepared, folder, reporting)

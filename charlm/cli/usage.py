@@ -12,6 +12,7 @@ ABOUT = re.compile(  # tyro's messages about the value of one option; a group ho
     r"Error parsing (-\S+):|invalid choice .* for argument '(-[^']+)'|"
     r"Missing value for argument '(-[^']+)'"
 )
+MISSING = re.compile(r"Missing from [^:]+: [A-Z]\S* (.+?)\.? \(required\)")
 
 
 def one_line(box: str, kind: type, argv: list[str]) -> str:
@@ -35,6 +36,9 @@ def one_line(box: str, kind: type, argv: list[str]) -> str:
         flags = next(filter(None, about.groups())).split("/")
         if expected := _expected(kind, flags):
             return f"expected {flags[0]} to be {expected}, found {_given(argv, flags)}"
+    if missing := MISSING.match(message):
+        about = missing[1].rstrip(".")
+        return f"expected an argument, found none: {about[0].lower()}{about[1:]}"
     guesses = [x.split()[0] for p in paragraphs[1:] for x in p if x.startswith("--")]
     return f"{message}; did you mean {guesses[0]}?" if guesses and "nrecogn" in message else message
 

@@ -27,7 +27,10 @@ def find(runs: Path, run: str) -> Path:
     for path in paths:
         if os.path.isfile(path) or is_run(path):
             return path
-    if any(os.path.isdir(path) for path in paths):
+    folders = [path for path in paths if os.path.isdir(path)]
+    if any(not os.access(path, os.X_OK) for path in folders):
+        what = "which you have no permission to enter"
+    elif folders:
         what = "which has no weights in it"
     elif any(os.path.lexists(path) for path in paths):
         what = "which is not a regular file"

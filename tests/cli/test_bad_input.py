@@ -120,6 +120,7 @@ TABLE = [
     # flags and names
     ("train --unit 3", "did you mean --units"),
     ("train --corpus", "--corpus"),
+    ("score", "expected an argument, found none: text to measure: a file, .* input; see charlm"),
     ("train small.txt", "small.txt"),
     ("train --no-such-flag", "--no-such-flag"),
     (f"{ON} --name ../a", "--name to be the name of a folder"),
@@ -186,7 +187,6 @@ TABLE = [
     ("sample a --beam 2 --top-k 2", "--top-k.* no effect with --beam"),
     ("sample a -n 4000 --temperature 1 --temperature 2 --temperature 3", "-n to be from 1 to 3333"),
     # measuring
-    ("score", "FILE|file"),
     ("score {nothing} --run a", "which is none of them"),
     ("score {empty} --run a", "two characters or more"),
     ("score {binary} --run a", "binary data"),
@@ -212,7 +212,7 @@ TABLE = [
     (f"{ON} --preset best --cell keras-lstm", "--weight-drop to be 0 for Keras's own layers"),
     ("train --resume a --preset quick", "--resume alone"),
     # weights in and out
-    ("import", "Missing.*PATH Weights file"),
+    ("import", "expected an argument, found none: weights file; see charlm import --help"),
     ("import {nothing} --vocab-from small.txt", "nothing: cannot read a file of weights"),
     ("import {pipe} --vocab-from small.txt", "pipe"),
     ("import /dev/zero --vocab-from small.txt", "pipe or device"),

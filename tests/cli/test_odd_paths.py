@@ -366,7 +366,7 @@ def test_who_gives_the_text_himself_may_name_it_as_he_likes(
         monkeypatch.setattr("sys.stdin", stdin if given == "-" else None)
         assert main([*line.split(), "--corpus", given]) == 0
         out, _ = capsys.readouterr()
-        assert ": 211 characters of 1 documents" in out or line != "evaluate a"
+        assert ": 211 characters of 1 document\n" in out or line != "evaluate a"
 
 
 @pytest.mark.parametrize("flags", [os.O_RDONLY, os.O_WRONLY])
@@ -381,3 +381,11 @@ def test_standard_input_that_cannot_be_read(here, capsys, monkeypatch, flags):
     monkeypatch.setattr("sys.stdin", stdin)
     refused(here, capsys, "score - --run a", "cannot read standard input: .*; pipe a file into it")
     os.close(descriptor)
+
+
+def test_a_run_that_this_user_may_not_enter(here, monkeypatch, capsys):
+    (here / "shut").mkdir()
+    allowed = os.access  # root may enter any folder
+    monkeypatch.setattr(os, "access", lambda p, mode: p.name != "shut" and allowed(p, mode))
+    assert main(["sample", "shut"]) == 2
+    assert "found shut, which you have no permission to enter" in capsys.readouterr().err

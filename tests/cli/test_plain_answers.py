@@ -14,7 +14,7 @@ import pytest
 import corpora
 from charlm import cli, paths, sample, train
 from charlm.__main__ import main
-from charlm.api import training
+from charlm.api import run_training
 from charlm.cli import prompts
 from charlm.errors import InputError, in_words
 from charlm.interop import keras_files
@@ -48,7 +48,7 @@ def no_backend(*args):
 
 
 def overwrite(capsys, monkeypatch):
-    monkeypatch.setattr("charlm.api.training.prepare", no_backend)
+    monkeypatch.setattr("charlm.api.run_training.prepare", no_backend)
     code = train.main(["--corpus", "small.txt", "--name", "a", "--overwrite"])
     return code, capsys.readouterr().err
 
@@ -249,7 +249,9 @@ def test_what_is_no_prompt_there_is_refused(here, capsys, monkeypatch, data, exp
 
 
 def test_a_run_that_could_not_be_saved_ends_with_the_cause(run, capsys):
-    assert cli.run(lambda argv: raises(training._unsaved(run, "No space left on device")), []) == 1
+    assert (
+        cli.run(lambda argv: raises(run_training._unsaved(run, "No space left on device")), []) == 1
+    )
     assert capsys.readouterr().err == (
         f"error: cannot save the end of the run in {run}: No space left on device; once that is "
         f"fixed, python -m charlm.train --resume {run} resumes from the last save\n"
@@ -257,7 +259,7 @@ def test_a_run_that_could_not_be_saved_ends_with_the_cause(run, capsys):
 
 
 def test_and_without_that_hint_where_nothing_was_saved_before(here):
-    assert str(training._unsaved(here / "r", "it is full")).endswith("/r: it is full")
+    assert str(run_training._unsaved(here / "r", "it is full")).endswith("/r: it is full")
 
 
 def raises(error):
