@@ -8,6 +8,7 @@ from callbacks.report_epoch import ReportEpoch
 from callbacks.report_start import ReportStart
 from callbacks.sample_text import SampleText
 from callbacks.save_weights import SaveWeights
+from callbacks.show_progress import ShowProgress
 from callbacks.stop_early import StopEarly
 from callbacks.stop_on_nan import StopOnNaN
 from callbacks.stop_on_signal import StopOnSignal
@@ -18,6 +19,7 @@ __all__ = [
     "ReportStart",
     "SampleText",
     "SaveWeights",
+    "ShowProgress",
     "StopEarly",
     "StopOnNaN",
     "StopOnSignal",

@@ -7,11 +7,14 @@ import keras
 
 from charlm.runs.checkpoint import Progress
 
+ROWS = 100  # of steps.csv in an epoch
+
 
 class TrackProgress(keras.callbacks.Callback):
     """Keeps a `Progress` up to date and adds figures to the logs.
 
-    Added after each epoch: bpc and val_bpc (bits per character), chars_per_second (of training,
+    About a hundred times in an epoch it records the training loss, for steps.csv. Added to the logs
+    after each epoch: bpc and val_bpc (bits per character), chars_per_second (of training,
     without validation), learning_rate.
 
     Args:
@@ -23,15 +26,33 @@ class TrackProgress(keras.callbacks.Callback):
     def __init__(self, progress: Progress, characters: int, windows: int):
         super().__init__()
         self.progress, self.characters, self.windows = progress, characters, windows
+        self.every = max(1, windows // ROWS)
 
     def on_epoch_begin(self, epoch: int, logs: dict[str, float] | None = None) -> None:
         self.first = self.progress.step
         self.began = time.perf_counter()
         self.trained: float | None = None
+        self.row = self.first // self.every
 
-    def on_train_batch_end(self, batch: int, logs: dict[str, float] | None = None) -> None:
+    def on_train_batch_end(self, batch: int, logs: dict[str, float]) -> None:
         # a call may cover several windows, and at an epoch's end fewer than Keras counts
-        self.progress.step = min(self.first + batch + 1, self.windows)
+        p = self.progress
+        p.step = min(self.first + batch + 1, self.windows)
+        if self.row < p.step // self.every or p.step == self.windows:
+            self.row = p.step // self.every
+            p.steps.append(self._row(float(logs["loss"]) / math.log(2)))
+
+    def _row(self, mean):
+        """Makes a row of steps.csv; `mean` is of the epoch so far, in bits."""
+        p, before, begun = self.progress, 0.0, 0
+        if p.steps and p.steps[-1]["epochs"] > p.epoch:
+            before, begun = p.steps[-1]["epoch_bpc"], p.steps[-1]["step"]
+        return {
+            "epochs": p.epoch + p.step / self.windows,
+            "step": p.step,
+            "bpc": (mean * p.step - before * begun) / (p.step - begun),
+            "epoch_bpc": mean,
+        }
 
     def on_test_begin(self, logs: dict[str, float] | None = None) -> None:
         self.trained = time.perf_counter()

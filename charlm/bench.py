@@ -14,7 +14,7 @@ from charlm.benchmarks.peers import STEP
 from charlm.benchmarks.plan import SECTIONS, Plan, Section
 from charlm.benchmarks.workers import cpus
 from charlm.cli import outputs
-from charlm.cli.options import Debug
+from charlm.cli.options import Debug, Quiet
 from charlm.config import MAX_UNITS, DataConfig, require
 from charlm.errors import InputError
 from corpora import Corpus, CorpusError
@@ -62,6 +62,7 @@ class Bench(Plan):
     each, and measure how long charlm takes to reach its losses."""
     out: Path = Path("bench")
     """Folder for bench.md, bench.json and bench.png; created if needed."""
+    quiet: Quiet = False
     debug: Debug = False
 
     def __post_init__(self):

@@ -10,7 +10,7 @@ import tyro
 
 from charlm import cli
 from charlm.cli import outputs
-from charlm.cli.options import RUNS_DIR, Debug, Run, RunsDir
+from charlm.cli.options import RUNS_DIR, Debug, Quiet, Run, RunsDir
 from charlm.config import DataConfig, check_temperature, require
 from charlm.errors import InputError, command_line
 from charlm.evaluation import documents, report
@@ -60,6 +60,7 @@ class Evaluate:
     output: Annotated[str, tyro.conf.arg(metavar="PATH")] = "evaluation"
     """Files to write, without their endings .json and .png."""
     runs_dir: RunsDir = RUNS_DIR
+    quiet: Quiet = False
     debug: Debug = False
 
     def __post_init__(self):
@@ -150,9 +151,12 @@ def _own_ids(corpus, saved):
 
 
 def _samples(args, network, vocab):
-    for t in args.temperature or TEMPERATURES:
-        temperatures = [t] * report.TEXTS
-        yield t, generate.whole_texts(network, vocab, report.LENGTH, temperatures, args.seed)
+    chosen = args.temperature or TEMPERATURES
+    with cli.progress("sampling", len(chosen)) as tell:
+        for t in chosen:
+            temperatures = [t] * report.TEXTS
+            yield t, generate.whole_texts(network, vocab, report.LENGTH, temperatures, args.seed)
+            tell()
 
 
 if __name__ == "__main__":

@@ -10,7 +10,7 @@ import tyro
 
 from charlm import cli
 from charlm.cli import outputs
-from charlm.cli.options import RUNS_DIR, Debug, Run, RunsDir
+from charlm.cli.options import RUNS_DIR, Debug, Quiet, Run, RunsDir
 from charlm.config import require
 from charlm.errors import InputError
 from charlm.interop import export
@@ -37,6 +37,7 @@ class Export:
     overwrite: bool = False
     """Replace an earlier export of the same name."""
     runs_dir: RunsDir = RUNS_DIR
+    quiet: Quiet = False
     debug: Debug = False
 
 
@@ -51,7 +52,11 @@ def _main(argv):
     output = args.output or Path(f"{path.parent.resolve().name}{export.SUFFIX[args.format]}")
     _check_output(args, output)
     network = saved.to_network()
-    difference = export.write(saved, network, args.format, output, cli.quiet_stderr)
+
+    def quiet():
+        return cli.quiet_stderr(f"exporting to {output}")
+
+    difference = export.write(saved, network, args.format, output, quiet)
     if not difference <= export.TOLERANCE:  # NaN is not
         print(
             f"failed: logits or states differ from the sampler's by {difference:.1e}; nothing was "

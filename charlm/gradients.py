@@ -10,7 +10,7 @@ import tyro
 from charlm import cli
 from charlm.cells import CELLS
 from charlm.cli import outputs
-from charlm.cli.options import RUNS_DIR, Debug, RunsDir
+from charlm.cli.options import RUNS_DIR, Debug, Quiet, RunsDir
 from charlm.config import DataConfig, require
 from charlm.errors import InputError, command_line
 from charlm.reference import gradient_series, gradient_tables
@@ -86,6 +86,7 @@ class Gradients:
     output: Annotated[str, tyro.conf.arg(metavar="PATH")] = "gradients"
     """Files to write, without their endings .csv and .png."""
     runs_dir: RunsDir = RUNS_DIR
+    quiet: Quiet = False
     debug: Debug = False
 
     def __post_init__(self):
@@ -116,9 +117,11 @@ def main(argv: list[str] | None = None) -> int:
 def _main(argv):
     args = cli.parse(Gradients, "charlm gradients", argv)
     series = _of_runs(args, command_line("gradients", *argv)) if args.runs else _of_cells(args)
-    measured = [
-        (s, gradient_series.measure(s, args.steps, args.streams, args.seed)) for s in series
-    ]
+    measured = []
+    with cli.progress("measuring gradients", len(series)) as tell:
+        for s in series:
+            measured.append((s, gradient_series.measure(s, args.steps, args.streams, args.seed)))
+            tell()
     for s, flow in measured:
         if not all(np.isfinite(norms).all() for norms in flow.states.values()):
             hint = "try fewer --steps" if args.runs else "try a smaller --gain or fewer --steps"

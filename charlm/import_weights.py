@@ -9,7 +9,7 @@ import numpy as np
 import tyro
 
 from charlm import cli
-from charlm.cli.options import RUNS_DIR, Debug, RunsDir
+from charlm.cli.options import RUNS_DIR, Debug, Quiet, RunsDir
 from charlm.config import NO_TEXT, DataConfig
 from charlm.errors import InputError, command_line
 from charlm.interop import import_run, keras_files
@@ -70,6 +70,7 @@ class Import:
     overwrite: bool = False
     """Replace a run of the same name."""
     runs_dir: RunsDir = RUNS_DIR
+    quiet: Quiet = False
     debug: Debug = False
 
 
@@ -93,8 +94,8 @@ def _main(argv):
     V, text = found.dense[1].size, None
     if args.vocab_from is not None:
         data = DataConfig(corpus=args.vocab_from, encoding=args.encoding)
-        text = TextReadings(cli.corpus(data), V, cli.text, cli.progress)
-    choice = Choice(args.file, V, network, text, cli.progress)
+        text = TextReadings(cli.corpus(data), V, cli.text)
+    choice = Choice(args.file, V, network, text)
     folder = run_folder.new(args.runs_dir, args.name, args.file.name, args.overwrite)
     asked = args.vocab, args.vocab_order, args.allow_worse_than_unigram
     best = import_run.choose_reading(choice, found, args.file, *asked, settings.notes)

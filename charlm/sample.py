@@ -11,7 +11,7 @@ from tyro.conf import UseAppendAction as Repeated
 
 from charlm import cli
 from charlm.cli import prompts
-from charlm.cli.options import RUNS_DIR, Debug, Run, RunsDir
+from charlm.cli.options import RUNS_DIR, Debug, Quiet, Run, RunsDir
 from charlm.config import check_temperature, require
 from charlm.errors import InputError, flag
 from charlm.generation import generate
@@ -56,6 +56,7 @@ class Sample:
     seed: int | None = None
     """Random seed; the same seed gives the same text. Default: a new one in each call."""
     runs_dir: RunsDir = RUNS_DIR
+    quiet: Quiet = False
     debug: Debug = False
 
     def __post_init__(self):

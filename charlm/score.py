@@ -8,7 +8,7 @@ import numpy as np
 import tyro
 
 from charlm import cli
-from charlm.cli.options import RUNS_DIR, Debug, Run, RunsDir
+from charlm.cli.options import RUNS_DIR, Debug, Quiet, Run, RunsDir
 from charlm.config import DataConfig
 from charlm.errors import InputError
 from charlm.evaluation import losses as scoring
@@ -34,6 +34,7 @@ class Score:
     """Print a line for each character instead: file, position, character (as a Python string) and
     bits, separated by tabs."""
     runs_dir: RunsDir = RUNS_DIR
+    quiet: Quiet = False
     debug: Debug = False
 
 

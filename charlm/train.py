@@ -7,7 +7,7 @@ from typing import Literal
 from charlm import cli, presets
 from charlm.api import runs
 from charlm.api.run_training import Reporting
-from charlm.cli.options import RUNS_DIR, Debug, RunsDir
+from charlm.cli.options import RUNS_DIR, Debug, Quiet, RunsDir
 from charlm.config import Config, DataConfig, FitConfig, ModelConfig, SampleConfig
 from charlm.errors import InputError, command_line
 from charlm.runs import lookup, run_folder
@@ -35,6 +35,7 @@ class RunConfig:
     runs_dir: RunsDir = RUNS_DIR
     tensorboard: bool = False
     """Write TensorBoard logs into the run's folder; needs the extra "tensorboard"."""
+    quiet: Quiet = False
     debug: Debug = False
 
 

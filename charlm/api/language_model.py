@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Literal, overload
 
 import numpy as np
 
+from charlm import notes
 from charlm.config import Config, check_temperature, require
 from charlm.errors import InputError, SettingError
 from charlm.evaluation import losses
@@ -179,7 +180,8 @@ class LanguageModel:
         _check_text(text)
         if len(text) < 2:
             raise InputError(f"expected a text of 2 characters or more, found {len(text)}")
-        found = losses.stateful_losses(self._network, [self._checkpoint.vocab.encode(text)])
+        with notes.without_progress():
+            found = losses.stateful_losses(self._network, [self._checkpoint.vocab.encode(text)])
         return found[0] / np.log(2) if per_character else losses.bits(found)
 
     def to_keras(self) -> "keras.Model":

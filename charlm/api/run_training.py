@@ -2,7 +2,7 @@
 
 import importlib.util
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -35,12 +35,20 @@ class Reporting:
 
 
 def prepare(
-    config: Config, text: Text, reporting: Reporting, saved: Checkpoint | None = None
+    config: Config,
+    text: Text,
+    reporting: Reporting,
+    saved: Checkpoint | None = None,
+    first: Sequence[str] = (),
 ) -> "Training":
     """Loads the backend and builds a run's model, data and optimizer; writes nothing.
 
     Args:
+        config: every setting.
+        text: to train on.
+        reporting: options of the reports.
         saved: a checkpoint to continue from.
+        first: lines to print before the backend is loaded, which takes seconds.
 
     Returns:
         A `charlm.training.trainer.Training`.
@@ -54,6 +62,8 @@ def prepare(
     _check_prompts(config, (saved or text).vocab)
     if reporting.tensorboard:
         _require_tensorboard()
+    for line in first:
+        reporting.say(line)
     with cli.quiet_stderr():
         import keras  # and its backend, which takes seconds
 
@@ -83,7 +93,7 @@ def train(
     """
     say = reporting.say
     say(_headline(training, folder, preset))
-    stop, save, callbacks = _callbacks(training, folder, reporting)
+    stop, save, shown, callbacks = _callbacks(training, folder, reporting)
     try:
         training.fit(callbacks)
     except Stopped as stopped:
@@ -93,6 +103,7 @@ def train(
         stopped.add_note(f"resume with: {again}")
         raise
     finally:
+        shown.close()
         stop.restore()
     if save.failure:
         raise _unsaved(folder, save.failure)
@@ -112,7 +123,7 @@ def draw_curve(progress: Progress, folder: Path, say: Callable[[str], object]) -
     if not progress.history:
         return False
     path = folder / run_folder.CURVE
-    picture = try_draw(lambda: loss_curve.draw(progress.history), path, say)
+    picture = try_draw(lambda: loss_curve.draw(progress.history, progress.steps), path, say)
     return picture is not None and run_folder.try_write(folder, run_folder.CURVE, picture, say)
 
 
@@ -170,9 +181,12 @@ def _callbacks(training, folder, reporting):
     windows = training.windows().steps
     save = c.SaveWeights(training.snapshot, folder, progress, windows, config.fit.save_every, say)
     stop = c.StopOnSignal(save.save, windows, config.fit.epochs, progress, say)
+    characters, held_out = config.data.batch_size * config.data.window, len(training.held_out)
+    shown = c.ShowProgress(progress, config.fit.epochs, windows, characters, held_out)
     found = [
         c.StopOnNaN(progress),
-        c.TrackProgress(progress, config.data.batch_size * config.data.window, windows),
+        c.TrackProgress(progress, characters, windows),
+        shown,
         c.ReportStart(reporting.timeline, say),
         c.ReportEpoch(progress, config.fit.epochs, say),
         # before `save`, because a weights file stores the length of samples.txt
@@ -183,7 +197,7 @@ def _callbacks(training, folder, reporting):
     ]
     if reporting.tensorboard:
         found.append(keras.callbacks.TensorBoard(str(run_folder.logs_folder(folder))))
-    return stop, save, found
+    return stop, save, shown, found
 
 
 def _unsaved(folder, failure):

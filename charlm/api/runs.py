@@ -50,12 +50,12 @@ def start(
     config = replace(config, data=replace(config.data, corpus=corpus.name))
     text = cli.text(corpus)
     saved = warm_start.warm_start(first[1], text, config.data.seed) if first else None
-    prepared = run_training.prepare(config, text, reporting, saved)
+    lines = [f"preset {preset}: {presets.flags(config)}"]
+    if first:
+        lines.append(f"starting from {first[0]}: {warm_start.describe(first[1], text)}")
+    prepared = run_training.prepare(config, text, reporting, saved, lines)
     with run_folder.locked(folder):
         run_folder.clear(folder, overwrite)
-        reporting.say(f"preset {preset}: {presets.flags(config)}")
-        if first:
-            reporting.say(f"starting from {first[0]}: {warm_start.describe(first[1], text)}")
         # the sizes of a run that starts from weights are another run's
         run_training.train(prepared, folder, reporting, None if first else preset)
     return folder
@@ -86,7 +86,9 @@ def read(path: Path) -> Checkpoint:
     """
     best = path.parent / lookup.BEST
     try:
-        return checkpoint.read(path)
+        saved = checkpoint.read(path)
+        saved.progress.steps = run_folder.read_steps(path.parent, saved.progress)
+        return saved
     except InputError as error:
         if path.name != lookup.LAST or not os.path.isfile(best):
             raise
@@ -122,7 +124,7 @@ def resume_run(
         run_training.draw_curve(saved.progress, folder, say)
     resume.check_unfinished(saved.progress, config.fit)
     where = resume.position(saved.progress)
-    prepared = run_training.prepare(config, cli.text(corpus()), reporting, saved)
+    lines = [f"resuming {path} at {where}; changed: {', '.join(changed) or 'nothing'}"]
+    prepared = run_training.prepare(config, cli.text(corpus()), reporting, saved, lines)
     run_folder.rewind_logs(folder, saved, say)
-    say(f"resuming {path} at {where}; changed: {', '.join(changed) or 'nothing'}")
     run_training.train(prepared, folder, reporting)

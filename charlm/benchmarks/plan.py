@@ -1,6 +1,5 @@
 """Plans the measurements of `charlm bench` from its options."""
 
-import sys
 import time
 from typing import Literal, get_args
 
@@ -11,6 +10,7 @@ from charlm.benchmarks.peers import STEP, Peer
 from charlm.benchmarks.sections import Setup
 from charlm.benchmarks.workers import cpus
 from charlm.errors import InputError
+from charlm.notes import step_of_progress
 from charlm.text.encoded_text import Text
 
 Section = Literal["step", "sampling", "fit", "memory", "quality", "layers"]
@@ -85,7 +85,7 @@ class Plan:
         began = time.monotonic()
 
         def say(text):
-            print(f"[{time.monotonic() - began:4.0f} s] {text}", file=sys.stderr, flush=True)
+            step_of_progress(f"[{time.monotonic() - began:4.0f} s] {text}")
 
         return Setup(
             gpu=self.device == "gpu",

@@ -11,6 +11,7 @@ from charlm.benchmarks.case import Case
 from charlm.benchmarks.layer_case import LayerCase
 from charlm.benchmarks.peers import Peer
 from charlm.benchmarks.workers import LOAD, RUN, PeerFailed, Worker, environment
+from charlm.notes import progress
 
 CHECKED = 4  # first runs of a job, to warm up and to compare the peers' numbers
 
@@ -63,13 +64,15 @@ class Turn:
 
 def alternate(turns: list[Turn], rounds: int, seconds: float) -> None:
     """Measures A B C A B C ...; a peer that fails gets the reason in its row and drops out."""
-    for _ in range(rounds):
-        for turn in turns:
-            if not turn.row["failed"]:
-                try:
-                    turn.take(seconds)
-                except PeerFailed as error:
-                    turn.row["failed"] = str(error)
+    with progress("measuring rounds", rounds) as tell:
+        for _ in range(rounds):
+            for turn in turns:
+                if not turn.row["failed"]:
+                    try:
+                        turn.take(seconds)
+                    except PeerFailed as error:
+                        turn.row["failed"] = str(error)
+            tell()
 
 
 def start(

@@ -2,8 +2,8 @@
 
 from charlm.cli.command import BAD_INPUT, FAILED, parse, parse_part, run
 from charlm.cli.loading import corpus, documents, text
-from charlm.cli.terminal import note_terminal, progress, quiet_stderr, say, visible
-from charlm.notes import note
+from charlm.cli.terminal import note_terminal, quiet_stderr, say, visible
+from charlm.notes import note, progress
 
 __all__ = [
     "BAD_INPUT",

@@ -10,7 +10,7 @@ from typing import Any
 
 import tyro
 
-from charlm import interrupt, paths
+from charlm import interrupt, notes, paths
 from charlm.cli import usage
 from charlm.cli.terminal import Output
 from charlm.errors import CharlmError, InputError, NonFiniteLossError, Stopped, in_words
@@ -83,7 +83,8 @@ def _run(command, argv):
     try:
         paths.cache_folder()  # wrong variables are refused before anything is made
         output: Any = Output(sys.stdout)
-        with interrupt.unwinding(), contextlib.redirect_stdout(output):
+        quiet = notes.without_progress("--quiet" in argv)
+        with interrupt.unwinding(), contextlib.redirect_stdout(output), quiet:
             code = command(argv)
             sys.stdout.flush()
         return code or 0

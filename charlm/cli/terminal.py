@@ -5,16 +5,14 @@ import os
 import sys
 import tempfile
 import threading
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from typing import TextIO
 
 from charlm import notes
 from charlm.errors import InputError
-from charlm.notes import CONTROLS, note
+from charlm.notes import CONTROLS, above_bars, note
 
 _redirection = threading.RLock()
-SILENCE = 2.0  # seconds after which a user should see that something is being done
 
 
 def visible(text: str) -> str:
@@ -24,7 +22,7 @@ def visible(text: str) -> str:
 
 def say(text: str) -> None:
     """Prints a line at once; a closed pipe or a full disk does not end the run."""
-    with contextlib.suppress(OSError):
+    with contextlib.suppress(OSError), above_bars():
         print(visible(text), flush=True)
 
 
@@ -35,30 +33,11 @@ def note_terminal() -> None:
 
 
 @contextlib.contextmanager
-def progress(what: str, total: int, unit: str) -> Iterator[Callable[[int], None]]:
-    """Shows progress: a bar on a terminal, elsewhere one line after two seconds.
-
-    Yields:
-        A function; call it with the number of units done since its last call.
-    """
-    from tqdm import tqdm
-
-    with tqdm(desc=what, total=total, unit=unit, unit_scale=True, disable=None, leave=False) as bar:
-        began, noted = time.monotonic(), False
-
-        def tell(n):
-            nonlocal noted
-            bar.update(n)
-            if bar.disable and not noted and time.monotonic() - began > SILENCE:
-                note(what)
-                noted = True
-
-        yield tell
-
-
-@contextlib.contextmanager
-def quiet_stderr() -> Iterator[None]:
+def quiet_stderr(what: str = "loading TensorFlow") -> Iterator[None]:
     """Holds back what native code writes to stderr (TensorFlow's banner); shows it on an error.
+
+    Args:
+        what: what is done meanwhile, which is shown as progress.
 
     TF_CPP_MIN_LOG_LEVEL does not reach what TensorFlow prints while it is loaded. File descriptor 2
     belongs to the whole process, so one thread at a time redirects it.
@@ -69,9 +48,10 @@ def quiet_stderr() -> Iterator[None]:
         except OSError:  # closed, so there is nothing to hold back
             yield
             return
-        stack.callback(os.close, stderr)
+        shown = stack.enter_context(open(stderr, "w", encoding="utf-8", errors="replace"))
         if sys.stderr is not None:
             sys.stderr.flush()
+        stack.enter_context(notes.progress(what, file=shown))
         stack.enter_context(notes.held())
         hidden = stack.enter_context(tempfile.TemporaryFile())
         os.dup2(hidden.fileno(), 2)

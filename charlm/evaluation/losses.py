@@ -1,10 +1,11 @@
 """Computes the loss of each character of a text under a network."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
 
+from charlm.notes import progress
 from charlm.reference.loss import log_softmax, softmax_cross_entropy
 from charlm.reference.network import DENSE, Network
 from charlm.text.mapped_ids import Ids
@@ -23,17 +24,22 @@ def stateful_losses(network: Network, documents: Sequence[Ids]) -> list[np.ndarr
     Returns:
         For each document, the losses of all its characters except the first, (n - 1,), in nats.
     """
+    return _stateful_losses(network, documents, "measuring")
+
+
+def _stateful_losses(network, documents, what):
     found: list[Any] = [None] * len(documents)
     order = sorted(range(len(documents)), key=lambda k: -len(documents[k]))  # those of a length
-    for first in range(0, len(order), MAX_SIDE_BY_SIDE):  # end together
-        group = order[first : first + MAX_SIDE_BY_SIDE]
-        losses = _side_by_side(network, [documents[k] for k in group])
-        for k, x in zip(group, losses, strict=True):
-            found[k] = x
+    with progress(what, sum(map(len, documents))) as tell:
+        for first in range(0, len(order), MAX_SIDE_BY_SIDE):  # end together
+            group = order[first : first + MAX_SIDE_BY_SIDE]
+            losses = _side_by_side(network, [documents[k] for k in group], tell)
+            for k, x in zip(group, losses, strict=True):
+                found[k] = x
     return found
 
 
-def _side_by_side(network, documents):
+def _side_by_side(network, documents, tell):
     """Computes losses of documents in a batch, sorted by length, the longest first."""
     lengths = [len(d) for d in documents]
     ids = np.zeros((len(documents), max(lengths)), np.int64)
@@ -46,6 +52,7 @@ def _side_by_side(network, documents):
             n -= 1
         states = [tuple(s[:n] for s in layer) for layer in states]
         logits, states = network.step(ids[:n, t], states)
+        tell(n)
         log_p = log_softmax(logits)
         losses[:n, t + 1] = -np.take_along_axis(log_p, ids[:n, t + 1, None], axis=-1)[:, 0]
     return [row[1:n] for row, n in zip(losses, lengths, strict=True)]
@@ -71,7 +78,8 @@ def zero_state_losses(
     if not windows:
         return np.zeros((0, context), np.float32)
     kept = np.linspace(0, len(windows) - 1, min(most, len(windows))).astype(int)
-    return np.stack(stateful_losses(network, [windows[k] for k in kept]))
+    what = f"measuring windows of {context}"
+    return np.stack(_stateful_losses(network, [windows[k] for k in kept], what))
 
 
 class DynamicEvaluation:
@@ -103,17 +111,24 @@ class DynamicEvaluation:
         length = self.STRETCH * self.SAMPLES + 1
         begin = max(0, (len(training) - length) // 2)
         found = 0
-        for ids in self._stretches(training[begin : begin + length]):
-            _, gradients, states = self._learned(network, ids, states)
-            squares = {name: squares.get(name, 0) + g * g for name, g in gradients.items()}
-            found += 1
+        with progress("preparing dynamic evaluation", self.SAMPLES) as tell:
+            for ids in self._stretches(training[begin : begin + length]):
+                _, gradients, states = self._learned(network, ids, states)
+                squares = {name: squares.get(name, 0) + g * g for name, g in gradients.items()}
+                found += 1
+                tell()
         sizes = {name: np.sqrt(x / max(found, 1)) for name, x in squares.items()}
         mean = sum(x.sum() for x in sizes.values()) / sum(x.size for x in sizes.values())
         self.rates = {name: rate / (x + mean) for name, x in sizes.items()}
         self.pull = {name: np.minimum(1, decay * x / mean) for name, x in sizes.items()}
 
-    def losses(self, ids: Ids) -> np.ndarray:
-        """Computes the losses of a document (n,), in nats (n - 1,), from the trained weights on."""
+    def losses(self, ids: Ids, tell: Callable[[int], None] = lambda n: None) -> np.ndarray:
+        """Computes the losses of a document (n,), in nats (n - 1,), from the trained weights on.
+
+        Args:
+            ids: the document.
+            tell: called with the number of characters of each stretch.
+        """
         first = self.network.weights
         weights = {name: w.copy() for name, w in first.items()}
         network = Network(weights, len(first[f"{DENSE}/1"]), self.network.config)
@@ -121,6 +136,7 @@ class DynamicEvaluation:
         for stretch in self._stretches(ids):
             losses, gradients, states = self._learned(network, stretch, states)
             found.append(losses)
+            tell(len(losses))
             for name, w in network.weights.items():
                 w -= self.rates[name] * gradients[name]
                 w += self.pull[name] * (first[name] - w)

@@ -9,7 +9,7 @@ from charlm.evaluation import losses as scoring
 from charlm.evaluation import novelty
 from charlm.evaluation.documents import parts
 from charlm.evaluation.ngram import NGram
-from charlm.notes import note
+from charlm.notes import note, progress
 from charlm.reference.network import Network
 from charlm.text.mapped_ids import Ids
 from charlm.text.vocab import Vocab
@@ -53,7 +53,9 @@ def measure(
     if dynamic:
         known: Any = training  # which this needs
         adapting = scoring.DynamicEvaluation(network, known)
-        losses[DYNAMIC] = [adapting.losses(d) for d in documents]
+        size = sum(map(len, documents))
+        with progress("measuring with dynamic evaluation", size) as tell:
+            losses[DYNAMIC] = [adapting.losses(d, tell) for d in documents]
     models = {f"uniform over {len(vocab)} characters": float(np.log2(len(vocab)))}
     models |= _ngram_bits(training, len(vocab), order, documents)
     models |= _zero_state_bits(network, documents, context)
@@ -79,11 +81,14 @@ def _ngram_bits(training, V, order, documents):
     """Returns {name: bits} of the unigram and the n-gram model of the training text."""
     if training is None:
         return {}
-    gram = NGram(training, V, order)
-    return {
-        "unigram" if n == 1 else f"{n}-gram": scoring.bits([gram.losses(d, n) for d in documents])
-        for n in sorted({1, gram.order})
-    }
+    with progress(f"counting {order}-grams of {len(training):,} characters"):
+        gram = NGram(training, V, order)
+        return {
+            "unigram" if n == 1 else f"{n}-gram": scoring.bits(
+                [gram.losses(d, n) for d in documents]
+            )
+            for n in sorted({1, gram.order})
+        }
 
 
 def _zero_state_bits(network, documents, context):
@@ -123,25 +128,30 @@ def measure_samples(
     Returns:
         A row for the stretches, and one for each temperature.
     """
-    known = novelty.TrainingTextIndex(training, vocab.decode(training))
+    with progress(f"indexing {len(training):,} characters of training text"):
+        known = novelty.TrainingTextIndex(training, vocab.decode(training))
     stretches = [d[k : k + LENGTH] for d in documents for k in range(0, len(d), LENGTH)]
     chosen = np.linspace(0, len(stretches) - 1, min(TEXTS, len(stretches))).astype(int)
     rows: list[tuple[str | float, list[np.ndarray]]] = [(MEASURED, [stretches[k] for k in chosen])]
     rows += [(t, [vocab.encode(text) for text in texts]) for t, texts in samples]
     trained = [(d, cut) for d, _, cut in parts(corpus) if cut]
-    found = []
-    for what, texts in rows:
-        copy = vocab.decode(known.longest_copy(texts))
-        places = ((d.name, d.pieces(), cut) for d, cut in trained)
-        where, place = novelty.source(places, copy) or (None, None)
-        found.append(
-            {"of": what, "characters": sum(map(len, texts)),
-             "new": {n: known.novel_ngram_share(texts, n) for n in novelty.LENGTHS},
-             "repeated": novelty.self_repetition(texts),
-             "known_words": known.known_words([vocab.decode(ids) for ids in texts]),
-             "longest_copy": {"text": copy, "source": where, "at": place}}
-        )  # fmt: skip
-    return found
+    with progress("comparing samples with the training text", len(rows)) as tell:
+        return [_copies(vocab, known, trained, tell, *row) for row in rows]
+
+
+def _copies(vocab, known, trained, tell, what, texts):
+    """Returns a row of `measure_samples`."""
+    copy = vocab.decode(known.longest_copy(texts))
+    places = ((d.name, d.pieces(), cut) for d, cut in trained)
+    where, place = novelty.source(places, copy) or (None, None)
+    tell()
+    return {
+        "of": what, "characters": sum(map(len, texts)),
+        "new": {n: known.novel_ngram_share(texts, n) for n in novelty.LENGTHS},
+        "repeated": novelty.self_repetition(texts),
+        "known_words": known.known_words([vocab.decode(ids) for ids in texts]),
+        "longest_copy": {"text": copy, "source": where, "at": place},
+    }  # fmt: skip
 
 
 def tables(report: Mapping, visible: Callable[[str], str]) -> list[str]:

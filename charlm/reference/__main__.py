@@ -8,7 +8,7 @@ import numpy as np
 
 from charlm import cli
 from charlm.cli import outputs
-from charlm.cli.options import RUNS_DIR, Debug, RunsDir
+from charlm.cli.options import RUNS_DIR, Debug, Quiet, RunsDir
 from charlm.config import DataConfig, ModelConfig, SampleConfig, check_temperature, require
 from charlm.errors import InputError, command_line, flag
 from charlm.reference import gradient_check
@@ -17,7 +17,7 @@ from charlm.runs import checkpoint, lookup, run_folder
 from charlm.training import numpy_run
 
 TOLERANCE = 1e-6  # of --check: relative, in float64
-WITH_CHECK = {"check", "init", "runs_dir", "debug"}  # what --check uses
+WITH_CHECK = {"check", "init", "runs_dir", "quiet", "debug"}  # what --check uses
 
 
 @dataclass(frozen=True)
@@ -49,6 +49,7 @@ class ReferenceConfig:
     overwrite: bool = False
     """Replace a run of the same name."""
     runs_dir: RunsDir = RUNS_DIR
+    quiet: Quiet = False
     debug: Debug = False
 
     def __post_init__(self):

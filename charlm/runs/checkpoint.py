@@ -44,6 +44,8 @@ class Progress:
     """One row per epoch, counted from 1, with the columns of history.csv."""
     samples_size: int | None = None
     """Bytes of samples.txt when this was saved, if known."""
+    steps: list[dict] = field(default_factory=list, compare=False)
+    """Losses within the epochs, with the columns of steps.csv; not in the weights file."""
 
 
 @dataclass
@@ -85,7 +87,7 @@ class Checkpoint:
             "vocabulary": self.vocab.characters,
             "corpus_sha256": self.corpus_sha256,
             "learned_before": self.learned_before,
-            "progress": self.progress.__dict__,
+            "progress": {k: v for k, v in self.progress.__dict__.items() if k != "steps"},
             "versions": self.versions,
         }
 
@@ -235,7 +237,7 @@ def _progress(stored):
     ok = all(type(n) is int and n >= 0 for n in counts) and p.epoch == len(p.history)
     ok = ok and all(type(x) in (int, float) and math.isfinite(x) for x in values)
     ok = ok and [row["epoch"] for row in p.history] == [*range(1, p.epoch + 1)]
-    ok = ok and all(row.keys() >= ROW for row in p.history)
+    ok = ok and all(row.keys() >= ROW for row in p.history) and p.steps == []
     if not ok or p.best_epoch > p.epoch:
         raise InputError("expected the progress of a run, found numbers that contradict each other")
     return p

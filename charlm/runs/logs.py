@@ -1,4 +1,4 @@
-"""The files of a run that people read: run.json, history.csv and samples.txt.
+"""The files of a run that people read: run.json, history.csv, steps.csv and samples.txt.
 
 The weights file stores the length of samples.txt, so that a resumed run can cut it. samples.txt is
 changed in place, so it must be a regular file (`atomic.own_file`).
@@ -8,12 +8,21 @@ import contextlib
 import csv
 import io
 import json
+import math
 import os
 from collections.abc import Callable
 from pathlib import Path
 
 from charlm.runs import atomic
-from charlm.runs.checkpoint import Checkpoint
+from charlm.runs.checkpoint import Checkpoint, Progress
+
+STEP_COLUMNS = {
+    "epochs": float,  # passes over the training text
+    "step": int,  # updates in the epoch
+    "bpc": float,  # mean since the row before
+    "epoch_bpc": float,  # mean of the epoch so far
+}
+MAX_STEPS_BYTES = 2**24
 
 
 def summary(saved: Checkpoint) -> bytes:
@@ -31,6 +40,36 @@ def table(history: list[dict]) -> bytes:
     for row in history:
         rows.writerow(row | {"epoch": row["epoch"] - 1})
     return text.getvalue().encode()
+
+
+def steps_table(steps: list[dict]) -> bytes:
+    """Returns steps.csv: training losses within the epochs, in bits per character."""
+    text = io.StringIO()
+    rows = csv.DictWriter(text, STEP_COLUMNS, lineterminator="\n")
+    rows.writeheader()
+    rows.writerows(steps)
+    return text.getvalue().encode()
+
+
+def read_steps(path: Path, progress: Progress) -> list[dict]:
+    """Reads the rows of steps.csv up to the progress of a saved run; none if it is damaged."""
+    try:
+        with atomic.own_file(path, os.O_RDONLY) as file:
+            text = os.read(file, MAX_STEPS_BYTES).decode()
+        rows = [
+            {name: kind(row[name]) for name, kind in STEP_COLUMNS.items()}
+            for row in csv.DictReader(io.StringIO(text))
+        ]
+    except (OSError, ValueError, TypeError, KeyError, csv.Error):
+        return []
+    if not all(math.isfinite(x) for row in rows for x in row.values()):
+        return []
+    p = progress
+    return [
+        row
+        for row in rows
+        if row["epochs"] <= p.epoch or (row["epochs"] < p.epoch + 1 and row["step"] <= p.step)
+    ]
 
 
 def add_samples(

@@ -12,12 +12,12 @@ from pathlib import Path
 
 from charlm.errors import InputError, command_line
 from charlm.runs import atomic, checkpoint, locks, logs
-from charlm.runs.checkpoint import Checkpoint
+from charlm.runs.checkpoint import Checkpoint, Progress
 from charlm.runs.lookup import BEST, LAST, LATEST, is_run, weights_file
 
-SUMMARY, HISTORY, SAMPLES = "run.json", "history.csv", "samples.txt"
+SUMMARY, HISTORY, STEPS, SAMPLES = "run.json", "history.csv", "steps.csv", "samples.txt"
 CURVE, LOCK, TENSORBOARD = "loss.png", ".lock", "tensorboard"
-FILES = (LAST, BEST, SUMMARY, HISTORY, SAMPLES, CURVE)
+FILES = (LAST, BEST, SUMMARY, HISTORY, STEPS, SAMPLES, CURVE)
 MAX_NAME = 200  # bytes
 
 
@@ -173,10 +173,12 @@ def save_new(
 
 
 def write_summary(folder: Path, saved: Checkpoint, say: Callable[[str], object]) -> None:
-    """Writes run.json (settings and progress) and history.csv (losses)."""
+    """Writes run.json (settings and progress), history.csv and steps.csv (losses)."""
     try_write(folder, SUMMARY, logs.summary(saved), say)
     if saved.progress.history:
         try_write(folder, HISTORY, logs.table(saved.progress.history), say)
+    if saved.progress.steps:
+        try_write(folder, STEPS, logs.steps_table(saved.progress.steps), say)
 
 
 def clear(folder: Path, overwrite: bool) -> None:
@@ -206,11 +208,14 @@ def _unlink(path):
 
 
 def rewind_logs(folder: Path, saved: Checkpoint, say: Callable[[str], object] = print) -> None:
-    """Restores run.json, history.csv and samples.txt to the state of the saved run.
+    """Restores run.json, history.csv, steps.csv and samples.txt to the state of the saved run.
 
     A run that was killed may have trained further without saving again.
     """
     write_summary(folder, saved, say)
+    if not saved.progress.steps:  # damaged, or of an overwritten run
+        with contextlib.suppress(OSError):
+            os.unlink(folder / STEPS)
     if not saved.progress.history:  # they belong to an overwritten run
         for name in (HISTORY, CURVE):
             with contextlib.suppress(OSError):
@@ -227,6 +232,11 @@ def add_samples(folder: Path, text: str, say: Callable[[str], object] = print) -
 def samples_size(folder: Path) -> int | None:
     """Forces samples.txt to disk and returns its size in bytes, None if that failed."""
     return logs.samples_size(folder / SAMPLES)
+
+
+def read_steps(folder: Path, progress: Progress) -> list[dict]:
+    """Returns the rows of steps.csv up to `progress`; none if it is missing or damaged."""
+    return logs.read_steps(folder / STEPS, progress)
 
 
 def logs_folder(folder: Path) -> Path:

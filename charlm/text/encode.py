@@ -5,7 +5,6 @@ corpus are kept in memory. Those of a large one are written to a file in the cac
 on that text reads.
 """
 
-import contextlib
 import hashlib
 import json
 from collections.abc import Callable, Iterable
@@ -15,6 +14,7 @@ from typing import Any
 
 import numpy as np
 
+from charlm.notes import progress
 from charlm.text import id_cache, mapped_ids
 from charlm.text.encoded_text import Text
 from charlm.text.vocab import Characters, Vocab
@@ -50,13 +50,14 @@ def read(corpus: Corpus, say: Callable[[str], object] = print) -> Text:
     with ThreadPoolExecutor(1) as pool:
         if size > IN_MEMORY:
             return _from_cache(corpus, size, pool, say)
-        found = _survey(corpus, pool)
-        ids = np.empty(sum(found.lengths), found.vocab.dtype)
+        with _progress(f"encoding {corpus.title}", size) as tell:
+            found = _survey(corpus, pool, tell)
+            ids = np.empty(sum(found.lengths), found.vocab.dtype)
 
-        def put(at, piece):
-            ids[at : at + len(piece)] = piece
+            def put(at, piece):
+                ids[at : at + len(piece)] = piece
 
-        return _text(ids, _encode(found, put, pool))
+            return _text(ids, _encode(found, put, pool, tell))
 
 
 def _from_cache(corpus, size, pool, say):
@@ -67,7 +68,7 @@ def _from_cache(corpus, size, pool, say):
     with id_cache.held(say) as folder:
         if name and (kept := id_cache.read_link(folder, name)):  # made while this process waited
             return _text(*kept)
-        with _bar(f"encoding {corpus.title} into {folder}", size, say) as tell:
+        with _progress(f"encoding {corpus.title} into {folder}", size) as tell:
             found = _survey(corpus, pool, tell)
             path = folder / f"{found.content}.ids"
             made: Any = id_cache.read(path, say)
@@ -107,15 +108,8 @@ def _name(corpus):
     return f"{hashlib.sha256(json.dumps(seen).encode()).hexdigest()}.link"
 
 
-@contextlib.contextmanager
-def _bar(what, total, say):
-    """Shows a progress bar on a terminal, elsewhere one line; yields (bytes read) -> None."""
-    from tqdm import tqdm
-
-    with tqdm(desc=what, total=total, unit="B", unit_scale=True, disable=None) as bar:
-        if bar.disable:
-            say(what)
-        yield lambda n: bar.update(n / 2)  # everything is read twice
+def _progress(what, size):
+    return progress(what, 2 * size)  # everything is read twice
 
 
 class _Background:

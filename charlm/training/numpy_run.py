@@ -12,7 +12,7 @@ from charlm.cells import CELLS
 from charlm.config import DROPOUTS, FIT_OF_OTHERS, Config, DataConfig, ModelConfig, SampleConfig
 from charlm.errors import InputError, NonFiniteLossError, flag
 from charlm.generation import generate
-from charlm.notes import note
+from charlm.notes import note, progress
 from charlm.reference import trainer
 from charlm.reference.network import Network, initial_weights
 from charlm.reference.trainer import RMSprop
@@ -126,14 +126,16 @@ class NumpyRun:
         for epoch in range(1, epochs + 1):
             self.windows.set_epoch(epoch - 1)
             steps = trainer.train_epoch(self.network, self.windows, optimizer, clip)
-            with np.errstate(over="ignore", invalid="ignore"):  # the loss is checked instead
-                losses = _losses(steps, len(self.windows), say)
+            shown = progress(f"epoch {epoch}/{epochs}", len(self.windows))
+            with shown as tell, np.errstate(over="ignore", invalid="ignore"):  # the loss is checked
+                losses = _losses(steps, len(self.windows), say, tell)
             if not np.isfinite(losses[-1]):
                 raise NonFiniteLossError(
                     f"the loss became NaN or infinite in window {len(losses)} of epoch {epoch}; "
                     "try a lower --learning-rate or --clip-value"
                 )
-            bits = trainer.evaluate(self.network, self.held_out) / log(2)
+            with progress("measuring held-out text"):
+                bits = trainer.evaluate(self.network, self.held_out) / log(2)
             run_folder.save_last(folder, self.checkpoint, say)
             seconds = time.perf_counter() - began
             say(
@@ -179,11 +181,12 @@ class NumpyRun:
         run_folder.add_samples(folder, f"=== epoch {epoch} ===\n{text}\n", say)
 
 
-def _losses(steps: Iterable[float], windows: int, say: Say) -> list[float]:
+def _losses(steps: Iterable[float], windows: int, say: Say, tell: Callable) -> list[float]:
     """Returns the losses of an epoch up to the first that is not finite, printing progress."""
     losses, each = [], max(1, windows // REPORTS)
     for loss in steps:
         losses.append(loss)
+        tell()
         if not np.isfinite(loss):
             break
         if len(losses) % each == 0:

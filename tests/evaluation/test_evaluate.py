@@ -158,7 +158,7 @@ def test_another_text(run, capsys):
     Path("other.txt").write_text("It was the Zest of times.\n" * 30)
     assert evaluate.main(["a", "--corpus", "other.txt", "--unknown", "skip"]) == 0
     out, err = capsys.readouterr()
-    assert "749 characters of 1 documents" in out
+    assert "749 characters of 1 document\n" in out
     assert "left out 30 of 780 characters" in err
     assert evaluate.main(["a", "--corpus", "small.txt"]) == 0
     assert "figures are of training text" in capsys.readouterr()[1]

@@ -63,6 +63,9 @@ def run(epoch, seed):
     """A run after `epoch` epochs, the last of them its best."""
     rows = [{"epoch": k + 1, "bpc": 2.5 - k, "val_bpc": 2.0} for k in range(epoch)]
     progress = Progress(epoch, 0, 1.0, epoch, 0, rows)
+    progress.steps = [
+        {"epochs": k + 1.0, "step": 9, "bpc": 2.5, "epoch_bpc": 2.5} for k in range(epoch)
+    ]
     return made(np.random.default_rng(seed), progress=progress, metrics=[])
 
 
@@ -254,7 +257,7 @@ def test_a_run_whose_last_state_could_not_be_saved_does_not_end_well(
     assert train.main([*argv, "--epochs", "3"]) == 1
     out, err = capsys.readouterr()
     assert out.count("NOT SAVED (") == 1
-    assert out.count("NOT SAVED: ") == 2  # run.json, history.csv
+    assert out.count("NOT SAVED: ") == 3  # run.json, history.csv, steps.csv
     assert "epoch 3/3" in out  # it went on
     assert err.startswith("error: cannot save the end of the run in saved_models/a: No space left")
     assert err.count("\n") == 1

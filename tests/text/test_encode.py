@@ -1,5 +1,6 @@
 """Law: ids, vocabulary, fingerprint and split are those of the whole text, cached or not."""
 
+import contextlib
 import hashlib
 import io
 import os
@@ -160,29 +161,23 @@ def test_a_small_text_goes_without_the_cache(tmp_path, monkeypatch):
 
 def test_a_text_is_encoded_once_and_then_not_even_read(folder, tmp_path, monkeypatch):
     (tmp_path / "f.txt").write_text(LINES)
-    said = []
-    read(tmp_path / "f.txt", said=said)
-    assert said == [f"encoding {tmp_path}/f.txt into {folder}"]
+    shown = []
+
+    @contextlib.contextmanager
+    def progress(what, total):
+        shown.append(what)
+        told = []
+        yield told.append
+        assert sum(told) == total  # the whole file was counted
+
+    monkeypatch.setattr(encode, "progress", progress)
+    read(tmp_path / "f.txt")
+    assert shown == [f"encoding {tmp_path}/f.txt into {folder}"]
     monkeypatch.setattr(files.File, "pieces", None)
-    again = read(tmp_path / "f.txt", said=said)
-    assert len(said) == 1
+    again = read(tmp_path / "f.txt")
+    assert len(shown) == 1
     assert isinstance(again.training, MappedIds)
     equals_all_of_it_read_at_once(again, [LINES])
-
-
-def test_a_terminal_sees_how_far_it_is(folder, tmp_path, monkeypatch):
-    class Terminal(io.StringIO):
-        def isatty(self):
-            return True
-
-    monkeypatch.setattr(sys, "stderr", terminal := Terminal())
-    (tmp_path / "f.txt").write_text(LINES)
-    read(tmp_path / "f.txt", said=(said := []))
-    assert said == []
-    last = terminal.getvalue().split("\r")[-1]
-    size = len(LINES.encode())
-    assert f"encoding {tmp_path}/f.txt into {folder}: 100%" in last
-    assert f"{size / 1e3:.2f}k/{size / 1e3:.2f}k" in last
 
 
 @pytest.mark.parametrize("change", ["touched", "moved", "other encoding"])

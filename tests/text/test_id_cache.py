@@ -195,6 +195,8 @@ READ = """if True:
     import corpora
     from charlm.text import encode as text
     text.IN_MEMORY = 0
+    shown = text.progress
+    text.progress = lambda what, total: (print(what, flush=True), shown(what, total))[1]
     {before}
     found = text.read(corpora.load({path!r}), lambda line: print(line, flush=True))
     print(found.sha256, int(np.sum(found.training)), flush=True)

@@ -1,5 +1,7 @@
 """Law: callbacks tell, save and stop when they should, and never spoil what is saved."""
 
+import contextlib
+import math
 import signal
 from types import SimpleNamespace
 
@@ -11,6 +13,7 @@ from callbacks import (
     ReportStart,
     SampleText,
     SaveWeights,
+    ShowProgress,
     StopEarly,
     StopOnNaN,
     StopOnSignal,
@@ -20,7 +23,7 @@ from charlm import interrupt
 from charlm.config import Config, ModelConfig, SampleConfig
 from charlm.errors import NonFiniteLossError, Stopped
 from charlm.reference.network import shapes
-from charlm.runs import atomic, lookup, run_folder
+from charlm.runs import atomic, logs, lookup, run_folder
 from charlm.runs.checkpoint import Checkpoint, Progress, read
 from charlm.text.vocab import Vocab
 from charlm.training.startup_timer import Timeline
@@ -151,7 +154,7 @@ def test_the_best_epoch_is_that_of_the_lowest_held_out_loss():
     seen = []
     for epoch, loss in enumerate([3.0, 2.0, 2.5, 2.0, 1.5]):
         callback.on_epoch_begin(epoch)
-        callback.on_train_batch_end(0)
+        callback.on_train_batch_end(0, {"loss": 1.0})
         callback.on_epoch_end(epoch, {"loss": 1.0, "val_loss": loss})
         seen.append((progress.best, progress.best_epoch, progress.stale_epochs))
     assert seen == [(3.0, 1, 0), (2.0, 2, 0), (2.0, 2, 1), (2.0, 2, 2), (1.5, 5, 0)]
@@ -242,3 +245,92 @@ def test_a_run_that_has_ended_is_not_stopped():
     stop.model.stop_training = False
     with pytest.raises(Stopped):
         stop.on_epoch_end(3)
+
+
+# --- progress ---
+
+
+@pytest.fixture
+def bars(monkeypatch):
+    """Lists what `ShowProgress` shows: [what, total, done before, calls of tell, whether open]."""
+    shown = []
+
+    @contextlib.contextmanager
+    def progress(what, total=None, first=0):
+        shown.append([what, total, first, [], True])
+        bar = shown[-1]
+        yield lambda n=1, figures="": bar[3].append((n, figures))
+        bar[4] = False
+
+    monkeypatch.setattr("callbacks.show_progress.progress", progress)
+    return shown
+
+
+def test_each_epoch_shows_loss_speed_and_the_time_left(bars, monkeypatch):
+    clock = iter([100.0, 102.0, 104.0, 130.0])
+    monkeypatch.setattr("callbacks.show_progress.time.monotonic", lambda: next(clock))
+    progress = Progress(epoch=1, step=2)  # resumed within the second epoch
+    callback = ShowProgress(progress, epochs=3, windows=10, characters=5_000, held_out=4)
+    callback.on_epoch_begin(1)
+    assert bars == [["compiling the training step", None, 0, [], True]]
+    for progress.step in (4, 8, 10):
+        callback.on_train_batch_end(0, {"loss": math.log(8)})
+    assert not bars[0][4]
+    what, total, first, told, is_open = bars[1]
+    assert (what, total, first, is_open) == ("epoch 2/3", 10, 4, True)
+    assert told[0] == (4, "3.000 bits/char, 10000 chars/s, run 0:06 left")  # 12 windows at 2 a s
+    assert told[1][1] == "3.000 bits/char, 7500 chars/s, run 0:07 left"
+    callback.on_test_begin()
+    callback.on_test_batch_end(0)
+    assert not bars[1][4]
+    assert bars[2] == ["measuring held-out text", 4, 0, [(1, "")], True]
+    callback.on_epoch_end(1)
+    assert not bars[2][4]
+    progress.epoch, progress.step = 2, 0
+    callback.on_epoch_begin(2)
+    assert bars[3][:3] == ["epoch 3/3", 10, 0]
+    callback.close()
+    assert not any(bar[4] for bar in bars)
+
+
+def test_steps_are_means_between_rows_and_survive_a_resume(tmp_path, rng):
+    """Law: the rows of a resumed run equal those of one that was not interrupted."""
+    windows, losses = 250, rng.random((3, 250)) + 1
+    means = np.cumsum(losses, axis=1) / np.arange(1, 251)
+
+    def train(progress, until):
+        while (progress.epoch, progress.step) < until:
+            track = TrackProgress(progress, 10, windows)
+            track.on_epoch_begin(progress.epoch)
+            first, epoch = progress.step, progress.epoch
+            for k in range(3, windows - first + 4, 4):  # four windows in a call
+                step = min(first + k, windows - 1)
+                track.on_train_batch_end(k, {"loss": means[epoch, step]})
+                if (epoch, progress.step) >= until:
+                    return
+            progress.epoch, progress.step = epoch + 1, 0
+
+    straight, resumed = Progress(), Progress()
+    train(straight, (3, 0))
+    ends = [row["step"] for row in straight.steps if row["epochs"] <= 1]
+    assert len(ends) == len(straight.steps) / 3
+    assert 60 <= len(ends) <= 126
+    assert ends[-1] == windows
+    for n, row in enumerate(straight.steps):
+        first = straight.steps[n - 1]["step"] if n and row["step"] != ends[0] else 0
+        part = losses[int(np.ceil(row["epochs"])) - 1, first : row["step"]]
+        assert row["bpc"] == pytest.approx(part.mean() / math.log(2))
+    for until in ((0, 100), (1, 0), (2, 48), (3, 0)):
+        train(resumed, until)
+        (tmp_path / "steps.csv").write_bytes(logs.steps_table(straight.steps))  # trained further
+        resumed.steps = logs.read_steps(tmp_path / "steps.csv", resumed)
+        expected = [r for r in straight.steps if r["epochs"] <= resumed.epoch + resumed.step / 250]
+        assert resumed.steps == expected
+    assert resumed.steps == straight.steps
+    table = b"epochs,step,bpc,epoch_bpc\n"
+    for damage in (b"", b"epochs,step\n1,2\n", b"\xff\0", table + b"1,nan,2,3\n"):
+        (tmp_path / "steps.csv").write_bytes(damage)
+        assert logs.read_steps(tmp_path / "steps.csv", straight) == []
+    (tmp_path / "steps.csv").unlink()
+    (tmp_path / "steps.csv").symlink_to(tmp_path / "other")
+    assert logs.read_steps(tmp_path / "steps.csv", straight) == []

@@ -9,11 +9,11 @@ from charlm.interop.keras_files import vocabulary
 from charlm.interop.keras_files.measure import UNIGRAM, Measured, held_out, measure
 from charlm.interop.keras_files.readings import (
     ORDERS,
-    Progress,
     Reading,
     TextReadings,
     of_characters,
 )
+from charlm.notes import progress
 from charlm.reference.network import Network
 
 MANY = 10  # this many times more ids than characters: a model of words
@@ -27,7 +27,6 @@ class Choice:
         V: the number of its ids.
         network: makes the model with the ids of a reading's vocabulary.
         text: the possible readings for a text; None without a text.
-        progress: (what, total, unit), shows the progress of measuring; see `charlm.cli.progress`.
     """
 
     def __init__(
@@ -36,11 +35,9 @@ class Choice:
         V: int,
         network: Callable[[Reading], Network],
         text: TextReadings | None,
-        progress: Progress,
     ):
         self.file, self.V, self.network = file, V, network
         self.text: Any = text  # all but `given` need one
-        self.progress = progress
         self.notes: list[str] = []
         """Assumptions about the ids."""
 
@@ -160,5 +157,5 @@ class Choice:
         if windows is None:
             return Measured(reading)
         name = self.text.corpus.title
-        with self.progress(f"measuring on {name}", windows.targets, "char") as tell:
+        with progress(f"measuring on {name}", windows.targets) as tell:
             return measure(reading, self.network(reading), windows, tell)

@@ -7,18 +7,17 @@ first, and in Keras's layers and Tokenizer id 0 stands for no character.
 
 from collections import Counter
 from collections.abc import Callable
-from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from functools import cached_property
 
 import numpy as np
 
+from charlm.notes import progress
 from charlm.text.encoded_text import Text
 from charlm.text.vocab import Vocab
 from corpora import Corpus
 from corpora.document import lower_case
 
-Progress = Callable[[str, int, str], AbstractContextManager]
 CODEPOINT, FREQUENCY = ORDERS = "codepoint", "frequency"
 
 
@@ -69,12 +68,10 @@ class TextReadings:
         corpus: the text that a model was trained on.
         V: number of ids of the model.
         read: encodes a corpus as ids.
-        progress: (what, total, unit), shows the progress of counting; see `charlm.cli.progress`.
     """
 
-    def __init__(self, corpus: Corpus, V: int, read: Callable[[Corpus], Text], progress: Progress):
+    def __init__(self, corpus: Corpus, V: int, read: Callable[[Corpus], Text]):
         self.corpus, self.V, self.read, self.text = corpus, V, read, read(corpus)
-        self.progress = progress
 
     def in_order(self, order: str) -> list[Reading]:
         """Returns the readings with V ids and the characters in this one of `ORDERS`."""
@@ -93,7 +90,7 @@ class TextReadings:
 
     def _by_frequency(self, corpus):
         size = sum(document.size for document in corpus.documents)
-        with self.progress(f"counting the characters of {corpus.title}", size, "B") as tell:
+        with progress(f"counting the characters of {corpus.title}", size) as tell:
             return by_frequency(corpus, tell)
 
     def _variants(self, fits):
