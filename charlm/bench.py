@@ -14,12 +14,14 @@ from charlm.benchmarks.peers import STEP
 from charlm.benchmarks.plan import SECTIONS, Plan, Section
 from charlm.benchmarks.workers import cpus
 from charlm.cli import outputs
-from charlm.cli.options import Debug, Quiet
+from charlm.cli.options import RUNS_DIR, Debug, Quiet
 from charlm.config import MAX_UNITS, DataConfig, require
 from charlm.errors import InputError
 from corpora import Corpus, CorpusError
 
 ORIGINAL = "state_union_original"
+
+DEFAULT_OUT = RUNS_DIR / "bench"
 
 
 @dataclass(frozen=True)
@@ -60,7 +62,7 @@ class Bench(Plan):
     quality_epochs: int = 1
     """Time to quality: train the original recipe for this number of epochs, which take minutes
     each, and measure how long charlm takes to reach its losses."""
-    out: Path = Path("bench")
+    out: Path = DEFAULT_OUT
     """Folder for bench.md, bench.json and bench.png; created if needed."""
     quiet: Quiet = False
     debug: Debug = False
@@ -81,8 +83,12 @@ class Bench(Plan):
         ok = self.threads is None or 1 <= self.threads <= cores
         require(ok, "threads", f"from 1 to {cores}, the cores allowed", self.threads)
         require(self.quality_epochs >= 1, "quality_epochs", "1 or more", self.quality_epochs)
-        if not os.path.isdir(self.out):
+        if self.out == DEFAULT_OUT and not os.path.lexists(RUNS_DIR):
+            pass  # both are made later
+        elif not os.path.isdir(self.out):
             outputs.check_new_folder("out", self.out)
+        else:
+            outputs.check_own("out", [self.out / name for name in report.FILES])
         if self.device == "gpu" and not machine.seems_to_have_gpu():
             raise InputError("cannot use --device gpu: this machine has no GPU; leave --device out")
 

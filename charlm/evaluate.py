@@ -15,7 +15,7 @@ from charlm.config import DataConfig, check_temperature, require
 from charlm.errors import InputError, command_line
 from charlm.evaluation import documents, report
 from charlm.generation import generate
-from charlm.runs import lookup
+from charlm.runs import lookup, run_folder
 from charlm.text.mapped_ids import Ids
 
 MAX_ORDER = 12
@@ -57,8 +57,9 @@ class Evaluate:
     """Sampling temperature of --samples; repeat it for several. Default: 0.2, 0.5, 0.8, 1, 1.2."""
     seed: int = 1
     """Random seed of --samples."""
-    output: Annotated[str, tyro.conf.arg(metavar="PATH")] = "evaluation"
-    """Files to write, without their endings .json and .png."""
+    output: Annotated[str | None, tyro.conf.arg(metavar="PATH")] = None
+    """Files to write, without their endings .json and .png. Default: evaluation in the run's
+    folder."""
     runs_dir: RunsDir = RUNS_DIR
     quiet: Quiet = False
     debug: Debug = False
@@ -73,7 +74,8 @@ class Evaluate:
             check_temperature(t)
         require(self.seed >= 0, "seed", "0 or more", self.seed)
         require(self.passages >= 0, "passages", "0 or more", self.passages)
-        outputs.check_stem("output", self.output, ENDINGS)
+        if self.output is not None:
+            outputs.check_stem("output", self.output, ENDINGS)
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -84,6 +86,7 @@ def main(argv: list[str] | None = None) -> int:
 def _main(argv):
     args = cli.parse(Evaluate, "charlm evaluate", argv)
     path, saved = lookup.read_best(args.runs_dir, args.run)
+    output = outputs.stem(args.output, path.parent / run_folder.EVALUATION, ENDINGS)
     network = saved.to_network()
     corpus, own, other = _texts(args, saved, command_line("evaluate", *argv))
     if other is None:
@@ -115,7 +118,7 @@ def _main(argv):
 
     text = json.dumps(results, indent=1, ensure_ascii=False)
     data = text.encode("utf-8", "backslashreplace")
-    return outputs.write(args.output, ENDINGS, data, lambda: view.draw(results))
+    return outputs.write(output, ENDINGS, data, lambda: view.draw(results))
 
 
 def _texts(args, saved, again):

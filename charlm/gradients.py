@@ -14,7 +14,7 @@ from charlm.cli.options import RUNS_DIR, Debug, Quiet, RunsDir
 from charlm.config import DataConfig, require
 from charlm.errors import InputError, command_line
 from charlm.reference import gradient_series, gradient_tables
-from charlm.runs import checkpoint, lookup
+from charlm.runs import checkpoint, lookup, run_folder
 
 MAX_STEPS = 10_000
 ENDINGS = ".csv", ".png"
@@ -83,8 +83,9 @@ class Gradients:
     seed: int = 1
     """Random seed of those places and of initial weights."""
     text: TextConfig = field(default_factory=TextConfig)
-    output: Annotated[str, tyro.conf.arg(metavar="PATH")] = "gradients"
-    """Files to write, without their endings .csv and .png."""
+    output: Annotated[str | None, tyro.conf.arg(metavar="PATH")] = None
+    """Files to write, without their endings .csv and .png. Default: gradients in the first run's
+    folder; without runs, in --runs-dir."""
     runs_dir: RunsDir = RUNS_DIR
     quiet: Quiet = False
     debug: Debug = False
@@ -99,7 +100,8 @@ class Gradients:
         sizes = {"clip_norm": self.clip_norm, "clip_value": self.clip_value, "gain": gain}
         for name, value in sizes.items():
             require(0 < value < np.inf, name, "a finite number above 0", value)
-        outputs.check_stem("output", self.output, ENDINGS)
+        if self.output is not None:
+            outputs.check_stem("output", self.output, ENDINGS)
         given = [*self.remedies.given()]
         for name in ("cells", "units", "layers"):
             default = next(f.default for f in fields(self) if f.name == name)
@@ -116,6 +118,7 @@ def main(argv: list[str] | None = None) -> int:
 
 def _main(argv):
     args = cli.parse(Gradients, "charlm gradients", argv)
+    output = outputs.stem(args.output, _folder(args) / run_folder.GRADIENTS, ENDINGS)
     series = _of_runs(args, command_line("gradients", *argv)) if args.runs else _of_cells(args)
     measured = []
     with cli.progress("measuring gradients", len(series)) as tell:
@@ -134,7 +137,15 @@ def _main(argv):
              for s, label, _, letter, norms in gradient_tables.curves(measured)
              if letter == "h"]  # fmt: skip
     data = gradient_tables.to_csv(measured)
-    return outputs.write(args.output, ENDINGS, data, lambda: view.draw(shown))
+    return outputs.write(output, ENDINGS, data, lambda: view.draw(shown))
+
+
+def _folder(args):
+    """Returns the folder of the files if --output is not given."""
+    if args.runs:
+        found = lookup.find(args.runs_dir, args.runs[0])
+        return found if found.is_dir() else found.parent
+    return args.runs_dir
 
 
 def _of_cells(args):

@@ -98,20 +98,20 @@ def test_the_command_tells_prints_and_draws_every_cell(here, capsys):
     assert {"rnn, layer 1 h", "lstm, layer 2 c"} <= {
         line.split("  ")[0] for line in out.split("\n")
     }
-    table = rows(here / "gradients.csv")
+    table = rows(here / "saved_models/gradients.csv")
     series = {(r["network"], r["layer"], r["state"]) for r in table}
     assert len(series) == 2 * (1 + 1 + 2)
     assert len(table) == 20 * len(series)
     assert all(float(r["norm"]) >= 0 for r in table)
-    assert (here / "gradients.png").read_bytes().startswith(b"\x89PNG")
+    assert (here / "saved_models/gradients.png").read_bytes().startswith(b"\x89PNG")
 
 
 def test_a_remedy_is_shown_beside_the_cell_without_it_where_it_suits(here, capsys):
     argv = [*SMALL, "--forget-bias", "5", "--cells", "rnn", "lstm"]
     assert gradients.main(argv) == 0
-    names = list(dict.fromkeys(r["network"] for r in rows(here / "gradients.csv")))
+    names = list(dict.fromkeys(r["network"] for r in rows(here / "saved_models/gradients.csv")))
     assert names == ["rnn", "lstm, forget_bias 5.0", "lstm"]
-    table = rows(here / "gradients.csv")
+    table = rows(here / "saved_models/gradients.csv")
     last = {
         r["network"]: float(r["norm"])
         for r in table

@@ -19,6 +19,7 @@ WHAT = {
     "characters": "sampling",
     "windows": "charlm train's fit and its bare step",
 }
+FILES = "bench.md", "bench.json", "bench.png"
 BUSY = 0.5  # load average before the benchmark above which a note is printed
 TOLERANCE = 1e-3  # relative; float32 peers that differ by more compute something else
 
@@ -60,9 +61,10 @@ def write(folder: Path, text: str, results: dict) -> bool:
     from charlm.benchmarks import plot
 
     atomic.make_folder(folder)
-    files = {"bench.md": text.encode(), "bench.json": json.dumps(results, indent=1).encode()}
-    picture = try_draw(lambda: plot.draw(results["measured"]), folder / "bench.png", note)
-    pictures = {} if picture is None else {"bench.png": picture}
+    tables, data, drawing = FILES
+    files = {tables: text.encode(), data: json.dumps(results, indent=1).encode()}
+    picture = try_draw(lambda: plot.draw(results["measured"]), folder / drawing, note)
+    pictures = {} if picture is None else {drawing: picture}
     written = [name for name, data in (files | pictures).items()
                if atomic.try_write(folder / name, data, note)]  # fmt: skip
     print(f"{folder}: {', '.join(written)}")

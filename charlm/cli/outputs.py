@@ -1,14 +1,19 @@
 """Output files of a command: checked before it does its work, written afterwards."""
 
+import contextlib
 import os
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 
 from charlm.config import require
 from charlm.errors import InputError
+from charlm.errors import flag as flag_of
 from charlm.notes import note
-from charlm.plots import try_draw
+from charlm.plots import SOFTWARE, try_draw
 from charlm.runs import atomic
+
+MARKS = b'{\n "run": "', b'{\n "command": "', b"network,layer,state,", b"# charlm bench"
+"""Beginnings of the files of `charlm evaluate`, `gradients` and `bench`."""
 
 
 def files(stem: str, endings: Iterable[str]) -> list[Path]:
@@ -32,6 +37,8 @@ def write(
         An exit code: 0 if the data was written, even without the picture, else 1.
     """
     file, picture = files(stem, endings)
+    with contextlib.suppress(OSError):  # which writing the files reports
+        atomic.make_folder(file.parent)
     written = [file] * atomic.try_write(file, data, note)
     drawn = try_draw(draw, picture, note)
     if drawn is not None and atomic.try_write(picture, drawn, note):
@@ -51,8 +58,51 @@ def check_stem(flag: str, stem: str, endings: Iterable[str]) -> None:
     expected = "the name of files, without an ending"
     require(os.path.basename(stem) not in ("", ".", ".."), flag, expected, stem or "none")
     require(not os.path.isdir(stem), flag, expected, f"the folder {stem}")
-    for path in files(stem, endings):
+    check_own(flag, files(stem, endings))
+
+
+def stem(given: str | None, default: Path, endings: Iterable[str]) -> str:
+    """Returns the files' names without their endings.
+
+    Args:
+        given: --output, which was checked; None if it was not given.
+        default: used instead.
+        endings: of the files.
+
+    Raises:
+        InputError: the default files cannot be written.
+    """
+    if given is not None:
+        return given
+    if os.path.isdir(default.parent):  # or else it is made later
+        check_stem("output", str(default), endings)
+    return str(default)
+
+
+def check_own(flag: str, paths: Sequence[Path]) -> None:
+    """Raises InputError unless files can be written; replaces none that no command has written.
+
+    Args:
+        flag: the option's name.
+        paths: data files, and pictures of the same data.
+    """
+    for path in paths:
         check_file(flag, path)
+    heads = {path: _head(path) for path in paths if os.path.isfile(path)}
+    if any(head.startswith(MARKS) for head in heads.values()):
+        return
+    for path, head in heads.items():
+        if SOFTWARE not in head:
+            raise InputError(
+                f"expected {flag_of(flag)} to be a new file or one of charlm's, found {path}, a "
+                f"file of something else; give another name"
+            )
+
+
+def _head(path):
+    with contextlib.suppress(OSError), open(path, "rb") as file:
+        return file.read(512)
+    return b""
 
 
 def check_file(flag: str, path: Path) -> None:

@@ -9,10 +9,14 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 
+SOFTWARE = b"charlm"  # in the metadata of every picture
+
+
 def png(figure: "Figure", dpi: int = 120) -> bytes:
     """Renders a matplotlib figure as the contents of a PNG file."""
     drawn = io.BytesIO()
-    figure.savefig(drawn, format="png", dpi=dpi)
+    metadata = {"Software": SOFTWARE.decode()}
+    figure.savefig(drawn, format="png", dpi=dpi, metadata=metadata)
     return drawn.getvalue()
 
 

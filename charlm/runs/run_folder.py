@@ -17,7 +17,13 @@ from charlm.runs.lookup import BEST, LAST, LATEST, is_run, weights_file
 
 SUMMARY, HISTORY, STEPS, SAMPLES = "run.json", "history.csv", "steps.csv", "samples.txt"
 CURVE, LOCK, TENSORBOARD = "loss.png", ".lock", "tensorboard"
-FILES = (LAST, BEST, SUMMARY, HISTORY, STEPS, SAMPLES, CURVE)
+EVALUATION, GRADIENTS = "evaluation", "gradients"  # stems of the files of these commands
+REPORTS = tuple(
+    f"{stem}{ending}"
+    for stem, data in ((EVALUATION, ".json"), (GRADIENTS, ".csv"))
+    for ending in (data, ".png")
+)
+FILES = (LAST, BEST, SUMMARY, HISTORY, STEPS, SAMPLES, CURVE, *REPORTS)
 MAX_NAME = 200  # bytes
 
 

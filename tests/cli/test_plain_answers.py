@@ -335,3 +335,44 @@ def test_notes_are_shown_while_what_libraries_write_is_held_back(capfd, monkeypa
             raise InputError("refused")
     cli.note("NOTE: three")
     assert capfd.readouterr().err == f"NOTE: one\nNOTE: two, {fails}\nNOTE: three\n"
+
+
+# --- where files go ---
+
+
+@pytest.mark.parametrize(
+    ("argv", "names"),
+    [
+        ("evaluate a --corpus small.txt", ["a/evaluation.json", "a/evaluation.png"]),
+        ("gradients a --corpus small.txt --steps 9", ["a/gradients.csv", "a/gradients.png"]),
+        (
+            "gradients --corpus small.txt --steps 9 --streams 2 --units 4",
+            ["gradients.csv", "gradients.png"],
+        ),
+    ],
+)
+def test_nothing_is_written_into_the_current_folder_unasked(here, run, capsys, argv, names):
+    def files():
+        return {str(p.relative_to(here)) for p in here.rglob("*") if p.is_file()}
+
+    before = files()
+    assert main(argv.split()) == 0
+    written = [f"saved_models/{name}" for name in names]
+    assert files() - before == {*written}
+    assert capsys.readouterr().out.splitlines()[-1] == ", ".join(str(Path(p)) for p in written)
+    assert main(argv.split()) == 0  # its own files are replaced
+    for name in written:
+        content = (here / name).read_bytes()
+        (here / name).write_bytes(b'{"mine": 1}')
+        others = {other: (here / other).read_bytes() for other in written if other != name}
+        capsys.readouterr()
+        if name.endswith(".png"):  # its data file shows whose it is
+            assert main(argv.split()) == 0
+            continue
+        (here / written[1]).write_bytes(b"my picture")
+        assert main(argv.split()) == 2
+        assert "to be a new file or one of charlm's" in capsys.readouterr().err
+        assert (here / name).read_bytes() == b'{"mine": 1}'
+        (here / name).write_bytes(content)
+        for other, data in others.items():
+            (here / other).write_bytes(data)

@@ -32,7 +32,8 @@ def folder(tmp_path):
     with run_folder.locked(folder):
         run_folder.add_samples(folder, "sampled before\n")
         assert faults.saver(folder, faults.run(1, 1))[0].save()
-        assert run_folder.try_write(folder, run_folder.CURVE, b"picture", print)
+        for name in (run_folder.CURVE, *run_folder.REPORTS):
+            assert run_folder.try_write(folder, name, b"picture", print)
     assert set(os.listdir(folder)) == set(NAMES)
     return folder
 
