@@ -17,6 +17,11 @@ from charlm.reference import gradient_series, gradient_tables
 from charlm.runs import checkpoint, lookup, run_folder
 
 MAX_STEPS = 10_000
+UNTRAINED = """\
+These networks are untrained: their initial weights alone decide what is shown. It is no ranking of
+the cells. The rnn's orthogonal matrix keeps the gradient; the gates of the others start half open
+and shrink it at each step (forget gate of the LSTM: sigmoid(1) = 0.73). Training opens gates:
+"charlm gradients RUN" compares a trained network with an untrained one."""
 ENDINGS = ".csv", ".png"
 
 
@@ -131,13 +136,17 @@ def _main(argv):
             print(f"NOTE: {s.label}: numbers too large for float64; {hint}", file=sys.stderr)
     clips = args.clip_norm, args.clip_value
     print(*gradient_tables.tables(measured, args.streams, *clips), sep="\n")
+    about = "" if args.runs else UNTRAINED
+    if about:
+        print(f"\n{about}")
     from charlm.plots import gradient_flow as view
 
-    shown = [(label, s.group, s.dashed, norms)
-             for s, label, _, letter, norms in gradient_tables.curves(measured)
-             if letter == "h"]  # fmt: skip
+    shown = [
+        (label, s.group, s.dashed, letter != "h", norms)
+        for s, label, _, letter, norms in gradient_tables.curves(measured)
+    ]
     data = gradient_tables.to_csv(measured)
-    return outputs.write(output, ENDINGS, data, lambda: view.draw(shown))
+    return outputs.write(output, ENDINGS, data, lambda: view.draw(shown, about))
 
 
 def _folder(args):
