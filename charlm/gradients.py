@@ -152,7 +152,7 @@ def _main(argv):
 def _folder(args):
     """Returns the folder of the files if --output is not given."""
     if args.runs:
-        found = lookup.find(args.runs_dir, args.runs[0])
+        found = lookup.find(args.runs_dir, args.runs[0], True)
         return found if found.is_dir() else found.parent
     return args.runs_dir
 
@@ -166,7 +166,7 @@ def _of_cells(args):
 def _of_runs(args, again):
     series = []
     for run in args.runs:
-        found = lookup.find(args.runs_dir, run)
+        found = lookup.find(args.runs_dir, run, True)
         saved = checkpoint.read(lookup.weights_file(found, (lookup.BEST, lookup.LAST)))
         given = args.text if args.text.corpus is not None else saved.config.data
         data = DataConfig(corpus=args.text.corpus, encoding=given.encoding)

@@ -26,22 +26,25 @@ USUAL = "lstm", "gru"  # without options of their own; the other cells are in th
 def pytest_collection_modifyitems(items):
     """Leaves to the full product the cells beyond the usual ones, and rows beyond `usual(n)`.
 
+    Rows beyond `product(n)` are left to the soak.
+
     The tests of other backends take minutes, so they start first and no worker idles at the end.
     """
     items.sort(key=lambda item: item.path.name != "test_backends.py")
-    rows = collections.defaultdict(list)
+    rows = {"usual": collections.defaultdict(list), "product": collections.defaultdict(list)}
     for item in items:
         values = getattr(item, "callspec", None) and item.callspec.params
         if any(_is_unusual(name, value) for name, value in (values or {}).items()):
             item.add_marker(pytest.mark.full)
-        elif item.get_closest_marker("usual"):
-            rows[item.path, item.originalname].append(item)
-    for found in rows.values():
-        n = found[0].get_closest_marker("usual").args[0]
-        usual = {k * len(found) // n for k in range(n)}  # spread over all of them
-        for k, item in enumerate(found):
-            if k not in usual:
-                item.add_marker(pytest.mark.full)
+        for name in rows:
+            for marker in item.iter_markers(name):
+                rows[name][item.path, item.originalname, *marker.args].append(item)
+    for name, other in (("usual", pytest.mark.full), ("product", pytest.mark.soak)):
+        for (*_, n), found in rows[name].items():
+            kept = {k * len(found) // n for k in range(n)}  # spread over all of them
+            for k, item in enumerate(found):
+                if k not in kept:
+                    item.add_marker(other)
 
 
 def _is_unusual(name, value):

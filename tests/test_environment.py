@@ -236,7 +236,7 @@ def count_of_memory(given):
     return done.stdout.split(), done.stderr
 
 
-@pytest.mark.full
+@pytest.mark.soak
 def test_tensorflow_reuses_memory_on_every_processor():
     """By the allocator that is asked for, or by oneDNN's."""
     code, err = count_of_memory(None)

@@ -111,7 +111,7 @@ def _main(argv):
 
 def _from_run(run, argv):
     """Returns the options, with a saved run's model as defaults, and its checkpoint."""
-    found = lookup.find(run.runs_dir, run.init)
+    found = lookup.find(run.runs_dir, run.init, True)
     saved = checkpoint.read(lookup.weights_file(found, (lookup.BEST, lookup.LAST)))
     kept = replace(saved.config.model.without_dropout(), cell=saved.config.model.cell_name)
     default = Reference(run, kept, replace(saved.config.data, corpus=None))

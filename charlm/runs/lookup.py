@@ -6,24 +6,36 @@ import shlex
 import stat
 from pathlib import Path
 
+import charlm
 from charlm.errors import InputError
+from charlm.notes import note
 from charlm.runs import checkpoint
 from charlm.runs.checkpoint import Checkpoint
 
 LAST, BEST = "last.weights.h5", "best.weights.h5"
 RUNS_DIR = Path("saved_models")
 LATEST = "latest"
+SHIPPED = Path(charlm.__file__).resolve().parents[1] / RUNS_DIR / "state-union"
+"""The trained run that comes with a checkout of charlm; an installed package has none."""
 
 
-def find(runs: Path, run: str) -> Path:
+def find(runs: Path, run: str, or_shipped: bool = False) -> Path:
     """Returns the folder or weights file that `run` names: a path, a name in `runs`, or "latest".
+
+    The name of the run that comes with charlm, "state-union", finds it from everywhere.
+
+    Args:
+        runs: the folder of runs.
+        run: what the user typed.
+        or_shipped: whether "latest" in a folder without runs is the run that comes with charlm,
+            with a note.
 
     Raises:
         InputError: there is no such run.
     """
     if run == LATEST:
-        return _latest(runs)
-    paths = Path(run), runs / run
+        return _latest(runs, or_shipped)
+    paths = (Path(run), runs / run, *([SHIPPED] if run == SHIPPED.name else []))
     for path in paths:
         if os.path.isfile(path) or is_run(path):
             return path
@@ -41,13 +53,22 @@ def find(runs: Path, run: str) -> Path:
     )
 
 
-def _latest(runs):
+def _latest(runs, or_shipped):
     """Returns the run whose weights were saved last; ignores everything else in the folder."""
     try:
         saved = {runs / name: _saved_at(runs / name) for name in os.listdir(runs)}
     except OSError:
         saved = {}
-    saved = {folder: time for folder, time in saved.items() if time is not None}
+    saved = {
+        folder: time
+        for folder, time in saved.items()
+        if time is not None and folder.resolve() != SHIPPED  # a checkout makes its file new
+    }
+    if not saved and or_shipped and is_run(SHIPPED):
+        note(
+            f"NOTE: no run of yours in {runs}; using the one that comes with charlm, {SHIPPED.name}"
+        )
+        return SHIPPED
     if not saved:
         raise InputError(f"expected a run in {runs}, found none; python -m charlm.train makes one")
     return max(saved, key=saved.__getitem__)
@@ -87,5 +108,5 @@ def read_best(runs: Path, run: str) -> tuple[Path, Checkpoint]:
     Raises:
         InputError: see `find`, `checkpoint.read`.
     """
-    path = weights_file(find(runs, run), (BEST, LAST))
+    path = weights_file(find(runs, run, or_shipped=True), (BEST, LAST))
     return path, checkpoint.read(path)

@@ -31,6 +31,7 @@ PARTS = (
 # --- models and data ---
 
 
+@pytest.mark.product(3)
 @pytest.mark.full
 @BACKENDS
 @pytest.mark.parametrize("name", PARTS)

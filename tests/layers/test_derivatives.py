@@ -91,6 +91,7 @@ def close(found, expected):
         np.testing.assert_allclose(a, b, rtol=2e-4, atol=1e-5)
 
 
+@pytest.mark.product(12)
 @pytest.mark.usual(1)
 @pytest.mark.parametrize("compiled", [True, False])
 @pytest.mark.parametrize("mode", MODES)

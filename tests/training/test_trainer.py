@@ -76,6 +76,7 @@ def test_fit_reads_every_window_of_every_epoch_in_order(steps, monkeypatch):
     np.testing.assert_allclose(seen, expected, atol=1e-5)
 
 
+@pytest.mark.product(1)
 @pytest.mark.full
 @pytest.mark.parametrize("cut", [1, 2, 3])
 def test_stopped_after_an_epoch_and_gone_on_equals_straight_on(cut):
@@ -147,6 +148,7 @@ def test_a_step_of_fp16_beyond_its_range_is_left_out_and_the_run_goes_on():
     assert training.snapshot().finite()
 
 
+@pytest.mark.product(2)
 @pytest.mark.full
 @pytest.mark.parametrize(("window", "steps"), [(0, None), (7, None), (LAST_WINDOW, None), (6, 1)])
 def test_stopped_within_an_epoch_and_gone_on_equals_straight_on(window, steps):
