@@ -6,7 +6,6 @@ import shlex
 import stat
 from pathlib import Path
 
-import charlm
 from charlm.errors import InputError
 from charlm.notes import note
 from charlm.runs import checkpoint
@@ -15,7 +14,7 @@ from charlm.runs.checkpoint import Checkpoint
 LAST, BEST = "last.weights.h5", "best.weights.h5"
 RUNS_DIR = Path("saved_models")
 LATEST = "latest"
-SHIPPED = Path(charlm.__file__).resolve().parents[1] / RUNS_DIR / "state-union"
+SHIPPED = Path(__file__).resolve().parents[2] / RUNS_DIR / "state-union"
 """The trained run that comes with a checkout of charlm; an installed package has none."""
 
 
@@ -65,9 +64,7 @@ def _latest(runs, or_shipped):
         if time is not None and folder.resolve() != SHIPPED  # a checkout makes its file new
     }
     if not saved and or_shipped and is_run(SHIPPED):
-        note(
-            f"NOTE: no run of yours in {runs}; using the one that comes with charlm, {SHIPPED.name}"
-        )
+        note(f"NOTE: no run in {runs}; using the one that comes with charlm, {SHIPPED.name}")
         return SHIPPED
     if not saved:
         raise InputError(f"expected a run in {runs}, found none; python -m charlm.train makes one")
