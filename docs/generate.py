@@ -171,6 +171,7 @@ def _member(name, thing):
         kept = [p for p in signature.parameters.values() if p.name != "self"]
         signature = signature.replace(parameters=kept)
     code = re.sub(r"\b(?!keras\.)(?:[a-z_]\w*\.)+(?=[A-Z])", "", f"{name}{signature}")
+    code = re.sub(r"\b(Posix|Windows)Path\(", "Path(", code)
     code = re.sub(r'-> "(.*)"$', r"-> \1", code.replace("'", '"'))
     if len(code) > 90:
         inner, arrow = re.fullmatch(rf"{name}\((.*)\)(.*)", code).groups()
