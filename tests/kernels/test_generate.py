@@ -127,15 +127,16 @@ def test_steps_and_blocks_agree_to_the_bit(rng, cell, layers):
 def test_texts_do_not_depend_on_their_length_their_number_or_their_pieces(rng, rules, monkeypatch):
     net, vocab = network(rng, layers=2, units=33), Vocab("abcdefg")
 
-    def texts(length, n=11, rules=constraints.SamplingConstraints(**rules)):
+    def texts(length, n=11, given=rules):
         temperatures = [1.0, 0.5, 0.0, *[1.0] * 8][:n]
-        pieces = generate.texts(net, vocab, "bad", length, temperatures, 3, rules)
+        given = constraints.SamplingConstraints(**given)
+        pieces = generate.texts(net, vocab, "bad", length, temperatures, 3, given)
         return ["".join(text) for text in zip(*pieces, strict=True)]
 
     most = texts(90)
     assert len(set(most)) == 11
     if rules == {"top_k": V}:
-        assert most == texts(90, rules=constraints.SamplingConstraints())
+        assert most == texts(90, given={})
     for n in (1, 3, 4, 5):
         assert texts(90, n) == most[:n]
     assert texts(45) == [text[:45] for text in most]

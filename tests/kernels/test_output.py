@@ -5,7 +5,7 @@ import copy
 import numpy as np
 import pytest
 
-from charlm.kernels import activations, dense, loss, parallel
+from charlm.kernels import activations, dense, loss
 from charlm.kernels.matmul import COLUMNS, ROWS
 from charlm.reference.loss import softmax_cross_entropy
 from tests.kernels.test_compiled import close, normal, poisoned
