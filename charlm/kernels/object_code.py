@@ -1,17 +1,14 @@
 """Object code on disk, which is loaded without Numba.
 
 Importing Numba and loading code from its own cache takes 0.6 s; LLVM's loader alone takes 0.05 s.
-So what `charlm sample` runs is kept as an object file, with a checksum: damaged machine code would
-crash the process. Object code is trusted; so `charlm.paths` opens every file.
+So what `charlm sample` runs is kept as an object file, with a checksum, because damaged code would
+crash the process.
 """
 
-import contextlib
 import ctypes
 import functools
 import hashlib
 import importlib.util
-import os
-import threading
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -20,7 +17,7 @@ import llvmlite
 import llvmlite.binding as llvm
 import numpy as np
 
-from charlm import paths
+from charlm import cached_files, paths
 from charlm.cells import CELLS
 
 HERE = Path(__file__).parent
@@ -85,42 +82,14 @@ def read_or_compile(name: str, compile_: Callable[[], Code]) -> Code:
     """
     place = folder(version())
     path = place / f"{name}-{_machine()}.o" if place else None
-    found = _read(path) if path else None
-    if found is None:
-        found = compile_()
-        if path:
-            _write(path, found)
-    return found
-
-
-def _read(path):
-    """Returns the code in a file; None if there is none, or another may have written it."""
-    try:
-        with open(path, "rb", opener=paths.opener) as file:
-            digest, symbol, data = file.read().split(b"\n", 2)
-    except FileNotFoundError:
-        return None
-    except paths.NotOursError as error:
-        paths.say_once(f"NOTE: {path} is not used ({error.strerror}); this code is compiled again")
-        return None
-    except (OSError, ValueError):  # unreadable, or too short
-        return None
-    whole = hashlib.sha256(symbol + data).hexdigest().encode() == digest
-    return Code(symbol.decode(), data) if whole else None
-
-
-def _write(path, code):
-    """Writes a file, which other processes see as a whole or not at all."""
-    temporary = path.with_suffix(f".{os.getpid()}-{threading.get_ident()}")
-    symbol = code.symbol.encode()
-    digest = hashlib.sha256(symbol + code.data).hexdigest().encode()
-    with contextlib.suppress(OSError):  # a full disk ends no run
-        try:
-            with open(temporary, "xb", opener=paths.opener) as file:
-                file.write(b"\n".join((digest, symbol, code.data)))
-            os.replace(temporary, path)
-        finally:
-            temporary.unlink(missing_ok=True)
+    found = path and cached_files.read(path)
+    if found:
+        symbol, data = found.split(b"\n", 1)
+        return Code(symbol.decode(), data)
+    code = compile_()
+    if path:
+        cached_files.write(path, code.symbol.encode() + b"\n" + code.data)
+    return code
 
 
 class Function:
