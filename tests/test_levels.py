@@ -14,7 +14,6 @@ ROOMS = [  # each imports from those above it, and from its own
     ("errors",),
     ("cells", "interrupt", "notes", "hints", "corpora"),
     ("paths",),
-    ("cached_files",),
     ("text",),
     ("config",),
     ("reference", "presets"),

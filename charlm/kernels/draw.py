@@ -13,6 +13,7 @@ import numpy as np
 from numba import types
 
 from charlm.kernels import jit as settings
+from charlm.kernels.generate import CACHE
 from charlm.kernels.jit import f4, jit
 from charlm.kernels.matmul import multiply
 from charlm.kernels.object_code import Code
@@ -48,7 +49,7 @@ def draw(
         x, u: (R, G*H and more).
         logits: (R, V and more); those of the last step are left in it.
         below: (R, H).
-        cache: (cell.CACHE * H,).
+        cache: (CACHE * H,).
         edges: (V,).
         now: (R,).
     """
@@ -127,8 +128,11 @@ def compiled(cell_name: str, activations: dict[str, str]) -> Code:
     Raises:
         ImportError: the cell has no machine code, or code that needs Numba when it is loaded.
     """
+    module = settings.cell(cell_name, **activations)
+    if module.CACHE > CACHE:
+        raise ImportError(f"no machine code for {cell_name}: its CACHE is above {CACHE}")
     made = numba.njit(
-        settings.renamed(draw, cell=settings.cell(cell_name, **activations)),
+        settings.renamed(draw, cell=module),
         **settings.OPTIONS | {"no_cpython_wrapper": True, "no_cfunc_wrapper": True, "_nrt": False},
     )
     made.compile(_signature())

@@ -5,10 +5,13 @@ So what `charlm sample` runs is kept as an object file, with a checksum, because
 crash the process.
 """
 
+import contextlib
 import ctypes
 import functools
 import hashlib
 import importlib.util
+import os
+import threading
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -17,7 +20,7 @@ import llvmlite
 import llvmlite.binding as llvm
 import numpy as np
 
-from charlm import cached_files, paths
+from charlm import paths
 from charlm.cells import CELLS
 
 HERE = Path(__file__).parent
@@ -82,14 +85,44 @@ def read_or_compile(name: str, compile_: Callable[[], Code]) -> Code:
     """
     place = folder(version())
     path = place / f"{name}-{_machine()}.o" if place else None
-    found = path and cached_files.read(path)
+    found = path and _read(path)
     if found:
         symbol, data = found.split(b"\n", 1)
         return Code(symbol.decode(), data)
     code = compile_()
     if path:
-        cached_files.write(path, code.symbol.encode() + b"\n" + code.data)
+        _write(path, code.symbol.encode() + b"\n" + code.data)
     return code
+
+
+def _read(path):
+    """Reads what `_write` wrote.
+
+    Returns:
+        The data; None if there is none or it is damaged; None, with a message, if another user may
+        have written it.
+    """
+    try:
+        with open(path, "rb", opener=paths.opener) as file:
+            digest, data = file.read().split(b"\n", 1)
+    except paths.NotOursError as error:
+        paths.say_once(f"NOTE: {path} is not used ({error.strerror}); this code is compiled again")
+        return None
+    except (OSError, ValueError):  # missing, unreadable or too short
+        return None
+    return data if hashlib.sha256(data).hexdigest().encode() == digest else None
+
+
+def _write(path, data):
+    """Writes a file, which other processes see as a whole or not at all; may fail silently."""
+    temporary = path.with_name(f"{path.name}.{os.getpid()}-{threading.get_ident()}")
+    with contextlib.suppress(OSError):  # a full disk ends no run
+        try:
+            with open(temporary, "xb", opener=paths.opener) as file:
+                file.write(hashlib.sha256(data).hexdigest().encode() + b"\n" + data)
+            os.replace(temporary, path)
+        finally:
+            temporary.unlink(missing_ok=True)
 
 
 class Function:

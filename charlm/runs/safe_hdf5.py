@@ -24,7 +24,7 @@ from typing import Any
 import numpy as np
 
 from charlm.errors import InputError
-from charlm.runs import listings, untrusted
+from charlm.runs import untrusted
 
 CHILD = Path(__file__).with_name("hdf5_child.py")
 MAX_LIST = 2**24  # bytes of JSON; 5000 names take one million
@@ -83,7 +83,7 @@ class Listing:
 
 
 def read(data: bytes | memoryview) -> Listing:
-    """Lists the contents of a file, in another process, unless its listing is in the cache.
+    """Lists the contents of a file, in another process.
 
     Args:
         data: the bytes of the file.
@@ -92,10 +92,6 @@ def read(data: bytes | memoryview) -> Listing:
         InputError: it is damaged; it has links, an object with several names or too many names; the
             HDF5 library crashes on it or needs more time or memory than for any weights file.
     """
-    name = listings.key(data, CHILD, untrusted.MAX_NAMES)
-    kept = listings.find(name)
-    if kept is not None:
-        return _parsed(json.loads(kept))
     try:
         code, text = run_child(data, untrusted.MAX_NAMES)
     except OSError as error:
@@ -116,11 +112,6 @@ def read(data: bytes | memoryview) -> Listing:
     found = json.loads(text)
     if "refused" in found:
         raise InputError(found["refused"])
-    listings.keep(name, text)
-    return _parsed(found)
-
-
-def _parsed(found):
     arrays = {}
     for name, dtype, shape, *rest in found["arrays"]:
         arrays[name] = Array(name, dtype, None if shape is None else tuple(shape), *rest)
