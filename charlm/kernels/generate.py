@@ -122,7 +122,7 @@ class Drawing:
 
 
 class _Texts:
-    """What a call reads and fills for N texts."""
+    """The arrays that a call reads and fills, for N texts."""
 
     def __init__(self, K, N, L, H):
         self.ids, self.temperatures = np.zeros(N, np.intp), np.zeros(N)

@@ -138,11 +138,9 @@ def test_compiling_is_said(rng, tmp_path, monkeypatch, capsys):
     assert said.startswith("compiling the code that draws text (cell lstm), once")
 
 
-def test_code_that_needs_numba_when_it_is_loaded_is_refused(monkeypatch):
-    """Its symbols would end the process."""
+def test_a_cell_that_needs_more_work_space_is_refused(monkeypatch):
     from charlm.kernels import draw
 
-    monkeypatch.setattr(draw.llvm, "address_of_symbol", lambda name: None)
     monkeypatch.setattr(draw, "CACHE", 2)
     with pytest.raises(ImportError, match="no machine code for lstm: its CACHE"):
         draw.compiled("lstm", {"activation": "tanh", "recurrent_activation": "sigmoid"})
