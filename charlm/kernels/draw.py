@@ -12,9 +12,9 @@ import numba
 import numpy as np
 from numba import types
 
-from charlm.kernels import jit as settings
 from charlm.kernels.generate import CACHE
-from charlm.kernels.jit import f4, jit
+from charlm.kernels.jit import OPTIONS, f4, jit, renamed
+from charlm.kernels.jit import cell as compiled_cell
 from charlm.kernels.matmul import multiply
 from charlm.kernels.object_code import Code
 
@@ -128,12 +128,12 @@ def compiled(cell_name: str, activations: dict[str, str]) -> Code:
     Raises:
         ImportError: the cell has no machine code, or code that needs Numba when it is loaded.
     """
-    module = settings.cell(cell_name, **activations)
+    module = compiled_cell(cell_name, **activations)
     if module.CACHE > CACHE:
         raise ImportError(f"no machine code for {cell_name}: its CACHE is above {CACHE}")
     made = numba.njit(
-        settings.renamed(draw, cell=module),
-        **settings.OPTIONS | {"no_cpython_wrapper": True, "no_cfunc_wrapper": True, "_nrt": False},
+        renamed(draw, cell=module),
+        **OPTIONS | {"no_cpython_wrapper": True, "no_cfunc_wrapper": True, "_nrt": False},
     )
     made.compile(_signature())
     (found,) = made.overloads.values()
