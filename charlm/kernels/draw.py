@@ -135,8 +135,8 @@ def compiled(cell_name: str, activations: dict[str, str]) -> Code:
         renamed(draw, cell=module),
         **OPTIONS | {"no_cpython_wrapper": True, "no_cfunc_wrapper": True, "_nrt": False},
     )
-    made.compile(_signature())
-    (found,) = made.overloads.values()
+    made.compile(_types())
+    found: Any = made.overloads[_types()]
     needed = [f.name for f in found.library._final_module.functions if f.is_declaration]
     missing = [x for x in needed if not x.startswith("llvm.") and not llvm.address_of_symbol(x)]
     if missing:
@@ -144,13 +144,16 @@ def compiled(cell_name: str, activations: dict[str, str]) -> Code:
     return Code(found.fndesc.mangled_name, found.library._get_compiled_object())
 
 
-def _signature():
+def _types() -> tuple[types.Type, ...]:
+    """Returns the types of `draw`'s arguments."""
     integer, single, double = types.intp, types.float32, types.float64
-    weights = [(single, n) for n in (2, 4, 2, 4, 2, 3, 1)]
-    texts = [(integer, 1), (single, 3), (single, 3), (double, 1), (double, 2), (integer, 2)]
-    texts += [(single, 3), (single, 3)]
-    space = [(single, n) for n in (4, 4, 2, 2, 2, 2, 1)] + [(double, 1), (integer, 1)]
-    weights, texts, space = (
-        [types.Array(kind, n, "C") for kind, n in group] for group in (weights, texts, space)
-    )
-    return types.void(*weights, integer, *texts, integer, integer, integer, *space)
+    return (
+        *_arrays(single, 2, 4, 2, 4, 2, 3, 1), integer,
+        *_arrays(integer, 1), *_arrays(single, 3, 3), *_arrays(double, 1, 2),
+        *_arrays(integer, 2), *_arrays(single, 3, 3), integer, integer, integer,
+        *_arrays(single, 4, 4, 2, 2, 2, 2, 1), *_arrays(double, 1), *_arrays(integer, 1),
+    )  # fmt: skip
+
+
+def _arrays(kind, *dimensions):
+    return [types.Array(kind, n, "C") for n in dimensions]
