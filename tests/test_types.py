@@ -18,7 +18,7 @@ BY_CALLERS = "__init__", "__call__"  # methods whose arguments a caller gives
 # Numba infers the types of what it compiles, and compiles it for several: numbers in float32 or
 # words of two in bfloat16. An annotation with one of them would be wrong.
 DECORATORS = re.compile(r"jit|register_jitable|intrinsic|numba\.njit\(.*\)")
-COMPILERS = "cached_jit", "specialized"
+COMPILERS = "cached_jit", "specialized", "renamed"
 OF_A_CELL = "step", "step_backward"  # compiled by `jit.cell`
 
 

@@ -10,7 +10,7 @@ from charlm.benchmarks.case import Case
 
 
 def ours(case: Case, gpu: bool, machine_code: bool) -> dict:
-    """Generates as `charlm sample` does: in NumPy, or in machine code as for a longer text.
+    """Generates as `charlm sample` does: in machine code, or in NumPy as without Numba.
 
     Both return NumPy's log-probabilities; the tests compare the two.
     """
@@ -32,8 +32,7 @@ def ours(case: Case, gpu: bool, machine_code: bool) -> dict:
 
     def characters(n):
         for _ in sampler.generate(
-            network.step, states, prompt[:, -1:], n, 1.0, switch_after=0,
-            compiled_block=(lambda: block) if block else None,
+            network.step, states, prompt[:, -1:], n, 1.0, block=block
         ):  # fmt: skip
             pass
         return log_softmax(logits)

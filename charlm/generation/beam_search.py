@@ -5,7 +5,7 @@ from typing import Any
 
 import numpy as np
 
-from charlm.generation.sampler import Step
+from charlm.generation.sampler import Step, select_rows
 from charlm.reference.loss import log_softmax
 
 
@@ -57,13 +57,6 @@ def beam_search(
             break
         rows = np.resize(kept, width)  # the step takes `width` rows; repeated ones are not read
         texts, losses = [candidates[k] for k in kept], after[best[kept]]
-        states = _rows(states, parents[rows])
+        states = select_rows(states, parents[rows])
         last = new[rows]
     return sorted(found, key=lambda x: x[1])[:width]
-
-
-def _rows(states, rows):
-    """Selects rows of every array in nested lists and tuples."""
-    if isinstance(states, (list, tuple)):
-        return type(states)(_rows(x, rows) for x in states)
-    return states[rows]

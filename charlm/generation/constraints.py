@@ -128,6 +128,10 @@ class TokenChooser:
             runs.add(new)
         return ids
 
+    def select(self, rows: np.ndarray) -> None:
+        """Keeps only these of the texts, which are the next ones to choose for."""
+        self.runs = [self.runs[k] for k in rows] if self.runs else []
+
 
 class _SeenNgrams:
     """The n-grams of a text, n = `length`: the last ids, by the n - 1 ids before them."""

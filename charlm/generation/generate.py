@@ -11,7 +11,7 @@ from charlm.reference.network import Network
 from charlm.text.vocab import Vocab
 
 MAX_TEXTS = 10_000  # drawn together, in memory
-ROWS = 4  # texts in a matrix product: see `_Groups`
+ROWS = 4  # texts in a matrix product of NumPy: see `_Groups`
 
 
 def texts(
@@ -44,24 +44,20 @@ def texts(
     Raises:
         UnknownCharacterError: a character of the prompt is not in the vocabulary.
     """
-    N, ids = len(temperatures), begin(vocab, prompt)
-    groups = _Groups(network, N)
-    prompts = np.broadcast_to(ids, (N, len(ids)))
-    drawn = sampler.generate(
-        groups.step,
-        groups.zeros(),
-        prompts,
-        length,
-        temperatures,
-        seed,
-        rules,
-        groups.compiled_block,
-    )
-    ends = [_End(stops, min_length) for _ in range(N)]
-    for block in drawn:
-        yield [end.cut(vocab.decode(ids)) for end, ids in zip(ends, block.T, strict=True)]
-        if all(end.reached for end in ends):
-            return
+    step, block = stepper(network)
+    ends = [_End(stops, min_length) for _ in temperatures]
+    going = np.ones(len(ends), bool) if stops else None
+    states, ids = network.initial_states(1), begin(vocab, prompt)
+    for drawn in sampler.generate(
+        step, states, ids, length, temperatures, seed, rules, block, going
+    ):
+        pieces = [
+            "" if end.reached else end.cut(vocab.decode(ids))
+            for end, ids in zip(ends, drawn.T, strict=True)
+        ]
+        if going is not None:
+            going[:] = [not end.reached for end in ends]
+        yield pieces
 
 
 def whole_texts(
@@ -134,54 +130,38 @@ class _End:
         return [at + len(stop)] if at >= 0 else []
 
 
+def stepper(network: Network) -> tuple[sampler.Step, sampler.GenerateBlock | None]:
+    """Returns a network's step function and the block function that agrees with it, if any.
+
+    Both are machine code, unless Numba is missing or there is none for the network. Which are used
+    depends on nothing else, because machine code and NumPy round differently.
+    """
+    try:
+        from charlm.kernels.generate import Drawing
+
+        drawing = Drawing(network)
+        return drawing.step, drawing
+    except ImportError:
+        return _Groups(network).step, None
+
+
 class _Groups:
-    """A network's step for N texts, in groups of `ROWS`; the last group is padded.
+    """A network's step in NumPy, in groups of `ROWS` texts; the last group is padded.
 
     A matrix product of 5 rows may round differently from one of 6. Here all products have the same
     shape, so a text does not depend on batch size. Compiled kernels compute each row by itself.
     """
 
-    def __init__(self, network, N):
-        self.network, self.N = network, N
-        self.starts = range(0, N, ROWS)
-
-    def zeros(self):
-        """Returns zero states for every group."""
-        return [self.network.initial_states(ROWS) for _ in self.starts]
+    def __init__(self, network):
+        self.network = network
 
     def step(self, ids, states):
-        """Computes `Network.step` for all texts."""
-        ids = np.resize(ids, len(self.starts) * ROWS)
-        found = [
-            self.network.step(ids[k : k + ROWS], group)
-            for k, group in zip(self.starts, states, strict=True)
-        ]
+        """Computes `Network.step` for N texts."""
+        N = len(ids)
+        groups = np.resize(np.arange(N), (-(-N // ROWS), ROWS))
+        found = [self.network.step(ids[rows], sampler.select_rows(states, rows)) for rows in groups]
         logits, after = zip(*found, strict=True)
-        return (logits[0] if len(logits) == 1 else np.concatenate(logits))[: self.N], list(after)
-
-    def compiled_block(self):
-        """Returns the compiled kernel for a block of text, or None if the network has none."""
-        draw = load_compiled_block(self.network)
-        if draw is None:
-            return None
-
-        def block(ids, states, temperatures, uniform):
-            if states and isinstance(states[0], list):  # the states of groups
-                layers = zip(*states, strict=True)
-                states = [
-                    tuple(np.concatenate(x)[: self.N] for x in zip(*layer, strict=True))
-                    for layer in layers
-                ]
-            return draw(ids, states, temperatures, uniform)
-
-        return block
-
-
-def load_compiled_block(network: Network) -> sampler.GenerateBlock | None:
-    """Returns the network's compiled kernel for a block of text, or None if it has none."""
-    try:
-        from charlm.kernels.generate import Drawing
-
-        return Drawing(network)
-    except ImportError:  # Numba is missing, or no kernel fits
-        return None
+        layers = zip(*after, strict=True)
+        return np.concatenate(logits)[:N], [
+            tuple(np.concatenate(x)[:N] for x in zip(*layer, strict=True)) for layer in layers
+        ]

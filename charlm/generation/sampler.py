@@ -19,10 +19,7 @@ Step = Callable[[np.ndarray, Any], tuple[np.ndarray, Any]]
 GenerateBlock = Callable[[np.ndarray, Any, np.ndarray, np.ndarray], tuple[np.ndarray, Any]]
 
 PIECE = 16  # characters of each text: smooth for a reader, few calls for a terminal
-LARGE_PIECE = 2048  # characters of all texts with compiled kernels: 10 to 100 ms
-# Loading a compiled kernel takes half a second (compiling it a few seconds, once); in that time
-# NumPy generates more than this of one text.
-COMPILE_AFTER = 512
+LARGE_PIECE = 512  # characters of all texts with a block function: 2 to 100 ms
 
 
 def block_from_step(step: Step, choice: TokenChooser | None = None) -> GenerateBlock:
@@ -47,48 +44,59 @@ def generate(
     temperature: ArrayLike,
     seed: int = 0,
     rules: SamplingConstraints = SamplingConstraints(),  # noqa: B008 - never changed
-    compiled_block: Callable[[], GenerateBlock | None] | None = None,
-    switch_after: int | None = None,
+    block: GenerateBlock | None = None,
+    going: np.ndarray | None = None,
 ) -> Iterator[np.ndarray]:
     """Yields the next `length` ids of N texts that continue `prompt`, (K, N) at a time.
 
     Args:
         step: the step function.
-        states: the states before the prompt.
-        prompt: (N, P) ids, both at least 1; read first, not yielded.
+        states: the states before the prompt, arrays of N rows in lists and tuples.
+        prompt: (N, P) ids, both at least 1; read first, not yielded. Or (P,) ids that all texts
+            continue, which are read once; then `states` has one row, and `temperature` N numbers.
         length: number of ids for each text.
         temperature: one number, or one for each text (N,); 0 is argmax.
         seed: random seed. Each text has its own random numbers, made from the seed and the text's
             index, so it does not depend on N if the step's logits do not.
         rules: constraints on the ids.
-        compiled_block: returns the block function that replaces the step function in a long text,
-            or None. It supports no constraints and is not called if there are any.
-        switch_after: characters after which `compiled_block` takes over, by default
-            `COMPILE_AFTER`. It is the same for all lengths and N, so a short text is the beginning
-            of a longer one even if the two functions round differently.
+        block: a block function to use where there are no constraints, which it does not support.
+            Its logits are those of `step` to the bit, so a text does not depend on which is used.
+        going: (N,) of booleans. The caller sets those of texts that have ended to false; they are
+            drawn no further, and their ids are 0.
 
     Raises:
         InputError: a temperature is negative or not finite.
     """
-    N = len(prompt)
+    N = len(prompt) if prompt.ndim == 2 else len(np.asarray(temperature))
     temperatures = np.array(np.broadcast_to(temperature, N), np.float64)
     for t in temperatures:
         check_temperature(float(t))
-    if rules != SamplingConstraints():
-        compiled_block = None
     randoms = [np.random.default_rng([seed, n]) for n in range(N)]
-    for ids in prompt.T[:-1]:
+    for ids in np.atleast_2d(prompt).T[:-1]:
         _, states = step(ids, states)
-    ids, block = prompt[:, -1].astype(np.int64), block_from_step(step, TokenChooser(rules, prompt))
-    size, done = PIECE, 0
-    switch_after = COMPILE_AFTER if switch_after is None else switch_after
-    while done < length:
-        if compiled_block and done >= switch_after:
-            if found := compiled_block():
-                block, size = found, max(PIECE, LARGE_PIECE // N)
-            compiled_block = None
-        K = min(size, length - done, switch_after - done if compiled_block else length)
-        uniform = np.stack([r.random(K) for r in randoms], axis=1)
-        drawn, states = block(ids, states, temperatures, uniform)
-        yield drawn
-        ids, done = drawn[-1], done + K
+    if prompt.ndim == 1:
+        prompt, states = np.tile(prompt, (N, 1)), select_rows(states, np.zeros(N, np.intp))
+    ids, choice = prompt[:, -1].astype(np.int64), TokenChooser(rules, prompt)
+    largest = PIECE if going is not None else max(PIECE, LARGE_PIECE // N)
+    if block is None or rules != SamplingConstraints():
+        block, largest = block_from_step(step, choice), PIECE
+    rows, size, done = np.arange(N), PIECE, 0  # the first piece is soon there
+    while done < length and len(rows):
+        K = min(size, length - done)
+        uniform = np.stack([randoms[n].random(K) for n in rows], axis=1)
+        drawn, states = block(ids, states, temperatures[rows], uniform)
+        found = np.zeros((K, N), np.int64)
+        found[:, rows] = drawn
+        yield found
+        ids, done, size = drawn[-1], done + K, min(2 * size, largest)
+        if going is not None and not going[rows].all():
+            kept = np.flatnonzero(going[rows])
+            ids, states, rows = ids[kept], select_rows(states, kept), rows[kept]
+            choice.select(kept)
+
+
+def select_rows(states: Any, rows: np.ndarray) -> Any:
+    """Selects rows of every array in nested lists and tuples; None stays None."""
+    if isinstance(states, (list, tuple)):
+        return type(states)(select_rows(x, rows) for x in states)
+    return None if states is None else states[rows]

@@ -5,6 +5,8 @@ to start one than to run it. Here a whole loop is one function: its products rea
 once for all steps, the gates are computed while their numbers are still in the cache, and each core
 runs its own part of the batch from the first step to the last.
 
+    registers.py     the processor's vector registers
+    panels.py        the layout of matrices for products
     tile.py          a tile of a product in vector registers
     matmul.py        a product of small matrices, tile by tile
     float32.py       operands of products in float32
@@ -17,12 +19,14 @@ runs its own part of the batch from the first step to the last.
     dense.py         the output layer, forward and backward
     loss.py          softmax cross-entropy and its gradient
     generate.py      sampling from a whole network
+    draw.py          its loop
     parallel.py      the parts of a batch on the machine's cores
     buffer_pool.py   reuse of large arrays
     arrays.py        checks of arguments
     denormals.py     flushing of very small numbers to zero
     jit.py           Numba's settings
-    disk.py          the cache of machine code on disk
+    disk.py          Numba's cache of machine code on disk
+    object_code.py   object files on disk, which are loaded without Numba
 
 Arguments and results are NumPy arrays in float32; there is no Keras here. Each cell has a file
 (`charlm.cells` lists them), STATES states and weights of GATES blocks of H columns. Its `step` and

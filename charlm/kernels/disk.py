@@ -14,6 +14,7 @@ import numba
 from numba.core import caching
 
 from charlm import paths
+from charlm.kernels import object_code
 
 LOCATOR = caching.UserProvidedCacheLocator
 
@@ -28,16 +29,10 @@ def keep(dispatcher: Any, *inner: str) -> None:
         inner: names of folders, each in the one before it.
     """
     source = inspect.getfile(dispatcher.py_func)
-    try:
-        folder = paths.usable_cache(*inner)
-        # Numba would create this one, with a mode that may let others write in it
-        if folder and paths.usable_cache(*inner, LOCATOR.get_suitable_cache_subpath(source)):
-            _enable(dispatcher, folder)
-    except OSError as error:
-        paths.say_once(
-            f"NOTE: compiled code is not kept, which costs seconds in every run: no cache folder "
-            f"({error.strerror}); {paths.VARIABLE} names another"
-        )
+    folder = object_code.folder(*inner)
+    # Numba would create this one, with a mode that may let others write in it
+    if folder and object_code.folder(*inner, LOCATOR.get_suitable_cache_subpath(source)):
+        _enable(dispatcher, folder)
 
 
 def _enable(dispatcher, folder):

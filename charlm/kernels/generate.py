@@ -1,61 +1,62 @@
-"""Sampling: steps of a whole network and draws between them, many characters in a call."""
+"""Sampling from a whole network in machine code. Loads no Numba, unless code must be compiled."""
 
-import math
-from collections.abc import Sequence
+import functools
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
 
+from charlm.cells import CELLS
+from charlm.kernels import object_code
 from charlm.kernels.arrays import indices, require
-from charlm.kernels.jit import cell as compiled_cell
-from charlm.kernels.jit import f4, jit, specialized
-from charlm.kernels.matmul import COLUMNS, multiply, pack_panels, padded
+from charlm.kernels.object_code import Function
+from charlm.kernels.panels import COLUMNS, pack_panels, padded, rounded
 from charlm.kernels.parallel import parallel_for
+from charlm.notes import note
 from charlm.reference.activations import ACTIVATIONS, Arrays
 from charlm.reference.network import Network
 
-cell: Any = None  # the module whose equations `draw` runs, set by `jit.specialized`
-ZERO = f4(0)
+CACHE = 4  # blocks of H numbers, at least `CACHE` of every cell's kernel
+
+
+@functools.cache
+def _function(cell_name: str, **activations: str) -> Function:
+    """Returns `draw.draw` for a cell; compiles it, after a note, if it is not in the cache."""
+
+    def compiled():
+        from charlm.kernels import draw
+
+        note(f"compiling the code that draws text (cell {cell_name}), once; it takes seconds")
+        return draw.compiled(cell_name, activations)
+
+    name = "-".join(("draw", cell_name, *activations.values()))
+    return Function(object_code.read_or_compile(name, compiled))
 
 
 class Drawing:
     """Alternates a network's `step` and `constraints.draw` for a block of text in one function.
 
+    `step` and blocks of any length compute the same numbers to the bit, for any number of texts.
+    An object is not for several threads at once.
+
     Args:
         network: a `charlm.reference.network.Network`; its weights are copied.
 
     Raises:
-        ImportError: there is no machine code for the network's cell or options.
+        ImportError: there is no machine code for the network's cell or options, or no Numba.
     """
 
     def __init__(self, network: Network):
         options = dict(network.options)
-        if not options.pop("reset_after", True):
+        cell_name = network.config.cell_name
+        if CELLS[cell_name].kernel is None or not options.pop("reset_after", True):
             raise ImportError(f"no machine code for {network.config}")
         names = {value: name for name, value in ACTIVATIONS.items()}
-        activations = {key: names[value] for key, value in options.items()}
-        self.cell = compiled_cell(network.config.cell_name, **activations)
-        self.loop = specialized(draw, cell=self.cell)
-        self.skip = network.config.skip == "add"
-        steps: list[Any] = network.steps
-        (rows, _, _), *upper = steps
-        self.units, GH = H, GH = network.steps[0][2][0].shape
-        none = np.zeros(GH, np.float32)
-        kernel, bias = network.dense
-        self.weights = (
-            np.array(rows, np.float32),
-            np.stack(
-                [pack_panels(W) for W, *_ in upper] or [np.zeros((1, H, COLUMNS), np.float32)]
-            ),
-            np.stack([none, *(b for _, b, _ in upper)], dtype=np.float32),
-            np.stack([pack_panels(U) for *_, (U, *_) in network.steps]),
-            np.stack(
-                [d[0] if d else none for *_, (_, *d) in network.steps],
-                dtype=np.float32,
-            ),
-            pack_panels(kernel),
-            np.array(bias, np.float32),
-        )
+        self._function = _function(cell_name, **{k: names[x] for k, x in options.items()})
+        self._skip = int(network.config.skip == "add")
+        self._weights = _weights(network)
+        self._states = len(network.states)
+        self._plan: tuple[tuple[int, int], _Texts, Callable] | None = None
 
     def __call__(
         self,
@@ -78,106 +79,92 @@ class Drawing:
         Raises:
             ValueError: arrays that do not fit together, or an id outside the vocabulary.
         """
-        (K, N), L, H = uniform.shape, len(self.weights[3]), self.units
-        ids = indices(np.asarray(ids), len(self.weights[0])).astype(np.int64)
-        first = [np.stack([s[k] for s in states]) for k in (0, -1)]  # h and c; twice h without c
+        texts = self._run(ids, states, temperatures, uniform)
+        return texts.drawn.copy(), texts.states(self._states)
+
+    def step(self, ids: np.ndarray, states: Sequence[Arrays]) -> tuple[np.ndarray, list[Arrays]]:
+        """Reads one character of each text: ids (N,), states -> next logits (N, V), states."""
+        N, V = len(ids), len(self._weights[0])
+        texts = self._run(ids, states, np.zeros(N), np.zeros((1, N)))
+        return texts.logits(V), texts.states(self._states)
+
+    def _run(self, ids, states, temperatures, uniform):
+        V, (L, *_), H = len(self._weights[0]), self._weights[3].shape, self._weights[3].shape[2]
+        (K, N), ids = uniform.shape, indices(np.asarray(ids), V)
         require("ids", ids, (N,), None)
         require("temperatures", temperatures, (N,), None)
-        for state in first:
-            require("states", state, (L, N, H))
-        drawn = np.empty((K, N), np.int64)
-        after = [np.empty_like(x) for x in first]
+        if len(states) != L or any(s.shape != (N, H) for layer in states for s in layer):
+            raise ValueError(f"Expected states of {L} layers, each ({N}, {H})")
+        if self._plan is None or self._plan[0] != (K, N):
+            self._plan = (K, N), *self._prepared(K, N, L, H, V)
+        _, texts, run = self._plan
+        texts.ids[:], texts.temperatures[:], texts.uniform[:] = ids, temperatures, uniform
+        for k, layer in enumerate(states):
+            texts.h0[k], texts.c0[k] = layer[0], layer[-1]  # twice h without c
+        run()
+        return texts
 
-        def part(begin, end):
-            self.loop(
-                *self.weights, self.skip, ids, *first, temperatures, uniform,
-                drawn, *after, begin, end, padded(end - begin),
-            )  # fmt: skip
+    def _prepared(self, K, N, L, H, V):
+        """Returns the arrays for K characters of N texts, and what computes them."""
+        texts = _Texts(K, N, L, H)
+        width = self._weights[3].shape[1] * COLUMNS, self._weights[5].shape[0] * COLUMNS
+        parts = {}
 
-        parallel_for(part, N)
-        return drawn, [tuple(x[k] for x in after[: len(states[0])]) for k in range(len(states))]
+        def prepare(begin, end):
+            space = _work_space(padded(end - begin), L, H, V, *width)
+            texts.parts[begin] = end - begin, space[4]
+            parts[begin, end] = self._function.prepare(
+                *self._weights, self._skip, *texts.arrays, begin, end, padded(end - begin), *space
+            )
 
-
-def draw(
-    rows, W, b, U, d, kernel, bias, skip, ids, h0, c0, temperatures, uniform,
-    drawn, h1, c1, begin, end, R,
-):  # fmt: skip
-    """Fills `drawn` and the states after it for texts begin..end.
-
-    Args:
-        rows: (V, G*H), the first layer's x W + b of each id.
-        W: kernels of the layers above the first, `pack_panels`, (L - 1 or 1, ...).
-        b: biases of x W, (L, G*H).
-        U: recurrent kernels, `pack_panels`, (L, ...).
-        d: biases of h' U, (L, G*H).
-        kernel: `pack_panels` of the output layer's (H, V).
-        bias: the output layer's, (V,).
-        skip: whether layers above the first add their input to their output.
-        ids: (N,), the last characters.
-        h0, c0: (L, N, H), the states before them.
-        temperatures: (N,).
-        uniform: (K, N), random numbers in [0, 1).
-        drawn: (K, N), ids to fill.
-        h1, c1: (L, N, H), the states to fill.
-        begin, end: the range of texts.
-        R: `padded` of their number.
-    """
-    (K, _), (L, _, H), (V, GH), n = uniform.shape, h0.shape, rows.shape, end - begin
-    h, c = np.zeros((2, L, R, H), np.float32), np.zeros((2, L, R, H), np.float32)
-    wide = R, U.shape[1] * COLUMNS
-    x, u = np.zeros(wide, np.float32), np.zeros(wide, np.float32)
-    logits = np.zeros((R, kernel.shape[0] * COLUMNS), np.float32)
-    below, cache = np.zeros((R, H), np.float32), np.zeros(cell.CACHE * H, np.float32)
-    edges, now = np.zeros(V), ids[begin:end].copy()
-    h[0, :, :n], c[0, :, :n] = h0[:, begin:end], c0[:, begin:end]
-    for k in range(K):
-        before, after = k % 2, (k + 1) % 2
-        for layer in range(L):
-            for r in range(n):
-                for j in range(GH):
-                    u[r, j] = d[layer, j]
-                    x[r, j] = b[layer, j]
-            multiply(h[before, layer], 0, R, U[layer], u)
-            if layer:
-                multiply(below, 0, R, W[layer - 1], x)
-            for r in range(n):
-                cell.step(
-                    x[r] if layer else rows[now[r]], u[r], h[before, layer, r], c[before, layer, r],
-                    h[after, layer, r], c[after, layer, r], cache,
-                )  # fmt: skip
-                for j in range(H):
-                    added = below[r, j] if skip and layer else ZERO
-                    below[r, j] = h[after, layer, r, j] + added
-        for r in range(n):
-            logits[r, :V] = bias
-        multiply(below, 0, R, kernel, logits)
-        for r in range(n):
-            t = begin + r
-            now[r] = drawn[k, t] = pick(logits[r], temperatures[t], uniform[k, t], edges)
-    h1[:, begin:end], c1[:, begin:end] = h[K % 2, :, :n], c[K % 2, :, :n]
+        parallel_for(prepare, N)
+        return texts, lambda: parallel_for(lambda *part: parts[part](), N)
 
 
-@jit
-def pick(logits, temperature, uniform, edges):
-    """Draws an id for one text, as `charlm.generation.sampler` does.
+class _Texts:
+    """The arrays that a call reads and fills, for N texts."""
 
-    Args:
-        logits: (V or more,).
-        temperature: 0 for the most probable id.
-        uniform: a random number in [0, 1).
-        edges: (V,), work space.
-    """
-    V, best = len(edges), 0
-    for v in range(1, V):
-        if logits[v] > logits[best]:
-            best = v
-    if temperature == 0:
-        return best
-    total, top = 0.0, np.float64(logits[best])
-    for v in range(V):
-        total += math.exp((np.float64(logits[v]) - top) / temperature)
-        edges[v] = total
-    v = 0
-    while v < V - 1 and edges[v] <= uniform * total:
-        v += 1
-    return v
+    def __init__(self, K, N, L, H):
+        self.ids, self.temperatures = np.zeros(N, np.intp), np.zeros(N)
+        self.uniform, self.drawn = np.zeros((K, N)), np.zeros((K, N), np.intp)
+        self.h0, self.c0, self.h1, self.c1 = np.zeros((4, L, N, H), np.float32)
+        self.arrays = (
+            self.ids, self.h0, self.c0, self.temperatures, self.uniform, self.drawn,
+            self.h1, self.c1,
+        )  # fmt: skip
+        self.parts: dict[int, tuple[int, np.ndarray]] = {}  # by its first text: number, logits
+
+    def states(self, S):
+        """Copies the states after the call: for each layer S of (N, H)."""
+        after = self.h1.copy(), self.c1.copy()
+        return [tuple(x[k] for x in after[:S]) for k in range(len(self.h1))]
+
+    def logits(self, V):
+        """Copies the logits (N, V) of the last step."""
+        return np.concatenate([x[:n, :V] for _, (n, x) in sorted(self.parts.items())])
+
+
+def _work_space(R, L, H, V, width, out):
+    """Allocates the last arguments of `draw.draw`."""
+    shapes = [(2, L, R, H)] * 2 + [(R, width)] * 2 + [(R, out), (R, H), (CACHE * H,)]
+    return *(np.zeros(shape, np.float32) for shape in shapes), np.zeros(V), np.zeros(R, np.intp)
+
+
+def _weights(network):
+    """Returns the first arguments of `draw.draw`."""
+    steps: list[Any] = network.steps
+    (rows, _, _), *upper = steps
+    H, GH = steps[0][2][0].shape
+    none = np.zeros(GH, np.float32)
+    no_panels = np.zeros((rounded(GH, COLUMNS) // COLUMNS, H, COLUMNS), np.float32)
+    kernel, bias = network.dense
+    found = (
+        rows,
+        np.stack([pack_panels(W) for W, *_ in upper] or [no_panels]),
+        np.stack([none, *(b for _, b, _ in upper)]),
+        np.stack([pack_panels(U) for *_, (U, *_) in steps]),
+        np.stack([d[0] if d else none for *_, (_, *d) in steps]),
+        pack_panels(kernel),
+        bias,
+    )
+    return tuple(np.array(x, np.float32, order="C") for x in found)

@@ -1,14 +1,11 @@
 """Numba's settings, and the folders of its machine code."""
 
 import functools
-import hashlib
 import importlib
-import importlib.util
 import os
 import threading
 import types
 from collections.abc import Callable
-from pathlib import Path
 from types import ModuleType
 from typing import Any
 
@@ -17,9 +14,8 @@ import numpy as np
 from numba.core.compiler_lock import global_compiler_lock
 
 from charlm.cells import CELLS
-from charlm.kernels import buffer_pool, disk  # noqa: F401 - first: see the locks
+from charlm.kernels import buffer_pool, disk, object_code  # noqa: F401 - first: see the locks
 
-HERE = Path(__file__).parent
 f4 = np.float32
 _lock = threading.Lock()
 # A child process must not start with a lock that a thread of its parent holds: nobody would release
@@ -68,9 +64,16 @@ def cell(name: str, activation: str = "tanh", recurrent_activation: str = "sigmo
 @functools.cache
 def specialized(function: Callable, **modules: ModuleType) -> Any:
     """Compiles `function` with modules in place of its global names, as `cached_jit` does."""
-    names = function.__globals__ | modules
-    folder = "-".join(module.__name__.split(".")[-1] for module in modules.values())
-    return cached_jit(_named(function, names, folder), folder)
+    return cached_jit(renamed(function, **modules), _folder(modules))
+
+
+def renamed(function: Callable, **modules: ModuleType) -> Callable:
+    """Copies `function` with modules in place of its global names, under a name of its own."""
+    return _named(function, function.__globals__ | modules, _folder(modules))
+
+
+def _folder(modules):
+    return "-".join(module.__name__.split(".")[-1] for module in modules.values())
 
 
 def _named(function, names, what):
@@ -97,17 +100,5 @@ def cached_jit(function: Callable, name: str = "shared") -> Any:
     """
     made = numba.njit(function, **OPTIONS)
     with _lock:
-        disk.keep(made, _version(), name)
+        disk.keep(made, object_code.version(), name)
     return made
-
-
-@functools.cache
-def _version():
-    """Returns the name of a folder, which changes with all that compiled code is made of."""
-    files = {*HERE.glob("*.py")}
-    for cell in CELLS.values():
-        spec = importlib.util.find_spec(cell.kernel) if cell.kernel else None
-        if spec is not None and spec.origin is not None:
-            files.add(Path(spec.origin))
-    sources = b"".join(path.read_bytes() for path in sorted(files)) + repr(CELLS).encode()
-    return f"compiled-{hashlib.sha256(sources).hexdigest()[:12]}"

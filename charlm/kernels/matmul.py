@@ -10,42 +10,29 @@ of the result, stays in vector registers until it is done. After Goto and van de
 import numpy as np
 from numba.extending import register_jitable
 
-from charlm.kernels.buffer_pool import empty, zeros
+from charlm.kernels import panels
+from charlm.kernels.buffer_pool import zeros
 from charlm.kernels.jit import cached_jit, jit
-from charlm.kernels.tile import COLUMNS, ROWS, row_tile, tile
+from charlm.kernels.panels import padded, rounded
+from charlm.kernels.registers import COLUMNS, ROWS
+from charlm.kernels.tile import row_tile, tile
 
-ALONE = 4  # fewer rows than this are faster one by one than as a tile
 LINE = 16  # numbers in a cache line
 DEPTH = 512  # rows of a panel read in one pass, so that they stay in the nearest cache
 SUMMED = 144  # rows of both operands of a transposed product, for the same reason
 PADDING = 16  # numbers after each row, or a whole column would compete for one cache line
 
 
-@register_jitable
-def rounded(n: int, unit: int) -> int:
-    """Rounds n up to a whole number of units."""
-    return -(-n // unit) * unit
-
-
-@register_jitable
-def padded(n: int) -> int:
-    """Returns the rows to give `multiply` for n rows: rounded up to whole tiles, unless few."""
-    return n if n < ALONE else rounded(n, ROWS)
+for _function in (rounded, padded):
+    register_jitable(_function)
 
 
 def pack_panels(matrix: np.ndarray) -> np.ndarray:
     """Packs (K, N) into panels (N / COLUMNS, K, COLUMNS), with zeros beyond N."""
-    K, N = matrix.shape
-    found = empty(rounded(N, COLUMNS) // COLUMNS, K, COLUMNS)
-    if N % COLUMNS:
-        found[-1] = 0
-    if matrix.strides[0] < matrix.strides[1]:
-        cached_jit(lay_out_transposed)(matrix.T, found)
-        return found
-    whole = N // COLUMNS * COLUMNS
-    found[: whole // COLUMNS] = matrix[:, :whole].reshape(K, -1, COLUMNS).swapaxes(0, 1)
-    if whole < N:
-        found[-1, :, : N - whole] = matrix[:, whole:]
+    if matrix.strides[0] >= matrix.strides[1]:
+        return panels.pack_panels(matrix)
+    found = panels.empty_panels(*matrix.shape)
+    cached_jit(lay_out_transposed)(matrix.T, found)
     return found
 
 

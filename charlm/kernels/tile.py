@@ -1,15 +1,11 @@
 """A tile of a matrix product in vector registers, written in LLVM's language."""
 
-import llvmlite.binding
 from llvmlite import ir
 from numba import types
 from numba.core.cgutils import get_or_insert_function
 from numba.extending import intrinsic
 
-# numbers in a vector register, and the part of the result that fits into registers with operands
-WIDE = bool(llvmlite.binding.get_host_cpu_features().get("avx512f"))
-LANES, VECTORS, ROWS = (16, 2, 8) if WIDE else (8, 3, 4)
-COLUMNS = LANES * VECTORS
+from charlm.kernels.registers import LANES, ROWS, VECTORS
 
 
 class _BFloat(ir.Type):

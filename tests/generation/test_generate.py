@@ -7,14 +7,15 @@ import pytest
 
 from charlm.config import ModelConfig
 from charlm.generation import generate, sampler
+from charlm.generation.constraints import SamplingConstraints
 from charlm.reference.network import Network, initial_weights
 from charlm.text.vocab import Vocab
 
 VOCAB = Vocab("abc")
 
 
-def network(rng):
-    config = ModelConfig(units=4)
+def network(rng, **settings):
+    config = ModelConfig(units=4, **settings)
     return Network(initial_weights(config, 3, rng), 3, config)
 
 
@@ -52,10 +53,36 @@ def test_the_prompt_is_no_part_of_a_stop(rng):
 
 def test_drawing_stops_when_all_have_ended(rng):
     net = network(rng)
-    steps, step = [], net.step
-    net.step = lambda *given: steps.append(1) or step(*given)
-    joined(generate.texts(net, VOCAB, "", 10_000, [1.0], 3, stops=["a"]))
-    assert len(steps) < 200
+    pieces = list(generate.texts(net, VOCAB, "", 10_000, [1.0, 2.0], 3, stops=["a"]))
+    assert len(pieces) < 20
+
+
+@pytest.mark.parametrize("settings", [{}, {"cell": "gru", "reset": "before"}], ids=str)
+@pytest.mark.parametrize("rules", [{}, {"top_p": 0.99}], ids=str)
+def test_stopped_texts_are_not_drawn(rng, rules, settings, monkeypatch):
+    """In machine code and in NumPy; the rows of each step are those of texts that go on."""
+    monkeypatch.setattr(sampler, "PIECE", 4)
+    net, rows, rules = network(rng, **settings), [], SamplingConstraints(**rules)
+
+    def counted(function):
+        def call(ids, *rest):
+            rows.append(len(ids))
+            return function(ids, *rest)
+
+        return call
+
+    step, block = generate.stepper(net)
+    assert (block is None) == bool(settings)
+    counters = counted(step), block and counted(block)
+    monkeypatch.setattr(generate, "stepper", lambda _: counters)
+    given = VOCAB, "ab", 400, [1.0] * 9, 3, rules, ("abba", "cacb", "cc")
+    pieces = list(generate.texts(net, *given))
+    ends = [sum(any(text[k:]) for k in range(len(text))) for text in zip(*pieces, strict=True)]
+    assert len(set(ends)) > 2
+    by_block = block is not None and rules == SamplingConstraints()
+    expected = [sum(end > k for end in ends) for k in range(len(pieces))]
+    found = rows[1:] if by_block else rows[1 :: sampler.PIECE]
+    assert (rows[0], found) == (1, expected)
 
 
 def test_the_likeliest_text_is_no_less_likely_than_any_other_of_its_length(rng):

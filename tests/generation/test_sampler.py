@@ -95,7 +95,7 @@ def test_a_text_depends_on_the_seed_and_not_on_its_neighbours():
     assert texts(2, 5)[0] != texts(2, 5)[1]
 
 
-def test_random_numbers_do_not_depend_on_how_many_come_at_once():
+def test_random_numbers_do_not_depend_on_how_many_come_at_once(monkeypatch):
     def ids(length, **settings):
         pieces = sampler.generate(
             dice, None, np.zeros((2, 1), int), length, [1.0, 2.0], 5, **settings
@@ -103,21 +103,71 @@ def test_random_numbers_do_not_depend_on_how_many_come_at_once():
         return np.concatenate(list(pieces))
 
     expected = ids(100)
-    block = sampler.block_from_step(dice)
-    for handover in (0, 1, 33, 99, 100):
-        found = ids(100, compiled_block=lambda: block, switch_after=handover)
-        np.testing.assert_array_equal(found, expected)
+    for piece, large in ((1, 1), (3, 20), (16, 512), (100, 1)):
+        monkeypatch.setattr(sampler, "PIECE", piece)
+        monkeypatch.setattr(sampler, "LARGE_PIECE", large)
+        np.testing.assert_array_equal(ids(100, block=sampler.block_from_step(dice)), expected)
+        np.testing.assert_array_equal(ids(100), expected)
     np.testing.assert_array_equal(ids(37), expected[:37])
 
 
-def test_the_handover_is_asked_for_once_and_may_be_declined():
-    asked = []
-    pieces = sampler.generate(
-        dice, None, np.zeros((1, 1), int), 100, 1.0,
-        compiled_block=lambda: asked.append(1), switch_after=20,
-    )  # fmt: skip
-    assert sum(map(len, pieces)) == 100
-    assert asked == [1]
+def test_the_first_piece_is_small_and_later_ones_are_not():
+    block = sampler.block_from_step(dice)
+    pieces = sampler.generate(dice, None, np.zeros((2, 1), int), 1000, 1.0, block=block)
+    sizes = [len(piece) for piece in pieces]
+    assert sizes[:5] == [16, 32, 64, 128, 256]
+    assert max(sizes) == 256
+
+
+def adding(ids, states):
+    """A fake model: odds that depend on the sum of all ids read."""
+    (total,) = states
+    total = total + ids[:, None]
+    return np.sin(total + np.arange(V)).astype(np.float32) * 2, (total,)
+
+
+@pytest.mark.parametrize(
+    "rules",
+    [SamplingConstraints(), SamplingConstraints(repetition_penalty=9.0, repetition_length=2)],
+    ids=["free", "penalty"],
+)
+def test_what_has_ended_is_drawn_no_further_and_changes_no_other(rng, rules, monkeypatch):
+    monkeypatch.setattr(sampler, "PIECE", 4)
+    prompt, ends = rng.integers(V, size=(5, 3)), np.array([9, 2, 60, 9, 21])
+    zeros, rows = (np.zeros((5, 1), int),), []
+
+    def step(ids, states):
+        rows.append(len(ids))
+        return adding(ids, states)
+
+    free = np.concatenate([*sampler.generate(adding, zeros, prompt, 60, 1.0, 3, rules)])
+    going, found, done = np.ones(5, bool), [], 0
+    for piece in sampler.generate(step, zeros, prompt, 60, 1.0, 3, rules, going=going):
+        found.append(piece)
+        done += len(piece)
+        going[:] = ends > done
+    found = np.concatenate(found)
+    for n, end in enumerate(ends):
+        np.testing.assert_array_equal(found[:end, n], free[:end, n])
+        assert not found[-(-end // 4) * 4 :, n].any()
+    assert rows == [5] * (2 + 4) + [4] * 8 + [2] * 12 + [1] * 36
+    going[:] = False
+    assert len(list(sampler.generate(step, zeros, prompt, 60, 1.0, 3, rules, going=going))) == 1
+
+
+def test_a_prompt_of_all_texts_is_read_once():
+    def step(ids, states):
+        rows.append(len(ids))
+        return adding(ids, states)
+
+    prompt, temperatures, rows = np.array([3, 1, 4]), [1.0, 0.5, 0.0], []
+    rules = SamplingConstraints(repetition_penalty=9.0, repetition_length=2)
+    one = (np.zeros((1, 1), int),)
+    found = np.concatenate([*sampler.generate(step, one, prompt, 20, temperatures, 5, rules)])
+    many, three = np.tile(prompt, (3, 1)), (np.zeros((3, 1), int),)
+    expected = [*sampler.generate(adding, three, many, 20, temperatures, 5, rules)]
+    np.testing.assert_array_equal(found, np.concatenate(expected))
+    assert rows == [1, 1] + [3] * 20
 
 
 # --- rules ---
@@ -215,7 +265,7 @@ def test_where_all_would_repeat_the_likeliest_does():
 def test_rules_are_not_left_to_what_knows_none():
     pieces = sampler.generate(
         dice, None, np.zeros((1, 1), int), 20, 1.0, rules=SamplingConstraints(top_k=1),
-        compiled_block=lambda: pytest.fail("asked"), switch_after=0,
+        block=lambda *given: pytest.fail("asked"),
     )  # fmt: skip
     assert set(np.concatenate(list(pieces)).ravel()) == {6}
 

@@ -7,7 +7,6 @@ import os
 import subprocess
 import sys
 
-import numba
 import numpy as np
 import pytest
 from ml_dtypes import bfloat16
@@ -326,7 +325,7 @@ def test_states_without_what_the_way_back_needs(rng, name):
 
 @pytest.mark.parametrize("n", [1, 2, 3, 50])
 def test_any_number_of_cores(rng, n, monkeypatch):
-    monkeypatch.setattr(numba.config, "NUMBA_NUM_THREADS", n)
+    monkeypatch.setenv("NUMBA_NUM_THREADS", str(n))
     shares = []
     parallel.parallel_for(lambda begin, end: shares.append((begin, end)), 5 * ROWS - 3)
     shares.sort()

@@ -5,8 +5,9 @@ import pytest
 
 from charlm.config import ModelConfig
 from charlm.generation import constraints, generate, sampler
-from charlm.kernels.generate import Drawing, pick
-from charlm.kernels.matmul import ALONE, ROWS
+from charlm.kernels.draw import pick
+from charlm.kernels.generate import Drawing
+from charlm.kernels.panels import ALONE, ROWS
 from charlm.reference.network import Network, initial_weights, shapes
 from charlm.text.vocab import Vocab
 from tests.kernels.test_compiled import CELLS
@@ -97,8 +98,7 @@ def test_sizes_beyond_a_panel(rng):
     np.testing.assert_array_equal(found, expected)
 
 
-def test_what_there_is_no_machine_code_for_is_stepped_by_numpy(rng, monkeypatch):
-    monkeypatch.setattr(sampler, "COMPILE_AFTER", 5)
+def test_what_there_is_no_machine_code_for_is_stepped_by_numpy(rng):
     net = network(rng, cell="gru", reset="before")
     with pytest.raises(ImportError, match="no machine code"):
         Drawing(net)
@@ -106,20 +106,42 @@ def test_what_there_is_no_machine_code_for_is_stepped_by_numpy(rng, monkeypatch)
     assert [len("".join(text)) for text in zip(*pieces, strict=True)] == [40, 40]
 
 
-def test_a_long_text_goes_over_to_machine_code_and_a_short_one_is_its_beginning(rng, monkeypatch):
-    net, vocab = network(rng, layers=2), Vocab("abcdefg")
+@pytest.mark.usual(2)
+@pytest.mark.parametrize("layers", LAYERS, ids=str)
+@pytest.mark.parametrize("cell", CELLS)
+def test_steps_and_blocks_agree_to_the_bit(rng, cell, layers):
+    """So a text does not depend on constraints without effect, or on how it is cut into blocks."""
+    net, n = network(rng, cell=cell, units=33, **layers), ROWS + 3
+    drawing, ids, states = Drawing(net), rng.integers(V, size=n), random_states(rng, net, n)
+    uniform, temperatures = rng.random((9, n)), rng.choice([0.0, 0.7, 1.0], size=n)
+    given = ids, states, temperatures, uniform
+    found, expected = sampler.block_from_step(drawing.step)(*given), drawing(*given)
+    for a, b in zip((found[0], *found[1]), (expected[0], *expected[1]), strict=True):
+        np.testing.assert_array_equal(a, b)
+    logits, _ = drawing.step(ids, states)
+    np.testing.assert_allclose(logits, net.step(ids, states)[0], rtol=1e-4, atol=1e-5)
+    assert logits.dtype == np.float32
 
-    def texts(length):
-        pieces = generate.texts(net, vocab, "bad", length, [1.0, 0.5, 0.0], 3)
+
+@pytest.mark.parametrize("rules", [{}, {"top_k": V}, {"top_p": 0.9}], ids=str)
+def test_texts_do_not_depend_on_their_length_their_number_or_their_pieces(rng, rules, monkeypatch):
+    net, vocab = network(rng, layers=2, units=33), Vocab("abcdefg")
+
+    def texts(length, n=11, given=rules):
+        temperatures = [1.0, 0.5, 0.0, *[1.0] * 8][:n]
+        given = constraints.SamplingConstraints(**given)
+        pieces = generate.texts(net, vocab, "bad", length, temperatures, 3, given)
         return ["".join(text) for text in zip(*pieces, strict=True)]
 
-    expected = texts(600)
-    steps, step = [], net.step
-    monkeypatch.setattr(net, "step", lambda *given: steps.append(1) or step(*given))
-    monkeypatch.setattr(sampler, "COMPILE_AFTER", 40)
-    assert texts(600) == expected
-    assert len(steps) == 2 + 40  # of the prompt, and up to the fortieth
-    assert [t[:45] for t in expected] == texts(45)
+    most = texts(90)
+    assert len(set(most)) == 11
+    if rules == {"top_k": V}:
+        assert most == texts(90, given={})
+    for n in (1, 3, 4, 5):
+        assert texts(90, n) == most[:n]
+    assert texts(45) == [text[:45] for text in most]
+    monkeypatch.setattr(sampler, "PIECE", 7)
+    assert texts(90) == most
 
 
 @pytest.mark.full
@@ -131,8 +153,8 @@ def test_a_text_is_the_same_to_the_bit_whatever_is_drawn_beside_it(rng, settings
     ids, uniform = rng.integers(V, size=most), rng.random((20, most))
 
     def in_numpy(n):
-        groups = generate._Groups(net, n)
-        logits, states = groups.step(ids[:n], groups.zeros())
+        groups = generate._Groups(net)
+        logits, states = groups.step(ids[:n], net.initial_states(n))
         return groups.step(logits.argmax(axis=-1), states)[0]
 
     def in_code(n):
@@ -148,17 +170,3 @@ def test_a_text_is_the_same_to_the_bit_whatever_is_drawn_beside_it(rng, settings
         assert len(np.unique(expected, axis=0)) > 2
         for n in (1, 2, ALONE, ROWS - 1, ROWS, ROWS + 1):
             np.testing.assert_array_equal(texts(n), expected[:n])
-
-
-def test_drawn_texts_do_not_depend_on_their_number(rng, monkeypatch):
-    monkeypatch.setattr(sampler, "COMPILE_AFTER", 30)
-    net, vocab = network(rng, layers=2), Vocab("abcdefg")
-
-    def texts(n):
-        pieces = generate.texts(net, vocab, "bad", 60, [1.0] * n, 3)
-        return ["".join(text) for text in zip(*pieces, strict=True)]
-
-    most = texts(11)
-    assert len(set(most)) == 11
-    for n in (1, 3, 4, 5):
-        assert texts(n) == most[:n]
