@@ -8,6 +8,11 @@ from contextvars import ContextVar
 # control characters of terminals, escaped as in Python
 CONTROLS = {c: f"\\x{c:02x}" for c in (*range(32), *range(127, 160)) if c not in b"\n\t"}
 
+DETAILS = " (--debug shows details)"  # at the end of a line about which `detail` says more
+
+# whether --debug was given
+_detailed: ContextVar[bool] = ContextVar("details wanted", default=False)
+
 # the notes that wait, in the thread that is within `held` or `silenced`
 _waiting: ContextVar[list[str] | None] = ContextVar("notes that wait", default=None)
 
@@ -19,6 +24,22 @@ def note(line: str) -> None:
         waiting.append(line)
     elif sys.stderr is not None:
         print(line.translate(CONTROLS), file=sys.stderr, flush=True)
+
+
+def detail(lines: str) -> None:
+    """Prints to standard error within `detailed`."""
+    if _detailed.get():
+        note(lines)
+
+
+@contextlib.contextmanager
+def detailed(wanted: bool) -> Iterator[None]:
+    """Prints details within it if they are wanted."""
+    token = _detailed.set(wanted)
+    try:
+        yield
+    finally:
+        _detailed.reset(token)
 
 
 @contextlib.contextmanager

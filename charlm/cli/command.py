@@ -14,7 +14,7 @@ from charlm import interrupt, paths
 from charlm.cli import usage
 from charlm.cli.terminal import Output
 from charlm.errors import CharlmError, InputError, NonFiniteLossError, Stopped, in_words
-from charlm.notes import CONTROLS
+from charlm.notes import CONTROLS, detailed
 from charlm.training import allocator
 
 MOST = 1000  # characters of an error's line
@@ -83,7 +83,8 @@ def _run(command, argv):
     try:
         paths.cache_folder()  # wrong variables are refused before anything is made
         output: Any = Output(sys.stdout)
-        with interrupt.unwinding(), contextlib.redirect_stdout(output):
+        wanted = detailed("--debug" in argv)
+        with interrupt.unwinding(), contextlib.redirect_stdout(output), wanted:
             code = command(argv)
             sys.stdout.flush()
         return code or 0
