@@ -74,7 +74,8 @@ def test_missing_and_offline_says_where_it_looked(tmp_path, monkeypatch):
         corpora.load("state_union")
     assert len(f"error: {error.value}") <= 160
     (details,) = error.value.__notes__
-    assert str(tmp_path) in details and "no route" in details
+    assert str(tmp_path) in details
+    assert "no route" in details
 
 
 # --- what Python brings ---
