@@ -114,11 +114,11 @@ def note_overlap(text: Text) -> None:
 def _note_marks(corpus):
     """Reports byte order marks within documents; they are known once these were read."""
     if marks := corpus.marks:
-        first = next(iter(marks))
+        first, count = next(iter(marks)), sum(marks.values())
         more = f" and {len(marks) - 1:,} more" if len(marks) > 1 else ""
         note(
-            f"NOTE: removed {sum(marks.values()):,} byte order marks within {first}{more}, which "
-            "joining files leaves there"
+            f"NOTE: removed {count:,} byte order mark{'s' * (count > 1)} within {first}{more}, "
+            "which joining files leaves there"
         )
 
 

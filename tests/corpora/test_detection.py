@@ -47,7 +47,7 @@ def test_the_encoding_of_texts_of_half_a_kilobyte_to_twenty_is_named(rng):
     right = []
     for encoding, languages in LANGUAGES.items():
         for language in languages:
-            for size in rng.integers(500, 20_000, 3):
+            for size in rng.integers(500, 20_000, 2):
                 text = words.text(language, int(size), rng)
                 data = text.encode(encoding, "ignore")[:20_000]
                 right.append(
