@@ -66,7 +66,7 @@ class Corpus:
     name: str
     documents: tuple[Document, ...]
     notes: tuple[str, ...] = ()
-    """What a user should know about how it was found: files skipped, encodings detected."""
+    """Lines for the user about how it was read: files skipped, encodings detected."""
     marks: dict[str, int] = field(default_factory=dict, compare=False)
     """Byte order marks removed from within documents, by name; known once they were read."""
 

@@ -1,4 +1,4 @@
-"""What makes held-out text an unfair measure: copies of training text, characters never seen."""
+"""Reasons why held-out text is an unfair measure: copies of training text, unseen characters."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
