@@ -8,6 +8,7 @@ import numpy as np
 from charlm.text.vocab import Vocab
 
 SHOWN = 10  # characters in a note
+FEW = 8  # characters that are searched for one by one
 
 
 @dataclass(frozen=True)
@@ -73,16 +74,19 @@ class Unseen:
 
     def __init__(self, vocab: Vocab):
         self.vocab, self.seen = vocab, np.zeros(len(vocab), bool)
+        self.unseen = np.arange(len(vocab))
         self.held_out = np.zeros(len(vocab), np.int64)
 
     def add(self, training: np.ndarray, held_out: np.ndarray) -> None:
         """Adds ids of both parts, (n,) and (m,)."""
-        if not self.seen.take(training).all():  # several times faster than setting them again
+        if len(self.unseen) <= FEW:  # faster than to look up every id
+            self.seen[[k for k in self.unseen if (training == k).any()]] = True
+        elif not self.seen.take(training).all():  # faster than to set them again
             self.seen[training] = True
+        self.unseen = np.flatnonzero(~self.seen)
         if len(held_out):
             self.held_out += np.bincount(held_out, minlength=len(self.vocab))
 
     def counts(self) -> dict[str, int]:
         """Returns the characters, and how often each occurs."""
-        ids = np.flatnonzero(~self.seen)
-        return {self.vocab.characters[k]: int(self.held_out[k]) for k in ids}
+        return {self.vocab.characters[k]: int(self.held_out[k]) for k in self.unseen}
