@@ -114,7 +114,11 @@ class DataConfig:
     """Text to train on: state_union (default), state_union_original, pydoc, stdlib, a file, folder,
     glob, or - for standard input."""
     encoding: str = "utf-8"
-    """Encoding of --corpus, if it is a file, a folder, a glob or standard input."""
+    """Encoding of --corpus, if it is a file, a folder, a glob or standard input. A byte order mark
+    of UTF-16 or UTF-32 overrides utf-8."""
+    normalize: Literal["none", "nfc", "nfd", "nfkc"] = "none"
+    """Unicode normalization of the text and of all prompts. nfc: letters with their accents; nfd:
+    letters and accents apart; nfkc: nfc, and variants such as ligatures become plain letters."""
     batch_size: int = 32
     """Batch size: number of streams of text that are read in parallel, one in each batch row."""
     window: int = 32

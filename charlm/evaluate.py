@@ -11,7 +11,7 @@ import tyro
 from charlm import cli
 from charlm.cli import outputs
 from charlm.cli.options import RUNS_DIR, Debug, Quiet, Run, RunsDir
-from charlm.config import DataConfig, check_temperature, require
+from charlm.config import check_temperature, require
 from charlm.errors import InputError, command_line
 from charlm.evaluation import documents, report
 from charlm.generation import generate
@@ -128,7 +128,7 @@ def _texts(args, saved, again):
     """
     other = None
     if args.corpus is not None:
-        other = cli.corpus(DataConfig(corpus=args.corpus, encoding=args.encoding))
+        other = cli.other_corpus(args.corpus, args.encoding, saved)
     try:
         advice = again if other is None else ""  # --corpus already names another text
         corpus = cli.corpus(replace(saved.config.data, corpus=None), saved, advice)
@@ -150,6 +150,7 @@ def _own_ids(corpus, saved):
             f"found another ({own.sha256[:12]}) in {corpus.title}; if the text is elsewhere, name "
             "it with --corpus"
         )
+    cli.note_overlap(own)
     return own.translated(saved.vocab)
 
 

@@ -169,7 +169,8 @@ def _of_runs(args, again):
         found = lookup.find(args.runs_dir, run, True)
         saved = checkpoint.read(lookup.weights_file(found, (lookup.BEST, lookup.LAST)))
         given = args.text if args.text.corpus is not None else saved.config.data
-        data = DataConfig(corpus=args.text.corpus, encoding=given.encoding)
+        form = saved.config.data.normalize
+        data = DataConfig(corpus=args.text.corpus, encoding=given.encoding, normalize=form)
         text, config = cli.text(cli.corpus(data, saved, again)), saved.config.model
         label = found.name if found.is_dir() else f"{found.parent.name}/{found.name}"
         label += f" ({config.cell})" * (label != config.cell)

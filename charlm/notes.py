@@ -17,6 +17,11 @@ REFRESH = 0.5  # seconds between two looks at the clock
 BAR = "{desc} {percentage:3.0f}%|{bar:6}| {remaining} left{postfix}"  # with figures, 80 columns
 NO_TOTAL = "{desc} ({elapsed}){postfix}"
 
+DETAILS = " (--debug shows details)"  # at the end of a line about which `detail` says more
+
+# whether --debug was given
+_detailed: ContextVar[bool] = ContextVar("details wanted", default=False)
+
 # the notes that wait, in the thread that is within `held` or `silenced`
 _waiting: ContextVar[list[str] | None] = ContextVar("notes that wait", default=None)
 _without_progress = False
@@ -30,6 +35,22 @@ def note(line: str) -> None:
     elif sys.stderr is not None:
         with above_bars():
             print(line.translate(CONTROLS), file=sys.stderr, flush=True)
+
+
+def detail(lines: str) -> None:
+    """Prints to standard error within `detailed`."""
+    if _detailed.get():
+        note(lines)
+
+
+@contextlib.contextmanager
+def detailed(wanted: bool) -> Iterator[None]:
+    """Prints details within it if they are wanted."""
+    token = _detailed.set(wanted)
+    try:
+        yield
+    finally:
+        _detailed.reset(token)
 
 
 @contextlib.contextmanager

@@ -106,15 +106,10 @@ def _main(argv):
     args = cli.parse(Sample, "charlm sample", argv)
     _, saved = lookup.read_best(args.runs_dir, args.run)
     network = saved.to_network()
-    prompt = prompts.read(args.prompt, args.prompt_file, args.unknown, saved.vocab)
-    for stop in args.stop:
-        if saved.vocab.known(stop) != stop:
-            raise InputError(
-                f"expected --stop to have characters of the vocabulary only, found {stop!r}, "
-                "which the model cannot write"
-            )
+    prompt = prompts.read(args.prompt, args.prompt_file, args.unknown, saved)
+    stops = prompts.stops(args.stop, saved)
     if args.beam:
-        return _search(args, network, saved.vocab, prompt)
+        return _search(args, network, saved.vocab, prompt, stops)
     seed = args.seed
     if seed is None:
         import secrets
@@ -122,7 +117,7 @@ def _main(argv):
         seed = secrets.randbits(32)
         print(f"(--seed {seed})", file=sys.stderr)
     temperatures = [t for t in args.temperature or (TEMPERATURE,) for _ in range(args.n)]
-    options = seed, args.rules, args.stop, args.min_length
+    options = seed, args.rules, stops, args.min_length
     pieces = generate.texts(network, saved.vocab, prompt, args.length, temperatures, *options)
     titles = [str(k) for k in range(1, len(temperatures) + 1)]
     if len(args.temperature) > 1:
@@ -130,9 +125,9 @@ def _main(argv):
     _show(prompt, pieces, titles)
 
 
-def _search(args, network, vocab, prompt):
+def _search(args, network, vocab, prompt, stops):
     found = generate.beam_search_text(
-        network, vocab, prompt, args.length, args.beam, args.stop, args.min_length
+        network, vocab, prompt, args.length, args.beam, stops, args.min_length
     )
     for k, (text, nats) in enumerate(found[: args.n], 1):
         if args.n > 1:

@@ -9,7 +9,6 @@ import tyro
 
 from charlm import cli
 from charlm.cli.options import RUNS_DIR, Debug, Quiet, Run, RunsDir
-from charlm.config import DataConfig
 from charlm.errors import InputError
 from charlm.evaluation import losses as scoring
 from charlm.runs import lookup
@@ -46,7 +45,7 @@ def main(argv: list[str] | None = None) -> int:
 def _main(argv):
     args = cli.parse(Score, "charlm score", argv)
     _, saved = lookup.read_best(args.runs_dir, args.run)
-    corpus = cli.corpus(DataConfig(corpus=args.file, encoding=args.encoding))
+    corpus = cli.other_corpus(args.file, args.encoding, saved)
     documents = cli.documents(corpus, saved, args.unknown)
     losses = scoring.stateful_losses(saved.to_network(), [ids for _, ids in documents])
     if not sum(map(len, losses)):

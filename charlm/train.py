@@ -81,7 +81,9 @@ def _start(run, argv, reporting):
     given, first = default(run), None
     if run.init_from is not None:
         first = lookup.read_best(run.runs_dir, run.init_from)
-        given = replace(given, model=first[1].config.model)
+        kept = first[1].config  # the weights are for characters in its Unicode form
+        data = replace(given.data, normalize=kept.data.normalize)
+        given = replace(given, model=kept.model, data=data)
     args = cli.parse(Train, "charlm train", argv, given)
     corpus = cli.corpus(args.data)
     runs.start(

@@ -5,7 +5,10 @@ import io
 import itertools
 from collections.abc import Iterable, Iterator
 
+from corpora import detection
 from corpora.document import CorpusError
+
+MARK = "\ufeff"  # the byte order mark
 
 
 def decoded(chunks: Iterable[bytes], name: str, encoding: str) -> Iterator[str]:
@@ -14,32 +17,38 @@ def decoded(chunks: Iterable[bytes], name: str, encoding: str) -> Iterator[str]:
     Raises:
         CorpusError: binary data, or bytes that are not valid in `encoding`, with their offset.
     """
-    wide = codecs.lookup(encoding).name.startswith(("utf-16", "utf-32"))
+    wide = detection.is_wide(encoding)
     decoder = codecs.getincrementaldecoder(encoding)()
     newlines = io.IncrementalNewlineDecoder(None, translate=True)
     started, end = False, 0
     for data in itertools.chain(chunks, [b""]):  # the empty chunk marks the end
         begin, end = end, end + len(data)
         if not wide and b"\0" in data:
-            raise CorpusError(
-                f"expected text in {name}, found binary data (a zero byte at offset "
-                f"{begin + data.index(0)}); if it is UTF-16, give --encoding utf-16"
-            )
+            found = f"binary data (a zero byte at offset {begin + data.index(0)})"
+            raise _refused("text", name, found, data, "give a file of text, or its --encoding")
         try:
             text = decoder.decode(data, final=not data)
         except UnicodeDecodeError as error:
             found = error.object[error.start : error.end][:8].hex(" ")
             offset = end - len(error.object) + error.start  # `object` has earlier bytes too
-            raise CorpusError(
-                f"expected {encoding} text in {name}, found byte {found} at offset {offset}; "
-                "give --encoding, for example latin-1 or cp1252"
-            ) from None
+            found = f"byte {found} at offset {offset}"
+            advice = "give --encoding, for example latin-1 or cp1252"
+            raise _refused(f"{encoding} text", name, found, error.object, advice) from None
         except UnicodeError as error:  # some codecs give no offset
             raise CorpusError(f"expected {encoding} text in {name}, found: {error}") from None
         if text and not started:
-            text, started = text.removeprefix("\ufeff"), True
+            text, started = text.removeprefix(MARK), True
         if text := newlines.decode(text, final=not data):
             yield text
+
+
+def _refused(expected, name, found, data, advice):
+    """Returns the error for bytes that are not text in the encoding; names the likely one."""
+    if likely := detection.likely(data):
+        advice = f"it looks like {likely[0]}: give --encoding {likely[0]}"
+        if others := likely[1:]:
+            advice += f", or {' or '.join(others)}"
+    return CorpusError(f"expected {expected} in {name}, found {found}; {advice}")
 
 
 def check_encoding(encoding: str) -> None:

@@ -1,7 +1,7 @@
 """Corpora and documents, and the split of their text into training and held-out parts."""
 
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from charlm.errors import InputError
@@ -65,6 +65,10 @@ class Corpus:
 
     name: str
     documents: tuple[Document, ...]
+    notes: tuple[str, ...] = ()
+    """Lines for the user about how it was read: files skipped, encodings detected."""
+    marks: dict[str, int] = field(default_factory=dict, compare=False)
+    """Byte order marks removed from within documents, by name; known once they were read."""
 
     @property
     def title(self) -> str:

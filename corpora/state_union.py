@@ -97,16 +97,16 @@ def _download() -> Path:
         nltk.download("state_union", quiet=True, print_error_to=told)
         path = _find()
     except Exception as error:  # nltk raises errors of many kinds
-        path, reason = None, f" ({type(error).__name__}: {error})"
+        path, reason = None, f"{type(error).__name__}: {error}"
     else:
-        reason = f" ({' '.join(told.getvalue().replace('[nltk_data]', '').split())})"
+        reason = " ".join(told.getvalue().replace("[nltk_data]", "").split())
     finally:
         socket.setdefaulttimeout(timeout)
     if path is None:
-        raise CorpusNotFound(
-            f"cannot find {MEMBER}: it is in none of the NLTK data folders "
-            f"{', '.join(nltk.data.path)}, and the download failed{reason}; go online once, set "
-            "NLTK_DATA to a folder that has it, or choose another text: --corpus pydoc, "
-            "--corpus FILE"
+        missing = CorpusNotFound(
+            f"cannot find {MEMBER} or download it; go online once, name its folder by NLTK_DATA, "
+            "or choose another text: --corpus pydoc, --corpus FILE"
         )
+        missing.add_note(f"looked in {', '.join(nltk.data.path)}; the download failed: {reason}")
+        raise missing
     return path

@@ -5,7 +5,7 @@ import difflib
 import logging
 import os
 from collections.abc import Callable, Iterator
-from dataclasses import fields
+from dataclasses import fields, replace
 from os import PathLike, fspath
 from pathlib import Path
 
@@ -21,6 +21,7 @@ from charlm.runs import lookup
 from charlm.runs.lookup import RUNS_DIR
 from charlm.training import allocator
 from corpora import Corpus
+from corpora.normalizing import normalize
 
 
 def fit(
@@ -74,13 +75,16 @@ def fit(
         base, first = presets.PRESETS[preset], None
         if init_from is not None:
             first = lookup.read_best(folder, fspath(init_from))
-            base = Config(first[1].config.model, base.data, base.fit, base.sample)
+            form = first[1].config.data.normalize  # of the characters that the weights are for
+            data = replace(base.data, normalize=form)
+            base = Config(first[1].config.model, data, base.fit, base.sample)
         if not isinstance(corpus, Corpus):
             settings["corpus"] = fspath(corpus)
         elif "encoding" in settings or not corpus.name:
             raise InputError("expected a Corpus with a name, and no encoding, as it is decoded")
         config = with_settings(base, settings)
-        found = corpus if isinstance(corpus, Corpus) else cli.corpus(config.data)
+        form = config.data.normalize
+        found = normalize(corpus, form) if isinstance(corpus, Corpus) else cli.corpus(config.data)
         path = runs.start(config, found, reporting, folder, name, preset, overwrite, first)
     return load(path)
 

@@ -21,6 +21,7 @@ from charlm.generation.generate import MAX_TEXTS
 from charlm.runs import lookup
 from charlm.runs.checkpoint import Checkpoint
 from charlm.runs.lookup import RUNS_DIR
+from corpora.normalizing import normalized
 
 if TYPE_CHECKING:  # loading it takes seconds
     import keras
@@ -148,8 +149,8 @@ class LanguageModel:
             require(ok, "seed", "None, or a whole number, 0 or more", seed)
             ok = isinstance(stop, Iterable) and all(isinstance(x, str) and x for x in stops)
             require(ok, "stop", "strings of one character or more", repr(stop))
+            prompt, *stops = (self._normalized(text) for text in (prompt, *stops))
             for text in (prompt, *stops):
-                _check_text(text)
                 vocab.encode(text)
             seed = secrets.randbits(32) if seed is None else seed
             args = prompt, length, [temperature] * n, seed, rules, tuple(stops), min_length
@@ -177,12 +178,18 @@ class LanguageModel:
         Raises:
             InputError: a character is not in the vocabulary, or there are fewer than 2.
         """
-        _check_text(text)
+        text = self._normalized(text)
         if len(text) < 2:
             raise InputError(f"expected a text of 2 characters or more, found {len(text)}")
         with notes.without_progress():
             found = losses.stateful_losses(self._network, [self._checkpoint.vocab.encode(text)])
         return found[0] / np.log(2) if per_character else losses.bits(found)
+
+    def _normalized(self, text):
+        """Returns a text in the Unicode form of the run's text."""
+        if not isinstance(text, str):
+            raise TypeError(f"expected a str, found {type(text).__name__}")
+        return normalized(text, self.config.data.normalize)
 
     def to_keras(self) -> "keras.Model":
         """Builds the model from stock Keras layers: ids (B, T) -> logits (B, T, V).
@@ -246,11 +253,6 @@ def _constraints(top_k, top_p, repetition_penalty, repetition_length):
         for name, value in (("top_p", top_p), ("repetition_penalty", repetition_penalty)):
             require(_is_real(value), name, "a number", repr(value))
         return SamplingConstraints(top_k, top_p, repetition_penalty, repetition_length)
-
-
-def _check_text(text):
-    if not isinstance(text, str):
-        raise TypeError(f"expected a str, found {type(text).__name__}")
 
 
 @contextlib.contextmanager

@@ -14,7 +14,9 @@ from charlm.runs import lookup, run_folder
 from charlm.runs.checkpoint import Checkpoint, Progress
 from charlm.text.encoded_text import Text
 from charlm.text.vocab import Vocab
+from charlm.text.windows import check_held_out, check_training
 from charlm.training.startup_timer import Timeline
+from corpora.normalizing import normalized
 
 if TYPE_CHECKING:
     from charlm.training.trainer import Training  # which loads Keras
@@ -59,9 +61,12 @@ def prepare(
     """
     reporting.timeline.done("corpus")
     _check_backend(os.environ.get("KERAS_BACKEND", ""))
+    check_training(len(text.training), config.data.batch_size, config.data.window)
+    check_held_out(text.held_out_lengths)
     _check_prompts(config, (saved or text).vocab)
     if reporting.tensorboard:
         _require_tensorboard()
+    cli.note_overlap(text)
     for line in first:
         reporting.say(line)
     with cli.quiet_stderr():
@@ -136,7 +141,7 @@ def _check_backend(name: str) -> None:
 def _check_prompts(config: Config, vocab: Vocab) -> None:
     for prompt in config.sample.sample_prompts:
         try:
-            vocab.encode(prompt)
+            vocab.encode(normalized(prompt, config.data.normalize))
         except InputError as error:
             raise InputError(f"--sample-prompts: {error}") from None
 

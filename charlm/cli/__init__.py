@@ -1,7 +1,7 @@
 """Code that the commands share: options, errors, the terminal, loading a text."""
 
 from charlm.cli.command import BAD_INPUT, FAILED, parse, parse_part, run
-from charlm.cli.loading import corpus, documents, text
+from charlm.cli.loading import corpus, documents, note_overlap, other_corpus, text
 from charlm.cli.terminal import note_terminal, quiet_stderr, say, visible
 from charlm.notes import note, progress
 
@@ -11,7 +11,9 @@ __all__ = [
     "corpus",
     "documents",
     "note",
+    "note_overlap",
     "note_terminal",
+    "other_corpus",
     "parse",
     "parse_part",
     "progress",

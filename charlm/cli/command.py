@@ -14,7 +14,7 @@ from charlm import interrupt, notes, paths
 from charlm.cli import usage
 from charlm.cli.terminal import Output
 from charlm.errors import CharlmError, InputError, NonFiniteLossError, Stopped, in_words
-from charlm.notes import CONTROLS
+from charlm.notes import CONTROLS, detailed
 from charlm.training import allocator
 
 MOST = 1000  # characters of an error's line
@@ -84,7 +84,8 @@ def _run(command, argv):
         paths.cache_folder()  # wrong variables are refused before anything is made
         output: Any = Output(sys.stdout)
         quiet = notes.without_progress("--quiet" in argv)
-        with interrupt.unwinding(), contextlib.redirect_stdout(output), quiet:
+        wanted = detailed("--debug" in argv)
+        with interrupt.unwinding(), contextlib.redirect_stdout(output), quiet, wanted:
             code = command(argv)
             sys.stdout.flush()
         return code or 0

@@ -9,11 +9,12 @@ import corpora
 from charlm.cli.terminal import note_terminal
 from charlm.config import NO_TEXT, DataConfig
 from charlm.errors import InputError
-from charlm.notes import note
+from charlm.notes import DETAILS, detail, note
 from charlm.runs.checkpoint import Checkpoint
 from charlm.text.encode import fingerprint, read
 from charlm.text.encoded_text import Text
 from corpora import Corpus, CorpusError, CorpusNotFound
+from corpora.normalizing import normalize
 
 
 def corpus(data: DataConfig, saved: Checkpoint | None = None, again: str = "") -> Corpus:
@@ -31,7 +32,21 @@ def corpus(data: DataConfig, saved: Checkpoint | None = None, again: str = "") -
         CorpusError: there is no text, or it cannot be read.
     """
     if data.corpus is None and saved is not None:
-        return _stored_corpus(replace(data, corpus=saved.config.data.corpus), again)
+        found = _stored_corpus(replace(data, corpus=saved.config.data.corpus), again)
+    else:
+        found = _named_corpus(data)
+    for line in found.notes:
+        note(line)
+    return normalize(found, data.normalize)
+
+
+def other_corpus(name: str, encoding: str, saved: Checkpoint) -> Corpus:
+    """Returns a text to measure a run on, read as the run's own text was. See `corpus`."""
+    data = DataConfig(corpus=name, encoding=encoding, normalize=saved.config.data.normalize)
+    return corpus(data)
+
+
+def _named_corpus(data):
     if data.corpus == "-":
         note_terminal()
     try:
@@ -40,16 +55,17 @@ def corpus(data: DataConfig, saved: Checkpoint | None = None, again: str = "") -
         if data.corpus is not None:
             raise
         note(
-            f"NOTE: reading {corpora.FALLBACK!r} instead of the State of the Union corpus, which "
-            f"is missing ({error})"
+            "NOTE: the State of the Union corpus is missing and cannot be downloaded; reading "
+            f"{corpora.FALLBACK!r}, Python's documentation, instead{DETAILS}"
         )
+        detail("\n".join(getattr(error, "__notes__", [])))
         return corpora.load(corpora.FALLBACK)
 
 
 def _stored_corpus(data, again):
     """Returns the text that a weights file names; the file is untrusted, so not all is opened."""
     if data.corpus is None:
-        return corpus(data)
+        return _named_corpus(data)
     if data.corpus == NO_TEXT:
         raise InputError(
             "cannot find the run's text: it was imported without one; name a text with --corpus "
@@ -71,7 +87,7 @@ def text(corpus: Corpus) -> Text:
     """Encodes a corpus as ids, reporting long steps on standard error.
 
     Raises:
-        InputError: it has fewer than two distinct characters.
+        InputError: it has fewer than two distinct characters, or only blanks.
         CorpusError, OSError: see `charlm.text.encode.read`.
     """
     found = read(corpus, note)
@@ -80,7 +96,30 @@ def text(corpus: Corpus) -> Text:
             f"expected at least 2 distinct characters in the corpus, found {len(found.vocab)} "
             f"({found.vocab.characters!r}); there is nothing to predict"
         )
+    if found.vocab.characters.isspace():
+        raise InputError(
+            f"expected text in corpus {corpus.title!r}, found only spaces, newlines and the like; "
+            "give a text with letters"
+        )
+    _note_marks(corpus)
     return found
+
+
+def note_overlap(text: Text) -> None:
+    """Reports what makes the held-out part of a text an unfair measure, on standard error."""
+    for line in text.overlap.notes(text.held_out_lengths):
+        note(line)
+
+
+def _note_marks(corpus):
+    """Reports byte order marks within documents; they are known once these were read."""
+    if marks := corpus.marks:
+        first, count = next(iter(marks)), sum(marks.values())
+        more = f" and {len(marks) - 1:,} more" if len(marks) > 1 else ""
+        note(
+            f"NOTE: removed {count:,} byte order mark{'s' * (count > 1)} within {first}{more}, "
+            "which joining files leaves there"
+        )
 
 
 def documents(
@@ -99,6 +138,7 @@ def documents(
         InputError: a character is unknown, and `unknown` is "refuse".
     """
     texts = [(d.name, "".join(d.pieces())) for d in corpus.documents]
+    _note_marks(corpus)
     found, skipped = [], 0
     for name, text in texts:
         known = saved.vocab.known(text) if unknown == "skip" else text

@@ -1,46 +1,69 @@
 """The prompt of `charlm sample`: given on the command line, in a file or on standard input."""
 
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Literal
 
 from charlm import cli
 from charlm.errors import InputError
+from charlm.runs.checkpoint import Checkpoint
 from charlm.runs.untrusted import check_size, file_bytes
-from charlm.text.vocab import Vocab
 from corpora.files import read_piped
+from corpora.normalizing import normalized
 
 MAX_PROMPT = 2**24  # bytes of a file: minutes of reading
 
 
 def read(
-    prompt: str | None, file: Path | None, unknown: Literal["refuse", "skip"], vocab: Vocab
+    prompt: str | None,
+    file: Path | None,
+    unknown: Literal["refuse", "skip"],
+    saved: Checkpoint,
 ) -> str:
-    """Returns the prompt, in characters that the model knows.
+    """Returns the prompt in characters that the model knows, in the Unicode form of its text.
 
     Args:
         prompt: the text, or None.
         file: a UTF-8 file with the text instead, "-" for standard input.
         unknown: refuse or skip characters that are not in the vocabulary.
-        vocab: the model's vocabulary.
+        saved: the run.
 
     Raises:
         InputError: the file cannot be read, or a character is unknown.
     """
-    text = (prompt or "") if file is None else _file_text(file)
+    text = normalized(
+        (prompt or "") if file is None else _file_text(file), saved.config.data.normalize
+    )
     if unknown == "skip":
-        return vocab.known(text)
+        return saved.vocab.known(text)
     try:
-        vocab.encode(text)
+        saved.vocab.encode(text)
     except InputError as error:
         raise InputError(f"prompt: {error}; --unknown skip leaves such characters out") from None
     return text
+
+
+def stops(strings: Iterable[str], saved: Checkpoint) -> tuple[str, ...]:
+    """Returns stop sequences in the Unicode form of the run's text.
+
+    Raises:
+        InputError: the model cannot write one.
+    """
+    found = tuple(normalized(stop, saved.config.data.normalize) for stop in strings)
+    for stop in found:
+        if saved.vocab.known(stop) != stop:
+            raise InputError(
+                f"expected --stop to have characters of the vocabulary only, found {stop!r}, "
+                "which the model cannot write"
+            )
+    return found
 
 
 def _file_text(path):
     piped = path == Path("-")
     what = f"UTF-8 text in {'standard input' if piped else path}"
     try:
-        text = (_piped(what) if piped else file_bytes(path, what, MAX_PROMPT)).decode()
+        text = (_piped(what) if piped else file_bytes(path, what, MAX_PROMPT)).decode("utf-8-sig")
     except (UnicodeDecodeError, ValueError) as error:
         raise InputError(f"cannot read {what}: {error}; --prompt takes the text itself") from error
     return text.replace("\r\n", "\n").replace("\r", "\n")  # as a corpus is read

@@ -103,6 +103,7 @@ def _main(argv):
         text = text.translated(saved.vocab)
     data = replace(args.data, corpus=corpus.name)
     training = numpy_run.NumpyRun.start(args.model, data, text, saved and saved.weights)
+    cli.note_overlap(text)
     folder = run_folder.new(args.run.runs_dir, args.run.name, corpus.name, args.run.overwrite)
     with run_folder.locked(folder):
         run_folder.clear(folder, args.run.overwrite)

@@ -17,6 +17,7 @@ import numpy as np
 from charlm.notes import progress
 from charlm.text import id_cache, mapped_ids
 from charlm.text.encoded_text import Text
+from charlm.text.overlap import Overlap, Unseen, repeated
 from charlm.text.vocab import Characters, Vocab
 from corpora import Corpus, CorpusError
 from corpora.document import cuts
@@ -97,7 +98,8 @@ def _text(ids, about):
     lengths = about["held_out"]
     n = len(ids) - sum(lengths)
     training, held_out = mapped_ids.part(ids, 0, n), mapped_ids.part(ids, n, len(ids))
-    return Text(Vocab("".join(about["vocabulary"])), about["sha256"], training, held_out, lengths)
+    vocab, overlap = Vocab("".join(about["vocabulary"])), Overlap(**about["overlap"])
+    return Text(vocab, about["sha256"], training, held_out, lengths, overlap)
 
 
 def _name(corpus):
@@ -144,6 +146,8 @@ class _Survey:
     """The number of characters of each."""
     sizes: list[int]
     """Bytes of each in UTF-8."""
+    contents: list[int]
+    """A hash of the text of each, which differs between processes."""
     vocab: Vocab
     content: str
     """Hash of the text, which names its file in the cache."""
@@ -154,20 +158,21 @@ def _survey(corpus, pool, tell=None):
     characters, digest, rows = Characters(), hashlib.sha256(), []
     collect = _Background(pool, characters.add)
     for d in corpus.documents:
-        length = size = 0
+        length = size = content = 0
         for piece in d.pieces(tell):
             collect(piece)
             data = _utf8(piece)
             digest.update(data)
             length, size = length + len(piece), size + len(data)
+            content = hash((content, piece))
         if length:
             digest.update(_number(size))  # where a document ends
-            rows.append((d, length, size))
+            rows.append((d, length, size, content))
     if not rows:
         raise CorpusError(f"expected text in corpus {corpus.title!r}, found none (empty)")
     collect.wait()
-    documents, lengths, sizes = map(list, zip(*rows, strict=True))
-    return _Survey(documents, lengths, sizes, characters.vocab(), digest.hexdigest())
+    columns = map(list, zip(*rows, strict=True))
+    return _Survey(*columns, characters.vocab(), digest.hexdigest())
 
 
 def _encode(found, put, pool, tell=None):
@@ -178,9 +183,11 @@ def _encode(found, put, pool, tell=None):
     """
     kept, digest, dtype = cuts(found.lengths), hashlib.sha256(), found.vocab.dtype
     at = [0, sum(kept)]  # where the next training ids go, and the next held-out ids
+    unseen = Unseen(found.vocab)
 
     def put_ids(piece, cut):
         ids = found.vocab.encode(piece, dtype)
+        unseen.add(ids[:cut], ids[cut:])
         for k, part in enumerate((ids[:cut], ids[cut:])):
             put(at[k], part)
             at[k] += len(part)
@@ -197,6 +204,7 @@ def _encode(found, put, pool, tell=None):
         "vocabulary": [*found.vocab.characters],  # one by one: JSON would join two surrogates
         "sha256": digest.hexdigest(),
         "held_out": [n - cut for n, cut in zip(found.lengths, kept, strict=True) if n > cut],
+        "overlap": repeated(found.contents, found.lengths, kept) | {"unseen": unseen.counts()},
     }
 
 

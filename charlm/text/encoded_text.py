@@ -1,13 +1,14 @@
 """A corpus as ids: its vocabulary, its fingerprint, its training part and its held-out part."""
 
 import itertools
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
 
 from charlm.text import mapped_ids
 from charlm.text.mapped_ids import MappedIds
+from charlm.text.overlap import Overlap
 from charlm.text.vocab import Vocab
 from charlm.text.windows import MAX_STREAMS, VALIDATION_WINDOW
 
@@ -27,6 +28,7 @@ class Text:
     """(m,), the held-out parts of the documents, concatenated."""
     held_out_lengths: list[int]
     """Lengths of the held-out parts."""
+    overlap: Overlap = field(default_factory=Overlap)
 
     def to_measure(self, limit: int = 0) -> list[np.ndarray | MappedIds]:
         """Returns the held-out text to measure on.

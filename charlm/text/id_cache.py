@@ -30,7 +30,7 @@ from charlm.errors import InputError
 from charlm.paths import VARIABLE
 from charlm.text.mapped_ids import BLOCK, MappedIds, checksums, mapped
 
-VERSION = 2  # version 1 had no checksums of the ids
+VERSION = 3  # version 1 had no checksums of the ids, version 2 no figures of the split
 MAGIC = b"charlm ids"
 END = struct.Struct("<32s Q 10s I")
 TEMPORARY = "unfinished"

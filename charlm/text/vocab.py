@@ -1,6 +1,7 @@
 """Vocabularies: characters to ids and back."""
 
 import sys
+import unicodedata
 from collections.abc import Iterable
 
 import numpy as np
@@ -69,9 +70,20 @@ class Vocab:
             at = int(np.argmax(ids == len(self)))
             raise UnknownCharacterError(
                 f"expected characters of the vocabulary ({len(self)} of them), found "
-                f"{text[at]!r} (U+{ord(text[at]):04X}) at position {at}"
+                f"{text[at]!r} (U+{ord(text[at]):04X}) at position {at}{self._hint(text)}"
             )
         return ids.astype(dtype, copy=False)
+
+    def _hint(self, text):
+        """Returns what to add to an error, if another Unicode form of the text is known."""
+        for form in ("NFC", "NFD"):
+            other = unicodedata.normalize(form, text)
+            if other != text and self.known(other) == other:
+                return (
+                    f"; in the Unicode form {form} it has only known characters: give it in that "
+                    "form, or train with --normalize nfc, which brings texts and prompts into one"
+                )
+        return ""
 
     def decode(self, ids: ArrayLike) -> str:
         """Returns the text of ids (n,)."""

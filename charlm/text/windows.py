@@ -24,6 +24,26 @@ WARM_UP = 512  # characters read before a piece that starts within a document
 MAX_POSITIONS = 2**13  # in a step of all streams; each has a row of logits
 
 
+def check_training(n: int, batch_size: int, window: int) -> None:
+    """Raises InputError if n characters are too few to train on."""
+    needed = batch_size * window + 1
+    if n < needed:
+        raise InputError(
+            f"expected at least {needed:,} characters to train on (--batch-size {batch_size} x "
+            f"--window {window} + 1), found {n:,}; give more text or smaller numbers"
+        )
+
+
+def check_held_out(lengths: Sequence[int]) -> None:
+    """Raises InputError if no held-out document is long enough to measure a prediction."""
+    longest = max(lengths, default=0)
+    if longest < 2:
+        raise InputError(
+            "expected 2 characters or more in a held-out part (the last tenth of a text, or every "
+            f"tenth document), found {longest}; give more text"
+        )
+
+
 class TrainingWindows:
     """Windows of the training text; their order is a pure function of (seed, epoch).
 
@@ -56,12 +76,7 @@ class TrainingWindows:
         epoch: int = 0,
         first: int = 0,
     ):
-        needed = batch_size * window + 1
-        if len(ids) < needed:
-            raise InputError(
-                f"expected at least {needed:,} characters to train on (--batch-size {batch_size} x "
-                f"--window {window} + 1), found {len(ids):,}; give more text or smaller numbers"
-            )
+        check_training(len(ids), batch_size, window)
         self.ids, self.window, self.seed, self.first = ids, window, seed, first
         self.restarts = 1 / restart_every if restart_every else 0.0  # probability per window
         self.length = len(ids) // batch_size  # of a stream
@@ -128,8 +143,7 @@ class HeldOutWindows:
             for d in documents
             for k in range(0, len(d) - 1, piece)
         ]
-        if not pieces:
-            raise InputError("expected held-out text of two characters or more, found none")
+        check_held_out([len(d) for d in documents])
         self.targets = sum(len(ids) - before for ids, before in pieces)
         shares = [pieces[k::MAX_STREAMS] for k in range(min(len(pieces), MAX_STREAMS))]
         longest = max(sum(len(ids) for ids, _ in share) for share in shares)

@@ -20,6 +20,7 @@ from charlm.text.windows import HeldOutWindows, TrainingWindows
 from charlm.training import network as model
 from charlm.training.dataset import batches, errors_of
 from charlm.training.streams import Streams, compile_for
+from corpora.normalizing import normalized
 
 
 def _resolved(config: Config) -> Config:
@@ -169,5 +170,6 @@ class Training:
     ) -> list[str]:
         """Samples texts that continue `prompt`, with a copy of the weights."""
         network = Network(model.weights(self.network), len(self.vocab), self.config.model)
+        prompt = normalized(prompt, self.config.data.normalize)
         pieces = generate.texts(network, self.vocab, prompt, length, temperatures, seed)
         return ["".join(text) for text in zip(*pieces, strict=True)]

@@ -303,7 +303,8 @@ def test_without_the_default_corpus_training_goes_on_with_pydoc_and_says_so(here
     small = ["--units", "2", "--batch-size", "64", "--window", "512", "--sample-length", "0"]
     assert train.main(["--name", "a", "--epochs", "1", *small]) == 0
     _out, err = capsys.readouterr()
-    assert re.match(r"NOTE: reading 'pydoc' instead of the State of the Union corpus", err)
+    assert re.match(r"NOTE: the State of the Union corpus is missing .* reading 'pydoc'", err)
+    assert len(err.splitlines()[0]) <= 160
     assert err.count("\n") == 1
     summary = json.loads(Path("saved_models/a/run.json").read_text())
     assert summary["config"]["data"]["corpus"] == "pydoc"  # so that a resumed run finds its text

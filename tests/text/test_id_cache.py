@@ -83,7 +83,7 @@ def test_a_file_cut_short_is_made_anew(folder, keep):
         (lambda d: d[100:], "its length is another"),
         (lambda d: d[:50] + d[52:], "its length is another"),
         (lambda d: d.replace(b'"vocabulary"', b'"vocabularx"'), "its description is damaged"),
-        (lambda d: d[:-4] + (1).to_bytes(4, "little"), "it has version 1, this is 2"),
+        (lambda d: d[:-4] + (1).to_bytes(4, "little"), "it has version 1, this is 3"),
         (lambda d: described(d, dtype="|O"), "its ids are object"),
         (lambda d: described(d, dtype=5), "data type"),
         (lambda d: described(d, block=2**20), "its checksums are of other blocks"),
@@ -255,7 +255,7 @@ def test_what_a_file_says_of_itself_is_json_at_its_end(folder):
     data = the_file(folder).read_bytes()
     _, length, magic, version = id_cache.END.unpack(data[-ABOUT:])
     about = json.loads(data[-ABOUT - length : -ABOUT])
-    assert (magic, version) == (b"charlm ids", 2)
+    assert (magic, version) == (b"charlm ids", 3)
     assert about["dtype"] == "|u1"
     assert about["count"] == len(LINES) == len(data) - ABOUT - length
     assert sum(about["held_out"]) == int(len(LINES) * 0.1)

@@ -150,5 +150,5 @@ def test_pieces_of_a_long_document_are_measured_once_after_those_before_were_rea
 
 @pytest.mark.parametrize("documents", [[], [np.arange(1)]])
 def test_held_out_text_too_short_is_refused(documents):
-    with pytest.raises(InputError, match="two characters"):
+    with pytest.raises(InputError, match="2 characters or more in a held-out part"):
         HeldOutWindows(documents)
