@@ -53,7 +53,7 @@ def start(
     prepared = run_training.prepare(config, text, reporting, saved)
     with run_folder.locked(folder):
         run_folder.clear(folder, overwrite)
-        reporting.say(f"preset {preset}: {presets.flags(config)}")
+        reporting.say(presets.describe(preset, config, own_model=first is None))
         if first:
             reporting.say(f"starting from {first[0]}: {warm_start.describe(first[1], text)}")
         # the sizes of a run that starts from weights are another run's
