@@ -1,4 +1,4 @@
-"""Suggests what a user may have meant: by names that other programs use, and by similar spelling."""
+"""Suggests what a user may have meant: by names in other programs, and by similar spelling."""
 
 import difflib
 from collections.abc import Iterable, Sequence

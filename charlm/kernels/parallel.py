@@ -1,6 +1,5 @@
 """Parallel work on the parts of a batch, one part for each core."""
 
-import os
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import cache
@@ -9,6 +8,7 @@ from typing import Any
 import numba
 import numpy as np
 
+from charlm import systems
 from charlm.kernels.buffer_pool import empty
 from charlm.kernels.matmul import ROWS
 
@@ -39,4 +39,4 @@ def _pool():
     return ThreadPoolExecutor(CONFIG.NUMBA_NUM_THREADS)
 
 
-os.register_at_fork(after_in_child=_pool.cache_clear)  # a child has none of its parent's threads
+systems.at_fork(after_in_child=_pool.cache_clear)  # a child has none of its parent's threads
