@@ -5,6 +5,7 @@ import os
 import shlex
 import sys
 
+from charlm import __version__
 from charlm.errors import InputError
 
 COMMANDS = {  # name: (module, what it does)
@@ -44,7 +45,7 @@ def _other(argv):
     elif word in VERSION and not more:
         from charlm.cli import versions
 
-        print("\n".join(versions.lines()))
+        print("\n".join(versions.lines(__version__)))
     elif word == "completion":
         from charlm.cli import completion
 

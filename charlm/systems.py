@@ -25,7 +25,8 @@ NO_WAIT = getattr(os, "O_NONBLOCK", 0)  # at a FIFO
 TO_SYNC = os.O_RDONLY if HAS_OPEN_FOLDERS else os.O_RDWR  # Windows forces only these to disk
 LOCKED_BYTE = 2**30  # Windows locks bytes, and nobody could read what is at the start of the file
 NO_NAME = re.compile(
-    r'.*[<>:"/\\|?*\0-\x1f].*|.*[. ]|(con|prn|aux|nul|(com|lpt)[0-9]) *(\..*)?', re.I | re.S
+    r'.*[<>:"/\\|?*\0-\x1f].*|.*[. ]|(con|prn|aux|nul|con(in|out)\$|(com|lpt)[1-9¹²³]) *(\..*)?',
+    re.I | re.S,
 )
 PAUSE = 0.1  # seconds between two attempts to lock
 

@@ -105,13 +105,15 @@ RUN = """
 from charlm import systems, train, sample
 from charlm.runs import hdf5_child, run_folder
 assert not (systems.HAS_OWNERS or systems.HAS_OPEN_FOLDERS or hdf5_child.HAS_LIMITS)
-small = "--cell keras-rnn --units 3 --batch-size 2 --window 7 --sample-length 9 --runs-dir r".split()
+small = "--cell keras-rnn --units 3 --batch-size 2 --window 7 --sample-length 9".split()
+small += ["--runs-dir", "r"]
 assert train.main(["small.txt", "--name", "a", "--epochs", "1", *small]) == 0
 folder = pathlib.Path("r/a")
 with run_folder.locked(folder):
     assert train.main(["--resume", "a", "--epochs", "2", "--runs-dir", "r"]) == 2
 assert not held, "a lock was not released"
-assert train.main(["--resume", "a", "--epochs", "2", "--runs-dir", "r", "--sample-length", "5"]) == 0
+again = ["--resume", "a", "--epochs", "2", "--runs-dir", "r", "--sample-length", "5"]
+assert train.main(again) == 0
 assert sample.main(["a", "--runs-dir", "r", "--length", "11", "--seed", "1"]) == 0
 
 import faulthandler, io, json, threading, time
@@ -146,22 +148,9 @@ print(sorted(os.listdir(folder)))
 """
 
 
-NAMES = [
-    "con",
-    "NUL.txt",
-    "com7",
-    "lpt0",
-    "a.",
-    "a ",
-    "a:b",
-    "q?",
-    "x*",
-    "a<b",
-    'a"',
-    "p|q",
-    "a\tb",
-]
-FINE = ["console", "com10", "a.b", ".lock", "nulls", "ä ö", "last.weights.h5", "-x", "com"]
+NAMES = ["con", "NUL.txt", "com7", "lpt1.x.y", "conin$", "com²", "a.", "a ", "a:b", "q?", "x*"]
+NAMES += ["a<b", 'a"', "p|q", "a\tb"]
+FINE = ["console", "com10", "com0", "a.b", ".lock", "nulls", "ä ö", "last.weights.h5", "-x", "com"]
 
 
 @pytest.mark.parametrize("name", [*NAMES, *FINE])

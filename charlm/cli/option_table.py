@@ -118,8 +118,12 @@ def _default(field, outer):
 
 
 def _comments(kind):
-    """Returns {field: the string below it in the class}."""
-    (tree,) = ast.parse(inspect.cleandoc("\n" + inspect.getsource(kind))).body
+    """Returns {field: the string below it in the class}; {} without the source."""
+    try:
+        source = inspect.getsource(kind)
+    except OSError:  # as with a module that runpy runs
+        return {}
+    (tree,) = ast.parse(inspect.cleandoc("\n" + source)).body
     assert isinstance(tree, ast.ClassDef)
     found = {}
     for node, after in zip(tree.body, tree.body[1:], strict=False):

@@ -4,15 +4,13 @@ import platform
 import sys
 from importlib import metadata
 
-import charlm
-
 PACKAGES = "keras", "tensorflow", "jax", "torch", "numpy", "numba"
 
 
-def lines() -> list[str]:
-    """Returns a line for charlm, Python and each package; none of them is loaded."""
+def lines(version: str) -> list[str]:
+    """Returns a line for charlm `version`, Python and each package; none of them is loaded."""
     python = f"Python {platform.python_version()} ({sys.platform}, {platform.machine()})"
-    return [f"charlm {charlm.__version__}", python, *map(_line, PACKAGES)]
+    return [f"charlm {version}", python, *map(_line, PACKAGES)]
 
 
 def _line(name):
