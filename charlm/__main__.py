@@ -21,7 +21,7 @@ COMMANDS = {  # name: (module, what it does)
 }
 OTHERS = {  # what is no command with options of its own
     "help": "show the options of a command: charlm help COMMAND",
-    "completion": "print a script for tab completion: charlm completion bash|zsh",
+    "completion": "print a tab completion script: charlm completion bash|zsh",
 }
 HELP, VERSION = ("-h", "--help", "help"), ("-V", "--version", "version")
 

@@ -142,6 +142,6 @@ def _entry(head, meaning, width):
             break_on_hyphens=False,
         )  # fmt: skip
     else:
-        yield f"  {head:{COLUMN - 2}}{lines[0]}".rstrip()
-        lines = lines[1:]
+        first, *lines = lines or [""]
+        yield f"  {head:{COLUMN - 2}}{first}".rstrip()
     yield from (f"{'':{COLUMN}}{line}" for line in lines)

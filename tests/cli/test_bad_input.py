@@ -131,7 +131,7 @@ TABLE = [
         "train --no-such-flag",
         "expected an option of this command, found --no-such-flag; see charlm",
     ),
-    ("train --lr 0.1", "found --lr; did you mean --learning-rate?; see charlm train --help"),
+    ("train --lr 0.1", "found --lr; did you mean --learning-rate.; see charlm train --help"),
     ("train -lr 0.1", "found -lr; did you mean --learning-rate"),
     ("train --bs=8 --hidden_size=9", "found --bs, --hidden_size; did you mean --batch-.*--units"),
     ("train --optimizer sgd", "found --optimizer; the optimizer is always Adam"),
