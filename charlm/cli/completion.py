@@ -16,6 +16,7 @@ START = {
     "bash": "",
     "zsh": "autoload -U +X compinit && compinit\nautoload -U +X bashcompinit && bashcompinit\n",
 }
+MORE = {"bash": " -o filenames", "zsh": ""}  # a slash after folders; zsh adds it by itself
 SCRIPT = """\
 _charlm() {{
   local cur="${{COMP_WORDS[COMP_CWORD]}}" before="${{COMP_WORDS[COMP_CWORD-1]}}" words="" files=""
@@ -36,7 +37,7 @@ _charlm() {{
     COMPREPLY+=($(compgen -f -- "$cur"))
   fi
 }}
-complete -o default -o filenames -F _charlm charlm
+complete -o default{more} -F _charlm charlm
 """
 
 
@@ -66,6 +67,7 @@ def script(argv: list[str], commands: dict[str, tuple[str, str]], others: Iterab
     values.append(_case('"help "*', shlex.quote(" ".join(commands))))
     values.append(_case('"completion "*', shlex.quote(" ".join(SHELLS))))
     return START[argv[0]] + SCRIPT.format(
+        more=MORE[argv[0]],
         commands=shlex.quote(" ".join([*commands, *others, "--version", "--help"])),
         values="\n".join(values),
         options="\n".join(options),
