@@ -3,6 +3,7 @@
 import importlib
 import os
 import pty
+import re
 import select
 import shutil
 import subprocess
@@ -122,4 +123,4 @@ def test_an_interactive_shell(script, place, shell):
     options = ["--norc"] if shell == "bash" else ["-f"]
     lines = [f'eval "$(cat charlm.{shell})"']
     shown = typed([found, *options, "-i"], place, lines, "charlm sc\tmi\t")
-    assert "charlm score mine.txt" in shown
+    assert "charlm score mine.txt" in re.sub(r".\x08", "", shown)  # zsh rewrites the space
