@@ -61,9 +61,9 @@ def script(argv: list[str], commands: dict[str, tuple[str, str]], others: Iterab
     values, options = [], []
     for name, (module, _) in commands.items():
         kind = getattr(importlib.import_module(module), name.capitalize())
-        found = option_table.every(kind)
-        values += [x for x in map(_values(name), found) if x]
-        options.append(_options(name, found))
+        listed = option_table.every(kind)
+        values += [x for x in map(_values(name), listed) if x]
+        options.append(_options(name, listed))
     values.append(_case('"help "*', shlex.quote(" ".join(commands))))
     values.append(_case('"completion "*', shlex.quote(" ".join(SHELLS))))
     return START[argv[0]] + SCRIPT.format(

@@ -8,7 +8,6 @@ import dataclasses
 import inspect
 import shutil
 import textwrap
-from collections.abc import Iterator
 from typing import Any
 
 from charlm.cli import option_table
@@ -112,7 +111,7 @@ def _examples(prog, examples, width):
             yield from (line, f"      {comment}")
 
 
-def _section(title, options, width) -> Iterator[str]:
+def _section(title, options, width):
     yield from ("", *textwrap.wrap(f"{title}:", width))
     for option in options:
         yield from _entry(_head(option), _meaning(option), width)

@@ -80,13 +80,14 @@ def groups(kind: type, default: Any = None) -> Iterator[Group]:
         default: an instance with the options' defaults, if they are not the dataclass's own.
     """
     hints, texts = get_type_hints(kind, include_extras=True), _comments(kind)
-    found, inner = [], []
+    found: list[Option] = []
+    inner: list[tuple[Any, Any]] = []
     for field in dataclasses.fields(kind):
         value = _default(field, default)
-        if dataclasses.is_dataclass(hint := hints[field.name]):
-            inner.append((hint, value))
+        if dataclasses.is_dataclass(hints[field.name]):
+            inner.append((hints[field.name], value))
         else:
-            found.append(_option(field.name, hint, value, texts.get(field.name, "")))
+            found.append(_option(field.name, hints[field.name], value, texts.get(field.name, "")))
     yield Group(kind, found)
     for part, value in inner:
         yield from groups(part, value)

@@ -39,8 +39,8 @@ def one_line(box: str, kind: type, argv: list[str]) -> str:
         if expected := _expected(kind, flags):
             return f"expected {flags[0]} to be {expected}, found {_given(argv, flags)}"
     if missing := MISSING.match(message):
-        about = missing[1].rstrip(".")
-        return f"expected an argument, found none: {about[0].lower()}{about[1:]}"
+        what = missing[1].rstrip(".")
+        return f"expected an argument, found none: {what[0].lower()}{what[1:]}"
     if unknown := UNKNOWN.match(message):
         return _unknown(unknown[1].split(", "), kind)
     return message
