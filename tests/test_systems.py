@@ -137,6 +137,13 @@ thread.join()
 assert order == ["waits", "first", "second"]
 assert not held
 
+import io
+from corpora import files
+files.OPEN_FILES, sys.stdin = "no such folder", io.TextIOWrapper(io.BytesIO(b"piped in"))
+(piped,) = files.load("-").documents
+assert piped.text == "".join(piped.pieces()) == "piped in"
+print(piped.path)
+
 data, shown = (folder / "last.weights.h5").read_bytes(), sys.stdout
 sys.argv = ["x", str(len(data)), "99"]
 sys.stdin, sys.stdout = io.TextIOWrapper(io.BytesIO(data)), io.TextIOWrapper(io.BytesIO())
@@ -176,6 +183,8 @@ def test_a_run_is_trained_without_what_posix_has(tmp_path):
     done = child(ALL + RUN, tmp_path)
     assert done.returncode == 0, done.stdout + done.stderr
     assert "in use by process " in done.stderr
-    *_, last = done.stdout.splitlines()
+    *_, piped, last = done.stdout.splitlines()
+    assert not Path(piped).parent.exists()
+    assert Path(piped).name == "text"
     assert "'last.weights.h5', 'loss.png', 'run.json', 'samples.txt'" in last
     assert ".tmp" not in last

@@ -274,6 +274,7 @@ ALLOWED = {
     "charlm/kernels/disk.py": "Numba's files, in the cache folder",
     "charlm/paths.py open": "those two open by it",
     "charlm/systems.py open": "with the flags of its callers",
+    "corpora/files.py open": "a copy of standard input, in a temporary folder of its own",
     "charlm/runs/untrusted.py open": "a member of a zip file that is read",
     "charlm/runs/hdf5_child.py open": "an object within a file that is read",
     "charlm/runs/locks.py ftruncate": "the lock, opened by own_file",
