@@ -1,6 +1,8 @@
 """`charlm COMMAND ...`: runs a command by its name."""
 
 import importlib
+import os
+import shlex
 import sys
 
 from charlm import __version__
@@ -17,11 +19,18 @@ COMMANDS = {  # name: (module, what it does)
     "import": ("charlm.import_weights", "make a run from Keras or PyTorch weights"),
     "export": ("charlm.export", "write a run as a Keras, TensorFlow, ONNX or PyTorch model"),
 }
+OTHERS = {  # what is no command with options of its own
+    "help": "show the options of a command: charlm help COMMAND",
+    "completion": "print a tab completion script: charlm completion bash|zsh",
+}
+HELP, VERSION = ("-h", "--help", "help"), ("-V", "--version", "version")
 
 
 def main(argv: list[str] | None = None) -> int:
     """Runs the command named first in `argv`; returns its exit code."""
     argv = sys.argv[1:] if argv is None else argv
+    if argv[:1] == ["help"] and len(argv) == 2 and argv[1] in COMMANDS:
+        argv = [argv[1], "--help"]
     if argv and argv[0] in COMMANDS:
         return importlib.import_module(COMMANDS[argv[0]][0]).main(argv[1:])
     from charlm import cli
@@ -30,15 +39,38 @@ def main(argv: list[str] | None = None) -> int:
 
 
 def _other(argv):
-    if argv and argv[0] == "--version":
-        print(f"charlm {__version__}")
-    elif not argv or argv[0] in ("-h", "--help"):
-        print("usage: charlm COMMAND [OPTIONS]")
-        for name, (_, what) in COMMANDS.items():
-            print(f"  charlm {name:10} {what}")
-        print("  charlm COMMAND --help   show the options of a command")
+    word, *more = argv or ["help"]
+    if word in HELP and not more:
+        print(_overview(), end="")
+    elif word in VERSION and not more:
+        from charlm.cli import versions
+
+        print("\n".join(versions.lines(__version__)))
+    elif word == "completion":
+        from charlm.cli import completion
+
+        print(completion.script(more, COMMANDS, OTHERS), end="")
     else:
-        raise InputError(f"expected a command ({', '.join(COMMANDS)}), found {argv[0]!r}")
+        raise InputError(_unknown(more[0] if word == "help" and more else word))
+
+
+def _overview():
+    lines = ["usage: charlm COMMAND [OPTIONS]", ""]
+    lines += [f"  charlm {x:10} {what}" for x, (_, what) in COMMANDS.items()]
+    lines += ["", *(f"  charlm {x:10} {what}" for x, what in OTHERS.items())]
+    lines += ["  charlm --version  print the versions of charlm and of what it uses", ""]
+    lines += ["Begin with: charlm train mine.txt --preset quick, then: charlm sample"]
+    return "\n".join(lines) + "\n"
+
+
+def _unknown(word):
+    from charlm.cli import suggest
+
+    found = f"expected a command ({', '.join([*COMMANDS, *OTHERS])}), found {word!r}"
+    if os.path.exists(word):
+        return f"{found}; did you mean charlm train {shlex.quote(word)}?"
+    meant = suggest.command(word, [*COMMANDS, *OTHERS])
+    return f"{found}; did you mean charlm {meant}?" if meant else found
 
 
 if __name__ == "__main__":

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from charlm import cli
+from charlm import cli, systems
 from charlm.benchmarks import layer_case, machine, report
 from charlm.benchmarks.measure import MEASURE
 from charlm.benchmarks.peers import STEP
@@ -111,6 +111,11 @@ def main(argv: list[str] | None = None) -> int:
 
 def _main(argv):
     args = cli.parse(Bench, "charlm bench", argv)
+    if systems.IS_WINDOWS:
+        raise InputError(
+            "cannot measure on Windows: the peers' processes inherit a pipe, which is not "
+            "supported there; run charlm bench on Linux or macOS"
+        )
     setup, text = args.setup(), _text(args)
     args.check_memory(cli.text(text) if isinstance(text, Corpus) else None)
     results = report.start(shlex.join(["charlm", "bench", *argv]), setup)

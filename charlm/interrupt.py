@@ -51,7 +51,7 @@ def is_command() -> bool:
     """Whether Python was started as `charlm`, or as `python -m charlm` or one of its modules."""
     first, *_ = argv = getattr(sys, "argv", None) or [""]
     if first != "-m":  # it is "-m" until Python has found the module
-        return os.path.basename(first) == "charlm"
+        return os.path.basename(first).removesuffix(".exe") == "charlm"
     module = sys.orig_argv[-len(argv)]
     if module.startswith("-"):  # python -mcharlm, python -Imcharlm
         module = module.partition("m")[2]

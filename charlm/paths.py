@@ -8,19 +8,20 @@ rename their entries (the sticky bit of /tmp prevents that). Then a checked path
 
 import errno
 import os
-import pwd
 import shlex
 import stat
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
+from charlm import systems
 from charlm.errors import InputError
 from charlm.notes import note
 
 VARIABLE, XDG_VARIABLE = "CHARLM_CACHE", "XDG_CACHE_HOME"
-OTHERS_WRITE = stat.S_IWGRP | stat.S_IWOTH  # an access control list shows in the group's bits
-NO_LINK = os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC  # and without waiting at a FIFO
+# an access control list shows in the group's bits; on Windows these bits say nothing
+OTHERS_WRITE = stat.S_IWGRP | stat.S_IWOTH if systems.HAS_OWNERS else 0
+NO_LINK = systems.NO_LINK | systems.NO_WAIT | systems.BINARY
 LOCK = "lock"
 _said: set[str] = set()
 
@@ -76,7 +77,7 @@ def cache(*inner: str) -> Path:
     for name in inner:
         folder = folder / name
         _make(folder)
-        _check_folder(folder, os.O_NOFOLLOW)
+        _check_folder(folder, systems.NO_LINK)
     return folder
 
 
@@ -143,18 +144,13 @@ def locked(folder: Path, waiting: Callable[[], object] = lambda: None) -> Iterat
         folder: the folder.
         waiting: called before waiting for another process that holds the lock.
     """
-    import fcntl
-
     # it is neither read nor written, so it need not be checked
     number = os.open(folder / LOCK, os.O_RDWR | os.O_CREAT | NO_LINK, 0o600)
     try:
-        try:
-            fcntl.flock(number, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            waiting()
-            fcntl.flock(number, fcntl.LOCK_EX)
+        systems.lock(number, waiting)
         yield
     finally:
+        systems.unlock(number)
         os.close(number)
 
 
@@ -165,8 +161,12 @@ def _make(path):
 
 
 def _check_folder(path, flags=0):
+    if not systems.HAS_OPEN_FOLDERS:
+        if not os.path.isdir(path) or (os.path.islink(path) and flags):
+            raise _not_ours(path, f"{path} is no folder (a link, or a file)")
+        return
     try:
-        number = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC | flags)
+        number = os.open(path, os.O_RDONLY | systems.FOLDER | flags)
     except OSError as error:
         if flags and error.errno in (errno.ELOOP, errno.ENOTDIR):
             raise _not_ours(path, f"{path} is no folder (a link, or a file)") from None
@@ -178,7 +178,7 @@ def _check_folder(path, flags=0):
 
 
 def _check_owner_and_mode(about, path, what, where):
-    if about.st_uid != os.geteuid():
+    if not systems.is_own(about):
         raise _not_ours(path, f"{what} belongs to {_user(about.st_uid)}, not to you")
     if about.st_mode & OTHERS_WRITE:
         raise _not_ours(path, f"others can write {where} ({_mode(about)})", about)
@@ -190,6 +190,8 @@ def _make_way(path):
     Raises:
         NotOursError: another user could replace one of them.
     """
+    if not systems.HAS_OWNERS:
+        return path.mkdir(parents=True, exist_ok=True)
     # the owner of / can replace Python itself; in a container it may be another user than root
     system = {os.geteuid(), 0, os.stat("/").st_uid}
     for step in _steps(path):
@@ -231,13 +233,15 @@ def _not_ours(path, why, about=None):
     """
     error = NotOursError(errno.EPERM, why, str(path))
     error.cure = f"name another folder by {VARIABLE}"
-    if about is not None and about.st_uid == os.geteuid():
+    if about is not None and systems.is_own(about):
         error.cure = f"chmod go-w {shlex.quote(str(path))}, or {error.cure}"
     return error
 
 
 def _user(number):
     with suppress(KeyError):
+        import pwd  # not on Windows
+
         return f"{pwd.getpwuid(number).pw_name} (user {number})"
     return f"user {number}"
 

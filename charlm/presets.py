@@ -6,9 +6,11 @@ docs/results.md and docs/experiments.md explain how they were chosen and what th
 from dataclasses import fields
 
 from charlm.config import Config, DataConfig, FitConfig, ModelConfig
+from charlm.errors import flag
 
 DEFAULT = "default"
 GPU = "-gpu"  # suffix of presets that were chosen for a GPU
+NOT_PRESET = "corpus", "encoding", "seed"  # that a preset cannot choose
 PRESETS = {
     "quick": Config(
         ModelConfig(units=192, dropout=0.0),
@@ -37,11 +39,44 @@ PRESETS = {
 
 def flags(config: Config) -> str:
     """Returns the settings in which presets differ, as flags of the command line."""
-    found = []
+    return " ".join(_flag(config, *where) for where in _decided())
+
+
+def describe(name: str, config: Config, own_model: bool = True) -> str:
+    """Returns what a preset decided in a run's settings, then what differs from the preset.
+
+    Args:
+        name: of the preset.
+        config: the run's settings.
+        own_model: whether the preset decides on the model; a fine-tuned run's is another run's.
+    """
+    preset = PRESETS[name]
+    parts = ("model", "data", "fit") if own_model else ("data", "fit")
+    changed = [
+        (part, f.name)
+        for part in parts
+        for f in fields(getattr(config, part))
+        if f.name not in NOT_PRESET and _value(config, part, f.name) != _value(preset, part, f.name)
+    ]
+    kept = [where for where in _decided() if where not in changed and where[0] in parts]
+    line = f"preset {name}: {' '.join(_flag(config, *where) for where in kept) or 'nothing of it'}"
+    if not changed:
+        return line
+    marked = [f"{_flag(config, *x)} (preset: {_value(preset, *x)})" for x in changed]
+    return f"{line}; changed: {', '.join(marked)}"
+
+
+def _decided():
+    """Yields (part, name) of the settings in which presets differ."""
     for part in ("model", "data", "fit"):
-        mine = getattr(config, part)
-        for name in (f.name for f in fields(mine)):
-            values = {getattr(getattr(c, part), name) for c in (Config(), *PRESETS.values())}
-            if len(values) > 1:
-                found.append(f"--{name.replace('_', '-')} {getattr(mine, name)}")
-    return " ".join(found)
+        for name in (f.name for f in fields(getattr(Config(), part))):
+            if len({_value(c, part, name) for c in (Config(), *PRESETS.values())}) > 1:
+                yield part, name
+
+
+def _flag(config, part, name):
+    return f"{flag(name)} {_value(config, part, name)}"
+
+
+def _value(config, part, name):
+    return getattr(getattr(config, part), name)

@@ -7,7 +7,7 @@ from typing import Literal
 from charlm import cli, presets
 from charlm.api import runs
 from charlm.api.run_training import Reporting
-from charlm.cli.options import RUNS_DIR, Debug, Quiet, RunsDir
+from charlm.cli.options import RUNS_DIR, Debug, Quiet, RunsDir, Text, with_text
 from charlm.config import Config, DataConfig, FitConfig, ModelConfig, SampleConfig
 from charlm.errors import InputError, command_line
 from charlm.runs import lookup, run_folder
@@ -15,7 +15,7 @@ from charlm.runs import lookup, run_folder
 
 @dataclass(frozen=True)
 class RunConfig:
-    """Run: its starting point and its folder."""
+    """The run's starting point and its folder."""
 
     preset: Literal[tuple(presets.PRESETS)] = presets.DEFAULT  # type: ignore[valid-type]  # a table's
     """Default settings by training time on two cores: quick 1 minute, default 10, best 30. The ones
@@ -53,6 +53,7 @@ class Train:
     data: DataConfig = field(default_factory=DataConfig)
     fit: FitConfig = field(default_factory=FitConfig)
     sample: SampleConfig = field(default_factory=SampleConfig)
+    text: Text = None
 
     def config(self) -> Config:
         """Returns the settings that define the run, without the options of its folder."""
@@ -77,6 +78,10 @@ def default(run: RunConfig) -> Train:
     return Train(run, p.model, p.data, p.fit, p.sample)
 
 
+def _parse(argv, default):
+    return with_text(cli.parse(Train, "charlm train", argv, default))
+
+
 def _start(run, argv, reporting):
     given, first = default(run), None
     if run.init_from is not None:
@@ -84,7 +89,7 @@ def _start(run, argv, reporting):
         kept = first[1].config  # the weights are for characters in its Unicode form
         data = replace(given.data, normalize=kept.data.normalize)
         given = replace(given, model=kept.model, data=data)
-    args = cli.parse(Train, "charlm train", argv, given)
+    args = _parse(argv, given)
     corpus = cli.corpus(args.data)
     runs.start(
         args.config(), corpus, reporting, run.runs_dir, run.name, run.preset, run.overwrite, first
@@ -103,9 +108,8 @@ def _resume(run, argv, reporting):
         saved = runs.read(path)
         kept = saved.config
         unnamed = replace(kept.data, corpus=None)  # to know whether it is given
-        args = cli.parse(  # the run's settings are the defaults
-            Train, "charlm train", argv, Train(run, kept.model, unnamed, kept.fit, kept.sample)
-        )
+        # the run's settings are the defaults
+        args = _parse(argv, Train(run, kept.model, unnamed, kept.fit, kept.sample))
         config = args.config()
         if args.data.corpus is None:
             config = replace(config, data=replace(args.data, corpus=kept.data.corpus))

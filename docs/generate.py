@@ -3,20 +3,17 @@
 tests/test_docs.py fails if the pages differ from what this makes.
 """
 
-import ast
-import dataclasses
 import importlib
 import inspect
 import re
 import types
 from pathlib import Path
-from typing import Annotated, Literal, Union, get_args, get_origin, get_type_hints
-
-import tyro
+from typing import Literal, Union, get_args, get_origin
 
 import charlm
 from charlm import presets, train
 from charlm.__main__ import COMMANDS
+from charlm.cli import option_table
 
 FOLDER = Path(__file__).parent / "reference"
 GENERATED = "<!-- Written by docs/generate.py; change the code and run it again. -->"
@@ -31,11 +28,14 @@ def options(name: str) -> type:
 def commands() -> str:
     """The page of every command's options."""
     lines = ["# Commands", "", GENERATED, ""]
-    lines += ["`charlm COMMAND` and `python -m charlm.COMMAND` are the same, except for"]
     lines += [
-        "`charlm import`, which is `python -m charlm.import_weights`. `charlm --version` prints"
+        "`charlm COMMAND` and `python -m charlm.COMMAND` are the same, except for",
+        "`charlm import`, which is `python -m charlm.import_weights`. `charlm help COMMAND` and",
+        "`charlm COMMAND --help` list the options below, the most used ones first.",
+        "`charlm --version` prints the versions of charlm, Python, Keras and the backends;",
+        "`charlm completion bash` or `zsh` prints a script for tab completion.",
+        "",
     ]
-    lines += ["the version, and `charlm COMMAND --help` lists the options below.", ""]
     lines += [
         f"* [`charlm {name}`](#charlm-{name}): {what}" for name, (_, what) in COMMANDS.items()
     ]
@@ -60,67 +60,27 @@ def _presets():
 
 def _options(kind, default=None):
     """A table of a dataclass's own options, then a section for each dataclass in it."""
-    hints, texts = get_type_hints(kind, include_extras=True), _comments(kind)
-    rows, parts = [], []
-    for field in dataclasses.fields(kind):
-        value = _default(field, default)
-        if dataclasses.is_dataclass(hints[field.name]):
-            parts.append((hints[field.name], value))
-            continue
-        flag, what = _flag(field.name, hints[field.name])
-        text = texts[field.name] or _help(hints[field.name])
-        cells = [flag, what, _shown(value), " ".join(text.split())]
-        rows.append(f"| {' | '.join(cells)} |")
-    lines = ["| option | value | default | meaning |", "|---|---|---|---|", *rows] if rows else []
-    for part, value in parts:
-        lines += ["", *_text(inspect.getdoc(part)), "", *_options(part, value)]
+    lines = []
+    for group in option_table.groups(kind, default):
+        if group.kind is not kind:
+            lines += ["", *_text(inspect.getdoc(group.kind)), ""]
+        rows = [f"| {' | '.join(_row(option))} |" for option in group.options]
+        lines += ["| option | value | default | meaning |", "|---|---|---|---|", *rows] * bool(rows)
     return lines
 
 
-def _default(field, outer):
-    if outer is not None:
-        return getattr(outer, field.name)
-    if field.default_factory is not dataclasses.MISSING:
-        return field.default_factory()
-    return field.default
-
-
-def _comments(kind):
-    """{field: the string below it in the class}."""
-    (tree,) = ast.parse(inspect.cleandoc("\n" + inspect.getsource(kind))).body
-    found = {}
-    for node, after in zip(tree.body, [*tree.body[1:], None], strict=True):
-        if isinstance(node, ast.AnnAssign):
-            is_text = isinstance(after, ast.Expr) and isinstance(after.value, ast.Constant)
-            found[node.target.id] = _cell(after.value.value) if is_text else ""
-    return found
-
-
-def _help(hint):
-    """The help text within an annotation, as `charlm.cli.options` has them."""
-    marks = get_args(hint)[1:] if get_origin(hint) is Annotated else ()
-    return next((_cell(m.help) for m in marks if getattr(m, "help", None)), "")
-
-
-def _flag(name, hint):
-    """How an option is written, and what it takes."""
-    names = [f"--{name.replace('_', '-')}"]
-    positional = False
-    if get_origin(hint) is Annotated:
-        hint, *marks = get_args(hint)
-        positional = get_args(tyro.conf.Positional[str])[1] in marks
-        for mark in marks:
-            names = [*(getattr(mark, "aliases", None) or ()), *names]
-    shown = f"`{name.upper()}`" if positional else ", ".join(f"`{n}`" for n in names)
-    return shown, _cell(_kind(hint))
+def _row(option):
+    """How an option is written, what it takes, its default and its meaning."""
+    names = [f"`{flag}`" for flag in option.flags] or [f"`{option.value}`"]
+    default = option_table.shown(option.default)
+    meaning = option.meaning.replace("|", "\\|").replace("<", "&lt;")
+    return ", ".join(names), _kind(option.hint), f"`{default}`" * bool(default), meaning
 
 
 def _kind(hint):
     origin, parts = get_origin(hint), get_args(hint)
     if hint is bool:
         return ""
-    if origin is Annotated:
-        return _kind(parts[0])
     if origin is Literal:
         return ", ".join(f"`{p}`" for p in parts)
     if origin is tuple:
@@ -128,18 +88,6 @@ def _kind(hint):
     if origin in (Union, types.UnionType):
         return ", ".join(_kind(p) for p in parts if p is not type(None))
     return {int: "integer", float: "number", str: "text", Path: "path"}[hint]
-
-
-def _shown(value):
-    if value is None or value is False or value in ((), "", dataclasses.MISSING):
-        return ""
-    if isinstance(value, tuple):
-        return f"`{' '.join(repr(v) if v == '' else str(v) for v in value)}`"
-    return "on" if value is True else f"`{value}`"
-
-
-def _cell(text):
-    return text.replace("|", "\\|").replace("<", "&lt;")
 
 
 def api() -> str:

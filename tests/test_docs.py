@@ -87,7 +87,8 @@ def _parsed(words):
         argv = words[1:]
     else:
         return None
-    if argv[:1] in ([], ["--help"], ["--version"], ["COMMAND"]) or "--help" in argv:
+    others = ([], ["--help"], ["--version"], ["COMMAND"], ["help"], ["completion"])
+    if argv[:1] in others or "--help" in argv:
         return None
     name, *argv = argv
     cli.parse(generate.options(name), f"charlm {name}", argv)

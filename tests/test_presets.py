@@ -3,6 +3,7 @@
 import json
 import re
 import shlex
+from dataclasses import replace
 from pathlib import Path
 
 import keras
@@ -39,8 +40,13 @@ def test_flags_count_before_the_preset_and_all_are_told(here, capsys):  # noqa: 
     told = out.splitlines()[0]
     config = stored(here, "a")
     assert told.startswith("preset best: ")
-    for flag in ("--units 8", "--dropout 0.25", "--epochs 1"):
-        assert f"{flag} " in f"{told} "
+    kept, _, changed = told.partition("; changed: ")
+    for marked in ("--units 8 (preset: 512)", "--dropout 0.25 (preset: 0.2)"):
+        assert marked in changed
+    for flag in ("--units", "--dropout", "--epochs"):
+        assert f"{flag} " in changed
+        assert f"{flag} " not in kept
+    assert "--learning-rate 0.01" in kept
     assert config.fit.learning_rate == presets.PRESETS["best"].fit.learning_rate
     assert config.fit.precision in ("fp32", "bf16")  # what auto means here
     assert train.main([*BEGIN, "--name", "b"]) == 0
@@ -115,3 +121,53 @@ def test_the_pages_have_the_presets_as_they_are():
         assert cli.parse(Config, "charlm train", argv, Config()) == preset
     told = f"preset {presets.DEFAULT}: {presets.flags(presets.PRESETS[presets.DEFAULT])}\n"
     assert told in (root / "README.md").read_text()
+
+
+# --- the line that says what the preset decided ---
+
+
+@pytest.mark.parametrize("name", presets.PRESETS)
+def test_a_preset_s_own_settings_are_told_without_marks(name):
+    config = presets.PRESETS[name]
+    assert presets.describe(name, config) == f"preset {name}: {presets.flags(config)}"
+
+
+@pytest.mark.parametrize("name", ["quick", "best-gpu"])
+@pytest.mark.parametrize(
+    ("part", "changes", "told"),
+    [
+        ("model", {"units": 9}, "--units 9 (preset: {})"),
+        ("model", {"layers": 2}, "--layers 2 (preset: 1)"),  # which all presets share
+        (
+            "fit",
+            {"epochs": 77, "patience": 3},
+            "--epochs 77 (preset: {}), --patience 3 (preset: 0)",
+        ),
+    ],
+)
+def test_what_was_changed_is_marked_and_not_called_the_preset_s(name, part, changes, told):
+    preset = presets.PRESETS[name]
+    changed = replace(getattr(preset, part), **changes)
+    line = presets.describe(name, replace(preset, **{part: changed}))
+    kept, marked = line.split("; changed: ")
+    first = next(iter(changes))
+    assert marked == told.format(getattr(getattr(preset, part), first))
+    own = [flag for flag in presets.flags(preset).split("--") if flag]
+    left = [flag for flag in own if flag.split()[0] not in changes]
+    assert kept == f"preset {name}: " + "--" + "--".join(left).strip()
+
+
+def test_a_run_that_starts_from_weights_has_no_model_of_the_preset():
+    preset = presets.PRESETS["best"]
+    other = replace(preset, model=replace(preset.model, units=7))
+    line = presets.describe("best", other, own_model=False)
+    assert "units" not in line
+    assert "dropout" not in line
+    assert "--epochs 10" in line
+    assert "changed" not in line
+
+
+def test_the_text_and_the_seed_are_no_changes():
+    config = presets.PRESETS["quick"]
+    data = replace(config.data, corpus="x", encoding="latin-1", seed=5)
+    assert "changed" not in presets.describe("quick", replace(config, data=data))

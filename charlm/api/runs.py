@@ -50,7 +50,7 @@ def start(
     config = replace(config, data=replace(config.data, corpus=corpus.name))
     text = cli.text(corpus)
     saved = warm_start.warm_start(first[1], text, config.data.seed) if first else None
-    lines = [f"preset {preset}: {presets.flags(config)}"]
+    lines = [presets.describe(preset, config, own_model=first is None)]
     if first:
         lines.append(f"starting from {first[0]}: {warm_start.describe(first[1], text)}")
     prepared = run_training.prepare(config, text, reporting, saved, lines)

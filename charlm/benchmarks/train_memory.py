@@ -1,6 +1,5 @@
 """Measures the memory of a `charlm train` process, which a worker starts."""
 
-import resource
 import subprocess
 import sys
 import tempfile
@@ -26,6 +25,8 @@ def make(case: Case, gpu: bool) -> dict:
             )  # fmt: skip
         if done.returncode:
             raise RuntimeError(done.stderr.strip().splitlines()[-1])
+        import resource  # not on Windows
+
         unit = 1 if sys.platform == "darwin" else 1024
         return {"train": resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss * unit}
 

@@ -11,12 +11,13 @@ from typing import Any
 import tyro
 
 from charlm import interrupt, notes, paths
-from charlm.cli import usage
+from charlm.cli import help_page, usage
 from charlm.cli.terminal import Output
 from charlm.errors import CharlmError, InputError, NonFiniteLossError, Stopped, in_words
 from charlm.notes import CONTROLS, detailed
 from charlm.training import allocator
 
+HELP = {"-h", "--help"}
 MOST = 1000  # characters of an error's line
 BAD_INPUT, FAILED = InputError.exit_code, CharlmError.exit_code
 
@@ -28,6 +29,9 @@ def parse(kind: type, prog: str, argv: list[str], default: Any = None, **options
         InputError: an option is unknown or malformed; the message is one line.
         SystemExit: 0, after --help.
     """
+    if options.setdefault("add_help", True) and HELP & set(argv):
+        print(help_page.page(kind, prog, default), end="", flush=True)
+        raise SystemExit(0)
     if default is not None:
         options["default"] = default
     markers: tuple[Any, ...] = (tyro.conf.OmitArgPrefixes, tyro.conf.FlagCreatePairsOff)
@@ -43,12 +47,9 @@ def parse(kind: type, prog: str, argv: list[str], default: Any = None, **options
                 config=markers,
                 **options,
             )
-    except SystemExit as exit_:
-        if exit_.code:
-            line = usage.one_line(errors.getvalue(), kind, argv)
-            raise InputError(f"{line}; see {prog} --help") from None
-        sys.stdout.flush()  # of the help; else Python would report a closed pipe at exit
-        raise
+    except SystemExit:
+        line = usage.one_line(errors.getvalue(), kind, argv)
+        raise InputError(f"{line}; see {prog} --help") from None
 
 
 def parse_part(kind: type, prog: str, argv: list[str]) -> Any:

@@ -1,10 +1,12 @@
 """Options that several commands have, each with its help text."""
 
+from dataclasses import replace
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import tyro
 
+from charlm.errors import InputError
 from charlm.runs.lookup import RUNS_DIR  # noqa: F401 - where runs are, if no flag says so
 
 Run = Annotated[str, tyro.conf.arg(help='A run folder, a .weights.h5 file in one, or "latest".')]
@@ -13,3 +15,22 @@ Quiet = Annotated[
     bool, tyro.conf.arg(help="Show no progress; results and warnings are still printed.")
 ]
 Debug = Annotated[bool, tyro.conf.arg(help="Show the traceback of an error.")]
+Text = tyro.conf.Positional[
+    Annotated[str | None, tyro.conf.arg(help="Text to train on; the same as --corpus.")]
+]
+
+
+def with_text(args: Any) -> Any:
+    """Returns options in which the positional argument `text` has become `data.corpus`.
+
+    Raises:
+        InputError: both are given.
+    """
+    if args.text is None:
+        return args
+    if args.data.corpus is not None:
+        raise InputError(
+            f"expected one text, found {args.text} and --corpus {args.data.corpus}; leave one out "
+            "(a glob or a folder names several files)"
+        )
+    return replace(args, text=None, data=replace(args.data, corpus=args.text))

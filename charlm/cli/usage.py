@@ -5,6 +5,7 @@ import shlex
 from dataclasses import is_dataclass
 from typing import Annotated, Any, get_args, get_origin, get_type_hints
 
+from charlm.cli import option_table, suggest
 from charlm.hints import type_in_words
 
 REPEATED = "UseAppendAction"  # tyro's marker, by name: tyro is not loaded to write a hint
@@ -12,6 +13,7 @@ ABOUT = re.compile(  # tyro's messages about the value of one option; a group ho
     r"Error parsing (-\S+):|invalid choice .* for argument '(-[^']+)'|"
     r"Missing value for argument '(-[^']+)'"
 )
+UNKNOWN = re.compile(r"Unrecognized options: (.+)")
 MISSING = re.compile(r"Missing from [^:]+: [A-Z]\S* (.+?)\.? \(required\)")
 
 
@@ -37,10 +39,25 @@ def one_line(box: str, kind: type, argv: list[str]) -> str:
         if expected := _expected(kind, flags):
             return f"expected {flags[0]} to be {expected}, found {_given(argv, flags)}"
     if missing := MISSING.match(message):
-        about = missing[1].rstrip(".")
-        return f"expected an argument, found none: {about[0].lower()}{about[1:]}"
-    guesses = [x.split()[0] for p in paragraphs[1:] for x in p if x.startswith("--")]
-    return f"{message}; did you mean {guesses[0]}?" if guesses and "nrecogn" in message else message
+        what = missing[1].rstrip(".")
+        return f"expected an argument, found none: {what[0].lower()}{what[1:]}"
+    if unknown := UNKNOWN.match(message):
+        return _unknown(unknown[1].split(", "), kind)
+    return message
+
+
+def _unknown(words, kind):
+    """Returns the line about words that no option of the command takes."""
+    options = option_table.every(kind)
+    flags = [word.partition("=")[0] for word in words if re.match(r"--?[^\d.-]", word)]
+    if flags:
+        known = [flag for option in options for flag in option.flags]
+        hints = [hint for flag in flags if (hint := suggest.option(flag, known))]
+        return "; ".join([f"expected an option of this command, found {', '.join(flags)}", *hints])
+    expected, found = [o.value for o in options if not o.flags], shlex.join(words)
+    if not expected:
+        return f"expected options only, found {found}"
+    return f"expected one {expected[0]}, found {found} too; quote a name with spaces or a glob"
 
 
 def _expected(kind, flags):

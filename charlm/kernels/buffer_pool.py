@@ -3,19 +3,19 @@
 import contextlib
 import math
 import mmap
-import os
 import threading
 import weakref
 
 import numpy as np
 
+from charlm import systems
+
 MOST = 2**30  # bytes of free blocks kept for reuse
+PRIVATE = getattr(mmap, "MAP_PRIVATE", 0) | getattr(mmap, "MAP_ANONYMOUS", 0)  # not on Windows
 _free: list[mmap.mmap] = []  # blocks, the longest unused first
 _lock = threading.RLock()
 # or a child could start with the lock held by a thread that it does not have
-os.register_at_fork(
-    before=_lock.acquire, after_in_parent=_lock.release, after_in_child=_lock.release
-)
+systems.at_fork(before=_lock.acquire, after_in_parent=_lock.release, after_in_child=_lock.release)
 
 
 def zeros(*shape: int) -> np.ndarray:
@@ -49,7 +49,8 @@ def _block(size):
             _free.remove(block)
             return block
     # shared by default: a forked child would write into its parent's arrays
-    block = mmap.mmap(-1, size, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
+    private = {"flags": PRIVATE} if PRIVATE else {}
+    block = mmap.mmap(-1, size, **private)
     if hasattr(mmap, "MADV_HUGEPAGE"):  # on Linux: pages of 2 MiB, one fault for each
         with contextlib.suppress(OSError):  # a kernel without them
             block.madvise(mmap.MADV_HUGEPAGE)

@@ -2,7 +2,6 @@
 
 import functools
 import importlib
-import os
 import threading
 import types
 from collections.abc import Callable
@@ -13,6 +12,7 @@ import numba
 import numpy as np
 from numba.core.compiler_lock import global_compiler_lock
 
+from charlm import systems
 from charlm.cells import CELLS
 from charlm.kernels import buffer_pool, disk, object_code  # noqa: F401 - first: see the locks
 
@@ -22,9 +22,7 @@ _lock = threading.Lock()
 # it. `fork` takes these locks before that of `buffer_pool`, which was registered earlier. A thread
 # that frees arrays while it compiles takes them in the same order, so neither waits for the other.
 for lock in (_lock, global_compiler_lock):
-    os.register_at_fork(
-        before=lock.acquire, after_in_parent=lock.release, after_in_child=lock.release
-    )
+    systems.at_fork(before=lock.acquire, after_in_parent=lock.release, after_in_child=lock.release)
 OPTIONS: dict[str, Any] = {
     "nogil": True,  # releases Python's lock, so that threads run in parallel
     "fastmath": {"contract"},  # only the fused multiply-add: NaN must stay NaN

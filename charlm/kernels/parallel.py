@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from charlm import systems
 from charlm.kernels.buffer_pool import empty
 from charlm.kernels.registers import ROWS
 
@@ -46,4 +47,4 @@ def _pool():
     return ThreadPoolExecutor(threads())
 
 
-os.register_at_fork(after_in_child=_pool.cache_clear)  # a child has none of its parent's threads
+systems.at_fork(after_in_child=_pool.cache_clear)  # a child has none of its parent's threads

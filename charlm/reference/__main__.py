@@ -8,7 +8,7 @@ import numpy as np
 
 from charlm import cli
 from charlm.cli import outputs
-from charlm.cli.options import RUNS_DIR, Debug, Quiet, RunsDir
+from charlm.cli.options import RUNS_DIR, Debug, Quiet, RunsDir, Text, with_text
 from charlm.config import DataConfig, ModelConfig, SampleConfig, check_temperature, require
 from charlm.errors import InputError, command_line, flag
 from charlm.reference import gradient_check
@@ -79,6 +79,7 @@ class Reference:
         default_factory=lambda: ModelConfig(units=128, dropout=0.0, output_bias="zeros")
     )
     data: DataConfig = field(default_factory=DataConfig)
+    text: Text = None
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -89,7 +90,7 @@ def main(argv: list[str] | None = None) -> int:
 def _main(argv):
     run = cli.parse_part(ReferenceConfig, "charlm reference", argv)
     if run.init is None:
-        args, saved = cli.parse(Reference, "charlm reference", argv), None
+        args, saved = _parse(argv), None
     else:
         args, saved = _from_run(run, argv)
     numpy_run.check_model(args.model)
@@ -110,13 +111,17 @@ def _main(argv):
         return _train(args.run, training, folder)
 
 
+def _parse(argv, default=None):
+    return with_text(cli.parse(Reference, "charlm reference", argv, default))
+
+
 def _from_run(run, argv):
     """Returns the options, with a saved run's model as defaults, and its checkpoint."""
     found = lookup.find(run.runs_dir, run.init, True)
     saved = checkpoint.read(lookup.weights_file(found, (lookup.BEST, lookup.LAST)))
     kept = replace(saved.config.model.without_dropout(), cell=saved.config.model.cell_name)
     default = Reference(run, kept, replace(saved.config.data, corpus=None))
-    args = cli.parse(Reference, "charlm reference", argv, default)
+    args = _parse(argv, default)
     numpy_run.check_same_model(args.model, kept, found)
     return args, saved
 

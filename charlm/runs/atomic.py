@@ -19,6 +19,8 @@ import stat
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 
+from charlm import systems
+
 TOKEN = secrets.token_hex(4)  # processes that write the same file use different temporary names
 MAX_NAME = 255  # bytes of a file's name, on most file systems
 NEW, NEW_PRIVATE = 0o666, 0o600  # permissions of new files, less the umask
@@ -72,13 +74,14 @@ def prepared(path: Path, data: bytes, like: Path | None = None) -> Iterator[Call
     temporary = _temporary(path.name)
     with contextlib.ExitStack() as stack:
         with _naming(path):
-            folder = stack.enter_context(_opened(path.parent, os.O_DIRECTORY))
-            stack.callback(_discard, folder, temporary)
-            _create(folder, temporary, data, _model(path, like))
+            folder = stack.enter_context(systems.opened_folder(path.parent))
+            made = systems.name_in(folder, path.parent, temporary)
+            stack.callback(_discard, folder, made)
+            _create(folder, made, data, _model(path, like))
 
         def place():
             with _naming(path):
-                _place(folder, temporary, path.name)
+                _place(folder, made, systems.name_in(folder, path.parent, path.name))
 
         yield place
 
@@ -93,13 +96,13 @@ def move(made: Path, path: Path) -> None:
     Raises:
         OSError: see `write`.
     """
-    with _naming(path), _opened(path.parent, os.O_DIRECTORY) as folder:
+    with _naming(path), systems.opened_folder(path.parent) as folder:
         if model := _model(path, None):
-            with _opened(made, os.O_NOFOLLOW) as descriptor:
+            with systems.opened(made, systems.NO_LINK) as descriptor:
                 _permit(descriptor, model)
         sync_tree(made)
-        os.replace(made, path.name, dst_dir_fd=folder)
-        os.fsync(folder)
+        os.replace(made, systems.name_in(folder, path.parent, path.name), dst_dir_fd=folder)
+        systems.sync(folder)
 
 
 def make_folder(folder: Path) -> None:
@@ -112,15 +115,16 @@ def make_folder(folder: Path) -> None:
 
 def sync_folder(folder: Path) -> None:
     """Forces the names in a folder to disk."""
-    with _opened(folder, os.O_DIRECTORY) as descriptor:
-        os.fsync(descriptor)
+    with systems.opened_folder(folder) as descriptor:
+        systems.sync(descriptor)
 
 
 def sync_tree(path: Path) -> None:
     """Forces a file, or a folder with everything in it, to disk."""
     for part in (*path.rglob("*"), path):
-        with _opened(part, os.O_NOFOLLOW) as descriptor:
-            os.fsync(descriptor)
+        if systems.HAS_OPEN_FOLDERS or not part.is_dir():
+            with systems.opened(part, systems.NO_LINK | systems.TO_SYNC) as descriptor:
+                os.fsync(descriptor)
 
 
 def unfinished(folder: Path, names: Iterable[str]) -> list[str]:
@@ -145,7 +149,7 @@ def own_file(path: Path, flags: int, like: Path | None = None) -> Iterator[int]:
         NotOwnError: it is a link, has a second name (a hard link), or is not a regular file.
         OSError: it cannot be opened.
     """
-    flags |= os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
+    flags |= systems.NO_LINK | systems.NO_WAIT | systems.BINARY
     model = _model(like, None) if like else None
     try:
         descriptor = os.open(path, flags, NEW if model is None else stat.S_IMODE(model.st_mode))
@@ -191,15 +195,6 @@ def _naming(path):
         raise OSError(error.errno, error.strerror, str(path)) from error
 
 
-@contextlib.contextmanager
-def _opened(path, flags):
-    descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | flags)
-    try:
-        yield descriptor
-    finally:
-        os.close(descriptor)
-
-
 def _model(path, like):
     """Returns the status of the regular file whose permissions are kept, if there is one."""
     for candidate in (path, like):
@@ -218,7 +213,7 @@ def _discard(folder, temporary):
 def _create(folder, temporary, data, model):
     with contextlib.suppress(FileNotFoundError):
         os.unlink(temporary, dir_fd=folder)  # left by an earlier save that could not remove it
-    flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
+    flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | systems.NO_LINK | systems.BINARY
     mode = NEW if model is None else NEW_PRIVATE  # until it gets its permissions
     descriptor = os.open(temporary, flags, mode, dir_fd=folder)
     try:
@@ -232,6 +227,8 @@ def _create(folder, temporary, data, model):
 
 def _permit(descriptor, model):
     """Gives an open file the permissions and the group of another file."""
+    if not systems.HAS_OWNERS:
+        return
     mode = stat.S_IMODE(model.st_mode) & 0o777
     if os.fstat(descriptor).st_gid != model.st_gid:
         try:
@@ -247,4 +244,4 @@ def _place(folder, temporary, name):
         if not (stat.S_ISREG(found) or stat.S_ISLNK(found) or stat.S_ISDIR(found)):
             raise OSError(errno.EINVAL, "it is a pipe or a device")
     os.replace(temporary, name, src_dir_fd=folder, dst_dir_fd=folder)
-    os.fsync(folder)
+    systems.sync(folder)

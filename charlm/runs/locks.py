@@ -5,6 +5,7 @@ import os
 from collections.abc import Iterator
 from pathlib import Path
 
+from charlm import systems
 from charlm.errors import InputError
 from charlm.runs import atomic
 
@@ -23,6 +24,7 @@ def held(path: Path) -> Iterator[None]:
             atomic.make_folder(path.parent)
             lock = stack.enter_context(atomic.own_file(path, os.O_RDWR | os.O_CREAT))
             _take(lock, path.parent)
+            stack.callback(systems.unlock, lock)
         with contextlib.suppress(OSError):  # it only informs other processes who holds the lock
             os.ftruncate(lock, 0)
             os.write(lock, str(os.getpid()).encode())
@@ -34,6 +36,7 @@ def check(path: Path) -> None:
     if os.path.lexists(path):
         with _refusals(path), atomic.own_file(path, os.O_RDWR) as lock:
             _take(lock, path.parent)
+            systems.unlock(lock)
 
 
 @contextlib.contextmanager
@@ -51,18 +54,15 @@ def _refusals(path):
 
 def _take(lock, folder):
     """Takes the lock; raises InputError if another process holds it."""
-    import fcntl
-
-    try:
-        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
+    if not systems.try_lock(lock):
         raise InputError(
             f"expected {folder} to be free, found it in use by process {_holder(lock)}; wait "
             "for it or give another --name"
-        ) from None
+        )
 
 
 def _holder(lock):
     """Returns the process ID in the lock file, "unknown" if it holds something else."""
-    found = os.pread(lock, MOST_DIGITS + 1, 0).strip()
+    os.lseek(lock, 0, os.SEEK_SET)
+    found = os.read(lock, MOST_DIGITS + 1).strip()
     return found.decode() if found.isdigit() and len(found) <= MOST_DIGITS else "unknown"

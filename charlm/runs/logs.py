@@ -13,6 +13,7 @@ import os
 from collections.abc import Callable
 from pathlib import Path
 
+from charlm import systems
 from charlm.runs import atomic
 from charlm.runs.checkpoint import Checkpoint, Progress
 
@@ -91,7 +92,7 @@ def add_samples(
 def samples_size(path: Path) -> int | None:
     """Forces the file and its name to disk; returns its size in bytes, None if that failed."""
     try:
-        with atomic.own_file(path, os.O_RDONLY) as file:
+        with atomic.own_file(path, systems.TO_SYNC) as file:
             os.fsync(file)
             found = os.fstat(file).st_size
         atomic.sync_folder(path.parent)

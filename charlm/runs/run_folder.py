@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterator
 from itertools import chain
 from pathlib import Path
 
+from charlm import systems
 from charlm.errors import InputError, command_line
 from charlm.runs import atomic, checkpoint, locks, logs
 from charlm.runs.checkpoint import Checkpoint, Progress
@@ -51,6 +52,7 @@ def new(runs: Path, name: str | None, corpus: str, overwrite: bool) -> Path:
 
 def _check_name(name, runs):
     ok = name not in ("", ".", "..", LATEST) and Path(name).name == name
+    ok = ok and systems.is_file_name(name)
     if not ok or re.search(r"[\x00-\x1f\x7f]", name) or len(os.fsencode(name)) > MAX_NAME:
         raise InputError(
             f"expected --name to be the name of a folder in {runs}, of at most {MAX_NAME} bytes "

@@ -96,11 +96,12 @@ def read(data: bytes | memoryview) -> Listing:
         code, text = run_child(data, untrusted.MAX_NAMES)
     except OSError as error:
         raise InputError(f"cannot run {sys.executable}: {error.strerror}") from error
-    if code == -signal.SIGALRM:
+    ended = signal.Signals(-code).name if code < 0 else ""
+    if ended == "SIGALRM":
         raise InputError("cannot list an HDF5 file: it took too long; try again")
-    if code < 0:
-        why = f"the HDF5 library crashed: {signal.Signals(-code).name}"
-        if code == -signal.SIGPROF:
+    if ended:
+        why = f"the HDF5 library crashed: {ended}"
+        if ended == "SIGPROF":
             why = "the HDF5 library did not finish within a second"
         raise InputError(f"expected a whole HDF5 file, found it damaged ({why})")
     untrusted.check_size("a list of names", len(text), MAX_LIST)

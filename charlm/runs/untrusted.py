@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 from safetensors import SafetensorError, deserialize
 
+from charlm import systems
 from charlm.errors import InputError, in_words
 
 MAX_BYTES = 2 * 2**30  # of a file
@@ -58,8 +59,8 @@ def file_bytes(path: Path, what: str = "a file of weights", most: int | None = N
     Raises:
         InputError: there is no such file, it is not regular, or it is too large.
     """
-    try:  # O_NONBLOCK, because opening a named pipe without a writer would wait forever
-        descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK)
+    try:  # without waiting, because opening a named pipe without a writer would wait forever
+        descriptor = os.open(path, os.O_RDONLY | systems.NO_WAIT | systems.BINARY)
     except OSError as error:
         raise InputError(f"cannot read {what}: {error.strerror}") from error
     try:

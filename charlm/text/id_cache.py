@@ -25,7 +25,7 @@ from typing import BinaryIO
 
 import numpy as np
 
-from charlm import interrupt, paths
+from charlm import interrupt, paths, systems
 from charlm.errors import InputError
 from charlm.paths import VARIABLE
 from charlm.text.mapped_ids import BLOCK, MappedIds, checksums, mapped
@@ -87,10 +87,10 @@ def read_link(folder: Path, name: str) -> tuple[MappedIds, dict] | None:
     """Reads the file that `link` gave this name; follows only links within the folder."""
     link = folder / name
     try:
-        owner, target = os.lstat(link).st_uid, os.readlink(link)
+        own, target = systems.is_own(os.lstat(link)), os.readlink(link)
     except OSError:
         return None
-    return read(folder / target) if owner == os.geteuid() and NAME.fullmatch(target) else None
+    return read(folder / target) if own and NAME.fullmatch(target) else None
 
 
 def read(

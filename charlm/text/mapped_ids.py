@@ -71,7 +71,8 @@ class _File:
         self.resident += count
         if self.resident > MAX_MAPPED:
             self.resident = 0
-            self.mapping.madvise(mmap.MADV_DONTNEED)  # the system may keep them in its cache
+            if hasattr(mmap, "MADV_DONTNEED"):  # not on Windows
+                self.mapping.madvise(mmap.MADV_DONTNEED)  # the system may keep them in its cache
 
 
 class MappedIds:

@@ -456,7 +456,10 @@ def test_other_commands_are_refused(capsys):
 
     assert main(["trian"]) == 2
     commands = "train, sample, evaluate, score, gradients, reference, bench, import, export"
-    assert capsys.readouterr()[1] == f"error: expected a command ({commands}), found 'trian'\n"
+    assert capsys.readouterr()[1] == (
+        f"error: expected a command ({commands}, help, completion), found 'trian'; did you mean "
+        "charlm train?\n"
+    )
 
 
 def test_every_command_answers_by_its_name(capsys):

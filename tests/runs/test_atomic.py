@@ -273,6 +273,8 @@ ALLOWED = {
     "charlm/text/encode.py": "the same",
     "charlm/kernels/disk.py": "Numba's files, in the cache folder",
     "charlm/paths.py open": "those two open by it",
+    "charlm/systems.py open": "with the flags of its callers",
+    "corpora/files.py open": "a copy of standard input, in a temporary folder of its own",
     "charlm/runs/untrusted.py open": "a member of a zip file that is read",
     "charlm/runs/hdf5_child.py open": "an object within a file that is read",
     "charlm/runs/locks.py ftruncate": "the lock, opened by own_file",
