@@ -3,7 +3,9 @@
 docs/results.md and docs/experiments.md explain how they were chosen and what they reach.
 """
 
-from dataclasses import fields
+from collections.abc import Collection
+from dataclasses import fields, replace
+from typing import Any
 
 from charlm.config import Config, DataConfig, FitConfig, ModelConfig
 from charlm.errors import flag
@@ -11,6 +13,10 @@ from charlm.errors import flag
 DEFAULT = "default"
 GPU = "-gpu"  # suffix of presets that were chosen for a GPU
 NOT_PRESET = "corpus", "encoding", "seed"  # that a preset cannot choose
+# for texts that are smaller than those that the presets were chosen on, see `for_size`
+UPDATES, EPOCH_UPDATES, MIN_STREAMS = 2000, 100, 2
+SIZES = (10_000, 64, 0.3), (100_000, 128, 0.3), (500_000, 256, 0.2)  # characters, units, dropout
+TOO_SMALL = 10_000  # characters: such a text is learned by heart
 PRESETS = {
     "quick": Config(
         ModelConfig(units=192, dropout=0.0),
@@ -80,3 +86,40 @@ def _flag(config, part, name):
 
 def _value(config, part, name):
     return getattr(getattr(config, part), name)
+
+
+def for_size(config: Config, n: int, given: Collection[str] = ()) -> tuple[Config, list[str]]:
+    """Adapts settings to a small text.
+
+    An update reads fewer characters, so that an epoch has `EPOCH_UPDATES`, and epochs are added
+    until there are `UPDATES` in all. Networks are smaller, with more dropout. A text of two million
+    characters keeps its settings. docs/experiments.md shows what this reaches.
+
+    Args:
+        config: the settings of a preset and of the user.
+        n: number of characters to train on.
+        given: names of the settings that the user gave, which stay as they are.
+
+    Returns:
+        The settings, and those that were adapted, as flags.
+    """
+    model, data, fit = config.model, config.data, config.fit
+    T = data.window if "window" in given else min(data.window, max(8, n // 100))
+    B = max(MIN_STREAMS, min(data.batch_size, n // (EPOCH_UPDATES * T)))
+    B = data.batch_size if "batch_size" in given else B
+    changes: dict[str, Any] = {"window": T, "batch_size": B}
+    changes["epochs"] = max(fit.epochs, -(-UPDATES * B * T // n))
+    for most, units, dropout in SIZES:
+        if n < most:
+            changes |= {"units": min(units, model.units), "dropout": max(dropout, model.dropout)}
+            break
+    found, adapted = [], []
+    for part in (model, data, fit):
+        mine = {
+            f.name: changes[f.name]
+            for f in fields(part)
+            if f.name in changes and f.name not in given
+        }
+        adapted += [f"{flag(k)} {v}" for k, v in mine.items() if v != getattr(part, k)]
+        found.append(replace(part, **mine))
+    return Config(*found, config.sample), adapted

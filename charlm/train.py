@@ -91,9 +91,8 @@ def _start(run, argv, reporting):
         given = replace(given, model=kept.model, data=data)
     args = _parse(argv, given)
     corpus = cli.corpus(args.data)
-    runs.start(
-        args.config(), corpus, reporting, run.runs_dir, run.name, run.preset, run.overwrite, first
-    )
+    where = run.runs_dir, run.name, run.preset, run.overwrite
+    runs.start(args.config(), corpus, reporting, *where, first, cli.given(argv))
 
 
 def _resume(run, argv, reporting):

@@ -85,7 +85,8 @@ def fit(
         config = with_settings(base, settings)
         form = config.data.normalize
         found = normalize(corpus, form) if isinstance(corpus, Corpus) else cli.corpus(config.data)
-        path = runs.start(config, found, reporting, folder, name, preset, overwrite, first)
+        where = folder, name, preset, overwrite
+        path = runs.start(config, found, reporting, *where, first, settings)
     return load(path)
 
 

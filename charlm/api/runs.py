@@ -1,7 +1,7 @@
 """Starts and resumes runs: folder, lock, text, model, training."""
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import replace
 from pathlib import Path
 
@@ -25,6 +25,7 @@ def start(
     preset: str,
     overwrite: bool = False,
     first: tuple[Path, Checkpoint] | None = None,
+    given: Collection[str] = (),
 ) -> Path:
     """Trains a new run.
 
@@ -36,6 +37,7 @@ def start(
         preset: the preset's name, which is printed.
         overwrite: whether a run of this name is replaced.
         first: the weights file to start from, and what it holds.
+        given: names of the settings that the user gave; a small text changes only others.
 
     Returns:
         The run's folder.
@@ -49,10 +51,19 @@ def start(
     folder = run_folder.new(runs, name, corpus.name, overwrite)
     config = replace(config, data=replace(config.data, corpus=corpus.name))
     text = cli.text(corpus)
+    n, kept = len(text.training), [*given, *(("units", "dropout") if first else ())]
+    chosen, (config, adapted) = config, presets.for_size(config, n, kept)
     saved = warm_start.warm_start(first[1], text, config.data.seed) if first else None
-    lines = [presets.describe(preset, config, own_model=first is None)]
+    lines = [presets.describe(preset, chosen, own_model=first is None)]
     if first:
         lines.append(f"starting from {first[0]}: {warm_start.describe(first[1], text)}")
+    if adapted:
+        lines.append(f"for a text of {n:,} characters: {' '.join(adapted)}")
+    if n < presets.TOO_SMALL and not first:
+        lines.append(
+            f"hint: {n:,} characters are too few to learn a language from; if they are English, "
+            "--init-from state-union starts from a model that has learned it"
+        )
     prepared = run_training.prepare(config, text, reporting, saved, lines)
     with run_folder.locked(folder):
         run_folder.clear(folder, overwrite)

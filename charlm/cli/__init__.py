@@ -3,6 +3,7 @@
 from charlm.cli.command import BAD_INPUT, FAILED, parse, parse_part, run
 from charlm.cli.loading import corpus, documents, note_overlap, other_corpus, text
 from charlm.cli.terminal import note_terminal, quiet_stderr, say, visible
+from charlm.cli.usage import given
 from charlm.notes import note, progress
 
 __all__ = [
@@ -10,6 +11,7 @@ __all__ = [
     "FAILED",
     "corpus",
     "documents",
+    "given",
     "note",
     "note_overlap",
     "note_terminal",

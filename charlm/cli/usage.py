@@ -17,6 +17,12 @@ UNKNOWN = re.compile(r"Unrecognized options: (.+)")
 MISSING = re.compile(r"Missing from [^:]+: [A-Z]\S* (.+?)\.? \(required\)")
 
 
+def given(argv: list[str]) -> set[str]:
+    """Returns the names of the options in a command line, with underscores."""
+    words = (word.partition("=")[0] for word in argv if word.startswith("--"))
+    return {word.lstrip("-").replace("-", "_") for word in words}
+
+
 def one_line(box: str, kind: type, argv: list[str]) -> str:
     """Extracts one line from tyro's framed message, with the flag that it suggests.
 
