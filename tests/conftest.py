@@ -60,6 +60,16 @@ def cheap_garbage_collection():
     gc.freeze()
 
 
+@pytest.fixture(scope="session", autouse=True)
+def compiling_is_not_said():
+    """Whether code must be compiled depends on what earlier test runs left in the cache."""
+    from charlm.kernels import generate
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(generate, "note", lambda line: None)
+        yield
+
+
 @pytest.fixture
 def rng():
     return np.random.default_rng(7)

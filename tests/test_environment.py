@@ -14,6 +14,7 @@ import pytest
 
 from charlm import train
 from charlm.config import Config, DataConfig, ModelConfig
+from charlm.generation.generate import stepper
 from charlm.reference.network import initial_weights
 from charlm.runs import checkpoint
 from charlm.runs.checkpoint import Checkpoint, Progress
@@ -55,6 +56,7 @@ def drawing(folder, characters, corpus=None):
     saved = Checkpoint(Config(model=config, data=data), vocab, "0", Progress(), weights, [], [], {})
     folder.mkdir()
     checkpoint.write(folder / "last.weights.h5", saved)
+    stepper(saved.to_network())  # compiles what is not in the cache, which is said
 
 
 @pytest.mark.full
@@ -82,7 +84,8 @@ def test_trains_and_samples(here, name, flags, python, changes):
     assert "Traceback" not in done.stderr
     done = command("sample", "a", "--length", "20", "--seed", "1", python=python, **changes)
     assert done.returncode == 0, done.stderr
-    assert done.stderr == ""
+    notes = ("NOTE: compiled code is not kept", "compiling the code that draws text")
+    assert all(line.startswith(notes) for line in done.stderr.splitlines()), done.stderr
 
 
 @pytest.mark.full

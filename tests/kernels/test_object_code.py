@@ -11,6 +11,7 @@ from charlm import paths
 from charlm.config import ModelConfig
 from charlm.kernels import generate, object_code
 from charlm.kernels.object_code import Code
+from charlm.notes import note
 from charlm.reference.network import Network, initial_weights
 from tests.kernels.test_disk import NOT_OURS
 
@@ -121,6 +122,7 @@ def test_compiling_is_said(rng, tmp_path, monkeypatch, capsys):
     asked, real = [], generate._function("lstm", activation="tanh", recurrent_activation="sigmoid")
     monkeypatch.setattr(draw, "compiled", lambda *given: asked.append(given) or CODE)
     monkeypatch.setattr(generate, "Function", lambda code: real)
+    monkeypatch.setattr(generate, "note", note)
     generate._function.cache_clear()
     for settings in ({}, {"cell": "gru", "reset": "before"}):
         config = ModelConfig(units=5, **settings)
