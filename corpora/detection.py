@@ -24,7 +24,7 @@ NAMES = {"cp932": "cp932 (Shift-JIS)", "cp949": "cp949 (EUC-KR)"}
 SAMPLE = 20_000  # bytes that are looked at; takes tens of milliseconds
 LONGEST = 4  # bytes of a character
 # charset-normalizer measures disorder ("chaos") and how well letters fit a language ("coherence"),
-# from 0 to 1. By its default, 0.2 is the limit of disorder; Japanese with many loan words has more,
+# from 0 to 1. By its default, 0.2 is the limit of disorder; Japanese without punctuation has more,
 # and is recognized by its coherence.
 DISORDER, MOST = 0.2, 0.6
 EQUAL = 0.03  # differences that mean nothing

@@ -58,6 +58,12 @@ def test_a_sample_may_end_within_a_character(rng, begin):
     assert detection.likely(text.encode("gb18030")) == ["gb18030"]
 
 
+def test_texts_in_no_order_are_named_by_their_letters(rng):
+    texts = ["".join(rng.choice(words.WORDS["ja"].split(), 600)) for _ in range(8)]
+    found = [detection.likely(text.encode("cp932")) for text in texts]
+    assert found.count(["cp932 (Shift-JIS)"]) >= 7
+
+
 def test_few_letters_beyond_ascii_are_enough():
     text = (
         "It was the best of times.\n" * 800 + "The café.\n" + "It was the worst of times.\n" * 800

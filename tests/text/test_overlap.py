@@ -29,11 +29,11 @@ def overlap(folder, texts):
 
 
 def test_figures_are_those_of_all_documents_compared(tmp_path, rng):
-    for turn in range(4):
+    for turn in range(9):
         same = ["".join(rng.choice([*"abcé"], n)) for n in (20, 50)]
         other = ["".join(rng.choice([*"abxyz😀"], n)) for n in rng.choice([20, 33, 50], 30)]
         other[::2] = [x[:9] + same[0][9:] for x in other[::2]]  # they differ only at the beginning
-        texts = [str(rng.choice([*same, x])) for x in other[: rng.integers(3, 30)]]
+        texts = [str(rng.choice([*same, x])) for x in other[: rng.integers(5, 30)]]
         kept = cuts([*map(len, texts)])
         training = "".join(t[:n] for t, n in zip(texts, kept, strict=True))
         whole = [t for t, n in zip(texts, kept, strict=True) if n]
