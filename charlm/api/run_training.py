@@ -58,7 +58,6 @@ def prepare(
     _check_prompts(config, (saved or text).vocab)
     if reporting.tensorboard:
         _require_tensorboard()
-    cli.note_overlap(text)
     with cli.quiet_stderr():
         import keras  # and its backend, which takes seconds
 
@@ -68,7 +67,8 @@ def prepare(
         reporting.timeline.done("import")
         training = Training(config, text, saved)
         reporting.timeline.done("build")
-        return training
+    cli.note_overlap(text)
+    return training
 
 
 def train(
