@@ -24,7 +24,7 @@ NAMES = {"cp932": "cp932 (Shift-JIS)", "cp949": "cp949 (EUC-KR)"}
 SAMPLE = 20_000  # bytes that are looked at; takes tens of milliseconds
 LONGEST = 4  # bytes of a character
 # charset-normalizer measures disorder ("chaos") and how well letters fit a language ("coherence"),
-# from 0 to 1. By its default, 0.2 is the limit of disorder; Japanese with many loan words has more,
+# from 0 to 1. By its default, 0.2 is the limit of disorder; Japanese without punctuation has more,
 # and is recognized by its coherence.
 DISORDER, MOST = 0.2, 0.6
 EQUAL = 0.03  # differences that mean nothing
@@ -65,12 +65,12 @@ def likely(data: bytes) -> list[str]:
         found = _matches(data, UTF16)
     else:
         telling = b"\n".join(x for x in data.splitlines() if not x.isascii())
-        found = _matches(telling, ENCODINGS) or _matches(data, UTF16)
+        found = _matches(telling, ENCODINGS) or _matches(data, UTF16, coherent=True)
     return [NAMES.get(name, name.replace("_", "-")) for name in found[:2]]
 
 
-def _matches(data, encodings):
-    """Returns those of `encodings` that fit the beginning of `data` best."""
+def _matches(data, encodings, coherent=False):
+    """Returns those of `encodings` that fit the beginning of `data` best, with letters that fit."""
     from charset_normalizer import from_bytes  # imported here because it is rarely needed
 
     for cut in range(LONGEST):  # the sample may end within a character
@@ -78,7 +78,8 @@ def _matches(data, encodings):
         matches = from_bytes(
             sample, cp_isolation=[*encodings], enable_fallback=False, threshold=MOST
         )
-        found = [m for m in matches if m.chaos < DISORDER] or [m for m in matches if m.coherence]
+        fitting = [m for m in matches if m.coherence > 0]
+        found = (not coherent and [m for m in matches if m.chaos < DISORDER]) or fitting
         if found:
             least = min(m.chaos - m.coherence for m in found)
             close = [m for m in found if m.chaos - m.coherence <= least + EQUAL]

@@ -66,7 +66,6 @@ def prepare(
     _check_prompts(config, (saved or text).vocab)
     if reporting.tensorboard:
         _require_tensorboard()
-    cli.note_overlap(text)
     for line in first:
         reporting.say(line)
     with cli.quiet_stderr():
@@ -78,7 +77,8 @@ def prepare(
         reporting.timeline.done("import")
         training = Training(config, text, saved)
         reporting.timeline.done("build")
-        return training
+    cli.note_overlap(text)
+    return training
 
 
 def train(

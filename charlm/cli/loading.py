@@ -35,8 +35,6 @@ def corpus(data: DataConfig, saved: Checkpoint | None = None, again: str = "") -
         found = _stored_corpus(replace(data, corpus=saved.config.data.corpus), again)
     else:
         found = _named_corpus(data)
-    for line in found.notes:
-        note(line)
     return normalize(found, data.normalize)
 
 
@@ -101,7 +99,7 @@ def text(corpus: Corpus) -> Text:
             f"expected text in corpus {corpus.title!r}, found only spaces, newlines and the like; "
             "give a text with letters"
         )
-    _note_marks(corpus)
+    _note_reading(corpus)
     return found
 
 
@@ -111,8 +109,10 @@ def note_overlap(text: Text) -> None:
         note(line)
 
 
-def _note_marks(corpus):
-    """Reports byte order marks within documents; they are known once these were read."""
+def _note_reading(corpus):
+    """Reports how a corpus was read; byte order marks within documents are known only then."""
+    for line in corpus.notes:
+        note(line)
     if marks := corpus.marks:
         first, count = next(iter(marks)), sum(marks.values())
         more = f" and {len(marks) - 1:,} more" if len(marks) > 1 else ""
@@ -138,7 +138,6 @@ def documents(
         InputError: a character is unknown, and `unknown` is "refuse".
     """
     texts = [(d.name, "".join(d.pieces())) for d in corpus.documents]
-    _note_marks(corpus)
     found, skipped = [], 0
     for name, text in texts:
         known = saved.vocab.known(text) if unknown == "skip" else text
@@ -149,6 +148,7 @@ def documents(
             raise InputError(
                 f"{corpora.title(name)}: {error}; --unknown skip leaves such characters out"
             ) from None
+    _note_reading(corpus)
     if skipped:
         total = sum(len(text) for _, text in texts)
         note(f"NOTE: left out {skipped:,} of {total:,} characters, which are not in the vocabulary")

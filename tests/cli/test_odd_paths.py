@@ -98,6 +98,8 @@ MORE |= {lies: f"taken by {name}" for lies, name in TAKEN.items()}
 FOLDERS = {"a folder", "a folder with a slash", "this folder", "nothing"}
 FREE = [lies for lies, at in ODD.items() if at in (*TAKEN.values(), "/dev/zero", "/dev/null")]
 FIT = {
+    # binary files in a folder are skipped, with a line that says so
+    *((line, "this folder") for line in TEXTS if line.split()[0] not in ("score", "evaluate")),
     (OUTPUTS[2], "the longest name"),
     *((BENCH, lies) for lies in (*FOLDERS, "the longest name")),
     *((NEW_RUN, lies) for lies in (*FOLDERS, "the longest name", "in no folder", "nobody's home")),

@@ -5,6 +5,7 @@ import unicodedata
 
 import pytest
 
+import corpora
 from corpora import Corpus, Document
 from corpora.normalizing import APART, in_pieces, normalize, normalized
 
@@ -35,7 +36,9 @@ def test_pieces_equal_the_whole(rng, form):
 @pytest.mark.parametrize("form", FORMS)
 def test_where_a_text_is_cut_nothing_joins(form):
     before = {c: normalized(c, form) for c in AWKWARD}
-    for c in filter(APART.match, map(chr, [*range(0x300), *range(0x300, 0xA000, 37)])):
+    every = [*range(0x300), *range(0x300, 0x110000, 397)]
+    marks = filter(unicodedata.combining, map(chr, range(0x110000)))
+    for c in filter(APART.match, [*map(chr, every), *marks]):
         alone = normalized(c, form)
         assert not unicodedata.combining(alone[0])
         assert all(normalized(b + c, form) == x + alone for b, x in before.items())
@@ -44,6 +47,13 @@ def test_where_a_text_is_cut_nothing_joins(form):
 def test_a_long_text_is_not_kept_back(rng):
     pieces = ["e\u0301 \u4e00" * 50] * 9
     assert len([*in_pieces(iter(pieces), "nfc")]) >= 9
+
+
+def test_a_file_has_an_identity_in_each_form(tmp_path):
+    (tmp_path / "f").write_text("x")
+    corpus = corpora.load(str(tmp_path / "f"))
+    found = [normalize(corpus, form).documents[0].identity for form in ("none", *FORMS)]
+    assert len({str(x) for x in found}) == 4
 
 
 @pytest.mark.parametrize("form", FORMS)

@@ -29,10 +29,10 @@ def overlap(folder, texts):
 
 
 def test_figures_are_those_of_all_documents_compared(tmp_path, rng):
-    for turn in range(4):
+    for turn in range(9):
         same = ["".join(rng.choice([*"abcé"], n)) for n in (20, 50)]
-        other = ["".join(rng.choice([*"abxyz😀"], n)) for n in rng.integers(15, 50, 30)]
-        texts = [str(rng.choice([*same, x])) for x in other[: rng.integers(3, 30)]]
+        other = ["".join(rng.choice([*"abxyz😀"], n)) for n in rng.choice([20, 33, 50], 30)]
+        texts = [str(rng.choice([*same, x])) for x in other[: rng.integers(5, 30)]]
         kept = cuts([*map(len, texts)])
         training = "".join(t[:n] for t, n in zip(texts, kept, strict=True))
         whole = [t for t, n in zip(texts, kept, strict=True) if n]
@@ -42,6 +42,11 @@ def test_figures_are_those_of_all_documents_compared(tmp_path, rng):
         unseen = {c: rest.count(c) for c in rest if c not in training}
         found = overlap(tmp_path / str(turn), texts)
         assert found.overlap == Overlap(len(copies), sum(map(len, copies)), unseen)
+
+
+def test_documents_of_one_length_that_end_alike_are_no_copies(tmp_path):
+    found = overlap(tmp_path / "alike", [f"{k:02} It was the best of times" for k in range(20)])
+    assert found.overlap.repeated == 0
 
 
 def test_copies_and_unseen_characters_have_a_line_each(tmp_path):
