@@ -1,4 +1,4 @@
-"""What differs between operating systems: Windows has no `fcntl`, no owners and no open folders.
+"""The differences of operating systems: Windows has no `fcntl`, no owners and no open folders.
 
 All other modules use these names, so that they can be imported, and mostly work, on Windows. There
 the folders of a user's profile are closed to other users, and charlm relies on that instead of
