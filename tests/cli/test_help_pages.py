@@ -42,7 +42,7 @@ def test_no_line_is_too_long_or_broken_twice(monkeypatch, command, options, widt
 @pytest.mark.parametrize(("command", "options"), PAGES)
 def test_a_page_has_every_option_once_and_no_python(monkeypatch, command, options):
     shown = page(monkeypatch, options, command, 80)
-    for word in ("None", "STR", "INT", "default: default", "rules options", "Default: .", "{"):
+    for word in ("None", "STR", "INT", "Default: default", "rules options", "Default: .", "{"):
         assert word not in shown
     heads = re.findall(r"^  (-[^\s,]+(?:, --\S+)?)", shown, re.M)
     flags = [flag for head in heads for flag in head.split(", ")]
