@@ -7,7 +7,6 @@ import atexit
 import errno
 import glob
 import os
-import shutil
 import stat
 import sys
 import tempfile
@@ -149,9 +148,10 @@ def _temporary():
     """Opens a temporary file; where open files have no paths (Windows), one that stays."""
     if os.path.isdir(OPEN_FILES):
         return tempfile.TemporaryFile()
-    folder = tempfile.mkdtemp(prefix="charlm-")
-    atexit.register(shutil.rmtree, folder, ignore_errors=True)
-    return open(os.path.join(folder, "text"), "w+b")
+    number, path = tempfile.mkstemp(prefix="charlm-")
+    os.close(number)
+    atexit.register(os.unlink, path)
+    return open(path, "w+b")
 
 
 def read_piped(size: int) -> bytes:

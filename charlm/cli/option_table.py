@@ -32,7 +32,7 @@ class Option:
     name: str
     """The dataclass's field."""
     flags: tuple[str, ...]
-    """The ways to write it, for example ("-n", "--n"); () for a positional argument."""
+    """Its spellings, for example ("-n", "--n"); () for a positional argument."""
     hint: Any
     """The type of its value, without markers."""
     repeated: bool
@@ -54,7 +54,7 @@ class Option:
 
     @property
     def value(self) -> str:
-        """A word for its values: "N", "tanh|relu|linear", "X ..." or "" for a switch."""
+        """Its value, for people: "N", "tanh|relu|linear", "X ..." or "" for a switch."""
         word = "|".join(map(str, _literals(self.hint))) or _word(self.hint, self.name)
         return f"{word} ..." if self.is_several else word
 
@@ -68,7 +68,7 @@ class Group:
 
     @property
     def title(self) -> str:
-        """Their title: the beginning of the dataclass's docstring."""
+        """The beginning of the dataclass's docstring."""
         return (inspect.getdoc(self.kind) or "").split(".")[0].split(";")[0].replace("\n", " ")
 
 

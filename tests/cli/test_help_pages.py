@@ -26,38 +26,38 @@ def page(monkeypatch, kind, name, width):
 
 
 @pytest.mark.parametrize("width", [40, 80, 100, 120, 300])
-@pytest.mark.parametrize(("name", "kind"), PAGES)
-def test_no_line_is_too_long_or_broken_twice(monkeypatch, name, kind, width):
-    lines = page(monkeypatch, kind, name, width).splitlines()
+@pytest.mark.parametrize(("command", "options"), PAGES)
+def test_no_line_is_too_long_or_broken_twice(monkeypatch, command, options, width):
+    lines = page(monkeypatch, options, command, width).splitlines()
     most = min(width, help_page.MAX_WIDTH)
     for line, after in zip(lines, [*lines[1:], ""], strict=True):
         if width >= 80:
             assert len(line) <= most, line
         indent = len(line) - len(line.lstrip())
-        goes_on = after.strip() and len(after) - len(after.lstrip()) == indent
+        goes_on = line and after and len(after) - len(after.lstrip()) == indent
         if goes_on and (indent == help_page.COLUMN or (not indent and not line.endswith(":"))):
             assert len(f"{line} {after.split()[0]}") > most, f"{line}\n{after}"
 
 
-@pytest.mark.parametrize(("name", "kind"), PAGES)
-def test_a_page_has_every_option_once_and_no_python(monkeypatch, name, kind):
-    shown = page(monkeypatch, kind, name, 80)
-    for word in ("None", "STR", "INT", "default: default", "rules options", "Default: .", "{"):
+@pytest.mark.parametrize(("command", "options"), PAGES)
+def test_a_page_has_every_option_once_and_no_python(monkeypatch, command, options):
+    shown = page(monkeypatch, options, command, 80)
+    for word in ("None", "STR", "INT", "Default: default", "rules options", "Default: .", "{"):
         assert word not in shown
-    heads = re.findall(r"^  (-\S+(?:, --\S+)?)", shown, re.M)
+    heads = re.findall(r"^  (-[^\s,]+(?:, --\S+)?)", shown, re.M)
     flags = [flag for head in heads for flag in head.split(", ")]
-    expected = [flag for o in option_table.every(kind) for flag in o.flags]
+    expected = [flag for o in option_table.every(options) for flag in o.flags]
     assert sorted(flags) == sorted([*expected, "-h", "--help"])
-    assert shown.startswith(f"usage: charlm {name} ")
+    assert shown.startswith(f"usage: charlm {command} ")
 
 
-@pytest.mark.parametrize(("name", "kind"), PAGES)
-def test_what_most_people_need_comes_first(monkeypatch, name, kind):
-    shown = page(monkeypatch, kind, name, 80)
-    first, options = help_page.FIRST.get(name, ()), option_table.every(kind)
-    assert {*first} <= {o.name for o in options}
+@pytest.mark.parametrize(("command", "options"), PAGES)
+def test_what_most_people_need_comes_first(monkeypatch, command, options):
+    shown = page(monkeypatch, options, command, 80)
+    first, listed = help_page.FIRST.get(command, ()), option_table.every(options)
+    assert {*first} <= {o.name for o in listed}
     assert len(first) <= 11
-    assert len(options) <= 11 or first, "a long page needs them"
+    assert len(listed) <= 11 or first, "a long page needs them"
     if first:
         assert shown.index("\nExamples:\n") < shown.index("\nMost used:\n")
         rest = shown.split("\nMost used:\n")[1].split("\n\n")
@@ -66,12 +66,12 @@ def test_what_most_people_need_comes_first(monkeypatch, name, kind):
 
 
 @pytest.mark.parametrize(
-    ("name", "kind", "argv"),
+    ("command", "options", "argv"),
     [(n, k, argv) for n, k in PAGES for argv, _ in help_page.EXAMPLES[n]],
 )
-def test_examples_can_be_parsed(tmp_path, monkeypatch, name, kind, argv):
+def test_examples_can_be_parsed(tmp_path, monkeypatch, command, options, argv):
     monkeypatch.chdir(tmp_path)
-    cli.parse(kind, f"charlm {name}", shlex.split(argv))
+    cli.parse(options, f"charlm {command}", shlex.split(argv))
 
 
 def test_defaults_are_those_that_a_run_would_have(capsys):
@@ -126,10 +126,10 @@ def test_an_overview_lists_every_command(capsys, argv):
     assert max(map(len, out.splitlines())) <= 80
 
 
-@pytest.mark.parametrize("name", COMMANDS)
-def test_help_with_a_name_is_its_page(capsys, name):
+@pytest.mark.parametrize("command", COMMANDS)
+def test_help_with_a_name_is_its_page(capsys, command):
     pages = []
-    for argv in (["help", name], [name, "--help"], [name, "-h"]):
+    for argv in (["help", command], [command, "--help"], [command, "-h"]):
         with pytest.raises(SystemExit) as left:
             main(argv)
         assert not left.value.code
