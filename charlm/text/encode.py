@@ -7,6 +7,7 @@ on that text reads.
 
 import contextlib
 import hashlib
+import itertools
 import json
 from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
@@ -17,9 +18,9 @@ import numpy as np
 
 from charlm.text import id_cache, mapped_ids
 from charlm.text.encoded_text import Text
+from charlm.text.split import Split
 from charlm.text.vocab import Characters, Vocab
-from corpora import Corpus, CorpusError
-from corpora.document import cuts
+from corpora import Corpus, CorpusError, records
 
 IN_MEMORY = 2**26  # bytes of text; encoding them takes a second, less than loading a backend
 WORTH_A_THREAD = 2**15  # characters; fewer take less time than starting a job in another thread
@@ -150,6 +151,8 @@ class _Survey:
     """The number of characters of each."""
     sizes: list[int]
     """Bytes of each in UTF-8."""
+    split: Split
+    """What is trained on; each record of a document counts as a document."""
     vocab: Vocab
     content: str
     """Hash of the text, which names its file in the cache."""
@@ -157,23 +160,32 @@ class _Survey:
 
 def _survey(corpus, pool, tell=None):
     """The first pass."""
-    characters, digest, rows = Characters(), hashlib.sha256(), []
-    collect = _Background(pool, characters.add)
+    characters, digest, rows, ends = Characters(), hashlib.sha256(), [], []
+    collect, at = _Background(pool, characters.add), 0
     for d in corpus.documents:
-        length = size = 0
-        for piece in d.pieces(tell):
+        length, size, inside = 0, 0, []
+        for piece, inner in records.parts_of(d, tell):
             collect(piece)
             data = _utf8(piece)
             digest.update(data)
+            inside.append(np.array(inner, np.int64) + (at + length))
             length, size = length + len(piece), size + len(data)
         if length:
+            at += length
             digest.update(_number(size))  # where a document ends
             rows.append((d, length, size))
+            ends += [x for x in inside if len(x)]
+            if not ends or ends[-1][-1] < at:
+                ends.append(np.array([at]))
     if not rows:
         raise CorpusError(f"expected text in corpus {corpus.title!r}, found none (empty)")
     collect.wait()
     documents, lengths, sizes = map(list, zip(*rows, strict=True))
-    return _Survey(documents, lengths, sizes, characters.vocab(), digest.hexdigest())
+    places = np.concatenate(ends)
+    records.check_found(documents, len(places))
+    digest.update(_utf8(records.key(documents)))  # another split is another file
+    content = digest.hexdigest()
+    return _Survey(documents, lengths, sizes, Split(places), characters.vocab(), content)
 
 
 def _encode(found, put, pool, tell=None):
@@ -182,22 +194,26 @@ def _encode(found, put, pool, tell=None):
     A run's fingerprint has each document's size before its text. The first pass does not know the
     size by then, so `content`, which names a file in the cache, is another hash.
     """
-    kept, digest, dtype = cuts(found.lengths), hashlib.sha256(), found.vocab.dtype
+    ends = list(itertools.accumulate(found.lengths, initial=0))
+    kept = [found.split.trained(*places) for places in itertools.pairwise(ends)]
+    digest, dtype = hashlib.sha256(), found.vocab.dtype
     at = [0, sum(kept)]  # where the next training ids go, and the next held-out ids
 
-    def put_ids(piece, cut):
+    def put_ids(piece, begin):
         ids = found.vocab.encode(piece, dtype)
-        for k, part in enumerate((ids[:cut], ids[cut:])):
+        lengths, trained = found.split.sections(begin, begin + len(ids))
+        mask = np.repeat(trained, lengths)
+        for k, part in enumerate((ids[mask], ids[~mask])):
             put(at[k], part)
             at[k] += len(part)
 
     encode = _Background(pool, put_ids)
-    for d, size, cut in zip(found.documents, found.sizes, kept, strict=True):
+    for d, size, begin in zip(found.documents, found.sizes, ends[:-1], strict=True):
         digest.update(_number(size))
         for piece in d.pieces(tell):
-            encode(piece, cut)
+            encode(piece, begin)
             digest.update(_utf8(piece))
-            cut = max(cut - len(piece), 0)
+            begin += len(piece)
     encode.wait()
     return {
         "vocabulary": [*found.vocab.characters],  # one by one: JSON would join two surrogates
