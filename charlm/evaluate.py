@@ -11,7 +11,7 @@ import tyro
 from charlm import cli
 from charlm.cli import outputs
 from charlm.cli.options import RUNS_DIR, Debug, Run, RunsDir
-from charlm.config import DataConfig, check_temperature, require
+from charlm.config import check_temperature, require
 from charlm.errors import InputError, command_line
 from charlm.evaluation import documents, report
 from charlm.generation import generate
@@ -124,7 +124,8 @@ def _texts(args, saved, again):
     """
     other = None
     if args.corpus is not None:
-        other = cli.corpus(DataConfig(corpus=args.corpus, encoding=args.encoding))
+        data = replace(saved.config.data, corpus=args.corpus, encoding=args.encoding)
+        other = cli.corpus(data)
     try:
         advice = again if other is None else ""  # --corpus already names another text
         corpus = cli.corpus(replace(saved.config.data, corpus=None), saved, advice)

@@ -38,7 +38,7 @@ class Sample:
     """Minimum length: --stop has no effect before this number of characters."""
     stop: Repeated[tuple[str, ...]] = ()
     """Stop sequence: a text ends after it. Repeat the option for several; the first that occurs
-    ends the text."""
+    ends the text. Default of a run of records: what ends a record."""
     prompt: str | None = None
     """Prompt: a text to continue."""
     prompt_file: Path | None = None
@@ -113,7 +113,7 @@ def _main(argv):
                 "which the model cannot write"
             )
     if args.beam:
-        return _search(args, network, saved.vocab, prompt)
+        return _search(args, network, saved, prompt)
     seed = args.seed
     if seed is None:
         import secrets
@@ -121,7 +121,7 @@ def _main(argv):
         seed = secrets.randbits(32)
         print(f"(--seed {seed})", file=sys.stderr)
     temperatures = [t for t in args.temperature or (TEMPERATURE,) for _ in range(args.n)]
-    options = seed, args.rules, args.stop, args.min_length
+    options = seed, args.rules, args.stop, args.min_length, saved.config.data.separator
     pieces = generate.texts(network, saved.vocab, prompt, args.length, temperatures, *options)
     titles = [str(k) for k in range(1, len(temperatures) + 1)]
     if len(args.temperature) > 1:
@@ -129,10 +129,9 @@ def _main(argv):
     _show(prompt, pieces, titles)
 
 
-def _search(args, network, vocab, prompt):
-    found = generate.beam_search_text(
-        network, vocab, prompt, args.length, args.beam, args.stop, args.min_length
-    )
+def _search(args, network, saved, prompt):
+    options = args.length, args.beam, args.stop, args.min_length, saved.config.data.separator
+    found = generate.beam_search_text(network, saved.vocab, prompt, *options)
     for k, (text, nats) in enumerate(found[: args.n], 1):
         if args.n > 1:
             print(f"--- {k}, {nats / log(2):.3f} bits/char ---")

@@ -83,9 +83,7 @@ class Records:
         fields = tables.fields(pieces, self.column, title(self.name))
         return _joined(tables.ended(fields, self.separator, title(self.name)))
 
-    def parts(
-        self, tell: Callable[[int], object] | None = None
-    ) -> Iterator[tuple[str, list[int]]]:
+    def parts(self, tell: Callable[[int], object] | None = None) -> Iterator[tuple[str, list[int]]]:
         """Yields pieces of the text, each with the places in it after which a record ends."""
         return parts(self.pieces(tell), self.separator)
 

@@ -80,7 +80,8 @@ def fit(
         elif "encoding" in settings or not corpus.name:
             raise InputError("expected a Corpus with a name, and no encoding, as it is decoded")
         config = with_settings(base, settings)
-        found = corpus if isinstance(corpus, Corpus) else cli.corpus(config.data)
+        given = isinstance(corpus, Corpus)
+        found = cli.read_as(config.data, corpus) if given else cli.corpus(config.data)
         path = runs.start(config, found, reporting, folder, name, preset, overwrite, first)
     return load(path)
 

@@ -18,7 +18,7 @@ import numpy as np
 
 from charlm.text import id_cache, mapped_ids
 from charlm.text.encoded_text import Text
-from charlm.text.split import Split
+from charlm.text.split import Ends, Split
 from charlm.text.vocab import Characters, Vocab
 from corpora import Corpus, CorpusError, records
 
@@ -160,32 +160,28 @@ class _Survey:
 
 def _survey(corpus, pool, tell=None):
     """The first pass."""
-    characters, digest, rows, ends = Characters(), hashlib.sha256(), [], []
-    collect, at = _Background(pool, characters.add), 0
+    characters, digest, rows, ends = Characters(), hashlib.sha256(), [], Ends()
+    collect = _Background(pool, characters.add)
     for d in corpus.documents:
-        length, size, inside = 0, 0, []
-        for piece, inner in records.parts_of(d, tell):
+        length = size = 0
+        for piece, inside in records.parts_of(d, tell):
             collect(piece)
             data = _utf8(piece)
             digest.update(data)
-            inside.append(np.array(inner, np.int64) + (at + length))
+            ends.add(len(piece), inside)
             length, size = length + len(piece), size + len(data)
         if length:
-            at += length
             digest.update(_number(size))  # where a document ends
             rows.append((d, length, size))
-            ends += [x for x in inside if len(x)]
-            if not ends or ends[-1][-1] < at:
-                ends.append(np.array([at]))
+            ends.end_document()
     if not rows:
         raise CorpusError(f"expected text in corpus {corpus.title!r}, found none (empty)")
     collect.wait()
     documents, lengths, sizes = map(list, zip(*rows, strict=True))
-    places = np.concatenate(ends)
-    records.check_found(documents, len(places))
+    records.check_found(documents, ends.count)
     digest.update(_utf8(records.key(documents)))  # another split is another file
     content = digest.hexdigest()
-    return _Survey(documents, lengths, sizes, Split(places), characters.vocab(), content)
+    return _Survey(documents, lengths, sizes, ends.split(), characters.vocab(), content)
 
 
 def _encode(found, put, pool, tell=None):

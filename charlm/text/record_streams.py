@@ -1,7 +1,7 @@
 """Lets streams of training text start from a zero state where a record begins.
 
-    stream:   T : t w o ␤ ␤ T : t h r e e ␤ ␤ T : f o u r
-    reset here:   ^     |               reads on from here: the separator, then a whole record
+stream:   T : t w o ␤ ␤ T : t h r e e ␤ ␤ T : f o u r
+reset here:   ^     |               reads on from here: the separator, then a whole record
 """
 
 import numpy as np

@@ -10,6 +10,33 @@ import numpy as np
 from corpora.document import HELD_OUT_AT, HELD_OUT_EVERY, HELD_OUT_TAIL, is_fair
 
 
+class Ends:
+    """Collects where documents and records end, in characters from the beginning of the corpus."""
+
+    def __init__(self):
+        self.at, self.count = 0, 0  # characters, and documents or records, so far
+        self._found: list[np.ndarray] = []
+
+    def add(self, length: int, inside: Sequence[int]) -> None:
+        """Adds a piece of so many characters, and the places in it after which records end."""
+        if len(inside):
+            self._put(np.array(inside, np.int64) + self.at)
+        self.at += length
+
+    def end_document(self) -> None:
+        """Ends a document, and with it its last record."""
+        if not self._found or self._found[-1][-1] < self.at:
+            self._put(np.array([self.at]))
+
+    def split(self) -> "Split":
+        """Returns the split of all that was added."""
+        return Split(np.concatenate(self._found))
+
+    def _put(self, places):
+        self._found.append(places)
+        self.count += len(places)
+
+
 class Split:
     """The training part and the held-out part of each of R documents or records.
 

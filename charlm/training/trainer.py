@@ -20,6 +20,7 @@ from charlm.text.windows import HeldOutWindows, TrainingWindows
 from charlm.training import network as model
 from charlm.training.dataset import batches, errors_of
 from charlm.training.streams import Streams, compile_for
+from charlm.training.training_windows import training_windows
 
 
 def _resolved(config: Config) -> Config:
@@ -81,10 +82,7 @@ class Training:
 
     def windows(self, epoch: int = 0, first: int = 0) -> TrainingWindows:
         """Returns the windows of `epoch`, from window `first` on."""
-        ids, data = self.text.training, self.config.data
-        return TrainingWindows(
-            ids, data.batch_size, data.window, data.seed, data.restart_every, epoch, first
-        )
+        return training_windows(self.text, self.config.data, epoch, first)
 
     def fit(self, callbacks: list[keras.callbacks.Callback]) -> None:
         """Trains from the current `progress` to the end."""
@@ -169,5 +167,7 @@ class Training:
     ) -> list[str]:
         """Samples texts that continue `prompt`, with a copy of the weights."""
         network = Network(model.weights(self.network), len(self.vocab), self.config.model)
-        pieces = generate.texts(network, self.vocab, prompt, length, temperatures, seed)
+        end = self.config.data.separator
+        args = prompt, length, temperatures, seed
+        pieces = generate.texts(network, self.vocab, *args, separator=end)
         return ["".join(text) for text in zip(*pieces, strict=True)]
