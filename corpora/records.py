@@ -1,7 +1,7 @@
 """Records: many short texts in one file (tweets, tunes, names), each a document of its own.
 
-A record ends with its separator, so the records of a file, joined, are the file. Separators in a row
-are one end. Records are never made as objects: a file may have millions of them.
+A record ends with its separator, so the records of a file, joined, are the file. Separators in a
+row are one end. Records are never made as objects: a file may have millions of them.
 """
 
 import itertools
@@ -147,7 +147,7 @@ def check_found(documents: Sequence[Any], count: int) -> None:
 
 
 def key(documents: Sequence[Any]) -> str:
-    """Returns what tells the split of these documents from that of the same text without records."""
+    """Returns what tells how these documents are split into records; "" if they are not."""
     return "".join(f"records {d.separator}" for d in documents if isinstance(d, Records))
 
 

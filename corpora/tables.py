@@ -12,10 +12,10 @@ MAX_NAMES = 300  # characters of a message that lists the columns
 
 
 def fields(pieces: Iterable[str], column: str, name: str) -> Iterator[str]:
-    """Yields the text of one column, row by row, without newlines around it; empty ones are left out.
+    """Yields the text of one column, row by row, without newlines around it and without empty ones.
 
-    A table whose first character is `{` is JSON Lines (an object in each line), any other is CSV. The
-    delimiter of CSV is the one at which the header row has the column.
+    A table whose first character is `{` is JSON Lines (an object in each line), any other is CSV.
+    The delimiter of CSV is the one at which the header row has the column.
 
     Args:
         pieces: the table's text, in any pieces.
@@ -23,7 +23,7 @@ def fields(pieces: Iterable[str], column: str, name: str) -> Iterator[str]:
         name: of the file, for messages.
 
     Raises:
-        CorpusError: the table has no such column or is not well-formed, with the number of the line.
+        CorpusError: the table has no such column or is not well-formed; names the line.
     """
     rows = lines(pieces)
     first = next(rows, "")
@@ -124,8 +124,8 @@ def _json_fields(first, rows, column, name):
             yield value
         elif value is not None:
             raise CorpusError(
-                f"expected text in column {column!r} of {name}, found {value!r:.40} in row {number}; "
-                "name a column of texts"
+                f"expected text in column {column!r} of {name}, found {value!r:.40} in row "
+                f"{number}; name a column of texts"
             )
 
 

@@ -14,6 +14,7 @@ from charlm.runs import checkpoint, lookup, run_folder
 from charlm.runs.checkpoint import Checkpoint
 from charlm.training import resume, warm_start
 from corpora import Corpus
+from corpora.suggest import suggestion
 
 
 def start(
@@ -48,6 +49,8 @@ def start(
         resume.check_same_model(config, first[1].config, first[0])
     folder = run_folder.new(runs, name, corpus.name, overwrite)
     config = replace(config, data=replace(config.data, corpus=corpus.name))
+    if config.data.separator is None and (line := suggestion(corpus)):
+        cli.note(line)
     text = cli.text(corpus)
     saved = warm_start.warm_start(first[1], text, config.data.seed) if first else None
     prepared = run_training.prepare(config, text, reporting, saved)

@@ -56,7 +56,7 @@ class Split:
         self._borders = np.stack([ends - held_out, ends], axis=1).ravel()
 
     def sections(self, begin: int, end: int) -> tuple[np.ndarray, np.ndarray]:
-        """Returns the parts of characters `begin` to `end`: their lengths, and which are trained on.
+        """Returns the parts of characters `begin` to `end`: lengths, and which are trained on.
 
         Returns:
             (k,) integers and (k,) booleans.
