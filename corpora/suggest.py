@@ -11,7 +11,7 @@ LOOK = 2**16  # characters of a file
 FEW = 20  # a file with fewer records in its beginning is no list of them
 SHORT = 300  # characters; a longer line is a paragraph
 ALIKE, MOST = 0.9, 0.95  # shares of records
-MARK = re.compile(r"[-%=*#~+_]{1,20}|<\|\w{1,20}\|>")
+MARK = re.compile(r"[-%=*~+_]{1,20}|<\|\w{1,20}\|>")
 TABLES = ".csv", ".tsv", ".jsonl", ".ndjson"
 
 
@@ -53,8 +53,9 @@ def _records(head):
     lines = head.split("\n")[:-1]  # the last one may be cut off
     if mark := _mark(lines):
         return _advice("", f"'\\n{mark}\\n'")
-    groups = [g for g in head.split("\n\n") if g.strip()]
-    if len(groups) >= FEW and _share(g.lstrip("\n")[:2] for g in groups) >= ALIKE:
+    starts = Counter(x[:2] for g in head.split("\n\n") if (x := g.lstrip("\n")))
+    ((start, n),) = starts.most_common(1) or [("", 0)]
+    if n >= max(FEW, ALIKE * starts.total()) and start.strip() == start:  # not indented code
         return _advice(" between blank lines", "blank")
     return _advice(" of one line", "line") if _are_records(lines) else None
 
@@ -70,12 +71,6 @@ def _mark(lines):
     """Returns a line such as %, --- or <|endoftext|> that comes again and again, or None."""
     found = Counter(filter(MARK.fullmatch, lines))
     return next((line for line, n in found.most_common(1) if n >= FEW), None)
-
-
-def _share(values):
-    """Returns the share of the most common value."""
-    found = Counter(values)
-    return found.most_common(1)[0][1] / found.total()
 
 
 def _are_records(lines):
