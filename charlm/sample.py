@@ -65,8 +65,6 @@ class Sample:
         ok = 0 <= self.min_length <= self.length
         require(ok, "min_length", f"from 0 to --length {self.length}", self.min_length)
         require(all(self.stop), "stop", "one character or more", "none")
-        if self.min_length and not self.stop:
-            raise InputError("--min-length has no effect without --stop; leave it out")
         if self.temperature and not any(self.temperature):  # greedy
             for name in ("top_k", "top_p"):
                 if getattr(self.rules, name) != getattr(SamplingConstraints, name):
@@ -112,6 +110,8 @@ def _main(argv):
                 f"expected --stop to have characters of the vocabulary only, found {stop!r}, "
                 "which the model cannot write"
             )
+    if args.min_length and not generate.record_stops(args.stop, saved.config.data.separator):
+        raise InputError("--min-length has no effect without --stop; leave it out")
     if args.beam:
         return _search(args, network, saved, prompt)
     seed = args.seed
