@@ -40,7 +40,7 @@ def test_records_end_after_all_separators_in_a_row_in_any_pieces(rng, end):
         text = "".join(rng.choice([*"\n\nab%"], size=rng.integers(1, 25)))
         found = records_of(parts(in_pieces(rng, text), end))
         assert "".join(found) == text
-        ends = [m.end() for m in run.finditer(text) if 0 < m.start() and m.end() < len(text)]
+        ends = [m.end() for m in run.finditer(text) if m.start() > 0 and m.end() < len(text)]
         assert found == [text[a:b] for a, b in zip([0, *ends], [*ends, None], strict=True)]
 
 

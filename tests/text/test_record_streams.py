@@ -1,5 +1,7 @@
 """Law: what a model reads from a zero state is a separator and a whole record after it."""
 
+import itertools
+
 import numpy as np
 import pytest
 
@@ -61,7 +63,7 @@ def test_between_resets_a_stream_reads_on(rng, separator):
     ids, _ = text_of(rng, separator)
     windows = TrainingWindows(ids, B, T, 1, 7, separator=separator)
     read = [windows[k] for k in range(len(windows))]
-    for ((_, _), before), ((now, fresh), _) in zip(read[:-1], read[1:], strict=True):
+    for ((_, _), before), ((now, fresh), _) in itertools.pairwise(read):
         kept = fresh == 0
         np.testing.assert_array_equal(now[kept, 0], before[kept, -1])
 
