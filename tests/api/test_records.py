@@ -117,7 +117,7 @@ def test_the_numpy_network_trains_on_records(here, capsys):
 )  # fmt: skip
 def test_a_file_that_looks_like_records_gets_one_line(here, capsys, name, settings, note):
     (here / "many.txt").write_text("".join(f"Name {k}\n" for k in range(150)))
-    with pytest.raises(InputError, match="sample_prompts"):  # before anything is made
+    with pytest.raises(InputError, match="sample-prompts"):  # before anything is made
         charlm.fit(name, sample_prompts=("€",), **SETTINGS | settings | {"quiet": False})
     err = capsys.readouterr().err
     assert err.startswith(note)
