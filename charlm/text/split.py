@@ -9,6 +9,8 @@ import numpy as np
 
 from corpora.document import HELD_OUT_AT, HELD_OUT_EVERY, HELD_OUT_TAIL, is_fair
 
+BLOCK = 2**20  # characters whose sections are looked at together
+
 
 class Ends:
     """Collects where documents and records end, in characters from the beginning of the corpus."""
@@ -44,16 +46,11 @@ class Split:
         ends: (R,), where each ends, counted in characters from the beginning of the corpus.
     """
 
-    def __init__(self, ends: Sequence[int] | np.ndarray):
-        ends = np.asarray(ends, np.int64)
-        lengths = np.diff(ends, prepend=0)
-        if is_fair(int(lengths[HELD_OUT_AT::HELD_OUT_EVERY].sum()), int(lengths.sum())):
-            held_out = np.zeros_like(lengths)
-            held_out[HELD_OUT_AT::HELD_OUT_EVERY] = lengths[HELD_OUT_AT::HELD_OUT_EVERY]
-        else:
-            held_out = (lengths * HELD_OUT_TAIL).astype(np.int64)
-        # in turn the end of a training part and of the held-out part after it
-        self._borders = np.stack([ends - held_out, ends], axis=1).ravel()
+    def __init__(self, ends: np.ndarray):
+        self.ends = ends
+        later = ends[HELD_OUT_AT::HELD_OUT_EVERY]
+        before = ends[HELD_OUT_AT - 1 :: HELD_OUT_EVERY][: len(later)]
+        self._by_whole_ones = is_fair(int((later - before).sum()), int(ends[-1]))
 
     def sections(self, begin: int, end: int) -> tuple[np.ndarray, np.ndarray]:
         """Returns the parts of characters `begin` to `end`: lengths, and which are trained on.
@@ -61,11 +58,22 @@ class Split:
         Returns:
             (k,) integers and (k,) booleans.
         """
-        first, last = np.searchsorted(self._borders, [begin, end], side="left")
-        borders = np.minimum(self._borders[first : last + 1], end)
-        return np.diff(borders, prepend=begin), np.arange(first, first + len(borders)) % 2 == 0
+        first, last = np.searchsorted(self.ends, [begin, end])
+        ends = self.ends[first : last + 1]
+        lengths = np.diff(ends, prepend=self.ends[first - 1] if first else 0)
+        if self._by_whole_ones:
+            places = np.arange(first, first + len(ends))
+            held_out = np.where(places % HELD_OUT_EVERY == HELD_OUT_AT, lengths, 0)
+        else:
+            held_out = (lengths * HELD_OUT_TAIL).astype(np.int64)
+        # in turn the end of a training part and of the held-out part after it
+        borders = np.stack([ends - held_out, ends], axis=1).ravel().clip(begin, end)
+        return np.diff(borders, prepend=begin), np.arange(len(borders)) % 2 == 0
 
     def trained(self, begin: int, end: int) -> int:
         """Returns how many of the characters `begin` to `end` are trained on."""
-        lengths, trained = self.sections(begin, end)
-        return int(lengths[trained].sum())
+        total = 0
+        for k in range(begin, end, BLOCK):  # so that the arrays stay small
+            lengths, trained = self.sections(k, min(k + BLOCK, end))
+            total += int(lengths[trained].sum())
+        return total

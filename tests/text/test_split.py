@@ -21,7 +21,8 @@ def drawn(rng, few):
 
 
 @pytest.mark.parametrize("few", [True, False], ids=["whole documents", "a tenth of each"])
-def test_arrays_follow_the_rule_of_the_documents(rng, few):
+def test_arrays_follow_the_rule_of_the_documents(rng, few, monkeypatch):
+    monkeypatch.setattr("charlm.text.split.BLOCK", 7)
     lengths = drawn(rng, few)
     kept = np.concatenate([
         np.arange(n) < k for n, k in zip(lengths.tolist(), cuts(lengths.tolist()), strict=True)
@@ -42,7 +43,7 @@ def test_ends_are_collected_piece_by_piece():
     ends.add(3, [3])
     ends.end_document()  # ends with a record
     assert (ends.at, ends.count) == (12, 5)
-    np.testing.assert_array_equal(ends.split()._borders[1::2], [5, 7, 8, 9, 12])
+    np.testing.assert_array_equal(ends.split().ends, [5, 7, 8, 9, 12])
 
 
 # --- encoding ---
