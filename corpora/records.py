@@ -97,7 +97,7 @@ def parts(pieces: Iterable[str], separator: str) -> Iterator[tuple[str, list[int
         pieces: the text, in any pieces.
         separator: ends a record; all that follow it directly belong to the same end.
     """
-    unit = separator[0] if len({*separator}) == 1 else separator  # newlines go on with a newline
+    unit = separator[0] if len({*separator}) == 1 else separator  # a newline more is the same end
     least = len(separator) // len(unit)
     pattern = re.compile(f"(?:{re.escape(unit)}){{{least},}}")
     rest, leading = "", True  # what may become a separator; whether nothing else came yet

@@ -2,12 +2,12 @@
 
 import csv
 import json
-import sys
 from collections.abc import Iterable, Iterator
 
 from corpora.document import CorpusError
 
 DELIMITERS = ",;\t|"
+MAX_FIELD = 2**31 - 1  # characters, the most that every system allows; Python's default is 128 KiB
 MAX_NAMES = 300  # characters of a message that lists the columns
 
 
@@ -82,7 +82,7 @@ def _header(line, delimiter):
 
 
 def _csv_fields(header, rows, column, name):
-    csv.field_size_limit(sys.maxsize)  # a text may be longer than the limit of 128 KiB
+    csv.field_size_limit(MAX_FIELD)
     delimiter = next((d for d in DELIMITERS if column in _header(header, d)), None)
     if delimiter is None:
         raise _missing(column, columns(header), name)
@@ -112,7 +112,8 @@ def _json_fields(first, rows, column, name):
         try:
             row = json.loads(line)
         except (ValueError, RecursionError) as error:
-            reason = getattr(error, "msg", None) or "it is nested too deeply"
+            is_deep = isinstance(error, RecursionError)
+            reason = "it is nested too deeply" if is_deep else getattr(error, "msg", error)
             raise CorpusError(
                 f"cannot read {name} as JSON Lines: {reason} in row {number}; write one object in "
                 "each line"

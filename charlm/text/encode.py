@@ -152,7 +152,7 @@ class _Survey:
     sizes: list[int]
     """Bytes of each in UTF-8."""
     split: Split
-    """What is trained on; each record of a document counts as a document."""
+    """The parts to train on and to hold out; each record of a document counts as a document."""
     vocab: Vocab
     content: str
     """Hash of the text, which names its file in the cache."""

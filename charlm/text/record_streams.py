@@ -85,7 +85,7 @@ def separators(ids: np.ndarray, separator: np.ndarray) -> np.ndarray:
     if len(ids) <= L:
         return np.zeros(0, np.int64)
     is_one = (np.lib.stride_tricks.sliding_window_view(ids, L) == separator).all(axis=1)
-    unit = L if (separator != separator[0]).any() else 1  # newlines go on with a newline
+    unit = L if (separator != separator[0]).any() else 1  # a newline more is the same end
     following = np.append(is_one[unit:], [False] * unit)[: len(is_one)]
     places = np.flatnonzero(is_one & ~following)
     return places[places + L + unit <= len(ids)]

@@ -1,4 +1,4 @@
-"""Which characters of a corpus are trained on: the rule of `corpora.document.cuts`, in arrays.
+"""The training part and the held-out part of a corpus: the rule of `corpora.document`, in arrays.
 
 A corpus of records has a document for each, so there may be millions.
 """
