@@ -43,7 +43,8 @@ def ended(records: Iterable[str], separator: str, name: str) -> Iterator[str]:
     """
     for text in records:
         record = text + separator
-        if record.find(separator) < len(text):
+        # with the end of the record before it, too: a text may continue its separator
+        if (separator + record).find(separator, 1) < len(record):
             raise CorpusError(
                 f"expected texts without the separator {separator!r} in {name}, found it in "
                 f"{text:.40}...; give another one, for example --records '\\n%%\\n'"
@@ -58,6 +59,8 @@ def columns(line: str) -> list[str]:
             return [key for key, value in json.loads(line).items() if isinstance(value, str)]
         except ValueError:
             return []
+    if line.lstrip().startswith("["):  # a JSON array
+        return []
     return max((_header(line, d) for d in DELIMITERS), key=len)
 
 

@@ -119,7 +119,7 @@ def test_a_field_may_be_longer_than_the_limit_of_the_csv_module():
     [
         ("a,b\n1,2\n", r"expected a column 'text' in f, which has a, b; --column names"),
         ("", "which is neither"),
-        ("[1, 2]\n", r"which has \[1"),
+        ('[{"text": "x"}]\n', "which is neither CSV nor JSON Lines"),
         ('{"a": "x"}\n', "expected a column 'text' in f, which has a;"),
         ("{}\n", "which is neither CSV nor JSON Lines"),
         ("{text\n", "cannot read f as JSON Lines: .* in row 1; write one object in each line"),
@@ -139,9 +139,17 @@ def test_what_is_no_such_table_is_refused(table, says):
         list(found.pieces())
 
 
-def test_a_record_that_makes_a_separator_with_its_own_is_refused():
-    with pytest.raises(CorpusError, match="found it in xab"):
-        list(tables.ended(["xab"], "aba", "f"))  # x ab|aba would end after x aba
+@pytest.mark.parametrize(
+    ("text", "end"), [("xab", "aba"), ("x-", "--"), ("-x", "--"), ("x--y", "--"), ("--", "--")]
+)
+def test_a_text_that_makes_a_separator_with_those_around_it_is_refused(text, end):
+    """For example x ab|aba would end after x aba."""
+    with pytest.raises(CorpusError, match=f"found it in {text}"):
+        list(tables.ended(["a", text], end, "f"))
+
+
+def test_any_other_text_ends_where_its_separator_does():
+    assert list(tables.ended(["-a", "b"], "\n%\n", "f")) == ["-a\n%\n", "b\n%\n"]
     assert list(tables.ended(["xa"], "aba", "f")) == ["xaaba"]
 
 
