@@ -107,7 +107,7 @@ def _main(argv):
         dynamic=args.dynamic,
     )
     if args.samples:
-        samples = _samples(args, network, saved.vocab)
+        samples = _samples(args, network, saved)
         results["samples"] = report.measure_samples(saved.vocab, corpus, training, ids, samples)
     print("\n".join(report.tables(results, cli.visible)))
     from charlm.plots import evaluation as view
@@ -124,8 +124,7 @@ def _texts(args, saved, again):
     """
     other = None
     if args.corpus is not None:
-        data = replace(saved.config.data, corpus=args.corpus, encoding=args.encoding)
-        other = cli.corpus(data)
+        other = cli.corpus(replace(saved.config.data, corpus=args.corpus, encoding=args.encoding))
     try:
         advice = again if other is None else ""  # --corpus already names another text
         corpus = cli.corpus(replace(saved.config.data, corpus=None), saved, advice)
@@ -150,10 +149,11 @@ def _own_ids(corpus, saved):
     return own.translated(saved.vocab)
 
 
-def _samples(args, network, vocab):
+def _samples(args, network, saved):
+    first = saved.config.data.separator or ""  # a text of records begins with one, and goes on
     for t in args.temperature or TEMPERATURES:
-        temperatures = [t] * report.TEXTS
-        yield t, generate.whole_texts(network, vocab, report.LENGTH, temperatures, args.seed)
+        given = report.LENGTH, [t] * report.TEXTS, args.seed
+        yield t, generate.whole_texts(network, saved.vocab, *given, prompt=first)
 
 
 if __name__ == "__main__":

@@ -75,9 +75,10 @@ def whole_texts(
     temperatures: Sequence[float],
     seed: int,
     separator: str | None = None,
+    prompt: str = "",
 ) -> list[str]:
-    """Returns a whole text for each temperature, without a prompt. Args: see `texts`."""
-    pieces = texts(network, vocab, "", length, temperatures, seed, separator=separator)
+    """Returns a whole text for each temperature. Args: see `texts`."""
+    pieces = texts(network, vocab, prompt, length, temperatures, seed, separator=separator)
     return ["".join(text) for text in zip(*pieces, strict=True)]
 
 

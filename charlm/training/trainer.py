@@ -167,7 +167,5 @@ class Training:
     ) -> list[str]:
         """Samples texts that continue `prompt`, with a copy of the weights."""
         network = Network(model.weights(self.network), len(self.vocab), self.config.model)
-        end = self.config.data.separator
-        args = prompt, length, temperatures, seed
-        pieces = generate.texts(network, self.vocab, *args, separator=end)
-        return ["".join(text) for text in zip(*pieces, strict=True)]
+        args = length, temperatures, seed, self.config.data.separator, prompt
+        return generate.whole_texts(network, self.vocab, *args)
