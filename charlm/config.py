@@ -12,6 +12,7 @@ from typing import Any, Literal, get_type_hints
 from charlm.cells import CELLS
 from charlm.errors import InputError, SettingError
 from charlm.hints import is_of_type, type_in_words
+from corpora.records import MAX_SEPARATOR, separator
 
 DROPOUTS = "dropout", "weight_drop"
 MAX_UNITS, MAX_LAYERS = 16_384, 64  # more is a typing error: 2 billion weights per layer
@@ -119,6 +120,13 @@ class DataConfig:
     normalize: Literal["none", "nfc", "nfd", "nfkc"] = "none"
     """Unicode normalization of the text and of all prompts. nfc: letters with their accents; nfd:
     letters and accents apart; nfkc: nfc, and variants such as ligatures become plain letters."""
+    records: str | None = None
+    """Read --corpus as many short texts (tweets, tunes, names) and train on each as a document of
+    its own. They end with: blank (an empty line), line (the end of a line), or this text, in which
+    \\n is a newline and \\t a tab. Samples begin and end where a record does."""
+    column: str | None = None
+    """Read --corpus as a table and train on this column of it; each row is a record. CSV with a
+    header row, or JSON Lines. The texts end with an empty line unless --records says otherwise."""
     batch_size: int = 32
     """Batch size: number of streams of text that are read in parallel, one in each batch row."""
     window: int = 32
@@ -134,12 +142,22 @@ class DataConfig:
     """Random seed of the initial weights, of dropout and of the order of the text."""
 
     def __post_init__(self):
+        end = self.separator
+        ok = end is None or 1 <= len(end) <= MAX_SEPARATOR
+        expected = f"blank, line, or a text of 1 to {MAX_SEPARATOR} characters"
+        require(ok, "records", expected, repr(self.records))
+        require(self.column != "", "column", "the name of a column", "''")
         require(self.batch_size >= 1, "batch_size", "1 or more", self.batch_size)
         require(self.window >= 1, "window", "1 or more", self.window)
         require(self.restart_every >= 0, "restart_every", "0 or more", self.restart_every)
         ok = self.max_held_out == 0 or self.max_held_out >= 2
         require(ok, "max_held_out", "0, or 2 or more", self.max_held_out)
         require(0 <= self.seed < 2**32, "seed", "from 0 to 4294967295", self.seed)
+
+    @property
+    def separator(self) -> str | None:
+        """The text that ends each record; None for a text without records."""
+        return separator(self.records, self.column)
 
 
 @dataclass(frozen=True)

@@ -111,7 +111,7 @@ def _main(argv):
         dynamic=args.dynamic,
     )
     if args.samples:
-        samples = _samples(args, network, saved.vocab)
+        samples = _samples(args, network, saved)
         results["samples"] = report.measure_samples(saved.vocab, corpus, training, ids, samples)
     print("\n".join(report.tables(results, cli.visible)))
     from charlm.plots import evaluation as view
@@ -154,12 +154,13 @@ def _own_ids(corpus, saved):
     return own.translated(saved.vocab)
 
 
-def _samples(args, network, vocab):
+def _samples(args, network, saved):
     chosen = args.temperature or TEMPERATURES
+    first = saved.config.data.separator or ""  # a text of records begins with one, and goes on
     with cli.progress("sampling", len(chosen)) as tell:
         for t in chosen:
-            temperatures = [t] * report.TEXTS
-            yield t, generate.whole_texts(network, vocab, report.LENGTH, temperatures, args.seed)
+            given = report.LENGTH, [t] * report.TEXTS, args.seed
+            yield t, generate.whole_texts(network, saved.vocab, *given, prompt=first)
             tell()
 
 

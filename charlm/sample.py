@@ -38,7 +38,7 @@ class Sample:
     """Minimum length: --stop has no effect before this number of characters."""
     stop: Repeated[tuple[str, ...]] = ()
     """Stop sequence: a text ends after it. Repeat the option for several; the first that occurs
-    ends the text."""
+    ends the text. Default of a run of records: what ends a record."""
     prompt: str | None = None
     """Prompt: a text to continue."""
     prompt_file: Path | None = None
@@ -66,8 +66,6 @@ class Sample:
         ok = 0 <= self.min_length <= self.length
         require(ok, "min_length", f"from 0 to --length {self.length}", self.min_length)
         require(all(self.stop), "stop", "one character or more", "none")
-        if self.min_length and not self.stop:
-            raise InputError("--min-length has no effect without --stop; leave it out")
         if self.temperature and not any(self.temperature):  # greedy
             for name in ("top_k", "top_p"):
                 if getattr(self.rules, name) != getattr(SamplingConstraints, name):
@@ -108,8 +106,10 @@ def _main(argv):
     network = saved.to_network()
     prompt = prompts.read(args.prompt, args.prompt_file, args.unknown, saved)
     stops = prompts.stops(args.stop, saved)
+    if args.min_length and not generate.record_stops(stops, saved.config.data.separator):
+        raise InputError("--min-length has no effect without --stop; leave it out")
     if args.beam:
-        return _search(args, network, saved.vocab, prompt, stops)
+        return _search(args, network, saved, prompt, stops)
     seed = args.seed
     if seed is None:
         import secrets
@@ -117,7 +117,7 @@ def _main(argv):
         seed = secrets.randbits(32)
         print(f"(--seed {seed})", file=sys.stderr)
     temperatures = [t for t in args.temperature or (TEMPERATURE,) for _ in range(args.n)]
-    options = seed, args.rules, stops, args.min_length
+    options = seed, args.rules, stops, args.min_length, saved.config.data.separator
     pieces = generate.texts(network, saved.vocab, prompt, args.length, temperatures, *options)
     titles = [str(k) for k in range(1, len(temperatures) + 1)]
     if len(args.temperature) > 1:
@@ -125,10 +125,9 @@ def _main(argv):
     _show(prompt, pieces, titles)
 
 
-def _search(args, network, vocab, prompt, stops):
-    found = generate.beam_search_text(
-        network, vocab, prompt, args.length, args.beam, stops, args.min_length
-    )
+def _search(args, network, saved, prompt, stops):
+    options = args.length, args.beam, stops, args.min_length, saved.config.data.separator
+    found = generate.beam_search_text(network, saved.vocab, prompt, *options)
     for k, (text, nats) in enumerate(found[: args.n], 1):
         if args.n > 1:
             print(f"--- {k}, {nats / log(2):.3f} bits/char ---")

@@ -105,6 +105,11 @@ def lower_case(corpus: Corpus) -> Corpus:
     return replace(corpus, documents=tuple(documents))
 
 
+def is_fair(held_out: int, total: int) -> bool:
+    """Whether so many characters are a fair share to hold out."""
+    return FAIR_SHARE[0] <= held_out / total <= FAIR_SHARE[1]
+
+
 def cuts(lengths: Sequence[int]) -> list[int]:
     """Splits documents into a training part and a held-out part.
 
@@ -117,7 +122,6 @@ def cuts(lengths: Sequence[int]) -> list[int]:
     Returns:
         For each document, the number of its first characters to train on; the rest is held out.
     """
-    share = sum(lengths[HELD_OUT_AT::HELD_OUT_EVERY]) / sum(lengths)
-    if FAIR_SHARE[0] <= share <= FAIR_SHARE[1]:
+    if is_fair(sum(lengths[HELD_OUT_AT::HELD_OUT_EVERY]), sum(lengths)):
         return [0 if k % HELD_OUT_EVERY == HELD_OUT_AT else n for k, n in enumerate(lengths)]
     return [n - int(n * HELD_OUT_TAIL) for n in lengths]

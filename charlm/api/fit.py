@@ -21,7 +21,6 @@ from charlm.runs import lookup
 from charlm.runs.lookup import RUNS_DIR
 from charlm.training import allocator
 from corpora import Corpus
-from corpora.normalizing import normalize
 
 
 def fit(
@@ -83,8 +82,8 @@ def fit(
         elif "encoding" in settings or not corpus.name:
             raise InputError("expected a Corpus with a name, and no encoding, as it is decoded")
         config = with_settings(base, settings)
-        form = config.data.normalize
-        found = normalize(corpus, form) if isinstance(corpus, Corpus) else cli.corpus(config.data)
+        given = isinstance(corpus, Corpus)
+        found = cli.read_as(config.data, corpus) if given else cli.corpus(config.data)
         where = folder, name, preset, overwrite
         path = runs.start(config, found, reporting, *where, first, settings)
     return load(path)

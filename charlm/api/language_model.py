@@ -100,7 +100,8 @@ class LanguageModel:
                 (nucleus sampling).
             repetition_penalty: divides the probability of a character that would repeat
                 `repetition_length` characters of the text, its prompt included; 1 for none.
-            stop: a text ends after the first of these strings.
+            stop: a text ends after the first of these strings; by default, a model of records
+                stops where a record ends.
             min_length: number of characters before which `stop` has no effect.
             repetition_length: length of the repetitions that `repetition_penalty` makes less
                 probable.
@@ -153,7 +154,8 @@ class LanguageModel:
             for text in (prompt, *stops):
                 vocab.encode(text)
             seed = secrets.randbits(32) if seed is None else seed
-            args = prompt, length, [temperature] * n, seed, rules, tuple(stops), min_length
+            options = rules, tuple(stops), min_length, self.config.data.separator
+            args = prompt, length, [temperature] * n, seed, *options
             return generate.texts(self._network, vocab, *args)
 
     @overload

@@ -14,6 +14,7 @@ from charlm.runs import checkpoint, lookup, run_folder
 from charlm.runs.checkpoint import Checkpoint
 from charlm.training import resume, warm_start
 from corpora import Corpus
+from corpora.suggest import suggestion
 
 
 def start(
@@ -50,6 +51,8 @@ def start(
         resume.check_same_model(config, first[1].config, first[0])
     folder = run_folder.new(runs, name, corpus.name, overwrite)
     config = replace(config, data=replace(config.data, corpus=corpus.name))
+    if config.data.separator is None and (line := suggestion(corpus)):
+        cli.note(line)
     text = cli.text(corpus)
     n, kept = len(text.training), [*given, *(("units", "dropout") if first else ())]
     chosen, (config, adapted) = config, presets.for_size(config, n, kept)

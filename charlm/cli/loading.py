@@ -13,7 +13,7 @@ from charlm.notes import DETAILS, detail, note
 from charlm.runs.checkpoint import Checkpoint
 from charlm.text.encode import fingerprint, read
 from charlm.text.encoded_text import Text
-from corpora import Corpus, CorpusError, CorpusNotFound
+from corpora import Corpus, CorpusError, CorpusNotFound, records
 from corpora.normalizing import normalize
 
 
@@ -31,17 +31,24 @@ def corpus(data: DataConfig, saved: Checkpoint | None = None, again: str = "") -
         InputError: the run's text is not where its weights file says, or the run has none.
         CorpusError: there is no text, or it cannot be read.
     """
+    return read_as(data, _whole(data, saved, again))
+
+
+def read_as(data: DataConfig, corpus: Corpus) -> Corpus:
+    """Returns a corpus as the settings say to read it."""
+    return records.of_corpus(normalize(corpus, data.normalize), data.records, data.column)
+
+
+def _whole(data, saved, again):
+    """Returns the text without regard to how it is split and read."""
     if data.corpus is None and saved is not None:
-        found = _stored_corpus(replace(data, corpus=saved.config.data.corpus), again)
-    else:
-        found = _named_corpus(data)
-    return normalize(found, data.normalize)
+        return _stored_corpus(replace(data, corpus=saved.config.data.corpus), again)
+    return _named_corpus(data)
 
 
 def other_corpus(name: str, encoding: str, saved: Checkpoint) -> Corpus:
     """Returns a text to measure a run on, read as the run's own text was. See `corpus`."""
-    data = DataConfig(corpus=name, encoding=encoding, normalize=saved.config.data.normalize)
-    return corpus(data)
+    return corpus(replace(saved.config.data, corpus=name, encoding=encoding))
 
 
 def _named_corpus(data):
@@ -63,7 +70,7 @@ def _named_corpus(data):
 def _stored_corpus(data, again):
     """Returns the text that a weights file names; the file is untrusted, so not all is opened."""
     if data.corpus is None:
-        return _named_corpus(data)
+        return _whole(data, None, again)
     if data.corpus == NO_TEXT:
         raise InputError(
             "cannot find the run's text: it was imported without one; name a text with --corpus "

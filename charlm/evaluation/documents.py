@@ -6,8 +6,10 @@ from charlm.errors import InputError
 from charlm.text.encode import fingerprint
 from charlm.text.encoded_text import Text
 from charlm.text.mapped_ids import Ids
+from charlm.text.split import Ends
 from corpora import Corpus
-from corpora.document import Document, cuts
+from corpora.document import Document
+from corpora.records import parts_of
 
 
 def held_out(corpus: Corpus, own: Text, most: int) -> list[tuple[str | None, Ids]]:
@@ -52,9 +54,16 @@ def measurable(
 
 def parts(corpus: Corpus) -> list[tuple[Document, int, int]]:
     """Returns (document, its characters, how many of them are trained on), without empty ones."""
-    lengths = [sum(map(len, d.pieces())) for d in corpus.documents]
-    found = [(d, n) for d, n in zip(corpus.documents, lengths, strict=True) if n]
-    return [(d, n, cut) for (d, n), cut in zip(found, cuts([n for _, n in found]), strict=True)]
+    ends, found = Ends(), []
+    for d in corpus.documents:
+        begin = ends.at
+        for piece, inside in parts_of(d):
+            ends.add(len(piece), inside)
+        if ends.at > begin:
+            ends.end_document()
+            found.append((d, begin, ends.at))
+    split = ends.split()
+    return [(d, end - begin, split.trained(begin, end)) for d, begin, end in found]
 
 
 def sha256(corpus: Corpus) -> str:

@@ -14,6 +14,7 @@ from charlm.reference.network import Network
 from charlm.text.mapped_ids import Ids
 from charlm.text.vocab import Vocab
 from corpora import Corpus
+from corpora.records import Records
 
 MAX_WINDOWS = 4096  # windows from a zero state, spread evenly over the text
 SHOWN = 12  # documents in the table; the JSON has all
@@ -134,7 +135,9 @@ def measure_samples(
     chosen = np.linspace(0, len(stretches) - 1, min(TEXTS, len(stretches))).astype(int)
     rows: list[tuple[str | float, list[np.ndarray]]] = [(MEASURED, [stretches[k] for k in chosen])]
     rows += [(t, [vocab.encode(text) for text in texts]) for t, texts in samples]
-    trained = [(d, cut) for d, _, cut in parts(corpus) if cut]
+    # the records that are trained on are all over the text
+    whole = isinstance(corpus.documents[0], Records)
+    trained = [(d, n if whole else cut) for d, n, cut in parts(corpus) if cut]
     with progress("comparing samples with the training text", len(rows)) as tell:
         return [_copies(vocab, known, trained, tell, *row) for row in rows]
 

@@ -24,6 +24,7 @@ def texts(
     rules: SamplingConstraints = SamplingConstraints(),  # noqa: B008 - never changed
     stops: Sequence[str] = (),
     min_length: int = 0,
+    separator: str | None = None,
 ) -> Iterator[list[str]]:
     """Yields the next characters of each of N texts that continue `prompt`.
 
@@ -40,14 +41,17 @@ def texts(
         rules: see `sampler.generate`.
         stops: stop sequences; a text ends with the first of them.
         min_length: a stop sequence that ends before so many characters has no effect.
+        separator: of a model of records: a text begins after it, and is its stop sequence if there
+            is no other.
 
     Raises:
         UnknownCharacterError: a character of the prompt is not in the vocabulary.
     """
+    stops = record_stops(stops, separator)
     step, block = stepper(network)
     ends = [_End(stops, min_length) for _ in temperatures]
     going = np.ones(len(ends), bool) if stops else None
-    states, ids = network.initial_states(1), begin(vocab, prompt)
+    states, ids = network.initial_states(1), begin(vocab, prompt, separator)
     for drawn in sampler.generate(
         step, states, ids, length, temperatures, seed, rules, block, going
     ):
@@ -61,10 +65,16 @@ def texts(
 
 
 def whole_texts(
-    network: Network, vocab: Vocab, length: int, temperatures: Sequence[float], seed: int
+    network: Network,
+    vocab: Vocab,
+    length: int,
+    temperatures: Sequence[float],
+    seed: int,
+    separator: str | None = None,
+    prompt: str = "",
 ) -> list[str]:
-    """Returns a whole text for each temperature, without a prompt. Args: see `texts`."""
-    pieces = texts(network, vocab, "", length, temperatures, seed)
+    """Returns a whole text for each temperature. Args: see `texts`."""
+    pieces = texts(network, vocab, prompt, length, temperatures, seed, separator=separator)
     return ["".join(text) for text in zip(*pieces, strict=True)]
 
 
@@ -76,6 +86,7 @@ def beam_search_text(
     width: int,
     stops: Sequence[str] = (),
     min_length: int = 0,
+    separator: str | None = None,
 ) -> list[tuple[str, float]]:
     """Returns the most probable continuations of a prompt, as (text, nats per character).
 
@@ -90,16 +101,26 @@ def beam_search_text(
             return False
         return vocab.decode(ids[-longest:]).endswith(tuple(stops))
 
+    stops = record_stops(stops, separator)
     longest = max(map(len, stops), default=1)
     states = network.initial_states(width)
-    ids = begin(vocab, prompt)
+    ids = begin(vocab, prompt, separator)
     found = beam_search(network.step, states, ids, length, width, ended)
     return [(vocab.decode(ids), nats) for ids, nats in found]
 
 
-def begin(vocab: Vocab, prompt: str) -> np.ndarray:
-    """Encodes a prompt; an empty one becomes a newline, because a model needs a first id."""
+def begin(vocab: Vocab, prompt: str, separator: str | None = None) -> np.ndarray:
+    """Encodes a prompt, after the separator of records if there is one.
+
+    A model needs a first id: if there is neither, it is a newline.
+    """
+    prompt = (separator or "") + prompt
     return vocab.encode(prompt or ("\n" if "\n" in vocab else vocab.characters[0]))
+
+
+def record_stops(stops: Sequence[str], separator: str | None) -> Sequence[str]:
+    """Returns the stop sequences: those given or, in a model of records, the separator."""
+    return stops or (() if separator is None else (separator,))
 
 
 class _End:

@@ -6,6 +6,7 @@ on that text reads.
 """
 
 import hashlib
+import itertools
 import json
 from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
@@ -18,9 +19,9 @@ from charlm.notes import progress
 from charlm.text import id_cache, mapped_ids
 from charlm.text.encoded_text import Text
 from charlm.text.overlap import Overlap, Unseen, repeated
+from charlm.text.split import Ends, Split
 from charlm.text.vocab import Characters, Vocab
-from corpora import Corpus, CorpusError
-from corpora.document import cuts
+from corpora import Corpus, CorpusError, records
 
 IN_MEMORY = 2**26  # bytes of text; encoding them takes a second, less than loading a backend
 WORTH_A_THREAD = 2**15  # characters; fewer take less time than starting a job in another thread
@@ -148,6 +149,8 @@ class _Survey:
     """Bytes of each in UTF-8."""
     contents: list[int]
     """A hash of the text of each, which differs between processes."""
+    split: Split
+    """The parts to train on and to hold out; each record of a document counts as a document."""
     vocab: Vocab
     content: str
     """Hash of the text, which names its file in the cache."""
@@ -155,24 +158,29 @@ class _Survey:
 
 def _survey(corpus, pool, tell=None):
     """The first pass."""
-    characters, digest, rows = Characters(), hashlib.sha256(), []
+    characters, digest, rows, ends = Characters(), hashlib.sha256(), [], Ends()
     collect = _Background(pool, characters.add)
     for d in corpus.documents:
         length = size = content = 0
-        for piece in d.pieces(tell):
+        for piece, inside in records.parts_of(d, tell):
             collect(piece)
             data = _utf8(piece)
             digest.update(data)
+            ends.add(len(piece), inside)
             length, size = length + len(piece), size + len(data)
             content = hash((content, piece))
         if length:
             digest.update(_number(size))  # where a document ends
             rows.append((d, length, size, content))
+            ends.end_document()
     if not rows:
         raise CorpusError(f"expected text in corpus {corpus.title!r}, found none (empty)")
     collect.wait()
-    columns = map(list, zip(*rows, strict=True))
-    return _Survey(*columns, characters.vocab(), digest.hexdigest())
+    documents, *columns = map(list, zip(*rows, strict=True))
+    records.check_found(documents, ends.count)
+    digest.update(_utf8(records.key(documents)))  # another split is another file
+    split, vocab, content = ends.split(), characters.vocab(), digest.hexdigest()
+    return _Survey(documents, *columns, split, vocab, content)
 
 
 def _encode(found, put, pool, tell=None):
@@ -181,24 +189,29 @@ def _encode(found, put, pool, tell=None):
     A run's fingerprint has each document's size before its text. The first pass does not know the
     size by then, so `content`, which names a file in the cache, is another hash.
     """
-    kept, digest, dtype = cuts(found.lengths), hashlib.sha256(), found.vocab.dtype
+    ends = list(itertools.accumulate(found.lengths, initial=0))
+    kept = [found.split.trained(*places) for places in itertools.pairwise(ends)]
+    digest, dtype = hashlib.sha256(), found.vocab.dtype
     at = [0, sum(kept)]  # where the next training ids go, and the next held-out ids
     unseen = Unseen(found.vocab)
 
-    def put_ids(piece, cut):
+    def put_ids(piece, begin):
         ids = found.vocab.encode(piece, dtype)
-        unseen.add(ids[:cut], ids[cut:])
-        for k, part in enumerate((ids[:cut], ids[cut:])):
+        lengths, trained = found.split.sections(begin, begin + len(ids))
+        mask = np.repeat(trained, lengths)
+        parts = ids[mask], ids[~mask]
+        unseen.add(*parts)
+        for k, part in enumerate(parts):
             put(at[k], part)
             at[k] += len(part)
 
     encode = _Background(pool, put_ids)
-    for d, size, cut in zip(found.documents, found.sizes, kept, strict=True):
+    for d, size, begin in zip(found.documents, found.sizes, ends[:-1], strict=True):
         digest.update(_number(size))
         for piece in d.pieces(tell):
-            encode(piece, cut)
+            encode(piece, begin)
             digest.update(_utf8(piece))
-            cut = max(cut - len(piece), 0)
+            begin += len(piece)
     encode.wait()
     return {
         "vocabulary": [*found.vocab.characters],  # one by one: JSON would join two surrogates

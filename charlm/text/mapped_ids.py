@@ -153,10 +153,16 @@ class Streams:
         self._ids, self._begin = ids, begin
         self._ring, self._checked = ids, (0, 0)  # the places of each stream that are verified
 
-    def rows(self, at: np.ndarray, length: int) -> np.ndarray:
-        """Returns (..., B, length): the ids from places (...) of each stream on."""
-        places = (self._begin + at[..., None])[..., None] + np.arange(length)
-        return np.take(self._verified(at, length), places, mode="wrap")
+    def rows(self, at: np.ndarray, length: int, skipped: int | np.ndarray = 0) -> np.ndarray:
+        """Returns (..., B, length): the ids from places (...) of each stream on.
+
+        Args:
+            at: (...).
+            length: ids of each row.
+            skipped: (..., B), 0 or more, added to each stream's place.
+        """
+        places = (self._begin + at[..., None] + skipped)[..., None] + np.arange(length)
+        return np.take(self._verified(at, length + int(np.max(skipped))), places, mode="wrap")
 
     def _verified(self, at, length):
         low, high = int(at.min()), int(at.max()) + length

@@ -16,11 +16,13 @@ import numpy as np
 
 from charlm.errors import InputError
 from charlm.text.mapped_ids import Ids, Streams
+from charlm.text.record_streams import RecordStreams
 
 VALIDATION_WINDOW = 512  # characters per step; long, because no gradient is kept
 MAX_STREAMS = 64  # held-out streams in parallel
 MAX_PIECE = 2**14  # characters of a held-out document in one piece; longer ones are cut
 WARM_UP = 512  # characters read before a piece that starts within a document
+RECORDS = 2**32  # beyond every step: the random numbers of restarts in a text of records
 MAX_POSITIONS = 2**13  # in a step of all streams; each has a row of logits
 
 
@@ -58,6 +60,11 @@ class TrainingWindows:
         restart_every: windows after which, on average, a stream's state is reset; 0 for never.
         epoch: of the first pass; `set_epoch` selects another.
         first: the first step of every pass, for a run that is resumed within an epoch.
+        separator: (L,) ids that end each record; None for a text without records.
+
+    In a text of records, a stream whose state is reset goes on at the separator before the next
+    record: what a model reads from a zero state is a separator, then a record. Each stream is reset
+    every `restart_every` windows, from a random one on.
 
     Each item is ((ids (B, T), fresh (B,)), next ids (B, T)); fresh is 1 for a stream whose state is
     reset before the window, else 0. Indexing with K steps gives K windows, on a first axis.
@@ -75,10 +82,11 @@ class TrainingWindows:
         restart_every: int = 0,
         epoch: int = 0,
         first: int = 0,
+        separator: np.ndarray | None = None,
     ):
         check_training(len(ids), batch_size, window)
         self.ids, self.window, self.seed, self.first = ids, window, seed, first
-        self.restarts = 1 / restart_every if restart_every else 0.0  # probability per window
+        self.restart_every, self.separator = restart_every, separator
         self.length = len(ids) // batch_size  # of a stream
         self.starts = np.arange(batch_size) * self.length
         self.set_epoch(epoch)
@@ -95,18 +103,33 @@ class TrainingWindows:
         """Selects the windows of an epoch."""
         self.epoch = epoch
         self.offset = np.random.default_rng([self.seed, epoch]).integers(len(self.ids))
-        self.streams = Streams(self.ids, self.offset + self.starts)
+        begin = self.offset + self.starts
+        self.streams = Streams(self.ids, begin)
+        if self.separator is not None:
+            rng = np.random.default_rng([self.seed, epoch, RECORDS])
+            self.records = RecordStreams(
+                self.ids, self.separator, begin, self.window, self.restart_every, rng
+            )
 
     def __getitem__(self, step):
         step = np.asarray(step) + self.first  # (...)
-        ids = self.streams.rows(step * self.window, self.window + 1)  # (..., B, T+1)
+        if self.separator is None:
+            fresh, skipped = self._restarts(step), 0
+        else:
+            fresh, skipped = self.records.restarts(step)
+        ids = self.streams.rows(step * self.window, self.window + 1, skipped)  # (..., B, T+1)
         ids = ids.astype(np.int32)
+        return (ids[..., :-1], fresh.astype(np.float32)), ids[..., 1:]
+
+    def _restarts(self, step):
+        """Returns (..., B), which streams are reset before these steps: some, at random."""
+        share = 1 / self.restart_every if self.restart_every else 0.0
         odds = [
             np.random.default_rng([self.seed, self.epoch, k]).random(len(self.starts))
             for k in step.ravel().tolist()
         ]
-        fresh = (np.reshape(odds, ids.shape[:-1]) < self.restarts) | (step == 0)[..., None]
-        return (ids[..., :-1], fresh.astype(np.float32)), ids[..., 1:]
+        shape = *step.shape, len(self.starts)
+        return (np.reshape(odds, shape) < share) | (step == 0)[..., None]
 
 
 class HeldOutWindows:

@@ -20,6 +20,7 @@ from charlm.runs import atomic, run_folder
 from charlm.runs.checkpoint import Checkpoint, Progress
 from charlm.text.encoded_text import Text
 from charlm.text.windows import HeldOutWindows, TrainingWindows
+from charlm.training.training_windows import training_windows
 
 REPORTS = 10  # progress lines in an epoch
 
@@ -95,8 +96,7 @@ class NumpyRun:
             carried=[],
             versions={"backend": "numpy", "numpy": np.__version__},
         )
-        size = data.batch_size, data.window, data.seed, data.restart_every
-        windows = TrainingWindows(text.training, *size)
+        windows = training_windows(text, data)
         held_out = HeldOutWindows(text.to_measure(data.max_held_out))
         return cls(network, windows, held_out, checkpoint)
 
@@ -167,7 +167,8 @@ class NumpyRun:
         network, vocab = self.network, self.checkpoint.vocab
         # a network's `step` reads its weights as they were when it was made
         current = Network(network.weights, len(vocab), network.config)
-        return generate.whole_texts(current, vocab, length, temperatures, seed)
+        end = self.checkpoint.config.data.separator
+        return generate.whole_texts(current, vocab, length, temperatures, seed, end)
 
     def _sample(self, samples, seed, folder, epoch, say):
         """Prints samples and adds them to the run's file."""

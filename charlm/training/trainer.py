@@ -20,6 +20,7 @@ from charlm.text.windows import HeldOutWindows, TrainingWindows
 from charlm.training import network as model
 from charlm.training.dataset import batches, errors_of
 from charlm.training.streams import Streams, compile_for
+from charlm.training.training_windows import training_windows
 from corpora.normalizing import normalized
 
 
@@ -82,10 +83,7 @@ class Training:
 
     def windows(self, epoch: int = 0, first: int = 0) -> TrainingWindows:
         """Returns the windows of `epoch`, from window `first` on."""
-        ids, data = self.text.training, self.config.data
-        return TrainingWindows(
-            ids, data.batch_size, data.window, data.seed, data.restart_every, epoch, first
-        )
+        return training_windows(self.text, self.config.data, epoch, first)
 
     def fit(self, callbacks: list[keras.callbacks.Callback]) -> None:
         """Trains from the current `progress` to the end."""
@@ -171,5 +169,5 @@ class Training:
         """Samples texts that continue `prompt`, with a copy of the weights."""
         network = Network(model.weights(self.network), len(self.vocab), self.config.model)
         prompt = normalized(prompt, self.config.data.normalize)
-        pieces = generate.texts(network, self.vocab, prompt, length, temperatures, seed)
-        return ["".join(text) for text in zip(*pieces, strict=True)]
+        args = length, temperatures, seed, self.config.data.separator, prompt
+        return generate.whole_texts(network, self.vocab, *args)

@@ -92,6 +92,15 @@ TABLE = [
     ("train --corpus small.txt --encoding ''", "encoding Python knows"),
     ("train --corpus small.txt --encoding utf-16", "expected utf-16 text"),
     ("train --corpus {alphabet} --units 512", "weights files have at most 2.1 GB"),
+    # records
+    (f"{ON} --records ''", "--records to be blank, line, or a text of 1 to 100 characters, found"),
+    (f"{ON} --records {'x' * 101}", "--records to be blank, line, or a text of 1 to 100"),
+    (f"{ON} --records", "expected --records to be text, found none"),
+    (f"{ON} --records blank", r"that end with '\\n\\n' in small.txt, found one text; give what"),
+    (f"{ON} --records '%'", "that end with '%' in small.txt, found one text; give what"),
+    (f"{ON} --column text", "expected a column 'text' in small.txt, which has It was the best"),
+    (f"{ON} --column ''", "--column to be the name of a column, found ''"),
+    ("train --corpus {binary} --records line", "binary data"),
     # numbers beyond reason, and what belongs together
     (f"{ON} --units 16385", "--units to be from 1 to 16384, found 16385"),
     (f"{ON} --units １６３８５", "--units to be from 1 to 16384, found 16385"),

@@ -51,6 +51,18 @@ def test_the_prompt_is_no_part_of_a_stop(rng):
     assert any(text.startswith("c") for text in found)
 
 
+@pytest.mark.parametrize(("prompt", "stops"), [("", ()), ("a", ()), ("bc", ("ca", "b"))])
+def test_a_record_begins_after_a_separator_and_ends_with_one(rng, prompt, stops):
+    net, end = network(rng), "cb"
+    args = 60, [1.0] * 20, 3
+    free = joined(generate.texts(net, VOCAB, end + prompt, *args))
+    found = joined(generate.texts(net, VOCAB, prompt, *args, stops=stops, separator=end))
+    assert found == [until(text, stops or (end,), 0) for text in free]
+    args = 8, 6, stops or (end,)
+    plain = generate.beam_search_text(net, VOCAB, end + prompt, *args)
+    assert generate.beam_search_text(net, VOCAB, prompt, 8, 6, stops, separator=end) == plain
+
+
 def test_drawing_stops_when_all_have_ended(rng):
     net = network(rng)
     pieces = list(generate.texts(net, VOCAB, "", 10_000, [1.0, 2.0], 3, stops=["a"]))

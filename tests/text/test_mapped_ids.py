@@ -95,7 +95,8 @@ def test_an_index_out_of_range_is_one_of_numpys(tmp_path, rng):
             whole[key]
 
 
-def test_streams_are_of_a_ring_and_each_block_of_them_is_verified(tmp_path, rng):
+@pytest.mark.parametrize("most", [0, 90], ids=["in step", "some ahead of others"])
+def test_streams_are_of_a_ring_and_each_block_of_them_is_verified(tmp_path, rng, most):
     ids = rng.integers(V, size=1001).astype("<u2")
     sums = stored(tmp_path / "f", ids)
     stored(tmp_path / "g", np.where(np.arange(1001) == 500, V, ids).astype("<u2"))
@@ -107,17 +108,21 @@ def test_streams_are_of_a_ring_and_each_block_of_them_is_verified(tmp_path, rng)
         sound, other = (mapped_ids.Streams(opened(tmp_path / x, "<u2", sums), begin) for x in "fg")
         for _ in range(3):  # one after another from the same streams
             at = rng.integers(1200, size=rng.integers(1, 3, size=rng.integers(3)))
-            places = ((begin + at[..., None])[..., None] + np.arange(length)) % 1001
-            found = sound.rows(at, length)
+            skipped = rng.integers(most + 1, size=(*at.shape, len(begin)))
+            places = (begin + at[..., None] + skipped)[..., None] + np.arange(length)
+            places %= 1001
+            asked = at, length, skipped if most else 0
+            found = sound.rows(*asked)
             np.testing.assert_array_equal(found, ids[places])
-            np.testing.assert_array_equal(found, mapped_ids.Streams(ids, begin).rows(at, length))
-            following = begin[:, None] + np.arange(at.min(), at.max() + length + 32)
+            np.testing.assert_array_equal(found, mapped_ids.Streams(ids, begin).rows(*asked))
+            end = at.max() + length + 32 + skipped.max()
+            following = begin[:, None] + np.arange(at.min(), end)
             if (blocks[places] == damaged).any():
                 refusals += 1
                 with pytest.raises(InputError, match="found bytes 960 to 1,023 damaged"):
-                    other.rows(at, length)
+                    other.rows(*asked)
             elif not (blocks[following % 1001] == damaged).any():
-                np.testing.assert_array_equal(other.rows(at, length), found)
+                np.testing.assert_array_equal(other.rows(*asked), found)
     assert 30 < refusals < 270
 
 
