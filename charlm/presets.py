@@ -15,6 +15,7 @@ GPU = "-gpu"  # suffix of presets that were chosen for a GPU
 NOT_PRESET = "corpus", "encoding", "seed"  # that a preset cannot choose
 # for texts that are smaller than those that the presets were chosen on, see `for_size`
 UPDATES, EPOCH_UPDATES, MIN_STREAMS = 2000, 100, 2
+PATIENCE = 8  # epochs
 SIZES = (10_000, 64, 0.3), (100_000, 128, 0.3), (500_000, 256, 0.2)  # characters, units, dropout
 TOO_SMALL = 10_000  # characters: such a text is learned by heart
 PRESETS = {
@@ -92,8 +93,9 @@ def for_size(config: Config, n: int, given: Collection[str] = ()) -> tuple[Confi
     """Adapts settings to a small text.
 
     An update reads fewer characters, so that an epoch has `EPOCH_UPDATES`, and epochs are added
-    until there are `UPDATES` in all. Networks are smaller, with more dropout. A text of two million
-    characters keeps its settings. docs/experiments.md shows what this reaches.
+    until there are `UPDATES` in all. Networks are smaller, with more dropout, and training stops
+    early. A text of two million characters keeps its settings. docs/experiments.md shows what this
+    reaches.
 
     Args:
         config: the settings of a preset and of the user.
@@ -112,6 +114,7 @@ def for_size(config: Config, n: int, given: Collection[str] = ()) -> tuple[Confi
     for most, units, dropout in SIZES:
         if n < most:
             changes |= {"units": min(units, model.units), "dropout": max(dropout, model.dropout)}
+            changes |= {"patience": fit.patience or PATIENCE}
             break
     found, adapted = [], []
     for part in (model, data, fit):

@@ -171,3 +171,38 @@ def test_the_text_and_the_seed_are_no_changes():
     config = presets.PRESETS["quick"]
     data = replace(config.data, corpus="x", encoding="latin-1", seed=5)
     assert "changed" not in presets.describe("quick", replace(config, data=data))
+
+
+@pytest.mark.parametrize("name", presets.PRESETS)
+def test_a_text_of_two_million_characters_keeps_every_setting(name):
+    config = presets.PRESETS[name]
+    assert presets.for_size(config, 2_100_000) == (config, [])
+
+
+@pytest.mark.parametrize("name", presets.PRESETS)
+def test_a_small_text_gets_enough_updates_of_a_smaller_network(name, rng):
+    """Laws: every stream has a window; what was given stays; a larger text never gets less."""
+    config, sizes = presets.PRESETS[name], []
+    for n in sorted(rng.integers(60, 2_000_000, 50).tolist()):
+        found, flags = presets.for_size(config, n)
+        B, T, epochs = found.data.batch_size, found.data.window, found.fit.epochs
+        assert n >= B * T + 1
+        assert epochs * n / (B * T) >= presets.UPDATES - 1
+        assert found.model.units <= config.model.units
+        assert found.model.dropout >= config.model.dropout
+        sizes.append((B * T, found.model.units, -epochs))
+        said = {flag.split()[0]: flag.split()[1] for flag in flags}
+        for part in ("model", "data", "fit"):
+            for setting, (mine, theirs) in found.differences(config, part).items():
+                assert said.pop(f"--{setting.replace('_', '-')}") == str(mine) != str(theirs)
+        assert not said
+    assert sizes == sorted(sizes, key=lambda x: x[1])
+    assert [x[0] for x in sizes] == sorted(x[0] for x in sizes)
+
+
+def test_what_is_given_is_not_adapted():
+    given = ("units", "batch_size", "window", "epochs", "dropout", "patience")
+    for left_out in given:
+        _, flags = presets.for_size(presets.PRESETS["default"], 2_000, set(given) - {left_out})
+        assert [flag.split()[0] for flag in flags] == [f"--{left_out.replace('_', '-')}"]
+    assert presets.for_size(presets.PRESETS["default"], 2_000, given)[1] == []
