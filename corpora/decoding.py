@@ -24,14 +24,15 @@ def decoded(chunks: Iterable[bytes], name: str, encoding: str) -> Iterator[str]:
     for data in itertools.chain(chunks, [b""]):  # the empty chunk marks the end
         begin, end = end, end + len(data)
         if not wide and b"\0" in data:
-            found = f"binary data (a zero byte at offset {begin + data.index(0)})"
-            raise _refused("text", name, found, data, "give a file of text, or its --encoding")
+            zero = f"a zero byte at offset {begin + data.index(0)}"
+            advice = "it seems to be binary data: give a file of text, or its --encoding"
+            raise _refused("text", name, zero, data, advice)
         try:
             text = decoder.decode(data, final=not data)
         except UnicodeDecodeError as error:
-            found = error.object[error.start : error.end][:8].hex(" ")
+            wrong = error.object[error.start : error.end][:8].hex(" ")
             offset = end - len(error.object) + error.start  # `object` has earlier bytes too
-            found = f"byte {found} at offset {offset}"
+            found = f"byte {wrong} at offset {offset}"
             advice = "give --encoding, for example latin-1 or cp1252"
             raise _refused(f"{encoding} text", name, found, error.object, advice) from None
         except UnicodeError as error:  # some codecs give no offset
@@ -45,9 +46,8 @@ def decoded(chunks: Iterable[bytes], name: str, encoding: str) -> Iterator[str]:
 def _refused(expected, name, found, data, advice):
     """Returns the error for bytes that are not text in the encoding; names the likely one."""
     if likely := detection.likely(data):
-        advice = f"it looks like {likely[0]}: give --encoding {likely[0]}"
-        if others := likely[1:]:
-            advice += f", or {' or '.join(others)}"
+        names = " or ".join(name.split()[0] for name in likely)  # without "(Shift-JIS)"
+        advice = f"it looks like {likely[0]}: give --encoding {names}"
     return CorpusError(f"expected {expected} in {name}, found {found}; {advice}")
 
 

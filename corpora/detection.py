@@ -56,17 +56,23 @@ def is_binary(head: bytes, encoding: str) -> bool:
         doubtful = "\0" in text
     except UnicodeError:
         doubtful = bool(CONTROL.search(head))
-    return doubtful and not _matches(head, UTF16)
+    return doubtful and not _utf16(head)
 
 
 def likely(data: bytes) -> list[str]:
     """Returns the likely encodings of a text, at most two, the likeliest first; [] for none."""
     if b"\0" in data:
-        found = _matches(data, UTF16)
+        found = _utf16(data)
     else:
         telling = b"\n".join(x for x in data.splitlines() if not x.isascii())
-        found = _matches(telling, ENCODINGS) or _matches(data, UTF16, coherent=True)
+        found = _matches(telling, ENCODINGS) or _utf16(data, coherent=True)
     return [NAMES.get(name, name.replace("_", "-")) for name in found[:2]]
+
+
+def _utf16(data, coherent=False):
+    """Returns the byte order of UTF-16 that fits; none if both do, as with a few bytes."""
+    found = _matches(data, UTF16, coherent)
+    return found if len(found) == 1 else []
 
 
 def _matches(data, encodings, coherent=False):

@@ -42,7 +42,7 @@ def of_kinds(name: str, files: Sequence["File"], alone: bool = True) -> Corpus:
             f"expected text in {name}, found only binary data ({_some(binary)}); name files of text"
         )
     notes = [
-        f"NOTE: read {_some(names)} as {encoding}, as the byte order mark says"
+        f"NOTE: read {_some(names)} as {encoding} because of its byte order mark"
         for encoding, names in marked.items()
     ]
     if binary:

@@ -65,7 +65,10 @@ TABLE = [
     ("train --corpus {nul}", "zero byte at offset"),
     ("train --corpus {utf16}", "looks like utf-16-le: give --encoding utf-16-le$"),
     ("train --corpus {latin}", "expected utf-8 text in .*latin.* looks like cp1252: give --enc"),
-    ("train --corpus {shiftjis}", "byte .* at offset 0; it looks like cp932 .Shift-JIS.: give"),
+    (
+        "train --corpus {shiftjis}",
+        "byte .* at offset 0; it looks like cp932 .Shift-JIS.: give --encoding cp932$",
+    ),
     ("train --corpus {blanks}", "only spaces, newlines and the like; give a text with letters"),
     ("train --corpus {tiny}", "expected at least 1,025 characters to train on"),
     ("train --corpus {tiny} --batch-size 1 --window 1", "2 characters or more in a held-out part"),

@@ -319,10 +319,10 @@ def test_without_the_default_corpus_training_goes_on_with_pydoc_and_says_so(here
         (["--corpus", "none.txt"], "found 'none.txt', which is none of them"),
         (
             ["--corpus", "state_union"],
-            "cannot find corpora/state_union.zip: it is in none of",
+            "cannot find corpora/state_union.zip or download it; go online",
         ),
         (["--corpus", "empty.txt"], "expected text in corpus 'empty.txt', found none"),
-        (["--corpus", "binary.bin"], "found binary data .a zero byte at offset 1"),
+        (["--corpus", "binary.bin"], "found a zero byte at offset 1; it seems to be binary"),
         (["--corpus", "latin.txt"], "expected utf-8 text in latin.txt, found byte e9 at offset 3"),
         (["--corpus", "small.txt", "--encoding", "x"], "encoding Python knows, found 'x'"),
         (["--corpus", "small.txt", "--encoding", "rot13"], "encoding Python knows, found 'rot13'"),

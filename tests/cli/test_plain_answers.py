@@ -288,7 +288,10 @@ def test_several_values_are_shown_as_they_were_typed(here, capsys):
     ("data", "expected"),
     [
         (b"\xff", "expected utf-8 text in standard input, found byte ff"),
-        (b"a\0", "expected text in standard input, found binary data"),
+        (
+            b"a\0",
+            "expected text in standard input, found a zero byte at offset 1; it seems to be b",
+        ),
         (b"Zebra", "error: standard input: expected characters"),
     ],
 )

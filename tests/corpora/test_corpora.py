@@ -127,7 +127,7 @@ def test_decoding(data, encoding, text):
     ("data", "encoding", "says"),
     [
         (b"abc\xff", "utf-8", "expected utf-8 text in .*found byte ff at offset 3.*--encoding"),
-        (b"ab\0c", "utf-8", "binary data .a zero byte at offset 2"),
+        (b"ab\0c", "utf-8", "a zero byte at offset 2; it seems to be binary data"),
         (b"x", "utf-9", "expected a text encoding Python knows, found 'utf-9'"),
     ],
 )
