@@ -116,7 +116,8 @@ def for_size(config: Config, n: int, given: Collection[str] = ()) -> tuple[Confi
             changes |= {"units": min(units, model.units), "dropout": max(dropout, model.dropout)}
             changes |= {"patience": fit.patience or PATIENCE}
             break
-    found, adapted = [], []
+    found = []
+    adapted: list[str] = []
     for part in (model, data, fit):
         mine = {
             f.name: changes[f.name]
@@ -125,4 +126,4 @@ def for_size(config: Config, n: int, given: Collection[str] = ()) -> tuple[Confi
         }
         adapted += [f"{flag(k)} {v}" for k, v in mine.items() if v != getattr(part, k)]
         found.append(replace(part, **mine))
-    return Config(*found, config.sample), adapted
+    return replace(config, **dict(zip(("model", "data", "fit"), found, strict=True))), adapted

@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from corpora import detection
 from corpora.document import Corpus, CorpusError, title
@@ -50,7 +50,8 @@ def of_kinds(name: str, files: Sequence["File"], alone: bool = True) -> Corpus:
             f"NOTE: skipped {len(binary):,} of {len(files):,} files, which are binary: "
             f"{_some(binary)}"
         )
-    return Corpus(name, tuple(found), tuple(notes), marks)
+    documents: Any = tuple(found)  # which are read as documents are
+    return Corpus(name, documents, tuple(notes), marks)
 
 
 def _some(names):

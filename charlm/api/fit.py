@@ -82,8 +82,10 @@ def fit(
         elif "encoding" in settings or not corpus.name:
             raise InputError("expected a Corpus with a name, and no encoding, as it is decoded")
         config = with_settings(base, settings)
-        given = isinstance(corpus, Corpus)
-        found = cli.read_as(config.data, corpus) if given else cli.corpus(config.data)
+        if isinstance(corpus, Corpus):
+            found = cli.read_as(config.data, corpus)
+        else:
+            found = cli.corpus(config.data)
         where = folder, name, preset, overwrite
         path = runs.start(config, found, reporting, *where, first, settings)
     return load(path)

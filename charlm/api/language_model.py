@@ -144,9 +144,9 @@ class LanguageModel:
             require(_is_count(length), "length", "a whole number, 1 or more", length)
             ok = _is_count(n) and n <= MAX_TEXTS
             require(ok, "n", f"a whole number from 1 to {MAX_TEXTS}", n)
-            ok = isinstance(min_length, numbers.Integral) and 0 <= min_length <= length
+            ok = isinstance(min_length, numbers.Integral) and 0 <= int(min_length) <= length
             require(ok, "min_length", f"from 0 to length ({length})", min_length)
-            ok = seed is None or (isinstance(seed, numbers.Integral) and seed >= 0)
+            ok = seed is None or (isinstance(seed, numbers.Integral) and int(seed) >= 0)
             require(ok, "seed", "None, or a whole number, 0 or more", seed)
             ok = isinstance(stop, Iterable) and all(isinstance(x, str) and x for x in stops)
             require(ok, "stop", "strings of one character or more", repr(stop))

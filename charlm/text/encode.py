@@ -161,26 +161,26 @@ def _survey(corpus, pool, tell=None):
     characters, digest, rows, ends = Characters(), hashlib.sha256(), [], Ends()
     collect = _Background(pool, characters.add)
     for d in corpus.documents:
-        length = size = content = 0
+        length = size = hashed = 0
         for piece, inside in records.parts_of(d, tell):
             collect(piece)
             data = _utf8(piece)
             digest.update(data)
             ends.add(len(piece), inside)
             length, size = length + len(piece), size + len(data)
-            content = hash((content, piece))
+            hashed = hash((hashed, piece))
         if length:
             digest.update(_number(size))  # where a document ends
-            rows.append((d, length, size, content))
+            rows.append((d, length, size, hashed))
             ends.end_document()
     if not rows:
         raise CorpusError(f"expected text in corpus {corpus.title!r}, found none (empty)")
     collect.wait()
-    documents, *columns = map(list, zip(*rows, strict=True))
+    documents, lengths, sizes, contents = map(list, zip(*rows, strict=True))
     records.check_found(documents, ends.count)
     digest.update(_utf8(records.key(documents)))  # another split is another file
     split, vocab, content = ends.split(), characters.vocab(), digest.hexdigest()
-    return _Survey(documents, *columns, split, vocab, content)
+    return _Survey(documents, lengths, sizes, contents, split, vocab, content)
 
 
 def _encode(found, put, pool, tell=None):

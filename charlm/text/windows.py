@@ -113,8 +113,9 @@ class TrainingWindows:
 
     def __getitem__(self, step):
         step = np.asarray(step) + self.first  # (...)
+        skipped: np.ndarray | int = 0
         if self.separator is None:
-            fresh, skipped = self._restarts(step), 0
+            fresh = self._restarts(step)
         else:
             fresh, skipped = self.records.restarts(step)
         ids = self.streams.rows(step * self.window, self.window + 1, skipped)  # (..., B, T+1)
