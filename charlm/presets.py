@@ -116,14 +116,15 @@ def for_size(config: Config, n: int, given: Collection[str] = ()) -> tuple[Confi
             changes |= {"units": min(units, model.units), "dropout": max(dropout, model.dropout)}
             changes |= {"patience": fit.patience or PATIENCE}
             break
-    found = []
+    found: dict[str, Any] = {}
     adapted: list[str] = []
-    for part in (model, data, fit):
+    for name in ("model", "data", "fit"):
+        part = getattr(config, name)
         mine = {
             f.name: changes[f.name]
             for f in fields(part)
             if f.name in changes and f.name not in given
         }
         adapted += [f"{flag(k)} {v}" for k, v in mine.items() if v != getattr(part, k)]
-        found.append(replace(part, **mine))
-    return replace(config, **dict(zip(("model", "data", "fit"), found, strict=True))), adapted
+        found[name] = replace(part, **mine)
+    return replace(config, **found), adapted
