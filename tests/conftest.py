@@ -61,12 +61,14 @@ def cheap_garbage_collection():
 
 
 @pytest.fixture(scope="session", autouse=True)
-def compiling_is_not_said():
-    """Whether code must be compiled depends on what earlier test runs left in the cache."""
+def silence():
+    """Shows no progress in this process: how long work takes depends on the machine and its cache."""
+    from charlm import notes
     from charlm.kernels import generate
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(generate, "note", lambda line: None)
+        patch.setattr(notes, "SILENCE", 600)
         yield
 
 

@@ -10,11 +10,12 @@ from typing import TYPE_CHECKING
 from charlm import cli
 from charlm.config import Config
 from charlm.errors import InputError, Stopped, command_line
-from charlm.runs import lookup, run_folder
+from charlm.runs import checkpoint, lookup, run_folder
 from charlm.runs.checkpoint import Checkpoint, Progress
 from charlm.text.encoded_text import Text
 from charlm.text.vocab import Vocab
 from charlm.text.windows import check_held_out, check_training
+from charlm.training import resume
 from charlm.training.startup_timer import Timeline
 from corpora.normalizing import normalized
 
@@ -63,6 +64,9 @@ def prepare(
     _check_backend(os.environ.get("KERAS_BACKEND", ""))
     check_training(len(text.training), config.data.batch_size, config.data.window)
     check_held_out(text.held_out_lengths)
+    if saved:
+        resume.check_same_text(saved, text)
+    checkpoint.check_size_limits(config, (saved or text).vocab)
     _check_prompts(config, (saved or text).vocab)
     if reporting.tensorboard:
         _require_tensorboard()

@@ -31,7 +31,7 @@ class SmallTexts:
     sizes: tuple[int, ...] = (2_000, 20_000, 200_000)
     """Characters."""
     adapted: bool = False
-    """Measure the settings that charlm train would choose, alone."""
+    """Measure the settings that charlm train chooses, and those of the preset."""
     units: tuple[int, ...] = (128,)
     batch_size: tuple[int, ...] = (8,)
     window: tuple[int, ...] = (32,)
@@ -43,7 +43,8 @@ class SmallTexts:
     def configs(self, n: int) -> Iterator[Config]:
         """Yields the settings to try on a text of n characters to train on."""
         if self.adapted:
-            yield presets.for_size(Config(), n, frozenset())[0]
+            yield presets.for_size(Config(), n)[0]
+            yield Config()
             return
         for units, B, T, updates, dropout, weight_drop, rate in itertools.product(
             self.units, self.batch_size, self.window, self.updates, self.dropout,
@@ -90,6 +91,8 @@ def main() -> None:
         text = start_of(name, size)
         print(f"{name}, {size:,}: {simple_models(text)}", flush=True)
         for config in args.configs(len(text.training)):
+            if len(text.training) <= config.data.batch_size * config.data.window:
+                continue
             found, epoch, seconds = trained(text, config)
             m, d, f = config.model, config.data, config.fit
             print(

@@ -26,8 +26,8 @@ def find(runs: Path, run: str, or_shipped: bool = False) -> Path:
     Args:
         runs: the folder of runs.
         run: what the user typed.
-        or_shipped: whether "latest" in a folder without runs is the run that comes with charlm,
-            with a note.
+        or_shipped: whether "latest" is the run that comes with charlm, with a note, if there is
+            none in `RUNS_DIR`.
 
     Raises:
         InputError: there is no such run.
@@ -63,7 +63,7 @@ def _latest(runs, or_shipped):
         for folder, time in saved.items()
         if time is not None and folder.resolve() != SHIPPED  # a checkout makes its file new
     }
-    if not saved and or_shipped and is_run(SHIPPED):
+    if not saved and or_shipped and runs == RUNS_DIR and is_run(SHIPPED):
         note(f"NOTE: no run in {runs}; using the one that comes with charlm, {SHIPPED.name}")
         return SHIPPED
     if not saved:

@@ -2,7 +2,8 @@
 
 from charlm.config import DROPOUTS, Config, FitConfig
 from charlm.errors import InputError, flag
-from charlm.runs.checkpoint import Progress
+from charlm.runs.checkpoint import Checkpoint, Progress
+from charlm.text.encoded_text import Text
 
 FIXED = ("model", "data")  # parts of the configuration that cannot change,
 MOVABLE = ("corpus", "encoding")  # except the place of the text, whose fingerprint is compared
@@ -91,3 +92,13 @@ def position(progress: Progress) -> str:
     """Returns the epoch and the window, counted from 1, at which a run continues."""
     where = f"epoch {progress.epoch + 1}"
     return f"{where}, window {progress.step + 1}" if progress.step else where
+
+
+def check_same_text(saved: Checkpoint, text: Text) -> None:
+    """Raises InputError unless the text is the one that the run was trained on."""
+    if saved.corpus_sha256 != text.sha256:
+        raise InputError(
+            f"expected the text the run was trained on (sha256 {saved.corpus_sha256[:12]}),"
+            f" found another ({text.sha256[:12]}); name the run's text with --corpus, or "
+            "train a new run on another text (--init-from)"
+        )

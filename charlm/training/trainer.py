@@ -18,6 +18,7 @@ from charlm.runs.checkpoint import Checkpoint, Progress
 from charlm.text.encoded_text import Text
 from charlm.text.windows import HeldOutWindows, TrainingWindows
 from charlm.training import network as model
+from charlm.training import resume
 from charlm.training.dataset import batches, errors_of
 from charlm.training.streams import Streams, compile_for
 from charlm.training.training_windows import training_windows
@@ -49,12 +50,7 @@ class Training:
     def __init__(self, config: Config, text: Text, saved: Checkpoint | None = None):
         config = _resolved(config)
         if saved:
-            if saved.corpus_sha256 != text.sha256:
-                raise InputError(
-                    f"expected the text the run was trained on (sha256 {saved.corpus_sha256[:12]}),"
-                    f" found another ({text.sha256[:12]}); name the run's text with --corpus, or "
-                    "train a new run on another text (--init-from)"
-                )
+            resume.check_same_text(saved, text)
             text = text.translated(saved.vocab)  # the weights may come from another text
         self.config, self.text = config, text
         self.vocab, self.corpus_sha256 = text.vocab, text.sha256

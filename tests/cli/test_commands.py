@@ -71,7 +71,8 @@ def snapshot(folder):
 def test_train_makes_a_run_and_tells_of_it(run):
     made = {p.name for p in run.iterdir()} - {".lock"}
     assert made == {
-        "last.weights.h5", "best.weights.h5", "run.json", "history.csv", "samples.txt", "loss.png",
+        "last.weights.h5", "best.weights.h5", "run.json", "history.csv", "steps.csv", "samples.txt",
+        "loss.png",
     }  # fmt: skip
     summary = json.loads((run / "run.json").read_text())
     assert summary["progress"]["epoch"] == 2
@@ -87,18 +88,21 @@ def test_train_says_where_it_runs_and_how_it_goes(here, capsys):
     argv = ["--corpus", "small.txt", "--name", "a", "--epochs", "1", *TRAIN, *FLOAT]
     assert train.main(argv) == 0
     out, _ = capsys.readouterr()
-    lines = out.splitlines()
+    preset, adapted, *lines = out.splitlines()
+    assert preset.startswith("preset default: ")
+    assert adapted.startswith("for a text of 1,908 characters: --dropout 0.3")
+    assert lines.pop(0).startswith("hint: 1,908 characters are too few to learn a language from")
     assert re.match(
         r"\w+ on .*; LSTM 1 x 8, compiled backward pass; [\d,]+ parameters; 1,908 characters "
         r"to train on, 211 held out; vocabulary \d+; saved_models/a",
-        lines[1],
+        lines[0],
     )
     ready = (
         r"ready in ([\d.]+) s: corpus ([\d.]+), import ([\d.]+), build ([\d.]+), compile ([\d.]+)"
     )
-    whole, *parts = map(float, re.fullmatch(ready, lines[2]).groups())
+    whole, *parts = map(float, re.fullmatch(ready, lines[1]).groups())
     assert whole == pytest.approx(sum(parts), abs=0.3)  # each is rounded
-    assert re.match(r"epoch 1/1  train [\d.]+  held-out [\d.]+ bits/char  [\d,]+ chars/s", lines[3])
+    assert re.match(r"epoch 1/1  train [\d.]+  held-out [\d.]+ bits/char  [\d,]+ chars/s", lines[2])
     assert "--- temperature 0.5 ---" in lines
     assert "python -m charlm.sample saved_models/a" in lines[-1]
 
@@ -332,7 +336,7 @@ def test_without_the_default_corpus_training_goes_on_with_pydoc_and_says_so(here
         (["--corpus", "small.txt", "--sample-temperatures"], "--sample-temperatures to be one or"),
         (["--corpus", "small.txt", "--name", "x" * 300], "--name to be the name of a folder"),
         (["--corpus", "small.txt", "--runs-dir", "small.txt"], "small.txt, which is not a folder"),
-        (["--corpus", "short.txt"], "expected at least 1,025 characters to train on"),
+        (["--corpus", "short.txt"], "expected at least 17 characters to train on"),
         (["--corpus", "same.txt"], "at least 2 distinct characters in the corpus, found 1"),
         (
             ["--corpus", "small.txt", "--units", "0"],
@@ -369,7 +373,7 @@ def test_train_refuses(here, capsys, argv, expected):
     Path("empty.txt").touch()
     Path("binary.bin").write_bytes(b"a\0b")
     Path("latin.txt").write_bytes(b"caf\xe9")
-    Path("short.txt").write_text("abc" * 100)
+    Path("short.txt").write_text("abc" * 3)
     Path("same.txt").write_text("a" * 5000)
     Path("saved_models/other").mkdir(parents=True)
     Path("saved_models/other/thesis.txt").write_text("precious")
@@ -516,7 +520,7 @@ def test_a_run_whose_curve_cannot_be_written_is_done_all_the_same(run, capsys):
 
 
 def test_a_curve_that_cannot_be_drawn_changes_nothing_else(run, capsys, monkeypatch):
-    def fails(history):
+    def fails(history, steps):
         raise OSError("no folder\nfor fonts")
 
     monkeypatch.setattr("charlm.plots.loss_curve.draw", fails)
@@ -557,7 +561,7 @@ def test_a_run_stays_private(run):
     (run / "samples.txt").unlink()
     assert train.main(["--resume", "a", "--epochs", "3", "--learning-rate", "0.01"]) == 0
     assert {p.name: p.stat().st_mode & 0o777 for p in run.iterdir()} == dict.fromkeys(
-        [*run_folder.FILES, run_folder.LOCK], 0o600
+        {*run_folder.FILES, run_folder.LOCK} - {*run_folder.REPORTS}, 0o600
     )
 
 
@@ -566,9 +570,10 @@ def test_resume_says_that_samples_were_lost(run, capsys):
     os.truncate(run / "samples.txt", 5)
     assert train.main(["--resume", "a", "--epochs", "3"]) == 0
     out, _ = capsys.readouterr()
-    assert out.startswith(
+    assert out.splitlines()[0].startswith("resuming ")
+    assert out.splitlines()[1] == (
         f"NOTE: saved_models/a/samples.txt has 5 bytes of the {size:,} that it had when the run "
-        "was saved; the last samples in it are lost\nresuming "
+        "was saved; the last samples in it are lost"
     )
 
 

@@ -126,7 +126,10 @@ def test_an_import_that_loses_it(here, argv, instead):
     path = os.pathsep.join([str(here / "lib"), *filter(None, sys.path)])
     with start(["-m", "charlm", *argv], variables={"PYTHONPATH": path}) as process:
         code, out, err = ended(process)
-    assert (code, out, err) == (130, "", "interrupted\n")
+    assert (code, err) == (130, "interrupted\n")
+    assert not [
+        line for line in out.splitlines() if not line.startswith(("preset", "for a", "hint"))
+    ]
     assert sorted(p for p in here.iterdir() if p.name != "__pycache__") == before
 
 

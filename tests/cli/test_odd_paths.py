@@ -344,11 +344,18 @@ def test_the_system_s_endless_files_are_not_opened(tmp_path, monkeypatch):
     """They are regular ones, but have no size."""
     (tmp_path / "endless").touch()
     (tmp_path / "other.txt").write_text("ab")
-    monkeypatch.setattr("builtins.open", None)
+    opened, real = [], open
+
+    def watched(path, *more, **named):
+        opened.append(path)
+        return real(path, *more, **named)
+
+    monkeypatch.setattr("builtins.open", watched)
     (document,) = corpora.load_stored(str(tmp_path), "utf-8").documents
     assert Path(document.name).name == "other.txt"
     with pytest.raises(corpora.CorpusNotFound):
         corpora.load_stored(str(tmp_path / "endless"), "utf-8")
+    assert {*opened} <= {tmp_path / "other.txt"}
 
 
 @pytest.mark.parametrize("given", ["*.text", "-", "texts"])

@@ -379,3 +379,8 @@ def test_nothing_is_written_into_the_current_folder_unasked(here, run, capsys, a
         (here / name).write_bytes(content)
         for other, data in others.items():
             (here / other).write_bytes(data)
+
+
+def test_a_folder_that_cannot_be_made_is_named(here, capsys):
+    assert main(["train", "--corpus", "small.txt", "--runs-dir", "/proc/x"]) == 2
+    assert capsys.readouterr().err.startswith("error: cannot write in /proc/x")

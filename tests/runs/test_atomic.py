@@ -291,6 +291,9 @@ ALLOWED = {
     "charlm/layers/stubs.py write_text": "the signatures, for who changes the layers",
     "charlm/benchmarks/train_memory.py write_text": "into a temporary folder",
     "charlm/benchmarks/worker.py open": "a switch of the kernel's in /proc",
+    "charlm/kernels/object_code.py open": "a file of the cache, by `paths.opener`",
+    "charlm/kernels/object_code.py replace": "the same",
+    "charlm/cli/terminal.py open": "the process's own standard error, under another number",
 }
 
 

@@ -76,4 +76,4 @@ def test_a_run_of_ones_own_comes_first_and_resume_needs_one(nowhere, capsys, shi
     own.mkdir(parents=True)
     (own / lookup.BEST).write_bytes((lookup.SHIPPED / lookup.BEST).read_bytes())
     assert charlm.load().path == own.relative_to(nowhere) / lookup.BEST
-    assert lookup.find(lookup.SHIPPED.parent, "latest", or_shipped=True) == lookup.SHIPPED
+    assert main(["sample", "--runs-dir", "elsewhere"]) == 2
