@@ -62,7 +62,7 @@ def cheap_garbage_collection():
 
 @pytest.fixture(scope="session", autouse=True)
 def silence():
-    """Shows no progress in this process: how long work takes depends on the machine and its cache."""
+    """Shows no progress in this process: how long work takes depends on the machine."""
     from charlm import notes
     from charlm.kernels import generate
 
