@@ -59,7 +59,8 @@ def _overview():
     lines += [f"  charlm {x:10} {what}" for x, (_, what) in COMMANDS.items()]
     lines += ["", *(f"  charlm {x:10} {what}" for x, what in OTHERS.items())]
     lines += ["  charlm --version  print the versions of charlm and of what it uses", ""]
-    lines += ["Begin with: charlm train mine.txt --preset quick, then: charlm sample"]
+    lines += ["A trained run comes with charlm: charlm sample"]
+    lines += ["Train on your own text: charlm train mine.txt --preset quick"]
     return "\n".join(lines) + "\n"
 
 
