@@ -65,6 +65,7 @@ class SaveWeights(keras.callbacks.Callback):
             data = checkpoint.to_verified_bytes(now)
             if p.epoch and p.stale_epochs == 0 and not p.step:
                 self.best = data
+            run_folder.write_steps(self.folder, p, self.print)  # it may be ahead of the weights
             # before `last`, which must not name a best epoch whose weights are not on disk
             self._write_best()
             run_folder.write(self.folder, lookup.LAST, data)

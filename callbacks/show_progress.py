@@ -49,7 +49,7 @@ class ShowProgress(keras.callbacks.Callback):
             self._show_epoch()
             return
         self.trained += n
-        seconds = time.monotonic() - self.began
+        seconds = max(time.monotonic() - self.began, 1e-6)  # a clock may stand still for a while
         left = (self.epochs - self.progress.epoch) * self.windows - self.done
         speed = self.trained * self.characters / seconds
         thousands = f"{speed / 1000:.0f}k" if speed > 10_000 else f"{speed:.0f}"
@@ -60,10 +60,12 @@ class ShowProgress(keras.callbacks.Callback):
         )
 
     def on_test_begin(self, logs: dict[str, float] | None = None) -> None:
+        self.measured = 0
         self._show("measuring held-out text", self.held_out)
 
     def on_test_batch_end(self, batch: int, logs: dict[str, float] | None = None) -> None:
-        self.tell()
+        before, self.measured = self.measured, min(batch + 1, self.held_out)
+        self.tell(self.measured - before)  # a call may cover several windows
 
     def on_epoch_end(self, epoch: int, logs: dict[str, float] | None = None) -> None:
         self.close()

@@ -7,7 +7,7 @@ import keras
 
 from charlm.runs.checkpoint import Progress
 
-ROWS = 100  # of steps.csv in an epoch
+ROWS = 100  # rows of steps.csv per epoch
 
 
 class TrackProgress(keras.callbacks.Callback):

@@ -157,7 +157,7 @@ class DataConfig:
     @property
     def separator(self) -> str | None:
         """The text that ends each record; None for a text without records."""
-        return separator(self.records, self.column)
+        return separator(self.records, self.column, self.normalize)
 
 
 @dataclass(frozen=True)

@@ -24,7 +24,9 @@ _detailed: ContextVar[bool] = ContextVar("details wanted", default=False)
 
 # the notes that wait, in the thread that is within `held` or `silenced`
 _waiting: ContextVar[list[str] | None] = ContextVar("notes that wait", default=None)
-_without_progress = False
+_without_progress: ContextVar[bool] = ContextVar("no progress is wanted", default=False)
+_tqdm: Any = None
+_loading = threading.Lock()
 
 
 def note(line: str) -> None:
@@ -80,26 +82,36 @@ def silenced() -> Iterator[None]:
 @contextlib.contextmanager
 def without_progress(asked: bool = True) -> Iterator[None]:
     """Shows no progress within it, if asked."""
-    global _without_progress
-    before, _without_progress = _without_progress, _without_progress or asked
+    token = _without_progress.set(asked or _without_progress.get())
     try:
         yield
     finally:
-        _without_progress = before
+        _without_progress.reset(token)
 
 
 def step_of_progress(line: str) -> None:
     """Prints a line about the next step of long work, unless no progress is wanted."""
-    if not _without_progress:
+    if not _without_progress.get():
         note(line)
 
 
 @contextlib.contextmanager
 def above_bars() -> Iterator[None]:
     """Takes progress bars off the terminal while something else is printed on it."""
-    tqdm: Any = sys.modules.get("tqdm")
-    with tqdm.tqdm.external_write_mode() if tqdm else contextlib.nullcontext():
+    with _tqdm.external_write_mode() if _tqdm else contextlib.nullcontext():
         yield
+
+
+def _load_tqdm():
+    """Imports tqdm once, and publishes it when it is ready for other threads."""
+    global _tqdm
+    with _loading:
+        if _tqdm is None:
+            from tqdm import tqdm
+
+            tqdm.set_lock(threading.RLock())  # the default is for several processes
+            _tqdm = tqdm
+    return _tqdm
 
 
 @contextlib.contextmanager
@@ -122,7 +134,7 @@ def progress(
         string of figures that replaces the last one.
     """
     file = file or sys.stderr
-    if _without_progress or file is None or file.closed:
+    if _without_progress.get() or file is None or file.closed:
         yield lambda n=1, figures="": None
         return
     shown = _Progress(what, total, first, file)
@@ -158,10 +170,7 @@ class _Progress:
             self._bar() if self.file.isatty() else self._lines()
 
     def _bar(self):
-        from tqdm import tqdm
-
-        tqdm.set_lock(threading.RLock())  # the default is for several processes
-        with tqdm(
+        with _load_tqdm()(
             desc=self.what, total=self.total, initial=self.first, file=self.file, leave=False,
             bar_format=NO_TOTAL if self.total is None else BAR, nrows=24,
         ) as bar:  # fmt: skip

@@ -17,6 +17,7 @@ NOT_PRESET = "corpus", "encoding", "seed"  # that a preset cannot choose
 UPDATES, EPOCH_UPDATES, MIN_STREAMS = 2000, 100, 2
 PATIENCE = 8  # epochs
 SIZES = (10_000, 64, 0.3), (100_000, 128, 0.3), (500_000, 256, 0.2)  # characters, units, dropout
+LARGE = 1_000_000  # characters
 TOO_SMALL = 10_000  # characters: such a text is learned by heart
 PRESETS = {
     "quick": Config(
@@ -66,7 +67,8 @@ def describe(name: str, config: Config, own_model: bool = True) -> str:
         if f.name not in NOT_PRESET and _value(config, part, f.name) != _value(preset, part, f.name)
     ]
     kept = [where for where in _decided() if where not in changed and where[0] in parts]
-    line = f"preset {name}: {' '.join(_flag(config, *where) for where in kept) or 'nothing of it'}"
+    flags_kept = " ".join(_flag(config, *where) for where in kept)
+    line = f"preset {name}: {flags_kept or '(every setting was changed)'}"
     if not changed:
         return line
     marked = [f"{_flag(config, *x)} (preset: {_value(preset, *x)})" for x in changed]
@@ -94,7 +96,7 @@ def for_size(config: Config, n: int, given: Collection[str] = ()) -> tuple[Confi
 
     An update reads fewer characters, so that an epoch has `EPOCH_UPDATES`, and epochs are added
     until there are `UPDATES` in all. Networks are smaller, with more dropout, and training stops
-    early. A text of two million characters keeps its settings. docs/experiments.md shows what this
+    early. A text of `LARGE` characters keeps its settings. docs/experiments.md shows what this
     reaches.
 
     Args:
@@ -106,9 +108,10 @@ def for_size(config: Config, n: int, given: Collection[str] = ()) -> tuple[Confi
         The settings, and those that were adapted, as flags.
     """
     model, data, fit = config.model, config.data, config.fit
-    T = data.window if "window" in given else min(data.window, max(8, n // 100))
+    if n >= LARGE:
+        return config, []
+    T = min(data.window, max(8, n // 100))
     B = max(MIN_STREAMS, min(data.batch_size, n // (EPOCH_UPDATES * T)))
-    B = data.batch_size if "batch_size" in given else B
     changes: dict[str, Any] = {"window": T, "batch_size": B}
     changes["epochs"] = max(fit.epochs, -(-UPDATES * B * T // n))
     for most, units, dropout in SIZES:

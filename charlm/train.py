@@ -43,6 +43,9 @@ class RunConfig:
 class Train:
     """Trains a character-level recurrent language model, or resumes a run.
 
+    On a text of less than a million characters, --window, --batch-size, --epochs, --units,
+    --dropout and --patience adapt to its size unless you give them.
+
     Prints progress and samples after each epoch, and saves the weights with the lowest held-out
     (validation) loss. The environment variable KERAS_BACKEND chooses the backend: tensorflow
     (default), jax or torch.

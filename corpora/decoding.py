@@ -18,6 +18,7 @@ def decoded(chunks: Iterable[bytes], name: str, encoding: str) -> Iterator[str]:
         CorpusError: binary data, or bytes that are not valid in `encoding`, with their offset.
     """
     wide = detection.is_wide(encoding)
+    decoder_is_utf8 = codecs.lookup(encoding).name == "utf-8"
     decoder = codecs.getincrementaldecoder(encoding)()
     newlines = io.IncrementalNewlineDecoder(None, translate=True)
     started, end = False, 0
@@ -27,6 +28,10 @@ def decoded(chunks: Iterable[bytes], name: str, encoding: str) -> Iterator[str]:
             zero = f"a zero byte at offset {begin + data.index(0)}"
             advice = "it seems to be binary data: give a file of text, or its --encoding"
             raise _refused("text", name, zero, data, advice)
+        if decoder_is_utf8 and b"\x1b$" in data:  # all of it is ASCII, and valid UTF-8
+            escape = f"an escape sequence at offset {begin + data.index(bytes([0x1B, 0x24]))}"
+            advice = "it seems to be Japanese in ISO-2022-JP: give --encoding iso-2022-jp"
+            raise _refused("utf-8 text", name, escape, data, advice)
         try:
             text = decoder.decode(data, final=not data)
         except UnicodeDecodeError as error:

@@ -11,19 +11,21 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from corpora import tables
-from corpora.document import PIECE, Corpus, CorpusError, title
+from corpora.document import HELD_OUT_AT, PIECE, Corpus, CorpusError, title
+from corpora.normalizing import NONE, normalize, normalized
 
 SEPARATORS = {"blank": "\n\n", "line": "\n"}
 ESCAPES = {r"\n": "\n", r"\t": "\t"}  # a shell has no plain way to write them
 MAX_SEPARATOR = 100  # characters
 
 
-def separator(records: str | None, column: str | None) -> str | None:
+def separator(records: str | None, column: str | None, form: str = NONE) -> str | None:
     r"""Returns the text that ends each record, or None if the settings ask for no records.
 
     Args:
         records: "blank", "line", or the separator, in which `\n` is a newline and `\t` a tab.
         column: the column that holds the records; alone it means "blank".
+        form: Unicode form of the text, which the separator takes on.
 
     >>> separator("line", None), separator(r"\n%\n", None), separator(None, "text")
     ('\n', '\n%\n', '\n\n')
@@ -34,18 +36,20 @@ def separator(records: str | None, column: str | None) -> str | None:
         return SEPARATORS[records]
     for escape, character in ESCAPES.items():
         records = records.replace(escape, character)
-    return records
+    return normalized(records, form)
 
 
-def of_corpus(corpus: Corpus, records: str | None, column: str | None) -> Corpus:
-    """Returns the corpus with each document read as records, if the settings ask for that.
+def of_corpus(corpus: Corpus, records: str | None, column: str | None, form: str = NONE) -> Corpus:
+    """Returns the corpus in a Unicode form, each document read as records if that is asked for.
 
     Args: see `separator`.
     """
-    end = separator(records, column)
+    end = separator(records, column, form)
+    if column is None:  # normalizing a table could add delimiters and quotation marks
+        corpus = normalize(corpus, form)
     if end is None:
         return corpus
-    documents: Any = (Records(d, end, column) for d in corpus.documents)
+    documents: Any = (Records(d, end, column, form) for d in corpus.documents)
     return replace(corpus, documents=tuple(documents))
 
 
@@ -58,6 +62,8 @@ class Records:
     """Text that ends each record."""
     column: str | None = None
     """Column of a table that holds the records, if the document is one."""
+    form: str = NONE
+    """Unicode form of the column's texts."""
 
     @property
     def name(self) -> str:
@@ -73,14 +79,15 @@ class Records:
     def identity(self) -> list | None:
         """See `Document.identity`."""
         seen = self.document.identity
-        return None if seen is None else [*seen, self.separator, self.column]
+        return None if seen is None else [*seen, self.separator, self.column, self.form]
 
     def pieces(self, tell: Callable[[int], object] | None = None) -> Iterator[str]:
         """See `Document.pieces`; a record of a table that is longer than that is one piece."""
         pieces = self.document.pieces(tell)
         if self.column is None:
             return pieces
-        fields = tables.fields(pieces, self.column, title(self.name))
+        rows = tables.fields(pieces, self.column, title(self.name))
+        fields = (normalized(text, self.form) for text in rows)
         return _joined(tables.ended(fields, self.separator, title(self.name)))
 
     def parts(self, tell: Callable[[int], object] | None = None) -> Iterator[tuple[str, list[int]]]:
@@ -129,20 +136,25 @@ def parts_of(
 
 
 def check_found(documents: Sequence[Any], count: int) -> None:
-    """Refuses a text in which no separator was found.
+    """Refuses a text in which no separator was found, and one with too few records.
 
     Args:
         documents: of a corpus, those with text.
         count: number of their records, or of the documents themselves.
 
     Raises:
-        CorpusError: no document has a second record.
+        CorpusError: no document has a second record, or none would be held out.
     """
     first = documents[0]
     if isinstance(first, Records) and first.column is None and count == len(documents):
         raise CorpusError(
             f"expected records that end with {first.separator!r} in {title(first.name)}, found one "
             "text; give what ends a record: --records blank, line or 'SEPARATOR'"
+        )
+    if isinstance(first, Records) and count <= HELD_OUT_AT:
+        raise CorpusError(
+            f"expected {HELD_OUT_AT + 1} records or more in {title(first.name)}, of which one is "
+            f"held out, found {count}; leave out --records, or give more of them"
         )
 
 

@@ -18,14 +18,14 @@ TABLES = ".csv", ".tsv", ".jsonl", ".ndjson"
 def suggestion(corpus: Corpus) -> str | None:
     """Returns a line that suggests --records or --column, or None if the text looks like neither.
 
-    Only a text of one file is looked at. Prose is never taken for records: its paragraphs begin
+    Only a text of one file is looked at. Prose is rarely taken for records: its paragraphs begin
     differently, and its lines go on from one to the next.
     """
     if len(corpus.documents) != 1:
         return None
     head = _head(corpus.documents[0])
     flags = _column(corpus.name, head) or _records(head)
-    return f"NOTE: {corpus.title} looks like {flags}" if flags else None
+    return f"NOTE: {corpus.title} may be {flags}" if flags else None
 
 
 def _head(document):

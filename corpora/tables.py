@@ -4,7 +4,7 @@ import csv
 import json
 from collections.abc import Iterable, Iterator
 
-from corpora.document import CorpusError
+from corpora.document import Corpus, CorpusError
 
 DELIMITERS = ",;\t|"
 MAX_FIELD = 2**31 - 1  # characters, the most that every system allows; Python's default is 128 KiB
@@ -64,6 +64,11 @@ def columns(line: str) -> list[str]:
     return max((_header(line, d) for d in DELIMITERS), key=len)
 
 
+def has_column(corpus: Corpus, column: str) -> bool:
+    """Returns whether the first document of a corpus is a table with this column."""
+    return column in columns(next(lines(corpus.documents[0].pieces()), ""))
+
+
 def lines(pieces: Iterable[str]) -> Iterator[str]:
     """Yields the lines of a text, each with its newline."""
     parts: list[str] = []
@@ -79,7 +84,7 @@ def lines(pieces: Iterable[str]) -> Iterator[str]:
 
 def _header(line, delimiter):
     try:
-        return next(csv.reader([line], delimiter=delimiter), [])
+        return [name.strip() for name in next(csv.reader([line], delimiter=delimiter), [])]
     except csv.Error:
         return []
 
@@ -89,20 +94,23 @@ def _csv_fields(header, rows, column, name):
     delimiter = next((d for d in DELIMITERS if column in _header(header, d)), None)
     if delimiter is None:
         raise _missing(column, columns(header), name)
-    at = _header(header, delimiter).index(column)
+    names = _header(header, delimiter)
+    at = names.index(column)
     reader = csv.reader(rows, delimiter=delimiter, strict=True)  # else an open quote takes it all
     try:
         for row in reader:
-            if len(row) > at:
+            if at < len(row) <= len(names):
                 yield row[at]
-            elif row:
+            elif row:  # a text with the delimiter in it would be cut without a word
+                few = f"{at + 1} to " * (at + 1 < len(names))
                 raise CorpusError(
-                    f"expected {at + 1} fields or more in line {reader.line_num + 1} of {name}, "
-                    f"found {len(row)}; mend that line"
+                    f"expected {few}{len(names)} fields in line {reader.line_num + 1} of "
+                    f"{name}, found {len(row)}; correct that line, or put quotation marks around "
+                    "its texts"
                 )
     except csv.Error as error:
         raise CorpusError(
-            f"cannot read {name} as CSV: {error} in line {reader.line_num + 1}; mend that line"
+            f"cannot read {name} as CSV: {error} in line {reader.line_num + 1}; correct that line"
         ) from None
 
 
@@ -121,11 +129,16 @@ def _json_fields(first, rows, column, name):
                 f"cannot read {name} as JSON Lines: {reason} in row {number}; write one object in "
                 "each line"
             ) from None
-        value = row.get(column) if isinstance(row, dict) else None
-        if number == 1 and (not isinstance(row, dict) or column not in row):
-            raise _missing(column, [*row] if isinstance(row, dict) else [], name)
+        if not isinstance(row, dict):
+            raise CorpusError(
+                f"cannot read {name} as JSON Lines: row {number} is no object; write one object in "
+                "each line"
+            )
+        value = row.get(column)
+        if number == 1 and column not in row:
+            raise _missing(column, [*row], name)
         if isinstance(value, str):
-            yield value
+            yield value.replace("\r\n", "\n").replace("\r", "\n")  # as in other texts
         elif value is not None:
             raise CorpusError(
                 f"expected text in column {column!r} of {name}, found {value!r:.40} in row "

@@ -34,19 +34,17 @@ SLOW_ON_JAX = [  # which compiles each shape of each test: `soak` runs these
 @pytest.mark.full
 @pytest.mark.parametrize("backend", ["jax", "torch", "tensorflow"])
 def test_passes_on_backend(backend):
-    """On JAX the usual rows only, and without what is slow there."""
+    """The usual rows, on JAX without what is slow there."""
     if backend == keras.backend.backend():
         pytest.skip("this very run")
-    if backend == "jax":
-        left_out = [f"--deselect={HERE / name}" for name in SLOW_ON_JAX]
-        run_on(backend, "not soak and not full", left_out)
-    else:
-        run_on(backend, "not soak")
+    left_out = [f"--deselect={HERE / name}" for name in SLOW_ON_JAX if backend == "jax"]
+    run_on(backend, "not soak and not full", left_out)
 
 
 @pytest.mark.soak
-def test_all_passes_on_jax():
-    run_on("jax", "not soak")
+@pytest.mark.parametrize("backend", ["jax", "torch"])
+def test_all_passes_on_backend(backend):
+    run_on(backend, "not soak")
 
 
 def run_on(backend, which, options=()):

@@ -115,7 +115,8 @@ def test_a_backend_that_cannot_train_is_refused(here, backend):
 def test_a_working_folder_that_is_gone(here):
     gone = here / "gone"
     gone.mkdir()
-    run = [sys.executable, "-m", "charlm.train", "--corpus", str(here / "small.txt"), *TRAIN]
+    text = str(here / "small.txt")
+    run = [sys.executable, "-m", "charlm.train", "--corpus", text, "--quiet", *TRAIN]
     shell = ["sh", "-c", 'rmdir "$1"; shift; exec "$@"', "sh", str(gone), *run]
     done = subprocess.run(
         shell, cwd=gone, env=environment(), capture_output=True, text=True, timeout=120

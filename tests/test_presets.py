@@ -10,7 +10,7 @@ import keras
 import pytest
 
 from charlm import cli, presets, train
-from charlm.config import Config
+from charlm.config import Config, DataConfig
 from charlm.training import device
 from tests.cli.test_commands import TRAIN, here, one_line_and_nothing_made, snapshot  # noqa: F401
 
@@ -106,7 +106,8 @@ def test_the_hint_is_for_new_runs_only(here, capsys):  # noqa: F811
         assert train.main([*argv]) == 0
         return [line for line in capsys.readouterr()[0].splitlines() if line.startswith("hint: ")]
 
-    (found,) = hints(*BEGIN, "--preset", "quick-gpu", "--precision", "fp32", "--name", "a")
+    given = "--preset", "quick-gpu", "--precision", "fp32", "--name", "a"
+    _too_few_characters, found = hints(*BEGIN, *given)
     assert SIZE in found
     begun = "--init-from", "a", "--corpus", "small.txt", "--epochs", "1", "--name", "b"
     for sizes_of_another in (begun, ("--resume", "a", "--epochs", "2")):
@@ -174,16 +175,17 @@ def test_the_text_and_the_seed_are_no_changes():
 
 
 @pytest.mark.parametrize("name", presets.PRESETS)
-def test_a_text_of_two_million_characters_keeps_every_setting(name):
-    config = presets.PRESETS[name]
-    assert presets.for_size(config, 2_100_000) == (config, [])
+def test_a_large_text_keeps_every_setting(name):
+    config = replace(presets.PRESETS[name], data=DataConfig(batch_size=256, window=128))
+    for n in (presets.LARGE, 1_894_856, 10**10):
+        assert presets.for_size(config, n) == (config, [])
 
 
 @pytest.mark.parametrize("name", presets.PRESETS)
 def test_a_small_text_gets_enough_updates_of_a_smaller_network(name, rng):
     """Laws: every stream has a window; what was given stays; a larger text never gets less."""
     config, sizes = presets.PRESETS[name], []
-    for n in sorted(rng.integers(60, 2_000_000, 50).tolist()):
+    for n in sorted(rng.integers(60, presets.LARGE, 50).tolist()):
         found, flags = presets.for_size(config, n)
         B, T, epochs = found.data.batch_size, found.data.window, found.fit.epochs
         assert n >= B * T + 1

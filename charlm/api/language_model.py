@@ -137,7 +137,6 @@ class LanguageModel:
 
     def _pieces(self, prompt, length, temperature, n, seed, stop, min_length, rules):
         vocab = self._checkpoint.vocab
-        stops = (stop,) if isinstance(stop, str) else stop
         with named_as_arguments():
             require(_is_real(temperature), "temperature", "a number", repr(temperature))
             check_temperature(temperature)
@@ -148,7 +147,8 @@ class LanguageModel:
             require(ok, "min_length", f"from 0 to length ({length})", min_length)
             ok = seed is None or (isinstance(seed, numbers.Integral) and int(seed) >= 0)
             require(ok, "seed", "None, or a whole number, 0 or more", seed)
-            ok = isinstance(stop, Iterable) and all(isinstance(x, str) and x for x in stops)
+            stops = [stop] if isinstance(stop, str) or not isinstance(stop, Iterable) else [*stop]
+            ok = all(isinstance(x, str) and x for x in stops)
             require(ok, "stop", "strings of one character or more", repr(stop))
             prompt, *stops = (self._normalized(text) for text in (prompt, *stops))
             for text in (prompt, *stops):

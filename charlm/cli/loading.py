@@ -13,8 +13,7 @@ from charlm.notes import DETAILS, detail, note
 from charlm.runs.checkpoint import Checkpoint
 from charlm.text.encode import fingerprint, read
 from charlm.text.encoded_text import Text
-from corpora import Corpus, CorpusError, CorpusNotFound, records
-from corpora.normalizing import normalize
+from corpora import Corpus, CorpusError, CorpusNotFound, records, tables
 
 
 def corpus(data: DataConfig, saved: Checkpoint | None = None, again: str = "") -> Corpus:
@@ -36,7 +35,7 @@ def corpus(data: DataConfig, saved: Checkpoint | None = None, again: str = "") -
 
 def read_as(data: DataConfig, corpus: Corpus) -> Corpus:
     """Returns a corpus as the settings say to read it."""
-    return records.of_corpus(normalize(corpus, data.normalize), data.records, data.column)
+    return records.of_corpus(corpus, data.records, data.column, data.normalize)
 
 
 def _whole(data, saved, again):
@@ -48,7 +47,11 @@ def _whole(data, saved, again):
 
 def other_corpus(name: str, encoding: str, saved: Checkpoint) -> Corpus:
     """Returns a text to measure a run on, read as the run's own text was. See `corpus`."""
-    return corpus(replace(saved.config.data, corpus=name, encoding=encoding))
+    data = replace(saved.config.data, corpus=name, encoding=encoding)
+    found = _named_corpus(data)
+    if data.column is not None and not tables.has_column(found, data.column):
+        data = replace(data, column=None, records=data.separator)  # it is not a table
+    return read_as(data, found)
 
 
 def _named_corpus(data):

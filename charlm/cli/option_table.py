@@ -20,7 +20,8 @@ VALUES = {  # what an option takes, where its type says too little
     "file": "FILE", "init": "RUN", "init_from": "RUN", "layers": "NAME", "name": "NAME",
     "peers": "NAME", "prompt_file": "FILE", "resume": "RUN", "run": "RUN", "runs": "RUN",
     "text": "CORPUS", "text_file": "FILE", "vocab": "FILE", "vocab_from": "CORPUS",
-    "keras_version": "VERSION", "output": "PATH",
+    "keras_version": "VERSION", "output": "PATH", "column": "NAME",
+    "records": "blank|line|SEPARATOR",
 }  # fmt: skip
 CHOICES = {"cell": [*CELLS, *(f"keras-{x}" for x, c in CELLS.items() if c.keras)], "cells": CELLS}
 

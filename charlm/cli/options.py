@@ -9,7 +9,13 @@ import tyro
 from charlm.errors import InputError
 from charlm.runs.lookup import RUNS_DIR  # noqa: F401 - where runs are, if no flag says so
 
-Run = Annotated[str, tyro.conf.arg(help='A run folder, a .weights.h5 file in one, or "latest".')]
+Run = Annotated[
+    str,
+    tyro.conf.arg(
+        help='A run folder, a .weights.h5 file in one, or "latest"; without a run of your own, the '
+        "one that comes with charlm."
+    ),
+]
 RunsDir = Annotated[Path, tyro.conf.arg(help="Folder that holds the runs.")]
 Quiet = Annotated[
     bool, tyro.conf.arg(help="Show no progress; results and warnings are still printed.")

@@ -3,7 +3,7 @@
 import difflib
 from collections.abc import Iterable, Sequence
 
-CUTOFF = 0.6  # of difflib's similarity, from 0 to 1
+CUTOFF = 0.7  # of difflib's similarity, from 0 to 1
 # names in char-rnn, nanoGPT, minGPT, torch-rnn, Keras, transformers and textgenrnn: ours, the
 # first that the command has
 ELSEWHERE = {
@@ -57,8 +57,8 @@ INSTEAD = {  # names for which no command has an option
     "device": "a GPU is used if the backend (KERAS_BACKEND) supports it",
     "gpu": "a GPU is used if the backend (KERAS_BACKEND) supports it",
     "cuda": "a GPU is used if the backend (KERAS_BACKEND) supports it",
-    "val-split": "the last tenth of each document is held out",
-    "validation-split": "the last tenth of each document is held out",
+    "val-split": "every tenth document is held out, or the last tenth of a single one",
+    "validation-split": "every tenth document is held out, or the last tenth of a single one",
     "version": "charlm --version prints the version",
 }
 COMMANDS = {  # names of commands elsewhere
@@ -80,7 +80,7 @@ def option(flag: str, known: Sequence[str]) -> str:
     name = flag.lstrip("-").replace("_", "-").lower()
     names = {x.lstrip("-"): x for x in known}
     ours = [*(x for x in ELSEWHERE.get(name, ()) if x in names)][:1]
-    if not ours and name in INSTEAD:
+    if not ours and name in INSTEAD and "resume" in names:  # they are about training
         return INSTEAD[name]
     if not ours:
         begins = [x for x in names if len(name) > 1 and x.startswith(name)]

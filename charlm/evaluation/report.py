@@ -135,9 +135,9 @@ def measure_samples(
     chosen = np.linspace(0, len(stretches) - 1, min(TEXTS, len(stretches))).astype(int)
     rows: list[tuple[str | float, list[np.ndarray]]] = [(MEASURED, [stretches[k] for k in chosen])]
     rows += [(t, [vocab.encode(text) for text in texts]) for t, texts in samples]
-    # the records that are trained on are all over the text
-    whole = isinstance(corpus.documents[0], Records)
-    trained = [(d, n if whole else cut) for d, n, cut in parts(corpus) if cut]
+    # records that are trained on and held out take turns in a text, so a place would say nothing
+    of_records = isinstance(corpus.documents[0], Records)
+    trained = [] if of_records else [(d, cut) for d, _, cut in parts(corpus) if cut]
     with progress("comparing samples with the training text", len(rows)) as tell:
         return [_copies(vocab, known, trained, tell, *row) for row in rows]
 

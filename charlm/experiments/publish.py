@@ -22,8 +22,8 @@ def publish(run: Path, folder: Path) -> Path:
     """
     _, saved = lookup.read_best(run.parent, run.name)
     folder.mkdir(parents=True, exist_ok=True)
-    small = replace(saved, optimizer=[], carried=[], metrics=[])
-    small.progress.samples_size = 0
+    progress = replace(saved.progress, samples_size=0)
+    small = replace(saved, optimizer=[], carried=[], metrics=[], progress=progress)
     checkpoint.write(folder / lookup.BEST, small)
     return folder / lookup.BEST
 

@@ -138,10 +138,21 @@ def compiled(cell_name: str, activations: dict[str, str]) -> Code:
     made.compile(_types())
     found: Any = made.overloads[_types()]
     needed = [f.name for f in found.library._final_module.functions if f.is_declaration]
-    missing = [x for x in needed if not x.startswith("llvm.") and not llvm.address_of_symbol(x)]
-    if missing:
+    if missing := [x for x in needed if not is_everywhere(x)]:
         raise ImportError(f"no machine code for {cell_name}: it calls {missing[0]}")
     return Code(found.fndesc.mangled_name, found.library._get_compiled_object())
+
+
+def is_everywhere(symbol: str) -> bool:
+    """Returns whether a function that code calls is there without Numba: LLVM's own, or C's.
+
+    Code that calls another would crash the process that loads it.
+    """
+    if symbol.startswith("llvm."):
+        return True
+    # Numba adds its own, and those of Python and of Intel's vector library
+    from_numba = symbol.startswith(("numba", "NRT_", "Py", "_Py", "__svml"))
+    return not from_numba and llvm.address_of_symbol(symbol) is not None
 
 
 def _types() -> tuple[types.Type, ...]:

@@ -73,6 +73,7 @@ def _machine() -> str:
     features = llvm.get_host_cpu_features().flatten()
     made_by = llvmlite.__version__.encode(), Path(spec.origin).with_name("_version.py").read_bytes()
     made_for = llvm.get_process_triple(), llvm.get_host_cpu_name(), features
+    made_for += tuple(os.environ.get(f"NUMBA_{x}") for x in ("CPU_NAME", "CPU_FEATURES", "OPT"))
     return hashlib.sha256(repr((made_by, made_for)).encode()).hexdigest()[:12]
 
 

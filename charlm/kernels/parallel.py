@@ -13,6 +13,7 @@ from charlm.kernels.buffer_pool import empty
 from charlm.kernels.registers import ROWS
 
 
+@cache  # the parts of a batch must not change within a run: gradients are summed by them
 def threads() -> int:
     """Returns the number of threads: `NUMBA_NUM_THREADS`, or the cores of this process."""
     if given := os.environ.get("NUMBA_NUM_THREADS"):

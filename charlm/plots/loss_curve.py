@@ -22,7 +22,10 @@ def draw(history: list[dict], steps: list[dict] | None = None) -> bytes:
     figure = Figure(figsize=(7, 4), layout="constrained")
     axes = figure.add_subplot()
     if steps:
-        x, y = ([row[name] for row in steps] for name in ("epochs", "bpc"))
+        first = steps[0]["epochs"]  # earlier epochs are those of a run before steps were recorded
+        points = [(row["epoch"], row["bpc"]) for row in history if row["epoch"] < first]
+        points += [(row["epochs"], row["bpc"]) for row in steps]
+        x, y = zip(*points, strict=True)
         axes.plot(x, y, color=TRAINING, linewidth=1, label="training")
         seen = [b for a, b in zip(x, y, strict=True) if a > FIRST] or y
         low = min(*seen, *(row["val_bpc"] for row in history))

@@ -56,6 +56,8 @@ def read_steps(path: Path, progress: Progress) -> list[dict]:
     """Reads the rows of steps.csv up to the progress of a saved run; none if it is damaged."""
     try:
         with atomic.own_file(path, os.O_RDONLY) as file:
+            if os.fstat(file).st_size > MAX_STEPS_BYTES:
+                return []
             text = os.read(file, MAX_STEPS_BYTES).decode()
         rows = [
             {name: kind(row[name]) for name, kind in STEP_COLUMNS.items()}

@@ -181,12 +181,16 @@ def save_new(
 
 
 def write_summary(folder: Path, saved: Checkpoint, say: Callable[[str], object]) -> None:
-    """Writes run.json (settings and progress), history.csv and steps.csv (losses)."""
+    """Writes run.json (settings and progress) and history.csv (losses)."""
     try_write(folder, SUMMARY, logs.summary(saved), say)
     if saved.progress.history:
         try_write(folder, HISTORY, logs.table(saved.progress.history), say)
-    if saved.progress.steps:
-        try_write(folder, STEPS, logs.steps_table(saved.progress.steps), say)
+
+
+def write_steps(folder: Path, progress: Progress, say: Callable[[str], object]) -> None:
+    """Writes steps.csv; before the weights, because a resumed run cuts it but cannot extend it."""
+    if progress.steps:
+        try_write(folder, STEPS, logs.steps_table(progress.steps), say)
 
 
 def clear(folder: Path, overwrite: bool) -> None:
@@ -221,6 +225,7 @@ def rewind_logs(folder: Path, saved: Checkpoint, say: Callable[[str], object] = 
     A run that was killed may have trained further without saving again.
     """
     write_summary(folder, saved, say)
+    write_steps(folder, saved.progress, say)
     if not saved.progress.steps:  # damaged, or of an overwritten run
         with contextlib.suppress(OSError):
             os.unlink(folder / STEPS)

@@ -179,7 +179,8 @@ def _survey(corpus, pool, tell=None):
     documents, lengths, sizes, contents = map(list, zip(*rows, strict=True))
     records.check_found(documents, ends.count)
     digest.update(_utf8(records.key(documents)))  # another split is another file
-    split, vocab, content = ends.split(), characters.vocab(), digest.hexdigest()
+    split = ends.split(bool(records.key(documents)))
+    vocab, content = characters.vocab(), digest.hexdigest()
     return _Survey(documents, lengths, sizes, contents, split, vocab, content)
 
 

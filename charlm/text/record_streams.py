@@ -13,7 +13,7 @@ MAX_LOOK = 2**16  # characters; a stream that finds no record in so many starts 
 
 
 class RecordStreams:
-    """Says when streams are reset, and how many characters they skip to the next record by then.
+    """Says when streams are reset, and how many characters they have skipped so far.
 
     Args:
         ids: (n,), treated as a ring.

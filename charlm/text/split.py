@@ -30,9 +30,14 @@ class Ends:
         if not self._found or self._found[-1][-1] < self.at:
             self._put(np.array([self.at]))
 
-    def split(self) -> "Split":
-        """Returns the split of all that was added."""
-        return Split(np.concatenate(self._found))
+    def split(self, of_records: bool = False) -> "Split":
+        """Returns the split of all that was added.
+
+        Args:
+            of_records: records are held out as a whole in any case, because what ends a record
+                would be missing in its first part.
+        """
+        return Split(np.concatenate(self._found), of_records)
 
     def _put(self, places):
         self._found.append(places)
@@ -44,13 +49,14 @@ class Split:
 
     Args:
         ends: (R,), where each ends, counted in characters from the beginning of the corpus.
+        whole: hold out whole ones even if that is an uneven split.
     """
 
-    def __init__(self, ends: np.ndarray):
+    def __init__(self, ends: np.ndarray, whole: bool = False):
         self.ends = ends
         later = ends[HELD_OUT_AT::HELD_OUT_EVERY]
         before = ends[HELD_OUT_AT - 1 :: HELD_OUT_EVERY][: len(later)]
-        self._by_whole_ones = is_fair(int((later - before).sum()), int(ends[-1]))
+        self._whole = whole or is_fair(int((later - before).sum()), int(ends[-1]))
 
     def sections(self, begin: int, end: int) -> tuple[np.ndarray, np.ndarray]:
         """Returns the parts of characters `begin` to `end`: lengths, and which are trained on.
@@ -61,7 +67,7 @@ class Split:
         first, last = np.searchsorted(self.ends, [begin, end])
         ends = self.ends[first : last + 1]
         lengths = np.diff(ends, prepend=self.ends[first - 1] if first else 0)
-        if self._by_whole_ones:
+        if self._whole:
             places = np.arange(first, first + len(ends))
             held_out = np.where(places % HELD_OUT_EVERY == HELD_OUT_AT, lengths, 0)
         else:

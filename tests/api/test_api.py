@@ -109,6 +109,7 @@ def test_the_keras_model_has_the_same_probabilities(model):
         (lambda m: m.generate(temperature="0.5"), "temperature to be a number, found '0.5'"),
         (lambda m: m.generate(top_k=2.5), "expected top_k to be a whole number, found 2.5"),
         (lambda m: m.stream(top_p=None), "expected top_p to be a number, found None"),
+        (lambda m: m.generate(stop=(x for x in ["a", 3])), "expected stop to be strings of one"),
         (lambda m: m.generate(stop=3), "expected stop to be strings of one character or more"),
         (lambda m: m.generate(min_length="1"), "expected min_length to be from 0 to length"),
         (lambda m: m.generate(repetition_length=9), "repetition_length"),

@@ -111,8 +111,8 @@ def test_the_numpy_network_trains_on_records(here, capsys):
 
 @pytest.mark.parametrize(
     ("name", "settings", "note"),
-    [("many.txt", {}, "NOTE: many.txt looks like many short texts of one line; --records line "),
-     ("names.csv", {}, "NOTE: names.csv looks like a table; --column NAME "),
+    [("many.txt", {}, "NOTE: many.txt may be many short texts of one line; --records line "),
+     ("names.csv", {}, "NOTE: names.csv may be a table; --column NAME "),
      ("many.txt", {"records": "line"}, ""), ("names.csv", {"column": "name"}, "")],
 )  # fmt: skip
 def test_a_file_that_looks_like_records_gets_one_line(here, capsys, name, settings, note):

