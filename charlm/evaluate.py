@@ -52,7 +52,7 @@ class Evaluate:
     """Measure with dynamic evaluation, too: the weights are updated on each stretch of a document
     after it was measured. Takes minutes for each 100,000 characters at 512 units."""
     samples: bool = False
-    """Measure samples, too: how much of them is copied from the training text, by temperature."""
+    """Also draw samples and measure how much of them is copied from the training text."""
     temperature: tyro.conf.UseAppendAction[tuple[float, ...]] = ()
     """Sampling temperature of --samples; repeat it for several. Default: 0.2, 0.5, 0.8, 1, 1.2."""
     seed: int = 1

@@ -38,7 +38,7 @@ class Sample:
     """Minimum length: --stop has no effect before this number of characters."""
     stop: Repeated[tuple[str, ...]] = ()
     """Stop sequence: a text ends after it. Repeat the option for several; the first that occurs
-    ends the text. Default of a run of records: what ends a record."""
+    ends the text. In a run of records, the default is the text that ends a record."""
     prompt: str | None = None
     """Prompt: a text to continue."""
     prompt_file: Path | None = None

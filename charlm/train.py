@@ -19,7 +19,7 @@ class RunConfig:
 
     preset: Literal[tuple(presets.PRESETS)] = presets.DEFAULT  # type: ignore[valid-type]  # a table's
     """Default settings by training time on two cores: quick 1 minute, default 10, best 30. The ones
-    with -gpu take as long on a GPU (JAX, NVIDIA H200). Chosen for the LSTM. Other flags override
+    with -gpu take as long on a GPU (JAX, NVIDIA H200). Chosen for the LSTM. Flags that you give override
     them."""
     name: str | None = None
     """Name of the new folder in --runs-dir. Default: the corpus and the time."""
@@ -104,19 +104,26 @@ def _resume(run, argv, reporting):
             "expected --resume alone, found --name, --init-from, --overwrite or --preset with it"
         )
     path = runs.find(run.runs_dir, run.resume)
+    if lookup.is_shipped(path):
+        _, config = _changed(run, argv, runs.read(path).config)
+        path = runs.copy_of_shipped(path, run.runs_dir, config, reporting)
     with run_folder.locked(path.parent):  # before reading: another process may be about to save
         if run.tensorboard:
             run_folder.logs_folder(path.parent)
         saved = runs.read(path)
-        kept = saved.config
-        unnamed = replace(kept.data, corpus=None)  # to know whether it is given
-        # the run's settings are the defaults
-        args = _parse(argv, Train(run, kept.model, unnamed, kept.fit, kept.sample))
-        config = args.config()
-        if args.data.corpus is None:
-            config = replace(config, data=replace(args.data, corpus=kept.data.corpus))
+        args, config = _changed(run, argv, saved.config)
         again = command_line("train", *argv)
         runs.resume_run(path, saved, config, lambda: cli.corpus(args.data, saved, again), reporting)
+
+
+def _changed(run, argv, kept):
+    """Returns the options, whose defaults are a run's settings, and the settings to go on with."""
+    unnamed = replace(kept.data, corpus=None)  # to know whether it is given
+    args = _parse(argv, Train(run, kept.model, unnamed, kept.fit, kept.sample))
+    config = args.config()
+    if args.data.corpus is None:
+        config = replace(config, data=replace(args.data, corpus=kept.data.corpus))
+    return args, config
 
 
 if __name__ == "__main__":

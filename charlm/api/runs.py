@@ -92,6 +92,30 @@ def find(runs: Path, run: str) -> Path:
     return path
 
 
+def copy_of_shipped(path: Path, runs: Path, config: Config, reporting: Reporting) -> Path:
+    """Copies the run that comes with charlm, which stays as it is, to resume the copy.
+
+    Args:
+        path: its weights file.
+        runs: folder of the copy.
+        config: every setting, including the changed ones.
+        reporting: prints where the copy is.
+
+    Returns:
+        The weights file of the copy.
+
+    Raises:
+        InputError: there is a copy, a setting cannot change, or nothing is left to train.
+    """
+    saved = read(path)
+    resume.check_changes(saved.config, config, bool(saved.optimizer))
+    resume.check_unfinished(saved.progress, config.fit)
+    folder = run_folder.new(runs, f"{path.parent.name}-resumed", "", False)
+    run_folder.save_new(folder, saved, False, reporting.say)
+    reporting.say(f"resuming a copy in {folder}; the run that comes with charlm stays as it is")
+    return folder / lookup.LAST
+
+
 def read(path: Path) -> Checkpoint:
     """Reads the weights file that `find` found. The caller holds the folder's lock.
 

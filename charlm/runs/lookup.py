@@ -86,6 +86,11 @@ def _saved_at(folder):
     return max(found, default=None)
 
 
+def is_shipped(path: Path) -> bool:
+    """Returns whether a weights file is the one that comes with charlm."""
+    return path.parent.resolve() == SHIPPED
+
+
 def weights_file(path: Path, prefer: tuple[str, ...]) -> Path:
     """Returns `path` if it is a file, else the first of the names `prefer` that the folder has.
 

@@ -1,17 +1,22 @@
 """Law: the run that comes with charlm is what its page states, and is used where there is none."""
 
 import re
+from dataclasses import replace
 
 import pytest
 
 import charlm
 from charlm.__main__ import main
+from charlm.api import runs
+from charlm.api.run_training import Reporting
+from charlm.errors import InputError
 from charlm.evaluation import losses
 from charlm.runs import lookup
 from charlm.text.encode import read
 from charlm.training.resume import position
 
 STRETCH = 10_000  # characters of each held-out speech
+CONFIG = lookup.read_best(lookup.SHIPPED.parent, lookup.SHIPPED.name)[1].config
 ROUNDING = 2e-4  # bits; another processor adds in another order
 
 
@@ -67,6 +72,26 @@ def test_python_and_the_other_commands_use_it_too(nowhere, capsys):
     for argv in (["score", "a.txt"], ["evaluate", "--corpus", "a.txt", "--output", "e"]):
         assert main(argv) == 0
         assert capsys.readouterr().err.startswith("NOTE: no run in saved_models; using the one")
+
+
+def test_resume_goes_on_with_a_copy(nowhere, capsys):
+    before = {path: path.read_bytes() for path in lookup.SHIPPED.iterdir()}
+    assert main(["train", "--resume", "state-union"]) == 2  # nothing is left to train
+    assert "found 10 of 10 done" in capsys.readouterr().err
+    assert not list(nowhere.iterdir())
+    made = []
+    config = replace(CONFIG, fit=replace(CONFIG.fit, epochs=11))
+    path = runs.copy_of_shipped(
+        lookup.SHIPPED / lookup.BEST, lookup.RUNS_DIR, config, Reporting(made.append)
+    )
+    assert path == lookup.RUNS_DIR / "state-union-resumed" / lookup.LAST
+    assert made == [
+        f"resuming a copy in {path.parent}; the run that comes with charlm stays as it is"
+    ]
+    assert charlm.load("latest").path == path
+    with pytest.raises(InputError, match="--resume saved_models/state-union-resumed resumes it"):
+        runs.copy_of_shipped(lookup.SHIPPED / lookup.BEST, lookup.RUNS_DIR, config, Reporting())
+    assert {path: path.read_bytes() for path in lookup.SHIPPED.iterdir()} == before
 
 
 def test_a_run_of_ones_own_comes_first_and_resume_needs_one(nowhere, capsys, shipped):
