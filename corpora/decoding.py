@@ -29,9 +29,11 @@ def decoded(chunks: Iterable[bytes], name: str, encoding: str) -> Iterator[str]:
             advice = "it seems to be binary data: give a file of text, or its --encoding"
             raise _refused("text", name, zero, data, advice)
         if decoder_is_utf8 and b"\x1b$" in data:  # all of it is ASCII, and valid UTF-8
-            escape = f"an escape sequence at offset {begin + data.index(bytes([0x1B, 0x24]))}"
-            advice = "it seems to be Japanese in ISO-2022-JP: give --encoding iso-2022-jp"
-            raise _refused("utf-8 text", name, escape, data, advice)
+            at = begin + data.index(b"\x1b$")
+            raise CorpusError(
+                f"expected utf-8 text in {name}, found an escape sequence at offset {at}; it looks "
+                "like iso-2022-jp: give --encoding iso-2022-jp"
+            )
         try:
             text = decoder.decode(data, final=not data)
         except UnicodeDecodeError as error:

@@ -64,6 +64,7 @@ TABLE = [
     ("train --corpus {binary}", "binary data"),
     ("train --corpus {nul}", "zero byte at offset"),
     ("train --corpus {utf16}", "looks like utf-16-le: give --encoding utf-16-le$"),
+    ("train --corpus {japanese}", "looks like iso-2022-jp: give --encoding iso-2022-jp"),
     ("train --corpus {latin}", "expected utf-8 text in .*latin.* looks like cp1252: give --enc"),
     (
         "train --corpus {shiftjis}",
@@ -305,7 +306,7 @@ def place(trained):
         "utf16": SMALL_TEXT.encode("utf-16-le"), "latin": b"caf\xe9 " * 900, "short": b"abc" * 100,
         "same": b"a" * 5000, "alphabet": "".join(map(chr, range(0x10000, 0x110000))).encode(),
         "shiftjis": "私は今日学校に行きました。".encode("shift_jis") * 90,
-        "blanks": b" \n\t" * 900, "tiny": b"The cat sat.",
+        "blanks": b" \n\t" * 900, "japanese": "\u543e\u8f29\u306f".encode("iso-2022-jp") * 99, "tiny": b"The cat sat.",
         "other": b"It was the age of wisdom.\n" * 90,
     }  # fmt: skip
     for name, data in files.items():
