@@ -306,7 +306,8 @@ def place(trained):
         "utf16": SMALL_TEXT.encode("utf-16-le"), "latin": b"caf\xe9 " * 900, "short": b"abc" * 100,
         "same": b"a" * 5000, "alphabet": "".join(map(chr, range(0x10000, 0x110000))).encode(),
         "shiftjis": "私は今日学校に行きました。".encode("shift_jis") * 90,
-        "blanks": b" \n\t" * 900, "japanese": "\u543e\u8f29\u306f".encode("iso-2022-jp") * 99, "tiny": b"The cat sat.",
+        "blanks": b" \n\t" * 900, "tiny": b"The cat sat.",
+        "japanese": "\u543e\u8f29\u306f".encode("iso-2022-jp") * 99,
         "other": b"It was the age of wisdom.\n" * 90,
     }  # fmt: skip
     for name, data in files.items():
