@@ -325,7 +325,7 @@ def test_states_without_what_the_way_back_needs(rng, name):
 
 @pytest.mark.parametrize("n", [1, 2, 3, 50])
 def test_any_number_of_cores(rng, n, monkeypatch):
-    monkeypatch.setenv("NUMBA_NUM_THREADS", str(n))
+    monkeypatch.setattr(parallel, "threads", lambda: n)
     shares = []
     parallel.parallel_for(lambda begin, end: shares.append((begin, end)), 5 * ROWS - 3)
     shares.sort()

@@ -5,7 +5,7 @@ import copy
 import numpy as np
 import pytest
 
-from charlm.kernels import activations, dense, loss
+from charlm.kernels import activations, dense, loss, parallel
 from charlm.kernels.matmul import COLUMNS, ROWS
 from charlm.reference.loss import softmax_cross_entropy
 from tests.kernels.test_compiled import close, normal, poisoned
@@ -29,7 +29,7 @@ def nothing_relies_on_what_memory_holds(monkeypatch):
 @pytest.mark.parametrize("n", [1, 2, 3])
 @pytest.mark.parametrize("sizes", SIZES, ids=str)
 def test_output_layer(rng, sizes, n, monkeypatch):
-    monkeypatch.setenv("NUMBA_NUM_THREADS", str(n))
+    monkeypatch.setattr(parallel, "threads", lambda: n)
     B, T, H, V = sizes
     x, kernel, bias, d_y = (normal(rng, *s) for s in ((B, T, H), (H, V), (V,), (B, T, V)))
     given = copy.deepcopy((x, kernel, bias, d_y))
