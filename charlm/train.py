@@ -117,7 +117,7 @@ def _resume(run, argv, reporting):
 
 
 def _changed(run, argv, kept):
-    """Returns the options, whose defaults are a run's settings, and the settings to continue with."""
+    """Returns the options, with a run's settings as defaults, and the settings to continue with."""
     unnamed = replace(kept.data, corpus=None)  # to know whether it is given
     args = _parse(argv, Train(run, kept.model, unnamed, kept.fit, kept.sample))
     config = args.config()
