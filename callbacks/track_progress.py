@@ -44,13 +44,13 @@ class TrackProgress(keras.callbacks.Callback):
 
     def _row(self, mean):
         """Makes a row of steps.csv; `mean` is of the epoch so far, in bits."""
-        p, before, begun = self.progress, 0.0, 0
+        p, before, first = self.progress, 0.0, 0
         if p.steps and p.steps[-1]["epochs"] > p.epoch:
-            before, begun = p.steps[-1]["epoch_bpc"], p.steps[-1]["step"]
+            before, first = p.steps[-1]["epoch_bpc"], p.steps[-1]["step"]
         return {
             "epochs": p.epoch + p.step / self.windows,
             "step": p.step,
-            "bpc": (mean * p.step - before * begun) / (p.step - begun),
+            "bpc": (mean * p.step - before * first) / (p.step - first),
             "epoch_bpc": mean,
         }
 

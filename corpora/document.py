@@ -77,12 +77,10 @@ class Corpus:
 
 
 @dataclass(frozen=True)
-class LowerCase:
-    """A `Document` in lower case."""
+class Wrapper:
+    """Base class of documents that read another document in some way."""
 
-    document: Document
-
-    identity = None  # its text differs from the file's
+    document: Any  # a `Document`, or what is read as one
 
     @property
     def name(self) -> str:
@@ -93,6 +91,13 @@ class LowerCase:
     def size(self) -> int:
         """See `Document.size`."""
         return self.document.size
+
+
+@dataclass(frozen=True)
+class LowerCase(Wrapper):
+    """A `Document` in lower case."""
+
+    identity = None  # its text differs from the file's
 
     def pieces(self, tell: Callable[[int], object] | None = None) -> Iterator[str]:
         """See `Document.pieces`."""

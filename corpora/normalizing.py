@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, replace
 from typing import Any
 
-from corpora.document import Corpus, Document
+from corpora.document import Corpus, Wrapper
 
 NONE = "none"  # the form that leaves a text as it is
 # Characters that never change or join what stands before them, in any form: all below the first
@@ -41,10 +41,9 @@ def _last_apart(text):
 
 
 @dataclass(frozen=True)
-class Normalized:
+class Normalized(Wrapper):
     """A `Document` in a Unicode form."""
 
-    document: Document
     form: str
 
     @property
@@ -52,16 +51,6 @@ class Normalized:
         """See `Document.identity`."""
         found: Any = self.document.identity
         return found and [*found, self.form]
-
-    @property
-    def name(self) -> str:
-        """The name of the document."""
-        return self.document.name
-
-    @property
-    def size(self) -> int:
-        """See `Document.size`."""
-        return self.document.size
 
     @property
     def text(self) -> str:

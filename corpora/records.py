@@ -1,7 +1,7 @@
 """Records: many short texts in one file (tweets, tunes, names), each a document of its own.
 
-A record ends with its separator, so the records of a file, joined, are the file. Separators in a
-row are one end. Records are never made as objects: a file may have millions of them.
+A record ends with its separator, so the records of a file, joined, are the file. Several separators
+in a row count as one. Records are never made as objects: a file may have millions of them.
 """
 
 import itertools
@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from corpora import tables
-from corpora.document import HELD_OUT_AT, PIECE, Corpus, CorpusError, title
+from corpora.document import HELD_OUT_AT, PIECE, Corpus, CorpusError, Wrapper, title
 from corpora.normalizing import NONE, normalize, normalized
 
 SEPARATORS = {"blank": "\n\n", "line": "\n"}
@@ -54,26 +54,15 @@ def of_corpus(corpus: Corpus, records: str | None, column: str | None, form: str
 
 
 @dataclass(frozen=True)
-class Records:
+class Records(Wrapper):
     """A `Document` that is read as records."""
 
-    document: Any
     separator: str
     """Text that ends each record."""
     column: str | None = None
     """Column of a table that holds the records, if the document is one."""
     form: str = NONE
     """Unicode form of the column's texts."""
-
-    @property
-    def name(self) -> str:
-        """The name of the document."""
-        return self.document.name
-
-    @property
-    def size(self) -> int:
-        """See `Document.size`."""
-        return self.document.size
 
     @property
     def identity(self) -> list | None:
@@ -159,7 +148,7 @@ def check_found(documents: Sequence[Any], count: int) -> None:
 
 
 def key(documents: Sequence[Any]) -> str:
-    """Returns what tells how these documents are split into records; "" if they are not."""
+    """Returns a text that identifies the way to split these documents; "" without records."""
     return "".join(f"records {d.separator}" for d in documents if isinstance(d, Records))
 
 

@@ -112,7 +112,7 @@ def beam_search_text(
 def begin(vocab: Vocab, prompt: str, separator: str | None = None) -> np.ndarray:
     """Encodes a prompt, after the separator of records if there is one.
 
-    A model needs a first id: if there is neither, it is a newline.
+    A model needs a first id: without a prompt and a separator, it is a newline.
     """
     prompt = (separator or "") + prompt
     return vocab.encode(prompt or ("\n" if "\n" in vocab else vocab.characters[0]))

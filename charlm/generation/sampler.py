@@ -62,7 +62,7 @@ def generate(
         block: a block function to use where there are no constraints, which it does not support.
             Its logits are those of `step` to the bit, so a text does not depend on which is used.
         going: (N,) of booleans. The caller sets those of texts that have ended to false; they are
-            drawn no further, and their ids are 0.
+            no longer drawn, and their ids are 0.
 
     Raises:
         InputError: a temperature is negative or not finite.
@@ -80,7 +80,7 @@ def generate(
     largest = PIECE if going is not None else max(PIECE, LARGE_PIECE // N)
     if block is None or rules != SamplingConstraints():
         block, largest = block_from_step(step, choice), PIECE
-    rows, size, done = np.arange(N), PIECE, 0  # the first piece is soon there
+    rows, size, done = np.arange(N), PIECE, 0  # small at first, so that text appears at once
     while done < length and len(rows):
         K = min(size, length - done)
         uniform = np.stack([randoms[n].random(K) for n in rows], axis=1)
