@@ -9,10 +9,10 @@ from pathlib import Path
 import keras
 import pytest
 
-HERE = Path(__file__).parent
-RERUN = ["layers", "training/test_network.py", "training/test_exact.py"]
+ROOT = Path(__file__).parent.parent  # --deselect takes paths relative to it
+RERUN = ["tests/layers", "tests/training/test_network.py", "tests/training/test_exact.py"]
 RERUN += [  # the others of this file are of NumPy alone, or stand in `layers`, too
-    f"reference/test_cells.py::{name}"
+    f"tests/reference/test_cells.py::{name}"
     for name in (
         "test_model_computes_what_the_numpy_network_computes",
         "test_activations_are_keras_own_and_slopes_the_numeric_ones",
@@ -22,12 +22,12 @@ RERUN += [  # the others of this file are of NumPy alone, or stand in `layers`, 
 
 
 SLOW_ON_JAX = [  # which compiles each shape of each test: `soak` runs these
-    "layers/test_drop_in.py",
-    "layers/test_half_precision.py",
-    "layers/test_inference.py",
-    "layers/test_subclasses.py",
-    "layers/test_derivatives.py::test_a_gradient_penalty_reaches_every_weight",
-    "layers/test_derivatives.py::test_a_penalty_where_one_input_is_computed_from_another",
+    "tests/layers/test_drop_in.py",
+    "tests/layers/test_half_precision.py",
+    "tests/layers/test_inference.py",
+    "tests/layers/test_subclasses.py",
+    "tests/layers/test_derivatives.py::test_a_gradient_penalty_reaches_every_weight",
+    "tests/layers/test_derivatives.py::test_a_penalty_where_one_input_is_computed_from_another",
 ]
 
 
@@ -37,7 +37,7 @@ def test_passes_on_backend(backend):
     """The usual rows, on JAX without what is slow there."""
     if backend == keras.backend.backend():
         pytest.skip("this very run")
-    left_out = [f"--deselect={HERE / name}" for name in SLOW_ON_JAX if backend == "jax"]
+    left_out = [f"--deselect={name}" for name in SLOW_ON_JAX if backend == "jax"]
     run_on(backend, "not soak and not full", left_out)
 
 
@@ -50,10 +50,9 @@ def test_all_passes_on_backend(backend):
 def run_on(backend, which, options=()):
     if importlib.util.find_spec(backend) is None:
         pytest.skip(f"{backend} is not installed")
-    rerun = [str(HERE / name) for name in RERUN]
     done = subprocess.run(
-        [sys.executable, "-m", "pytest", *rerun, "-m", which, *options, "--no-header", "-n", "0"],
-        cwd=HERE.parent,
+        [sys.executable, "-m", "pytest", *RERUN, "-m", which, *options, "--no-header", "-n", "0"],
+        cwd=ROOT,
         # JAX compiles each shape of each test: with little optimizing, in a fifth of the time
         env=os.environ | {"KERAS_BACKEND": backend, "JAX_DISABLE_MOST_OPTIMIZATIONS": "1"},
         capture_output=True,

@@ -38,6 +38,7 @@ def test_it_is_small_and_holds_what_its_page_states(shipped):
     assert position(shipped.progress)
 
 
+@pytest.mark.full
 def test_it_reaches_on_speeches_that_it_never_read_what_its_page_states(shipped, speeches):
     text = read(speeches).translated(shipped.vocab)
     assert text.sha256 == shipped.corpus_sha256
