@@ -7,7 +7,8 @@ import keras
 
 from charlm.errors import in_words
 from charlm.runs import checkpoint, lookup, run_folder
-from charlm.runs.checkpoint import Checkpoint, Progress
+from charlm.runs.checkpoint import Checkpoint
+from charlm.runs.progress import Progress
 
 
 class SaveWeights(keras.callbacks.Callback):

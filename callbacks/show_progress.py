@@ -8,7 +8,7 @@ from collections.abc import Callable
 import keras
 
 from charlm.notes import in_minutes, progress
-from charlm.runs.checkpoint import Progress
+from charlm.runs.progress import Progress
 
 
 class ShowProgress(keras.callbacks.Callback):

@@ -4,7 +4,7 @@ from collections.abc import Callable
 
 import keras
 
-from charlm.runs.checkpoint import Progress
+from charlm.runs.progress import Progress
 
 
 class StopEarly(keras.callbacks.Callback):

@@ -5,7 +5,7 @@ import math
 import keras
 
 from charlm.errors import NonFiniteLossError
-from charlm.runs.checkpoint import Progress
+from charlm.runs.progress import Progress
 
 EXPLODED = 100.0  # nats per character; a uniform distribution over a million characters has 14
 

@@ -11,7 +11,7 @@ import keras
 
 from charlm import interrupt
 from charlm.errors import Stopped
-from charlm.runs.checkpoint import Progress
+from charlm.runs.progress import Progress
 
 
 class StopOnSignal(keras.callbacks.Callback):

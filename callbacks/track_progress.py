@@ -5,7 +5,7 @@ import time
 
 import keras
 
-from charlm.runs.checkpoint import Progress
+from charlm.runs.progress import Progress
 
 ROWS = 100  # rows of steps.csv per epoch
 

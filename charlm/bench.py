@@ -15,8 +15,8 @@ from charlm.benchmarks.plan import SECTIONS, Plan, Section
 from charlm.benchmarks.workers import cpus
 from charlm.cli import outputs
 from charlm.cli.options import RUNS_DIR, Debug, Quiet
-from charlm.config import MAX_UNITS, DataConfig, require
-from charlm.errors import InputError
+from charlm.config import MAX_UNITS, DataConfig
+from charlm.errors import InputError, require
 from corpora import Corpus, CorpusError
 
 ORIGINAL = "state_union_original"

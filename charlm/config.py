@@ -5,29 +5,16 @@ them (field name = flag, docstring = help), and a run's weights file stores them
 """
 
 import math
-import shlex
 from dataclasses import asdict, dataclass, field, fields, replace
-from typing import Any, Literal, get_type_hints
+from typing import Any, Literal
 
 from charlm.cells import CELLS
-from charlm.errors import InputError, SettingError
-from charlm.hints import is_of_type, type_in_words
+from charlm.errors import check_temperature, require
+from charlm.hints import check_fields
 from corpora.records import MAX_SEPARATOR, separator
 
 DROPOUTS = "dropout", "weight_drop"
 MAX_UNITS, MAX_LAYERS = 16_384, 64  # more is a typing error: 2 billion weights per layer
-
-
-def require(ok: object, name: str, expected: str, value: object) -> None:
-    """Raises InputError unless `ok`; the message names the setting by its flag."""
-    if not ok:
-        found = shlex.join(map(str, value)) if isinstance(value, tuple) else value
-        raise SettingError(name, expected, found)
-
-
-def check_temperature(value: float, name: str = "temperature") -> None:
-    """Raises InputError unless `value` is finite and at least 0."""
-    require(math.isfinite(value) and value >= 0, name, "a finite number, 0 or more", value)
 
 
 @dataclass(frozen=True)
@@ -201,9 +188,8 @@ class FitConfig:
         for name in ("clip_norm", "clip_value"):
             ok = math.isfinite(getattr(self, name)) and getattr(self, name) >= 0
             require(ok, name, "a finite number, 0 or more", getattr(self, name))
-        found = f"{self.clip_value} with --clip-norm {self.clip_norm}"
-        ok = not (self.clip_norm and self.clip_value)
-        require(ok, "clip_value", "0 unless --clip-norm is 0", found)
+        ok, found = not (self.clip_norm and self.clip_value), f"{self.clip_value} with --clip-norm"
+        require(ok, "clip_value", "0 unless --clip-norm is 0", f"{found} {self.clip_norm}")
         for name in ("warmup_steps", "patience", "save_every"):
             require(getattr(self, name) >= 0, name, "0 or more", getattr(self, name))
 
@@ -228,8 +214,6 @@ class SampleConfig:
         require(self.sample_length >= 0, "sample_length", "0 or more", self.sample_length)
 
 
-# for weights that another program or the NumPy network trained: a lower rate than the presets have
-FIT_OF_OTHERS = FitConfig(epochs=6, learning_rate=5e-3, precision="fp32")
 BEFORE = {  # values of settings for runs that were saved before the settings existed
     "model": {"output_bias": "zeros"},
     "fit": {"precision": "fp32"},
@@ -259,25 +243,8 @@ class Config:
         parts = {}
         for part in fields(cls):
             kind: Any = part.default_factory
-            known = {f.name for f in fields(kind)}
             values = BEFORE.get(part.name, {}) | stored.get(part.name, {})
-            if unknown := set(values) - known:
-                raise InputError(
-                    f"expected {part.name} settings {sorted(known)}, found {sorted(unknown)}; "
-                    "the file may come from a newer charlm"
-                )
             values = {k: tuple(v) if isinstance(v, list) else v for k, v in values.items()}
-            for name, hint in get_type_hints(kind).items():
-                if name in values and not is_of_type(values[name], hint):
-                    expected = type_in_words(hint) or str(hint)
-                    raise InputError(
-                        f"expected {name} to be {expected}, found {values[name]!r:.40}"
-                    )
+            check_fields(values, kind, part.name)
             parts[part.name] = kind(**values)
         return cls(**parts)
-
-    def differences(self, other: "Config", part: str) -> dict[str, tuple]:
-        """Returns {setting: (own value, other's value)} for the settings of a part that differ."""
-        mine, theirs = getattr(self, part), getattr(other, part)
-        pairs = {f.name: (getattr(mine, f.name), getattr(theirs, f.name)) for f in fields(mine)}
-        return {name: pair for name, pair in pairs.items() if pair[0] != pair[1]}

@@ -14,6 +14,7 @@ A training that SIGINT or SIGTERM stopped raises `Stopped`, a KeyboardInterrupt;
 130 or 143.
 """
 
+import math
 import re
 import shlex
 import signal
@@ -74,6 +75,18 @@ class Stopped(KeyboardInterrupt):
     def __init__(self, number: int):
         super().__init__(signal.Signals(number).name)
         self.number = number
+
+
+def require(ok: object, name: str, expected: str, value: object) -> None:
+    """Raises InputError unless `ok`; the message names the setting by its flag."""
+    if not ok:
+        found = shlex.join(map(str, value)) if isinstance(value, tuple) else value
+        raise SettingError(name, expected, found)
+
+
+def check_temperature(value: float, name: str = "temperature") -> None:
+    """Raises InputError unless `value` is finite and at least 0."""
+    require(math.isfinite(value) and value >= 0, name, "a finite number, 0 or more", value)
 
 
 def in_words(error: Exception) -> str:

@@ -11,8 +11,7 @@ import tyro
 from charlm import cli
 from charlm.cli import outputs
 from charlm.cli.options import RUNS_DIR, Debug, Quiet, Run, RunsDir
-from charlm.config import check_temperature, require
-from charlm.errors import InputError, command_line
+from charlm.errors import InputError, check_temperature, command_line, require
 from charlm.evaluation import documents, report
 from charlm.generation import generate
 from charlm.runs import lookup, run_folder

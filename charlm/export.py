@@ -11,8 +11,7 @@ import tyro
 from charlm import cli
 from charlm.cli import outputs
 from charlm.cli.options import RUNS_DIR, Debug, Quiet, Run, RunsDir
-from charlm.config import require
-from charlm.errors import InputError
+from charlm.errors import InputError, require
 from charlm.interop import export
 from charlm.runs import lookup
 

@@ -11,8 +11,8 @@ from charlm import cli
 from charlm.cells import CELLS
 from charlm.cli import outputs
 from charlm.cli.options import RUNS_DIR, Debug, Quiet, RunsDir
-from charlm.config import DataConfig, require
-from charlm.errors import InputError, command_line
+from charlm.config import DataConfig
+from charlm.errors import InputError, command_line, require
 from charlm.reference import gradient_series, gradient_tables
 from charlm.runs import checkpoint, lookup, run_folder
 

@@ -2,7 +2,9 @@
 
 from pathlib import Path
 from types import NoneType, UnionType
-from typing import Any, Literal, Union, get_args, get_origin
+from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
+
+from charlm.errors import InputError
 
 WORDS = {int: "a whole number", float: "a number", str: "text", Path: "a path"}
 SEVERAL = {int: "whole numbers", float: "numbers", str: "texts", Path: "paths"}
@@ -38,3 +40,23 @@ def is_of_type(value: object, hint: Any) -> bool:
     if kind in (Union, UnionType):
         return any(is_of_type(value, part) for part in parts)
     return type(value) in ((int, float) if hint is float else (hint,))
+
+
+def check_fields(values: dict[str, Any], kind: type, what: str) -> None:
+    """Raises InputError unless values are fields of a dataclass, of their types.
+
+    Args:
+        values: the stored values by name.
+        kind: the dataclass.
+        what: what its fields are called in the message.
+    """
+    hints = get_type_hints(kind)
+    if unknown := values.keys() - hints:
+        raise InputError(
+            f"expected {what} settings {sorted(hints)}, found {sorted(unknown)}; "
+            "the file may come from a newer charlm"
+        )
+    for name, value in values.items():
+        if not is_of_type(value, hints[name]):
+            expected = type_in_words(hints[name]) or str(hints[name])
+            raise InputError(f"expected {name} to be {expected}, found {value!r:.40}")

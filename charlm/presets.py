@@ -44,6 +44,9 @@ PRESETS = {
     ),
 }
 
+# for weights that another program or the NumPy network trained: a lower rate than the presets have
+FIT_OF_OTHERS = FitConfig(epochs=6, learning_rate=5e-3, precision="fp32")
+
 
 def flags(config: Config) -> str:
     """Returns the settings in which presets differ, as flags of the command line."""

@@ -12,8 +12,7 @@ from tyro.conf import UseAppendAction as Repeated
 from charlm import cli
 from charlm.cli import prompts
 from charlm.cli.options import RUNS_DIR, Debug, Quiet, Run, RunsDir
-from charlm.config import check_temperature, require
-from charlm.errors import InputError, flag
+from charlm.errors import InputError, check_temperature, flag, require
 from charlm.generation import generate
 from charlm.generation.constraints import SamplingConstraints
 from charlm.generation.generate import MAX_TEXTS

@@ -7,6 +7,7 @@ import pytest
 from charlm import presets
 from charlm.config import Config, DataConfig, FitConfig, ModelConfig, SampleConfig
 from charlm.errors import InputError
+from charlm.training.resume import differences
 
 NAN, INF = float("nan"), float("inf")
 
@@ -94,5 +95,5 @@ def test_the_default_preset_is_the_defaults():
 
 def test_differences_name_the_setting_with_both_values():
     a, b = Config(ModelConfig(units=3)), Config(ModelConfig(units=4))
-    assert a.differences(b, "model") == {"units": (3, 4)}
-    assert a.differences(b, "fit") == {}
+    assert differences(a, b, "model") == {"units": (3, 4)}
+    assert differences(a, b, "fit") == {}

@@ -17,7 +17,8 @@ from charlm.config import Config, DataConfig, ModelConfig
 from charlm.generation.generate import stepper
 from charlm.reference.network import initial_weights
 from charlm.runs import checkpoint
-from charlm.runs.checkpoint import Checkpoint, Progress
+from charlm.runs.checkpoint import Checkpoint
+from charlm.runs.progress import Progress
 from charlm.text.vocab import Vocab
 from charlm.training import allocator
 from tests.cli.test_commands import TRAIN

@@ -12,6 +12,7 @@ import pytest
 from charlm import cli, presets, train
 from charlm.config import Config, DataConfig
 from charlm.training import device
+from charlm.training.resume import differences
 from tests.cli.test_commands import TRAIN, here, one_line_and_nothing_made, snapshot  # noqa: F401
 
 BEGIN = ["--corpus", "small.txt", "--epochs", "1", *TRAIN]
@@ -195,7 +196,7 @@ def test_a_small_text_gets_enough_updates_of_a_smaller_network(name, rng):
         sizes.append((B * T, found.model.units, -epochs))
         said = {flag.split()[0]: flag.split()[1] for flag in flags}
         for part in ("model", "data", "fit"):
-            for setting, (mine, theirs) in found.differences(config, part).items():
+            for setting, (mine, theirs) in differences(found, config, part).items():
                 assert said.pop(f"--{setting.replace('_', '-')}") == str(mine) != str(theirs)
         assert not said
     assert sizes == sorted(sizes, key=lambda x: x[1])

@@ -1,10 +1,8 @@
 """A trained model: generates text, measures text, gives access to its weights and settings."""
 
-import contextlib
-import numbers
 import os
 import secrets
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from os import PathLike
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal, overload
@@ -12,12 +10,12 @@ from typing import TYPE_CHECKING, Literal, overload
 import numpy as np
 
 from charlm import notes
-from charlm.config import Config, check_temperature, require
-from charlm.errors import InputError, SettingError
+from charlm.api import arguments
+from charlm.config import Config
+from charlm.errors import InputError
 from charlm.evaluation import losses
 from charlm.generation import generate
 from charlm.generation.constraints import SamplingConstraints
-from charlm.generation.generate import MAX_TEXTS
 from charlm.runs import lookup
 from charlm.runs.checkpoint import Checkpoint
 from charlm.runs.lookup import RUNS_DIR
@@ -113,7 +111,7 @@ class LanguageModel:
             InputError: an argument is out of range or has another type, or a character is not in
                 the vocabulary.
         """
-        rules = _constraints(top_k, top_p, repetition_penalty, repetition_length)
+        rules = arguments.constraints(top_k, top_p, repetition_penalty, repetition_length)
         pieces = self._pieces(prompt, length, temperature, n, seed, stop, min_length, rules)
         return ["".join(text) for text in zip(*pieces, strict=True)]
 
@@ -131,25 +129,14 @@ class LanguageModel:
         repetition_length: int = SamplingConstraints.repetition_length,
     ) -> Iterator[str]:
         """Yields one text piece by piece, as it is drawn. Args: see `generate`."""
-        rules = _constraints(top_k, top_p, repetition_penalty, repetition_length)
+        rules = arguments.constraints(top_k, top_p, repetition_penalty, repetition_length)
         pieces = self._pieces(prompt, length, temperature, 1, seed, stop, min_length, rules)
         return (piece for (piece,) in pieces)
 
     def _pieces(self, prompt, length, temperature, n, seed, stop, min_length, rules):
         vocab = self._checkpoint.vocab
-        with named_as_arguments():
-            require(_is_real(temperature), "temperature", "a number", repr(temperature))
-            check_temperature(temperature)
-            require(_is_count(length), "length", "a whole number, 1 or more", length)
-            ok = _is_count(n) and n <= MAX_TEXTS
-            require(ok, "n", f"a whole number from 1 to {MAX_TEXTS}", n)
-            ok = isinstance(min_length, numbers.Integral) and 0 <= int(min_length) <= length
-            require(ok, "min_length", f"from 0 to length ({length})", min_length)
-            ok = seed is None or (isinstance(seed, numbers.Integral) and int(seed) >= 0)
-            require(ok, "seed", "None, or a whole number, 0 or more", seed)
-            stops = [stop] if isinstance(stop, str) or not isinstance(stop, Iterable) else [*stop]
-            ok = all(isinstance(x, str) and x for x in stops)
-            require(ok, "stop", "strings of one character or more", repr(stop))
+        with arguments.named_as_arguments():
+            stops = arguments.checked(length, temperature, n, seed, stop, min_length)
             prompt, *stops = (self._normalized(text) for text in (prompt, *stops))
             for text in (prompt, *stops):
                 vocab.encode(text)
@@ -238,29 +225,3 @@ def load(
     """
     path, checkpoint = lookup.read_best(Path(runs_dir), os.fspath(run))
     return LanguageModel(checkpoint, path)
-
-
-def _is_count(n):
-    return isinstance(n, numbers.Integral) and int(n) >= 1
-
-
-def _is_real(value):
-    return isinstance(value, numbers.Real)
-
-
-def _constraints(top_k, top_p, repetition_penalty, repetition_length):
-    with named_as_arguments():
-        for name, value in (("top_k", top_k), ("repetition_length", repetition_length)):
-            require(isinstance(value, numbers.Integral), name, "a whole number", repr(value))
-        for name, value in (("top_p", top_p), ("repetition_penalty", repetition_penalty)):
-            require(_is_real(value), name, "a number", repr(value))
-        return SamplingConstraints(top_k, top_p, repetition_penalty, repetition_length)
-
-
-@contextlib.contextmanager
-def named_as_arguments() -> Iterator[None]:
-    """Makes errors in settings name arguments (top_k) instead of flags (--top-k)."""
-    try:
-        yield
-    except SettingError as error:
-        raise error.as_argument() from error

@@ -11,7 +11,8 @@ from charlm import cli
 from charlm.config import Config
 from charlm.errors import InputError, Stopped, command_line
 from charlm.runs import checkpoint, lookup, run_folder
-from charlm.runs.checkpoint import Checkpoint, Progress
+from charlm.runs.checkpoint import Checkpoint
+from charlm.runs.progress import Progress
 from charlm.text.encoded_text import Text
 from charlm.text.vocab import Vocab
 from charlm.text.windows import check_held_out, check_training

@@ -5,8 +5,7 @@ import os
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 
-from charlm.config import require
-from charlm.errors import InputError
+from charlm.errors import InputError, require
 from charlm.errors import flag as flag_of
 from charlm.notes import note
 from charlm.plots import SOFTWARE, try_draw

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import ArrayLike
 
-from charlm.config import require
+from charlm.errors import require
 
 
 @dataclass(frozen=True)

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike
 
-from charlm.config import check_temperature
+from charlm.errors import check_temperature
 from charlm.generation.constraints import SamplingConstraints, TokenChooser
 
 Step = Callable[[np.ndarray, Any], tuple[np.ndarray, Any]]

@@ -2,13 +2,15 @@
 
 from pathlib import Path
 
-from charlm.config import FIT_OF_OTHERS, NO_TEXT, Config, DataConfig, ModelConfig
+from charlm.config import NO_TEXT, Config, DataConfig, ModelConfig
 from charlm.interop.keras_files import KerasWeights
 from charlm.interop.keras_files.choice import Choice
 from charlm.interop.keras_files.measure import Measured
 from charlm.interop.keras_files.readings import CODEPOINT, Reading
+from charlm.presets import FIT_OF_OTHERS
 from charlm.reference.network import Network
-from charlm.runs.checkpoint import Checkpoint, Progress
+from charlm.runs.checkpoint import Checkpoint
+from charlm.runs.progress import Progress
 from charlm.text.encode import fingerprint
 from corpora import Corpus
 

@@ -6,13 +6,9 @@ from typing import Any
 import keras
 from keras import ops
 
-# Private, because `keras.layers.RNN` looks for this very class when it prepares dropout masks: one
-# mask for all time steps of a call, drawn before the loop starts.
-from keras.src.layers.rnn.dropout_rnn_cell import DropoutRNNCell
-
 from charlm.layers import numpy_op
 from charlm.layers.annotations import Masks, Tensor, Tensors
-from charlm.layers.dropout import dropped
+from charlm.layers.dropout import StepDropout, dropped
 from charlm.layers.input_projection import InputProjection
 from charlm.layers.mixed_precision import tensor
 from charlm.layers.options import (
@@ -28,7 +24,7 @@ from charlm.layers.options import (
 from charlm.layers.overrides import overrides
 
 
-class RecurrentCell(InputProjection, keras.layers.Layer, DropoutRNNCell):
+class RecurrentCell(InputProjection, keras.layers.Layer, StepDropout):
     """Holds weights and options of one recurrent step; a subclass gives the equations.
 
     A subclass sets `GATES` and `STATES`, has `step` and, if it can train without autodiff through
@@ -209,23 +205,6 @@ class RecurrentCell(InputProjection, keras.layers.Layer, DropoutRNNCell):
         dropped = [h * ops.cast(m, h.dtype) for m in masks]
         parts = [self.matmul(x, k) for x, k in zip(dropped, kernels, strict=True)]
         return ops.concatenate(parts, axis=-1)
-
-    def input_masks(self, inputs: Tensor, training: bool) -> Masks:
-        """Draws dropout masks for `project`, or returns None. `inputs` is one step, (B, D)."""
-        return self.get_dropout_mask(inputs) if training and 0 < self.dropout < 1 else None
-
-    def recurrent_masks(self, h: Tensor, training: bool) -> Masks:
-        """Draws dropout masks for `recurrent_matmul`, or returns None. `h` is (B, H)."""
-        if not (training and 0 < self.recurrent_dropout < 1):
-            return None
-        return self.get_recurrent_dropout_mask(h)
-
-    def get_dropout_mask(self, step_input: Tensor) -> Masks:
-        """Draws masks as Keras does, for one-hot vectors (B, D) where the input is ids."""
-        if self.vocab_size:
-            shape = (ops.shape(step_input)[0], self.vocab_size)
-            step_input = ops.ones(shape, dtype=self.compute_dtype)
-        return super().get_dropout_mask(step_input)
 
     def call(
         self, inputs: Tensor, states: Tensor | Tensors | list[Tensor], training: bool = False

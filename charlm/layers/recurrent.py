@@ -18,6 +18,7 @@ from charlm.layers.cell import RecurrentCell
 from charlm.layers.masks import has_started, time_mask
 from charlm.layers.mixed_precision import MixedPrecisionMatmul, tensor
 from charlm.layers.options import KERAS_LAYER_OPTIONS, LAYER_OPTIONS, bind, set_signature
+from charlm.layers.shapes import broadcast_states, with_static_shape
 
 COMPILED = "compiled_training", "compiled_inference"  # attributes of layers
 
@@ -112,7 +113,7 @@ class Recurrent(MixedPrecisionMatmul, keras.layers.RNN):
     ) -> tuple[Tensor, Tensor, list[Tensor]]:
         """Runs the loop: `keras.layers.RNN` calls this for (last output, all outputs, states)."""
         cell = self.cell
-        states = self._checked_states(initial_state, sequences)
+        states = broadcast_states(initial_state, sequences, len(cell.STATES), self.units)
         if self.stateful:  # torch assigns in place to what autograd still needs
             states = tuple(ops.copy(s) for s in states)
         live = time_mask(mask[0] if isinstance(mask, (list, tuple)) else mask, sequences)
@@ -136,38 +137,8 @@ class Recurrent(MixedPrecisionMatmul, keras.layers.RNN):
             h, states = self._autodiff(sequences, states, weights, masks, drop, live, training)
         if live is not None:
             h = self._masked_outputs(h, live, way)
-        h = self._with_static_shape(h, sequences)
+        h = with_static_shape(h, sequences, self.units)
         return h[:, -1], h, list(states)
-
-    def _checked_states(self, given, sequences):
-        """Returns the initial states as a tuple of (B, H), broadcast where Keras does.
-
-        Raises:
-            ValueError: a wrong number of states, or one that cannot be broadcast.
-        """
-        B, H, S = sequences.shape[0], self.units, len(self.cell.STATES)
-        shapes = [tuple(s.shape) for s in given]
-
-        def fits(shape):
-            rows = shape[0] if len(shape) == 2 else 1
-            return len(shape) in (1, 2) and shape[-1] == H and (None in (B, rows) or rows in (1, B))
-
-        if len(shapes) != S or not all(map(fits, shapes)):
-            raise ValueError(
-                f"Expected {S} initial state{'s' * (S > 1)} of shape (batch, {H}), where batch is "
-                f"{'that of the input' if B is None else B}, or (1, {H}) or ({H},). "
-                f"Received: shapes {shapes}"
-            )
-        known = [s if B is not None and s.shape == (B, H) else None for s in given]
-        wanted = (ops.shape(sequences)[0], H)
-        pairs = zip(given, known, strict=True)
-        return tuple(ops.broadcast_to(s, wanted) if k is None else k for s, k in pairs)
-
-    def _with_static_shape(self, h, sequences):
-        """Restores lengths that TensorFlow loses in its loops and layers above may need."""
-        if keras.backend.backend() == "tensorflow" and not hasattr(h, "numpy"):
-            h.set_shape((sequences.shape[0], h.shape[1] or sequences.shape[1], self.units))
-        return h
 
     def backward_pass(
         self, masked: bool = False, training: bool = True, tensor: Tensor | None = None

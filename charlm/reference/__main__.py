@@ -9,8 +9,8 @@ import numpy as np
 from charlm import cli
 from charlm.cli import outputs
 from charlm.cli.options import RUNS_DIR, Debug, Quiet, RunsDir, Text, with_text
-from charlm.config import DataConfig, ModelConfig, SampleConfig, check_temperature, require
-from charlm.errors import InputError, command_line, flag
+from charlm.config import DataConfig, ModelConfig, SampleConfig
+from charlm.errors import InputError, check_temperature, command_line, flag, require
 from charlm.reference import gradient_check
 from charlm.reference.trainer import RMSprop
 from charlm.runs import checkpoint, lookup, run_folder

@@ -15,37 +15,16 @@ from charlm.config import Config, ModelConfig
 from charlm.errors import CharlmError, InputError
 from charlm.reference import network
 from charlm.runs import atomic, file_format, untrusted
+from charlm.runs.progress import Progress, read_progress
 from charlm.text.vocab import Vocab
 
 ARRAY_META, EPOCH_META = 100, 220  # bytes of the description for each array and each epoch
-ROW = {"epoch", "bpc", "val_bpc"}  # every row of history must have these
 GROUPS = "optimizer", "carried", "metrics"
 FLOAT, INTEGERS = ("f4",), ("i4", "i8", "u4", "u8")
 
 
 class NotFiniteError(CharlmError):
     """Weights to save hold NaN or infinity."""
-
-
-@dataclass
-class Progress:
-    """The progress of a run."""
-
-    epoch: int = 0
-    """Epochs completed."""
-    step: int = 0
-    """Windows completed of the current epoch; 0 between epochs."""
-    best: float | None = None
-    """Lowest validation loss, in nats per character."""
-    best_epoch: int = 0
-    stale_epochs: int = 0
-    """Epochs since then."""
-    history: list[dict] = field(default_factory=list)
-    """One row per epoch, counted from 1, with the columns of history.csv."""
-    samples_size: int | None = None
-    """Bytes of samples.txt when this was saved, if known."""
-    steps: list[dict] = field(default_factory=list, compare=False)
-    """Losses within the epochs, with the columns of steps.csv; not in the weights file."""
 
 
 @dataclass
@@ -190,7 +169,7 @@ def from_bytes(data: bytes) -> Checkpoint:
         metrics = file_format.metrics_of_format_1(progress, config.data.batch_size)
         groups["metrics"] = metrics or groups["metrics"]
     found = Checkpoint(
-        config, vocab, meta["corpus_sha256"], _progress(progress), weights,
+        config, vocab, meta["corpus_sha256"], read_progress(progress), weights,
         versions=meta["versions"], learned_before=_learned_before(meta), **groups,
     )  # fmt: skip
     if not found.finite():
@@ -226,21 +205,6 @@ def _learned_before(meta):
     if not (isinstance(before, list) and all(isinstance(x, str) for x in texts)):
         raise InputError("expected texts for the corpus and versions, found something else")
     return before
-
-
-def _progress(stored):
-    """Validates the stored progress: its numbers must agree with each other."""
-    p = Progress(**stored)
-    counts = [p.epoch, p.step, p.best_epoch, p.stale_epochs]
-    counts += [] if p.samples_size is None else [p.samples_size]
-    values = [x for row in p.history for x in row.values()] + ([] if p.best is None else [p.best])
-    ok = all(type(n) is int and n >= 0 for n in counts) and p.epoch == len(p.history)
-    ok = ok and all(type(x) in (int, float) and math.isfinite(x) for x in values)
-    ok = ok and [row["epoch"] for row in p.history] == [*range(1, p.epoch + 1)]
-    ok = ok and all(row.keys() >= ROW for row in p.history) and p.steps == []
-    if not ok or p.best_epoch > p.epoch:
-        raise InputError("expected the progress of a run, found numbers that contradict each other")
-    return p
 
 
 def _numbered(name, arrays, data):

@@ -15,7 +15,8 @@ from pathlib import Path
 
 from charlm import systems
 from charlm.runs import atomic
-from charlm.runs.checkpoint import Checkpoint, Progress
+from charlm.runs.checkpoint import Checkpoint
+from charlm.runs.progress import Progress
 
 STEP_COLUMNS = {
     "epochs": float,  # passes over the training text

@@ -2,7 +2,6 @@
 
 import contextlib
 import os
-import re
 import shutil
 import stat
 import time
@@ -10,11 +9,11 @@ from collections.abc import Callable, Iterator
 from itertools import chain
 from pathlib import Path
 
-from charlm import systems
 from charlm.errors import InputError, command_line
-from charlm.runs import atomic, checkpoint, locks, logs
-from charlm.runs.checkpoint import Checkpoint, Progress
-from charlm.runs.lookup import BEST, LAST, LATEST, is_run, weights_file
+from charlm.runs import atomic, checkpoint, locks, logs, names
+from charlm.runs.checkpoint import Checkpoint
+from charlm.runs.lookup import BEST, LAST, is_run, weights_file
+from charlm.runs.progress import Progress
 
 SUMMARY, HISTORY, STEPS, SAMPLES = "run.json", "history.csv", "steps.csv", "samples.txt"
 CURVE, LOCK, TENSORBOARD = "loss.png", ".lock", "tensorboard"
@@ -25,7 +24,6 @@ REPORTS = tuple(
     for ending in (data, ".png")
 )
 FILES = (LAST, BEST, SUMMARY, HISTORY, STEPS, SAMPLES, CURVE, *REPORTS)
-MAX_NAME = 200  # bytes
 
 
 def new(runs: Path, name: str | None, corpus: str, overwrite: bool) -> Path:
@@ -42,32 +40,12 @@ def new(runs: Path, name: str | None, corpus: str, overwrite: bool) -> Path:
     if name is None:
         stem = "".join(c if c.isalnum() else "-" for c in Path(corpus).stem)[:40].strip("-")
         name = f"{stem or 'run'}-{time.strftime('%Y%m%d-%H%M%S')}"
-    _check_name(name, runs)
-    _check_runs(runs)
+    names.check_name(name, runs)
+    names.check_folder(runs)
     folder = runs / name
     _require_free(folder, overwrite)
     locks.check(folder / LOCK)  # before a backend is loaded
     return folder
-
-
-def _check_name(name, runs):
-    ok = name not in ("", ".", "..", LATEST) and Path(name).name == name
-    ok = ok and systems.is_file_name(name)
-    if not ok or re.search(r"[\x00-\x1f\x7f]", name) or len(os.fsencode(name)) > MAX_NAME:
-        raise InputError(
-            f"expected --name to be the name of a folder in {runs}, of at most {MAX_NAME} bytes "
-            f"and without control characters, and not {LATEST!r}, found {name!r}"
-        )
-
-
-def _check_runs(runs):
-    """Refuses a folder that cannot be created, before a backend is loaded."""
-    nearest = next((path for path in (runs, *runs.parents) if os.path.lexists(path)), Path())
-    if not (os.path.isdir(nearest) and os.access(nearest, os.W_OK | os.X_OK)):
-        raise InputError(
-            f"expected --runs-dir to be a writable folder or a new one, found {nearest}, which is "
-            f"{'not writable' if os.path.isdir(nearest) else 'not a folder'}"
-        )
 
 
 def _require_free(folder, overwrite):
@@ -203,8 +181,8 @@ def clear(folder: Path, overwrite: bool) -> None:
     _remove(folder, FILES)
 
 
-def _remove(folder, names):
-    for name in names:
+def _remove(folder, files):
+    for name in files:
         _unlink(folder / name)
     logs = folder / TENSORBOARD
     if logs.is_dir() and not logs.is_symlink():
@@ -259,8 +237,8 @@ def logs_folder(folder: Path) -> Path:
         InputError: it is a link or contains one; TensorBoard would follow it.
     """
     logs = folder / TENSORBOARD
-    inside = (Path(place, x) for place, *names in os.walk(logs) for x in chain(*names))
-    for path in chain([logs], inside):
+    found = (Path(place, x) for place, *inside in os.walk(logs) for x in chain(*inside))
+    for path in chain([logs], found):
         if path.is_symlink():
             raise InputError(f"expected no link among TensorBoard's logs, found {path}; remove it")
     return logs

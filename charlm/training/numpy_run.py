@@ -9,17 +9,20 @@ from pathlib import Path
 import numpy as np
 
 from charlm.cells import CELLS
-from charlm.config import DROPOUTS, FIT_OF_OTHERS, Config, DataConfig, ModelConfig, SampleConfig
+from charlm.config import DROPOUTS, Config, DataConfig, ModelConfig, SampleConfig
 from charlm.errors import InputError, NonFiniteLossError, flag
 from charlm.generation import generate
 from charlm.notes import note, progress
+from charlm.presets import FIT_OF_OTHERS
 from charlm.reference import trainer
 from charlm.reference.network import Network, initial_weights
 from charlm.reference.trainer import RMSprop
 from charlm.runs import atomic, run_folder
-from charlm.runs.checkpoint import Checkpoint, Progress
+from charlm.runs.checkpoint import Checkpoint
+from charlm.runs.progress import Progress
 from charlm.text.encoded_text import Text
 from charlm.text.windows import HeldOutWindows, TrainingWindows
+from charlm.training.resume import differences
 from charlm.training.training_windows import training_windows
 
 REPORTS = 10  # progress lines in an epoch
@@ -44,7 +47,7 @@ def check_same_model(asked: ModelConfig, stored: ModelConfig, source: Path) -> N
         stored: the settings in a run.
         source: the run, for the message.
     """
-    for name, (mine, theirs) in Config(asked).differences(Config(stored), "model").items():
+    for name, (mine, theirs) in differences(Config(asked), Config(stored), "model").items():
         if name in DROPOUTS or (name == "cell" and asked.cell_name == stored.cell_name):
             continue
         raise InputError(

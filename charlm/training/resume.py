@@ -2,7 +2,8 @@
 
 from charlm.config import DROPOUTS, Config, FitConfig
 from charlm.errors import InputError, flag
-from charlm.runs.checkpoint import Checkpoint, Progress
+from charlm.runs.checkpoint import Checkpoint
+from charlm.runs.progress import Progress
 from charlm.text.encoded_text import Text
 
 FIXED = ("model", "data")  # parts of the configuration that cannot change,
@@ -24,7 +25,7 @@ def check_changes(kept: Config, asked: Config, has_optimizer: bool) -> None:
         InputError: a setting cannot change.
     """
     for part in FIXED if has_optimizer else ("model",):
-        for name, (new, old) in asked.differences(kept, part).items():
+        for name, (new, old) in differences(asked, kept, part).items():
             same_cell = name == "cell" and asked.model.cell_name == kept.model.cell_name
             if name not in MOVABLE and not same_cell:
                 raise InputError(
@@ -43,7 +44,7 @@ def check_same_model(asked: Config, trained: Config, path: object) -> None:
     Raises:
         InputError: they differ in more than dropout.
     """
-    for name, (new, old) in asked.differences(trained, "model").items():
+    for name, (new, old) in differences(asked, trained, "model").items():
         if name not in DROPOUTS:
             raise InputError(
                 f"expected {flag(name)} {old}, as {path} was trained with it, found "
@@ -56,7 +57,7 @@ def changes(kept: Config, asked: Config, has_optimizer: bool) -> list[str]:
     found = [
         f"{name} {old} -> {new}"
         for part in ("fit", "sample", "data", "model")
-        for name, (new, old) in asked.differences(kept, part).items()
+        for name, (new, old) in differences(asked, kept, part).items()
     ]
     if not has_optimizer:
         found.append("optimizer state reset (the weights came without one)")
@@ -102,3 +103,9 @@ def check_same_text(saved: Checkpoint, text: Text) -> None:
             f" found another ({text.sha256[:12]}); name the run's text with --corpus, or "
             "train a new run on another text (--init-from)"
         )
+
+
+def differences(a: Config, b: Config, part: str) -> dict[str, tuple]:
+    """Returns {setting: (a's value, b's value)} for the settings of a part that differ."""
+    mine, theirs = vars(getattr(a, part)), vars(getattr(b, part))
+    return {name: (x, theirs[name]) for name, x in mine.items() if x != theirs[name]}

@@ -14,7 +14,8 @@ from charlm.generation import generate
 from charlm.layers import numpy_op
 from charlm.reference.network import Network
 from charlm.runs import checkpoint
-from charlm.runs.checkpoint import Checkpoint, Progress
+from charlm.runs.checkpoint import Checkpoint
+from charlm.runs.progress import Progress
 from charlm.text.encoded_text import Text
 from charlm.text.windows import HeldOutWindows, TrainingWindows
 from charlm.training import network as model

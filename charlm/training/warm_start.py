@@ -3,7 +3,8 @@
 import numpy as np
 
 from charlm.reference.network import DENSE, initial_weights, layer_path, shapes
-from charlm.runs.checkpoint import Checkpoint, Progress
+from charlm.runs.checkpoint import Checkpoint
+from charlm.runs.progress import Progress
 from charlm.text.encoded_text import Text
 from charlm.text.vocab import Vocab
 

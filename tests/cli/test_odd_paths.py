@@ -25,7 +25,8 @@ from charlm.config import Config, DataConfig, ModelConfig
 from charlm.interop.keras_files import pytorch
 from charlm.reference.network import initial_weights
 from charlm.runs import lookup, run_folder
-from charlm.runs.checkpoint import Checkpoint, Progress
+from charlm.runs.checkpoint import Checkpoint
+from charlm.runs.progress import Progress
 from charlm.text import encode
 from tests.cli.test_commands import one_line_and_nothing_made, snapshot
 from tests.conftest import SMALL_TEXT

@@ -16,7 +16,8 @@ from charlm.config import Config, ModelConfig
 from charlm.interop import export as exporting
 from charlm.reference.network import Network, initial_weights
 from charlm.runs import atomic, run_folder
-from charlm.runs.checkpoint import Checkpoint, Progress
+from charlm.runs.checkpoint import Checkpoint
+from charlm.runs.progress import Progress
 from charlm.text.vocab import Vocab
 from tests.runs import test_faults as faults
 

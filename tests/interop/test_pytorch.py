@@ -15,7 +15,8 @@ from charlm.config import Config, ModelConfig
 from charlm.interop import keras_files
 from charlm.reference.network import initial_weights
 from charlm.runs import checkpoint, run_folder
-from charlm.runs.checkpoint import Checkpoint, Progress
+from charlm.runs.checkpoint import Checkpoint
+from charlm.runs.progress import Progress
 from charlm.text.vocab import Vocab
 from tests.conftest import SMALL_TEXT
 from tests.interop import state_dicts

@@ -15,7 +15,8 @@ from charlm.errors import InputError
 from charlm.interop import import_run, keras_files
 from charlm.reference.network import initial_weights
 from charlm.runs import checkpoint, run_folder
-from charlm.runs.checkpoint import Checkpoint, Progress
+from charlm.runs.checkpoint import Checkpoint
+from charlm.runs.progress import Progress
 from charlm.text.encode import read
 from charlm.text.vocab import Vocab
 from corpora import load

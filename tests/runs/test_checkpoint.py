@@ -11,7 +11,8 @@ from charlm.config import Config, ModelConfig
 from charlm.errors import InputError
 from charlm.reference.network import shapes
 from charlm.runs import checkpoint, file_format
-from charlm.runs.checkpoint import Checkpoint, Progress
+from charlm.runs.checkpoint import Checkpoint
+from charlm.runs.progress import Progress
 from charlm.text.vocab import Vocab
 
 VOCAB, MODEL = Vocab("\n abé😀"), ModelConfig(units=2)

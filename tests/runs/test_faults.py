@@ -16,7 +16,7 @@ import pytest
 
 from callbacks import SaveWeights
 from charlm.runs import atomic, checkpoint, lookup, run_folder
-from charlm.runs.checkpoint import Progress
+from charlm.runs.progress import Progress
 from tests.runs.test_checkpoint import made
 
 FILES = lookup.LAST, lookup.BEST, run_folder.SUMMARY, run_folder.HISTORY, run_folder.STEPS

@@ -13,7 +13,7 @@ import pytest
 from callbacks import SaveWeights
 from charlm.errors import InputError
 from charlm.runs import atomic, checkpoint, logs, lookup, run_folder
-from charlm.runs.checkpoint import Progress
+from charlm.runs.progress import Progress
 from tests.runs import test_faults as faults
 from tests.runs.test_atomic import OTHER
 from tests.runs.test_checkpoint import made

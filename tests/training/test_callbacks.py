@@ -24,7 +24,8 @@ from charlm.config import Config, ModelConfig, SampleConfig
 from charlm.errors import NonFiniteLossError, Stopped
 from charlm.reference.network import shapes
 from charlm.runs import atomic, logs, lookup, run_folder
-from charlm.runs.checkpoint import Checkpoint, Progress, read
+from charlm.runs.checkpoint import Checkpoint, read
+from charlm.runs.progress import Progress
 from charlm.text.vocab import Vocab
 from charlm.training.startup_timer import Timeline
 

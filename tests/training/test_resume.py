@@ -9,7 +9,7 @@ import pytest
 
 from charlm.config import Config, FitConfig, ModelConfig, SampleConfig
 from charlm.errors import InputError
-from charlm.runs.checkpoint import Progress
+from charlm.runs.progress import Progress
 from charlm.training import resume
 
 KEPT = Config(ModelConfig(units=5, layers=2))

@@ -5,7 +5,8 @@ import pytest
 
 from charlm.config import Config, ModelConfig
 from charlm.reference.network import Network, initial_weights
-from charlm.runs.checkpoint import Checkpoint, Progress
+from charlm.runs.checkpoint import Checkpoint
+from charlm.runs.progress import Progress
 from charlm.text.encoded_text import Text
 from charlm.text.vocab import Vocab
 from charlm.training import warm_start

@@ -10,8 +10,8 @@ from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import get_args
 
-from charlm.config import ModelConfig, require
-from charlm.errors import InputError
+from charlm.config import ModelConfig
+from charlm.errors import InputError, require
 from charlm.interop.keras_files import KerasWeights
 
 SIGMOID_SINCE = (2, 3)  # Keras's default for gates; before, hard_sigmoid
