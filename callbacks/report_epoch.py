@@ -12,7 +12,7 @@ class ReportEpoch(keras.callbacks.Callback):
     """Prints an epoch's training and held-out bits per character, characters per second, and time.
 
     Args:
-        progress: a `charlm.runs.checkpoint.Progress`.
+        progress: a `charlm.runs.progress.Progress`.
         epochs: number of epochs of the whole run.
         print: prints a line.
     """

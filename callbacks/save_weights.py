@@ -21,7 +21,7 @@ class SaveWeights(keras.callbacks.Callback):
     Args:
         snapshot: () -> `charlm.runs.checkpoint.Checkpoint`.
         folder: the run's.
-        progress: the run's `charlm.runs.checkpoint.Progress`.
+        progress: the run's `charlm.runs.progress.Progress`.
         windows: number of windows in a whole epoch.
         every: number of windows between saves within an epoch; 0 for none.
         print: prints a line if something was not saved.

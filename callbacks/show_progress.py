@@ -17,7 +17,7 @@ class ShowProgress(keras.callbacks.Callback):
     It also shows that Keras compiles the training step, and how far validation is.
 
     Args:
-        progress: a `charlm.runs.checkpoint.Progress`.
+        progress: a `charlm.runs.progress.Progress`.
         epochs: number of epochs of the whole run.
         windows: number of windows in a whole epoch.
         characters: number of characters in one window of all streams, B * T.

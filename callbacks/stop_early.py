@@ -14,7 +14,7 @@ class StopEarly(keras.callbacks.Callback):
     would lose it. This one is part of the run's progress, which is saved.
 
     Args:
-        progress: a `charlm.runs.checkpoint.Progress`.
+        progress: a `charlm.runs.progress.Progress`.
         patience: number of epochs; 0 for no early stopping.
         print: prints a line.
     """

@@ -17,7 +17,7 @@ class StopOnNaN(keras.callbacks.Callback):
     training and held-out loss before they are reported or saved.
 
     Args:
-        progress: a `charlm.runs.checkpoint.Progress`.
+        progress: a `charlm.runs.progress.Progress`.
     """
 
     def __init__(self, progress: Progress):

@@ -25,7 +25,7 @@ class StopOnSignal(keras.callbacks.Callback):
         save: () -> None, called between two windows.
         windows: number of windows in a whole epoch.
         epochs: number of epochs of the whole run; a run that has done them is not stopped.
-        progress: a `charlm.runs.checkpoint.Progress`.
+        progress: a `charlm.runs.progress.Progress`.
         print: prints a line when the signal arrives.
     """
 

@@ -18,7 +18,7 @@ class TrackProgress(keras.callbacks.Callback):
     without validation), learning_rate.
 
     Args:
-        progress: a `charlm.runs.checkpoint.Progress`, changed in place.
+        progress: a `charlm.runs.progress.Progress`, changed in place.
         characters: number of characters in one window of all streams, B * T.
         windows: number of windows in a whole epoch.
     """

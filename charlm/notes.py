@@ -13,6 +13,7 @@ from typing import Any, TextIO
 CONTROLS = {c: f"\\x{c:02x}" for c in (*range(32), *range(127, 160)) if c not in b"\n\t"}
 SILENCE = 1.0  # seconds; shorter work shows no progress
 EVERY = 30.0  # seconds between lines of progress, if standard error is not a terminal
+APART = 5.0  # seconds between lines about different work, such as short epochs
 REFRESH = 0.5  # seconds between two looks at the clock
 BAR = "{desc} {percentage:3.0f}%|{bar:6}| {remaining} left{postfix}"  # with figures, 80 columns
 NO_TOTAL = "{desc} ({elapsed}){postfix}"
@@ -26,6 +27,7 @@ _detailed: ContextVar[bool] = ContextVar("details wanted", default=False)
 _waiting: ContextVar[list[str] | None] = ContextVar("notes that wait", default=None)
 _without_progress: ContextVar[bool] = ContextVar("no progress is wanted", default=False)
 _tqdm: Any = None
+_last_line = -APART  # when a line of progress was printed
 _loading = threading.Lock()
 
 
@@ -121,7 +123,7 @@ def progress(
     """Shows the progress of work that takes more than a second.
 
     On a terminal it is a line that renews itself; elsewhere a line after a second, then every 30
-    seconds.
+    seconds. Short pieces of work, one after the other, show a line every 5 seconds.
 
     Args:
         what: the work, for example "encoding mine.txt".
@@ -183,8 +185,12 @@ class _Progress:
                     return
 
     def _lines(self):
+        global _last_line
+        if self.ended.wait(max(0, _last_line + APART - time.monotonic())):
+            return
         while True:
             print(self._line(), file=self.file, flush=True)
+            _last_line = time.monotonic()
             if self.ended.wait(EVERY):
                 return
 

@@ -18,6 +18,7 @@ class Terminal(io.StringIO):
 def soon(monkeypatch):
     monkeypatch.setattr(notes, "SILENCE", 0.02)
     monkeypatch.setattr(notes, "EVERY", 0.02)
+    monkeypatch.setattr(notes, "APART", 0.02)
     monkeypatch.setattr(notes, "REFRESH", 0.02)
 
 
@@ -55,6 +56,17 @@ def test_elsewhere_it_is_a_line_now_and_then():
     time.sleep(0.06)
     assert shown.getvalue() == ended
     assert "\r" not in ended
+
+
+def test_short_epochs_share_their_lines(monkeypatch):
+    monkeypatch.setattr(notes, "APART", 0.5)
+    monkeypatch.setattr(notes, "EVERY", 30)
+    shown, began = io.StringIO(), time.monotonic()
+    for _ in range(12):
+        with notes.progress("epoch", 10, file=shown):
+            time.sleep(0.1)
+    seconds = time.monotonic() - began
+    assert 1 <= shown.getvalue().count("\n") <= 1 + seconds / 0.5
 
 
 def test_work_of_unknown_length_shows_the_seconds():

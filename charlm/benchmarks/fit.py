@@ -4,13 +4,15 @@ Both train on the windows of `charlm train` and carry the state; a step is a win
 characters.
 """
 
+import contextlib
+import io
 import time
 from dataclasses import replace
 
 import numpy as np
 import tensorflow as tf
 
-from callbacks import StopOnNaN, StopOnSignal, TrackProgress
+from callbacks import ShowProgress, StopOnNaN, StopOnSignal, TrackProgress
 from charlm.benchmarks import Timed
 from charlm.benchmarks.case import Case, random_text
 from charlm.benchmarks.keras_step import require_device
@@ -50,10 +52,18 @@ def bare(case: Case, gpu: bool) -> dict:
     return {"windows": windows}
 
 
-def whole(case: Case, gpu: bool) -> dict:
+class _Terminal(io.StringIO):
+    """A place for progress bars, so that they are drawn though nobody sees them."""
+
+    def isatty(self) -> bool:
+        return True
+
+
+def whole(case: Case, gpu: bool, shown: bool = False) -> dict:
     """Returns the job "windows": epochs of `Training.fit` with the callbacks of each window.
 
-    The time is that of `charlm train`'s chars/s, without validation and saving.
+    The time is that of `charlm train`'s chars/s, without validation and saving. `shown`: draw a
+    progress bar, as on a terminal.
     """
     require_device(gpu)
     training = _training(case)
@@ -65,7 +75,11 @@ def whole(case: Case, gpu: bool) -> dict:
         fit = replace(training.config.fit, epochs=progress.epoch + epochs)
         training.config = replace(training.config, fit=fit)
         stop = StopOnSignal(lambda: None, steps, fit.epochs, progress)
-        training.fit([StopOnNaN(progress), TrackProgress(progress, size, steps), stop])
+        callbacks = [StopOnNaN(progress), TrackProgress(progress, size, steps), stop]
+        if shown:
+            callbacks.append(ShowProgress(progress, fit.epochs, steps, size, 0))
+        with contextlib.redirect_stderr(_Terminal()) if shown else contextlib.nullcontext():
+            training.fit(callbacks)
         stop.restore()
         speeds = [row["chars_per_second"] for row in progress.history[-epochs:]]
         return Timed(size / float(np.median(speeds)), None)

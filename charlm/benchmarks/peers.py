@@ -79,6 +79,7 @@ SAMPLING = (
 FIT = (
     Peer("bare-step", "fit:bare"),
     Peer("fit", "fit:whole"),
+    Peer("fit-progress", "fit:whole", options={"shown": True}),
 )
 LAYERS = {  # by engine: models with Keras's layers, and with charlm's
     engine: tuple(
