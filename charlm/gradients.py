@@ -13,6 +13,7 @@ from charlm.cli import outputs
 from charlm.cli.options import RUNS_DIR, Debug, Quiet, RunsDir
 from charlm.config import DataConfig
 from charlm.errors import InputError, command_line, require
+from charlm.notes import step_of_progress
 from charlm.reference import gradient_series, gradient_tables
 from charlm.runs import checkpoint, lookup, run_folder
 
@@ -124,6 +125,7 @@ def main(argv: list[str] | None = None) -> int:
 def _main(argv):
     args = cli.parse(Gradients, "charlm gradients", argv)
     output = outputs.stem(args.output, _folder(args) / run_folder.GRADIENTS, ENDINGS)
+    step_of_progress(f"measuring gradients over {args.steps} steps at {args.streams} places")
     series = _of_runs(args, command_line("gradients", *argv)) if args.runs else _of_cells(args)
     measured = []
     with cli.progress("measuring gradients", len(series)) as tell:

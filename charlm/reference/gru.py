@@ -48,7 +48,8 @@ def step(
         reset_after: apply the reset gate after the product h' U, not before.
 
     Returns:
-        (h,) after the step, and the cache that `step_backward` needs.
+        (h,) after the step, and the cache that `step_backward` needs: the
+        states before the step, the gates, and what follows from them.
     """
     (h_prev,), (U, *d) = states, weights
     a_z, a_r, a_g = split(a_x, GATES)

@@ -44,7 +44,8 @@ def step(
         recurrent_activation: of the gates.
 
     Returns:
-        (h, c) after the step, and the cache that `step_backward` needs.
+        (h, c) after the step, and the cache that `step_backward` needs: the
+        states before the step, the gates, and what follows from them.
     """
     (h_prev, c_prev), (U,) = states, weights
     a_i, a_f, a_g, a_o = split(a_x + h_prev @ U, GATES)

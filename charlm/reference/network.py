@@ -1,7 +1,7 @@
 """The network of `charlm.training.network` in NumPy, for sampling and for training."""
 
 import inspect
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import numpy as np
 from numpy.typing import DTypeLike
@@ -11,6 +11,9 @@ from charlm.config import ModelConfig
 from charlm.errors import InputError
 from charlm.reference import through_time
 from charlm.reference.activations import ACTIVATIONS, Arrays
+
+
+Clamp = Callable[[int, Arrays, Arrays], Arrays]
 
 
 class Network:
@@ -37,6 +40,7 @@ class Network:
     ):
         self.config, self.cell = config, CELLS[config.cell_name].reference
         self.states = CELLS[config.cell_name].states
+        self.gates = len(CELLS[config.cell_name].gates)
         self.options = options(config)
         self.weights = {
             path: _checked(weights, path, shape, dtype)
@@ -62,15 +66,31 @@ class Network:
 
     def step(self, ids: np.ndarray, states: Sequence[Arrays]) -> tuple[np.ndarray, list[Arrays]]:
         """Reads one character of each text: ids (B,), states -> next logits (B, V), states."""
-        after = []
+        logits, after, _ = self.recorded_step(ids, states)
+        return logits, after
+
+    def recorded_step(
+        self, ids: np.ndarray, states: Sequence[Arrays], clamp: Clamp | None = None
+    ) -> tuple[np.ndarray, list[Arrays], list[Arrays]]:
+        """Computes `step`, and returns the gates of each layer too, G of (B, H).
+
+        Args:
+            ids: (B,).
+            states: for each layer S of (B, H).
+            clamp: (layer, gates, new states) -> states to use in their place.
+        """
+        after, gates = [], []
         x = None
-        for (W, b, recurrent), before in zip(self.steps, states, strict=True):
+        for k, ((W, b, recurrent), before) in enumerate(zip(self.steps, states, strict=True)):
             a_x = W[ids] if x is None else x @ W + b
-            new, _ = self.cell.step(a_x, before, recurrent, **self.options)
+            new, cache = self.cell.step(a_x, before, recurrent, **self.options)
+            gates.append(cache[len(before) : len(before) + self.gates])
+            if clamp is not None:
+                new = clamp(k, gates[-1], new)
             after.append(new)
             x = new[0] if x is None or self.config.skip == "none" else x + new[0]
         kernel, bias = self.dense
-        return x @ kernel + bias, after
+        return x @ kernel + bias, after, gates
 
     def forward(
         self, ids: np.ndarray, states: Sequence[Arrays]

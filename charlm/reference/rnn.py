@@ -32,7 +32,8 @@ def step(
         activation: of the output.
 
     Returns:
-        (h,) after the step, and the cache that `step_backward` needs.
+        (h,) after the step, and the cache that `step_backward` needs: the
+        states before the step, the gates, and what follows from them.
     """
     (h_prev,), (U,) = states, weights
     a = a_x + h_prev @ U
