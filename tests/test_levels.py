@@ -19,7 +19,7 @@ ROOMS = [  # each imports from those above it, and from its own
     ("reference", "presets"),
     ("kernels",),
     ("layers", "runs"),
-    ("generation", "evaluation", "plots"),
+    ("generation", "evaluation", "inside", "plots"),
     ("training",),
     ("interop", "callbacks"),
     ("benchmarks",),

@@ -12,8 +12,7 @@ from charlm.errors import InputError
 from charlm.reference import through_time
 from charlm.reference.activations import ACTIVATIONS, Arrays
 
-
-Clamp = Callable[[int, Arrays, Arrays], Arrays]
+Change = Callable[[int, Arrays, Arrays], Arrays]
 
 
 class Network:
@@ -70,14 +69,14 @@ class Network:
         return logits, after
 
     def recorded_step(
-        self, ids: np.ndarray, states: Sequence[Arrays], clamp: Clamp | None = None
+        self, ids: np.ndarray, states: Sequence[Arrays], change: Change | None = None
     ) -> tuple[np.ndarray, list[Arrays], list[Arrays]]:
         """Computes `step`, and returns the gates of each layer too, G of (B, H).
 
         Args:
             ids: (B,).
             states: for each layer S of (B, H).
-            clamp: (layer, gates, new states) -> states to use in their place.
+            change: (layer, gates, new states) -> states to use in their place.
         """
         after, gates = [], []
         x = None
@@ -85,8 +84,8 @@ class Network:
             a_x = W[ids] if x is None else x @ W + b
             new, cache = self.cell.step(a_x, before, recurrent, **self.options)
             gates.append(cache[len(before) : len(before) + self.gates])
-            if clamp is not None:
-                new = clamp(k, gates[-1], new)
+            if change is not None:
+                new = change(k, gates[-1], new)
             after.append(new)
             x = new[0] if x is None or self.config.skip == "none" else x + new[0]
         kernel, bias = self.dense
