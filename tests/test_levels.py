@@ -19,14 +19,25 @@ ROOMS = [  # each imports from those above it, and from its own
     ("reference", "presets"),
     ("kernels",),
     ("layers", "runs"),
-    ("generation", "evaluation", "inside", "plots"),
+    ("generation", "evaluation", "inside"),
+    ("plots",),
     ("training",),
     ("interop", "callbacks"),
     ("benchmarks",),
     ("cli",),
     ("api",),
     ("experiments",),
-    ("train", "sample", "evaluate", "score", "gradients", "bench", "import_weights", "export"),
+    (
+        "train",
+        "sample",
+        "evaluate",
+        "score",
+        "show",
+        "gradients",
+        "bench",
+        "import_weights",
+        "export",
+    ),
 ]
 LEVEL = {room: k for k, rooms in enumerate(ROOMS) for room in rooms}
 COMMANDS = {*ROOMS[-1], "__main__", "reference.__main__"}

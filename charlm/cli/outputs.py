@@ -12,7 +12,7 @@ from charlm.plots import SOFTWARE, try_draw
 from charlm.runs import atomic
 
 MARKS = b'{\n "run": "', b'{\n "command": "', b"network,layer,state,", b"# charlm bench"
-"""Beginnings of the files of `charlm evaluate`, `gradients` and `bench`."""
+"""Beginnings of the files of `charlm evaluate` and `show`, `gradients` and `bench`."""
 
 
 def files(stem: str, endings: Iterable[str]) -> list[Path]:

@@ -1,1 +1,1 @@
-"""What happens inside a trained network: recording, and finding cells that follow the text."""
+"""The inside of a trained network: recordings of it, and cells that follow the text."""

@@ -48,7 +48,7 @@ class Finding:
     characters: float
     """Highest AUC that the last 1, 2, 4 or 6 characters alone reach."""
     context: int
-    """Which of these lengths reaches it."""
+    """The length that reaches it."""
     away: float | None
     """AUC of the cell 10 or more characters from a border; None where these are too few."""
     mean: float

@@ -106,10 +106,10 @@ class _Row:
 
     document: Ids
     first: int
-    """Where it begins in the document, with its warm-up."""
+    """Place in the document of the first character of its warm-up."""
     length: int
     warm_up: int
-    """How many of these characters are read before the first that is recorded."""
+    """Number of characters that are read before the first that is recorded."""
     at: int
     """Position of the first character in the texts laid end to end."""
     clamp: Clamp | None

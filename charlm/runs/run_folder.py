@@ -17,10 +17,14 @@ from charlm.runs.progress import Progress
 
 SUMMARY, HISTORY, STEPS, SAMPLES = "run.json", "history.csv", "steps.csv", "samples.txt"
 CURVE, LOCK, TENSORBOARD = "loss.png", ".lock", "tensorboard"
-EVALUATION, GRADIENTS = "evaluation", "gradients"  # stems of the files of these commands
+EVALUATION, GRADIENTS, CELLS = (
+    "evaluation",
+    "gradients",
+    "cells",
+)  # stems of the files of these commands
 REPORTS = tuple(
     f"{stem}{ending}"
-    for stem, data in ((EVALUATION, ".json"), (GRADIENTS, ".csv"))
+    for stem, data in ((EVALUATION, ".json"), (GRADIENTS, ".csv"), (CELLS, ".json"))
     for ending in (data, ".png")
 )
 FILES = (LAST, BEST, SUMMARY, HISTORY, STEPS, SAMPLES, CURVE, *REPORTS)

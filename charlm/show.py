@@ -1,0 +1,114 @@
+"""`charlm show RUN`: finds the cells of a trained model that follow a property of the text."""
+
+import json
+import sys
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Annotated, Literal
+
+import numpy as np
+import tyro
+from tyro.conf import UseAppendAction as Repeated
+
+from charlm import cli
+from charlm.cli import outputs
+from charlm.cli.options import RUNS_DIR, Debug, Quiet, Run, RunsDir
+from charlm.errors import InputError, command_line, require
+from charlm.evaluation import documents as selection
+from charlm.inside import finding, lstmvis, report
+from charlm.runs import lookup, run_folder
+
+ENDINGS = ".json", ".png"
+LEAST_CHARACTERS = 1000  # or no property occurs often enough
+
+
+@dataclass(frozen=True)
+class Show:
+    """Finds cells that follow a property of the text: within brackets, early in a sentence ...
+
+    A cell is chosen on the first half of the text and scored on the second.
+    """
+
+    run: tyro.conf.Positional[Run] = lookup.LATEST
+    text: Annotated[str | None, tyro.conf.arg(aliases=["--corpus"], metavar="TEXT")] = None
+    """Text to look at: a file, folder, glob, name of a corpus, or - for standard input. Default:
+    the held-out (validation) part of the run's own text."""
+    encoding: str = "utf-8"
+    """Encoding of --text."""
+    unknown: Literal["refuse", "skip"] = "refuse"
+    """Refuse or skip characters of --text that are not in the vocabulary."""
+    pattern: Repeated[tuple[str, ...]] = ()
+    """Regular expression: being inside a match is a property, too. Repeat it for several."""
+    max_characters: int = 110_000
+    """Characters of the text to look at; 0 for all. They need a byte of memory for each cell."""
+    seed: int = 1
+    """Random seed of the shifts that show what chance can reach."""
+    lstmvis: Annotated[Path | None, tyro.conf.arg(metavar="FOLDER")] = None
+    """Also write all states of the text to this new folder, for the program LSTMVis."""
+    output: Annotated[str | None, tyro.conf.arg(metavar="PATH")] = None
+    """Files to write, without their endings .json and .png. Default: cells in the run's folder."""
+    runs_dir: RunsDir = RUNS_DIR
+    quiet: Quiet = False
+    debug: Debug = False
+
+    def __post_init__(self):
+        ok = self.max_characters == 0 or self.max_characters >= LEAST_CHARACTERS
+        require(ok, "max_characters", f"0, or {LEAST_CHARACTERS} or more", self.max_characters)
+        require(self.seed >= 0, "seed", "0 or more", self.seed)
+        if self.output is not None:
+            outputs.check_stem("output", self.output, ENDINGS)
+        if self.lstmvis is not None and self.lstmvis.exists():
+            raise InputError(f"expected --lstmvis to be a new folder, found {self.lstmvis}")
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Runs the command; returns its exit code."""
+    return cli.run(_main, argv)
+
+
+def _main(argv):
+    args = cli.parse(Show, "charlm show", argv)
+    path, saved = lookup.read_best(args.runs_dir, args.run)
+    output = outputs.stem(args.output, path.parent / run_folder.CELLS, ENDINGS)
+    documents = _texts(args, saved, command_line("show", *argv))
+    count, network = sum(map(len, documents)), saved.to_network()
+    if count < LEAST_CHARACTERS:
+        raise InputError(
+            f"expected a text of {LEAST_CHARACTERS:,} characters or more, found {count:,}; give a "
+            "longer one with --text"
+        )
+    of = "1 document" if len(documents) == 1 else f"{len(documents)} documents"
+    cli.say(f"{path}: {network.config.layers * network.config.units:,} cells, {count:,} "
+            f"characters of {of}")  # fmt: skip
+    if args.lstmvis is not None:
+        lstmvis.write(args.lstmvis, network, saved.vocab, documents, path.parent.name)
+    found = finding.find(network, saved.vocab, documents, args.pattern, args.seed)
+    print("\n".join(report.tables(found, cli.visible)))
+    from charlm.plots import cells as view
+
+    data = {"run": str(path)} | found.to_dict()
+    text = json.dumps(data, indent=1, ensure_ascii=False).encode("utf-8", "backslashreplace")
+    return outputs.write(output, ENDINGS, text, lambda: view.draw(found))
+
+
+def _texts(args, saved, again):
+    """Returns the texts as ids, `max_characters` at most."""
+    if args.text is None:
+        corpus = cli.corpus(replace(saved.config.data, corpus=None), saved, again)
+        own = cli.text(corpus)
+        found = [ids for _, ids in selection.held_out(corpus, own, 0)]
+    else:
+        other = cli.other_corpus(args.text, args.encoding, saved)
+        found = [ids for _, ids in cli.documents(other, saved, args.unknown)]
+    if not args.max_characters:
+        return found
+    ends = np.cumsum([len(ids) for ids in found])
+    kept = [
+        ids[: max(0, args.max_characters - (end - len(ids)))]
+        for ids, end in zip(found, ends.tolist(), strict=True)
+    ]
+    return [ids for ids in kept if len(ids)]
+
+
+if __name__ == "__main__":
+    sys.exit(main())
