@@ -11,7 +11,7 @@ import tyro
 from charlm import cli
 from charlm.cli import outputs
 from charlm.cli.options import RUNS_DIR, Debug, Quiet, Run, RunsDir
-from charlm.errors import InputError, require
+from charlm.errors import InputError, flag, require
 from charlm.interop import export
 from charlm.runs import lookup
 
@@ -32,7 +32,8 @@ class Export:
     format: Literal["keras", "saved_model", "onnx", "safetensors"] = "keras"
     """Format to write; onnx needs the extra "onnx"."""
     output: Path | None = None
-    """File (saved_model: folder) to write. Default: the run's name, in the current folder."""
+    """File (saved_model: folder) to write. Default: the run's name, in the current folder, with
+    the format's ending (saved_model: -step)."""
     overwrite: bool = False
     """Replace an earlier export of the same name."""
     runs_dir: RunsDir = RUNS_DIR
@@ -68,6 +69,13 @@ def _main(argv):
         f"{output}, {export.vocab_file(output)}; {what} equal the sampler's to {difference:.0e} "
         f"over {export.CHECK_LENGTH} characters of {export.STREAMS} streams"
     )
+    data = saved.config.data
+    lost = [flag("records")] * (data.separator is not None)
+    lost += [flag("normalize")] * (data.normalize != "none")
+    if lost:
+        cli.note(
+            f"NOTE: the export does not store {' and '.join(lost)}; an import of it lacks them"
+        )
     return 0
 
 

@@ -74,7 +74,11 @@ def describe(name: str, config: Config, own_model: bool = True) -> str:
     line = f"preset {name}: {flags_kept or '(every setting was changed)'}"
     if not changed:
         return line
-    marked = [f"{_flag(config, *x)} (preset: {_value(preset, *x)})" for x in changed]
+    before = [_value(preset, *x) for x in changed]
+    marked = [
+        _flag(config, *x) + ("" if was is None else f" (preset: {was})")
+        for x, was in zip(changed, before, strict=True)
+    ]
     return f"{line}; changed: {', '.join(marked)}"
 
 

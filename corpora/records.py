@@ -143,7 +143,7 @@ def check_found(documents: Sequence[Any], count: int) -> None:
     if isinstance(first, Records) and count <= HELD_OUT_AT:
         raise CorpusError(
             f"expected {HELD_OUT_AT + 1} records or more in {title(first.name)}, of which one is "
-            f"held out, found {count}; leave out --records, or give more of them"
+            f"held out, found {count}; give more of them, or leave out --records and --column"
         )
 
 

@@ -95,6 +95,10 @@ def _csv_fields(header, rows, column, name):
     if delimiter is None:
         raise _missing(column, columns(header), name)
     names = _header(header, delimiter)
+    if names.count(column) > 1:
+        raise CorpusError(
+            f"expected one column {column!r} in {name}, found {names.count(column)}; rename them"
+        )
     at = names.index(column)
     reader = csv.reader(rows, delimiter=delimiter, strict=True)  # else an open quote takes it all
     try:

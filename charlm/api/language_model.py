@@ -108,8 +108,9 @@ class LanguageModel:
             n strings.
 
         Raises:
-            InputError: an argument is out of range or has another type, or a character is not in
-                the vocabulary.
+            InputError: a setting is out of range or has another type, or a character is not in the
+                vocabulary.
+            TypeError: the prompt is not a str.
         """
         rules = arguments.constraints(top_k, top_p, repetition_penalty, repetition_length)
         pieces = self._pieces(prompt, length, temperature, n, seed, stop, min_length, rules)
@@ -166,6 +167,7 @@ class LanguageModel:
 
         Raises:
             InputError: a character is not in the vocabulary, or there are fewer than 2.
+            TypeError: the text is not a str.
         """
         text = self._normalized(text)
         if len(text) < 2:

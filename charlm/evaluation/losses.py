@@ -1,5 +1,6 @@
 """Computes the loss of each character of a text under a network."""
 
+import math
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -159,7 +160,7 @@ class DynamicEvaluation:
 def bits(losses: Sequence[np.ndarray]) -> float:
     """Returns the mean of losses in nats, in bits."""
     total = sum(float(x.sum(dtype=np.float64)) for x in losses)
-    return total / sum(x.size for x in losses) / np.log(2)
+    return total / sum(x.size for x in losses) / math.log(2)
 
 
 def by_position(losses: Sequence[np.ndarray]) -> list[dict]:

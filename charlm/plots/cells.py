@@ -20,8 +20,9 @@ def draw(report: Report) -> bytes:
         return png(figure)
     names = [f"{f.property}\nlayer {f.layer + 1}, cell {f.cell}" for f in shown]
     rows = range(len(shown))
-    bars = axes.barh(rows, [f.auc - 0.5 for f in shown], 0.6, left=0.5, color="tab:blue")
-    axes.bar_label(bars, [f" {f.auc:.3f}" for f in shown])
+    axes.barh(rows, [f.auc - 0.5 for f in shown], 0.6, left=0.5, color="tab:blue")
+    for k, f in enumerate(shown):
+        axes.text(1.07, k, f"{f.auc:.3f}", ha="right", va="center")
     axes.plot(
         [f.characters for f in shown], rows, "k|", ms=14, mew=2, label="last characters alone"
     )

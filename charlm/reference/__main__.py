@@ -11,6 +11,7 @@ from charlm.cli import outputs
 from charlm.cli.options import RUNS_DIR, Debug, Quiet, RunsDir, Text, with_text
 from charlm.config import DataConfig, ModelConfig, SampleConfig
 from charlm.errors import InputError, check_temperature, command_line, flag, require
+from charlm.presets import FIT_OF_OTHERS
 from charlm.reference import gradient_check
 from charlm.reference.trainer import RMSprop
 from charlm.runs import checkpoint, lookup, run_folder
@@ -136,8 +137,8 @@ def _train(run, training, folder):
         temperature = run.sample_temperatures[0]
         written = training.save_text(run.text_file, run.text_length, temperature, cli.say)
     cli.say(
-        f"done: {folder}; write text with: {command_line('sample', folder)}; continue in Keras "
-        f"with: {command_line('train', '--resume', folder)}"
+        f"done: {folder}; write text with: {command_line('sample', folder)}; continue in Keras, "
+        f"for {FIT_OF_OTHERS.epochs} epochs, with: {command_line('train', '--resume', folder)}"
     )
     return 0 if written else cli.FAILED
 
