@@ -125,8 +125,8 @@ def main(argv: list[str] | None = None) -> int:
 def _main(argv):
     args = cli.parse(Gradients, "charlm gradients", argv)
     output = outputs.stem(args.output, _folder(args) / run_folder.GRADIENTS, ENDINGS)
-    step_of_progress(f"measuring gradients over {args.steps} steps at {args.streams} places")
     series = _of_runs(args, command_line("gradients", *argv)) if args.runs else _of_cells(args)
+    step_of_progress(f"measuring gradients over {args.steps} steps at {args.streams} places")
     measured = []
     with cli.progress("measuring gradients", len(series)) as tell:
         for s in series:

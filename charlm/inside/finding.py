@@ -1,7 +1,7 @@
 """Finds cells that follow a property of a text, and shows that they really do.
 
-A cell is chosen on the first half of a text and scored on the second. Beside its score stand those
-of simpler explanations: chance, the last characters alone, the place right after a border.
+A cell is chosen on the first half of a text and scored on the second. Its report also has
+the scores of simpler explanations: chance, the last characters alone, being close to a border.
 """
 
 from collections.abc import Sequence
@@ -61,14 +61,14 @@ class Finding:
 
 @dataclass(frozen=True)
 class Report:
-    """What was found in a network."""
+    """Results of a search in a network."""
 
     letter: str
     """The state that was looked at, c or h."""
     characters: int
     """Length of the text."""
     findings: list[Finding]
-    """Those that most surpass the last characters come first."""
+    """Sorted by how much they surpass the last characters."""
     none: list[str]
     """Properties that no cell follows."""
     rare: list[str]

@@ -29,6 +29,7 @@ INTEGERS = {
     ],
     "evaluate": ["--context", "--order", "--passages", "--seed"],
     "reference": ["--epochs", "--sample-length", "--text-length"],
+    "show": ["--max-characters", "--seed"],
     "bench": ["--batch-size", "--window", "--rounds", "--threads", "--quality-epochs", "--units"],
     "gradients": ["--units", "--layers", "--steps", "--streams", "--seed"],
 }  # fmt: skip

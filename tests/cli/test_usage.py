@@ -4,13 +4,24 @@ import re
 
 import pytest
 
-from charlm import bench, cli, evaluate, export, gradients, import_weights, sample, score, train
+from charlm import (
+    bench,
+    cli,
+    evaluate,
+    export,
+    gradients,
+    import_weights,
+    sample,
+    score,
+    show,
+    train,
+)
 from charlm.cli import usage
 from charlm.errors import InputError
 from charlm.reference import __main__ as reference
 
 KINDS = [
-    train.Train, sample.Sample, evaluate.Evaluate, score.Score, gradients.Gradients,
+    train.Train, sample.Sample, evaluate.Evaluate, score.Score, show.Show, gradients.Gradients,
     reference.Reference, bench.Bench, import_weights.Import, export.Export,
 ]  # fmt: skip
 

@@ -1,0 +1,100 @@
+"""Law: `charlm show` lists what is found, writes it, and refuses what cannot be looked at."""
+
+import json
+import re
+
+import h5py
+import numpy as np
+import pytest
+
+from charlm import show
+from charlm.config import Config, DataConfig
+from charlm.inside import recording
+from charlm.runs import run_folder
+from charlm.runs.checkpoint import Checkpoint
+from charlm.runs.progress import Progress
+from charlm.text.vocab import Vocab
+from tests.inside.test_finding import PLANTED, planted, quoted_text
+
+
+@pytest.fixture
+def here(rng, tmp_path, monkeypatch):
+    """A folder with a text and a run, `a`, one of whose cells follows quotation marks."""
+    monkeypatch.chdir(tmp_path)
+    text = quoted_text(rng, 2500)
+    (tmp_path / "text.txt").write_text(text, encoding="utf-8")
+    vocab = Vocab("".join(sorted(set(text))))
+    net = planted(rng, "lstm", vocab)
+    config = Config(net.config, DataConfig(corpus="training.txt"))
+    saved = Checkpoint(config, vocab, "0" * 64, Progress(), net.weights, [], [], {})
+    run_folder.save_new(tmp_path / "saved_models/a", saved, False)
+    return tmp_path
+
+
+def test_it_prints_writes_and_draws(here, capsys):
+    assert show.main(["a", "--text", "text.txt", "--pattern", "people", "--seed", "2"]) == 0
+    out, err = capsys.readouterr()
+    assert not err
+    lines = out.splitlines()
+    assert lines[0].endswith(f"last.weights.h5: 9 cells, {len((here / 'text.txt').read_text()):,} "
+                             "characters of 1 document")  # fmt: skip
+    first = next(line for line in lines if line.startswith("inside quotation marks"))
+    assert first.split()[3:6] == ["1", str(PLANTED), "1.000"]
+    assert lines[-1] == "saved_models/a/cells.json, saved_models/a/cells.png"
+    found = json.loads((here / "saved_models/a/cells.json").read_text())
+    assert found["findings"][0]["cell"] == PLANTED
+    assert np.shape(found["half_lives"]) == (1, 9)
+    assert (here / "saved_models/a/cells.png").read_bytes().startswith(b"\x89PNG")
+    assert show.main(["a", "--text", "text.txt", "--max-characters", "2000"]) == 0  # replaces them
+    assert "2,000 characters" in capsys.readouterr()[0]
+
+
+def test_states_for_lstmvis_are_those_of_the_recording(here, capsys):
+    argv = ["a", "--text", "text.txt", "--max-characters", "1500", "--lstmvis", "vis"]
+    assert show.main(argv) == 0
+    network = run_folder.checkpoint.read(here / "saved_models/a/last.weights.h5").to_network()
+    with h5py.File("vis/train.hdf5") as file:
+        ids = file["word_ids"][:]
+    expected = {"h": np.empty((1500, 9)), "c": np.empty((1500, 9))}
+    for r in recording.record(network, [ids]):
+        for letter, x in expected.items():
+            x[r.positions] = r.values[letter][:, 0]
+    with h5py.File("vis/states.hdf5") as file:
+        np.testing.assert_allclose(file["output1"][:], expected["h"], rtol=1e-6)
+        np.testing.assert_allclose(file["state1"][:], expected["c"], rtol=1e-6)
+    words = [line.rsplit(" ", 1) for line in (here / "vis/words.dict").read_text().splitlines()]
+    by_id = {int(k): word for word, k in words}
+    text = "".join(" " if by_id[k] == "_" else by_id[k] for k in ids)
+    assert text == (here / "text.txt").read_text()[:1500]
+    assert "{type: state, layer: 1, path: state1}" in (here / "vis/lstm.yml").read_text()
+
+
+@pytest.mark.parametrize(
+    ("argv", "message"),
+    [
+        ("nowhere", "which does not exist"),
+        (
+            "a --text text.txt --pattern (",
+            "expected --pattern to be a regular expression, found '\\('",
+        ),
+        ("a --text text.txt --max-characters 999", "--max-characters to be 0, or 1000 or more"),
+        (
+            "a --text short.txt",
+            "expected a text of 1,000 characters or more, found 4; give a longer",
+        ),
+        ("a --text other.txt", "other.txt: expected characters.*--unknown skip"),
+        ("a --text none.txt", "which is none of them"),
+        ("a --text text.txt --lstmvis saved_models", "expected --lstmvis to be a new folder"),
+        ("a --text text.txt --seed -1", "seed"),
+        ("a --text text.txt --output saved_models", "--output to be the name of files"),
+    ],
+)
+def test_bad_input_is_one_line(here, capsys, argv, message):
+    (here / "short.txt").write_text("of 1")
+    (here / "other.txt").write_text("zzz" * 999)
+    assert show.main(argv.split()) == 2
+    out, err = capsys.readouterr()
+    assert not out or out.count("\n") == 1
+    assert err.startswith("error: ")
+    assert err.count("\n") == 1
+    assert re.search(message, err)
