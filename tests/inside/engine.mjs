@@ -1,0 +1,48 @@
+// Runs the page's engine for test_engine.py: node engine.mjs PAGE-FOLDER JOB.json < weights
+import { readFileSync } from "node:fs";
+import { pathToFileURL } from "node:url";
+
+const [folder, job] = process.argv.slice(2);
+const load = (name) => import(pathToFileURL(`${folder}/${name}`));
+const { networkOf } = await load("weights.mjs");
+const { RandomNumbers } = await load("random.mjs");
+const { Writer } = await load("sampler.mjs");
+const asked = JSON.parse(readFileSync(job));
+const found = {};
+
+if (asked.random)
+  found.random = asked.random.map(([seed, index, n]) => {
+    const random = new RandomNumbers(BigInt(seed), index);
+    return Array.from({ length: n }, () => random.next());
+  });
+if (asked.page) {
+  const data = readFileSync(0);
+  const buffer = data.buffer.slice(data.byteOffset, data.byteOffset + data.length);
+  const product = asked.machine ? readFileSync(`${folder}/product.wasm`) : null;
+  const network = networkOf(asked.page, buffer, product);
+  if (asked.read) {
+    let states = network.initialStates();
+    found.steps = asked.read.map((id) => {
+      states = network.step(id, states, asked.clamp ?? null);
+      return {
+        logits: Array.from(network.logits.subarray(0, network.V)),
+        states: states.map(({ h, c }) => ({ h: Array.from(h), c: Array.from(c) })),
+        gates: network.layers.map(({ gates }) => Array.from(gates)),
+      };
+    });
+  }
+  if (asked.texts)
+    found.texts = asked.texts.map(({ prompt, length, ...options }) => {
+      const writer = new Writer(network, options);
+      writer.read(prompt);
+      return Array.from({ length }, () => writer.next());
+    });
+  if (asked.speed) {
+    let states = network.initialStates();
+    for (let k = 0; k < 200; k++) states = network.step(k % network.V, states);
+    const began = process.hrtime.bigint();
+    for (let k = 0; k < asked.speed; k++) states = network.step(k % network.V, states);
+    found.speed = asked.speed / (Number(process.hrtime.bigint() - began) / 1e9);
+  }
+}
+console.log(JSON.stringify(found));
