@@ -131,26 +131,14 @@ def _texts(args, saved, again):
     try:
         advice = again if other is None else ""  # --corpus already names another text
         corpus = cli.corpus(replace(saved.config.data, corpus=None), saved, advice)
-        return corpus, _own_ids(corpus, saved), other
+        return corpus, cli.own_text(corpus, saved), other
     except InputError as error:
         if other is not None and documents.sha256(other) == saved.corpus_sha256:
-            return other, _own_ids(other, saved), None
+            return other, cli.own_text(other, saved), None
         if other is None or args.dynamic or args.samples:
             raise
         cli.note(f"NOTE: no n-gram model, because the run's own text is missing: {error}")
         return None, None, other
-
-
-def _own_ids(corpus, saved):
-    own = cli.text(corpus)
-    if own.sha256 != saved.corpus_sha256:
-        raise InputError(
-            f"expected the text that the run was trained on (sha256 {saved.corpus_sha256[:12]}), "
-            f"found another ({own.sha256[:12]}) in {corpus.title}; if the text is elsewhere, name "
-            "it with --corpus"
-        )
-    cli.note_overlap(own)
-    return own.translated(saved.vocab)
 
 
 def _samples(args, network, saved):

@@ -13,9 +13,9 @@ from tyro.conf import UseAppendAction as Repeated
 from charlm import cli
 from charlm.cli import outputs
 from charlm.cli.options import RUNS_DIR, Debug, Quiet, Run, RunsDir
-from charlm.errors import InputError, command_line, require
+from charlm.errors import InputError, command_line, flag, require
 from charlm.evaluation import documents as selection
-from charlm.inside import finding, lstmvis, report
+from charlm.inside import finding, lstmvis, patterns, report
 from charlm.runs import lookup, run_folder
 
 ENDINGS = ".json", ".png"
@@ -24,7 +24,7 @@ LEAST_CHARACTERS = 1000  # or no property occurs often enough
 
 @dataclass(frozen=True)
 class Show:
-    """Finds cells that follow a property of the text: within brackets, early in a sentence ...
+    """Finds cells that follow a property of the text, for example whether it is within brackets.
 
     A cell is chosen on the first half of the text and scored on the second.
     """
@@ -40,7 +40,7 @@ class Show:
     pattern: Repeated[tuple[str, ...]] = ()
     """Regular expression: being inside a match is a property, too. Repeat it for several."""
     max_characters: int = 110_000
-    """Characters of the text to look at; 0 for all. They need a byte of memory for each cell."""
+    """Characters of the text to look at; 0 for all. Memory: two bytes for each and each cell."""
     seed: int = 1
     """Random seed of the shifts that show what chance can reach."""
     lstmvis: Annotated[Path | None, tyro.conf.arg(metavar="FOLDER")] = None
@@ -57,8 +57,14 @@ class Show:
         require(self.seed >= 0, "seed", "0 or more", self.seed)
         if self.output is not None:
             outputs.check_stem("output", self.output, ENDINGS)
-        if self.lstmvis is not None and self.lstmvis.exists():
-            raise InputError(f"expected --lstmvis to be a new folder, found {self.lstmvis}")
+        if self.lstmvis is not None:
+            outputs.check_new_folder("lstmvis", self.lstmvis)
+        for pattern in self.pattern:
+            patterns.check(pattern)
+        if self.text is None:
+            for name in ("encoding", "unknown"):
+                if getattr(self, name) != getattr(Show, name):
+                    raise InputError(f"{flag(name)} has no effect without --text; leave it out")
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -80,13 +86,13 @@ def _main(argv):
     of = "1 document" if len(documents) == 1 else f"{len(documents)} documents"
     cli.say(f"{path}: {network.config.layers * network.config.units:,} cells, {count:,} "
             f"characters of {of}")  # fmt: skip
-    if args.lstmvis is not None:
-        lstmvis.write(args.lstmvis, network, saved.vocab, documents, path.parent.name)
     found = finding.find(network, saved.vocab, documents, args.pattern, args.seed)
     print("\n".join(report.tables(found, cli.visible)))
     from charlm.plots import cells as view
 
     data = {"run": str(path)} | found.to_dict()
+    if args.lstmvis is not None:
+        lstmvis.write(args.lstmvis, network, saved.vocab, documents, path.parent.name)
     text = json.dumps(data, indent=1, ensure_ascii=False).encode("utf-8", "backslashreplace")
     return outputs.write(output, ENDINGS, text, lambda: view.draw(found))
 
@@ -95,7 +101,7 @@ def _texts(args, saved, again):
     """Returns the texts as ids, `max_characters` at most."""
     if args.text is None:
         corpus = cli.corpus(replace(saved.config.data, corpus=None), saved, again)
-        own = cli.text(corpus)
+        own = cli.own_text(corpus, saved)
         found = [ids for _, ids in selection.held_out(corpus, own, 0)]
     else:
         other = cli.other_corpus(args.text, args.encoding, saved)

@@ -1,7 +1,15 @@
 """Code that the commands share: options, errors, the terminal, loading a text."""
 
 from charlm.cli.command import BAD_INPUT, FAILED, parse, parse_part, run
-from charlm.cli.loading import corpus, documents, note_overlap, other_corpus, read_as, text
+from charlm.cli.loading import (
+    corpus,
+    documents,
+    note_overlap,
+    other_corpus,
+    own_text,
+    read_as,
+    text,
+)
 from charlm.cli.terminal import note_terminal, quiet_stderr, say, visible
 from charlm.cli.usage import given
 from charlm.notes import note, progress
@@ -16,6 +24,7 @@ __all__ = [
     "note_overlap",
     "note_terminal",
     "other_corpus",
+    "own_text",
     "parse",
     "parse_part",
     "progress",

@@ -113,6 +113,23 @@ def text(corpus: Corpus) -> Text:
     return found
 
 
+def own_text(corpus: Corpus, saved: Checkpoint) -> Text:
+    """Encodes the text that a run was trained on, as ids of the run.
+
+    Raises:
+        InputError: it is another text.
+    """
+    own = text(corpus)
+    if own.sha256 != saved.corpus_sha256:
+        raise InputError(
+            f"expected the text that the run was trained on (sha256 {saved.corpus_sha256[:12]}), "
+            f"found another ({own.sha256[:12]}) in {corpus.title}; if the text is elsewhere, name "
+            "it with --corpus"
+        )
+    note_overlap(own)
+    return own.translated(saved.vocab)
+
+
 def note_overlap(text: Text) -> None:
     """Reports what makes the held-out part of a text an unfair measure, on standard error."""
     for line in text.overlap.notes(text.held_out_lengths):

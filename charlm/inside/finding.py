@@ -5,11 +5,11 @@ the scores of simpler explanations: chance, the last characters alone, being clo
 """
 
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 
 import numpy as np
 
-from charlm.inside import properties, recording, scoring
+from charlm.inside import clamping, properties, scoring
 from charlm.inside.recording import Clamp
 from charlm.inside.states import States
 from charlm.reference.network import Network
@@ -22,10 +22,9 @@ MARGIN = 3.0  # standard deviations of the null, above its highest
 LEAST = 0.6  # AUC of what is listed
 ROOM = 1000  # characters, the least shift
 RUNS = 10  # stretches with a property in each half, or it is too rare
-FAR = 10  # characters from a border
+FAR, FAR_ENOUGH = 10, 100  # characters from a border; so many with the property and without
+ALIKE = 0.1  # correlation of shifted labels with those in place, at most
 CLAMPED = 12_000  # characters on which clamping a cell is measured
-OFTEN = 8  # times that a character occurs there, so that its cost is given
-COSTS = 5  # characters whose costs are given
 
 
 @dataclass(frozen=True)
@@ -34,6 +33,7 @@ class Finding:
 
     property: str
     layer: int
+    """Layers and cells are counted from 0."""
     cell: int
     sign: int
     """1 if the state is higher with the property, -1 if lower."""
@@ -42,9 +42,10 @@ class Finding:
     auc: float
     """See `scoring.auc`."""
     f1: float
-    """F1 score; the threshold is chosen in the first half."""
+    """F1 score; the threshold is chosen in the first half. Always saying yes has 2 p / (1 + p) for
+    a share p."""
     null: float
-    """AUC that chance can reach, from shifted labels."""
+    """AUC that chance can reach: the highest of 20 of shifted labels, and 3 standard deviations."""
     characters: float
     """Highest AUC that the last 1, 2, 4 or 6 characters alone reach."""
     context: int
@@ -52,11 +53,11 @@ class Finding:
     away: float | None
     """AUC of the cell 10 or more characters from a border; None where these are too few."""
     mean: float
-    """Mean of the cell's state, at which it is clamped."""
+    """Mean of the cell's state in the whole text, at which it is clamped."""
     cost: float
     """Bits per character more with the cell clamped; negative if the model gets better."""
     costs: dict[str, float]
-    """The same for the characters on which it is largest."""
+    """The same for the characters on which the losses differ most, by more or less."""
 
 
 @dataclass(frozen=True)
@@ -71,8 +72,9 @@ class Report:
     """Sorted by how much they surpass the last characters."""
     none: list[str]
     """Properties that no cell follows."""
-    rare: list[str]
-    """Properties that are too rare, or nearly always there."""
+    untested: list[str]
+    """Properties that are too rare, nearly always there, or too regular for a comparison with
+    chance."""
     half_lives: np.ndarray
     """See `States.half_lives`."""
     saturation: dict[str, tuple[float, float]]
@@ -92,6 +94,7 @@ class _Choice:
     cell: int
     sign: int
     null: float
+    """See `Finding.null`."""
 
 
 def find(
@@ -116,28 +119,39 @@ def find(
     ids = np.concatenate([np.asarray(d) for d in documents])
     by_name = properties.of_texts([vocab.decode(np.asarray(d)) for d in documents], patterns)
     half = len(ids) // 2
-    kept = {name: x for name, x in by_name.items() if _is_common(x, half)}
-    states = States(network, documents)
-    choices = _choices(states.levels, kept, half, np.random.default_rng(seed))
-    scores = [_score(states.levels, c.labels, half, c) for c in choices]
-    chosen = [c for c, x in zip(choices, scores, strict=True) if x > max(c.null, LEAST)]
+    states, rng = States(network, documents), np.random.default_rng(seed)
+    choices = [
+        choice
+        for name, labels in by_name.items()
+        if (choice := _choice(name, labels, states.levels, half, rng)) is not None
+    ]
+    chosen = [c for c in choices if _score(c, states.levels, half) > max(c.null, LEAST)]
     clamps = [_clamp(c.cell, states) for c in chosen]
-    costs = clamping_costs(network, vocab, ids[half : half + CLAMPED], clamps)
+    costs = clamping.costs(network, vocab, _from(documents, half, CLAMPED), clamps)
     contexts = scoring.CharacterContexts(ids, len(vocab), half)
     findings = [
         _finding(c, states.levels, half, contexts, clamp, costs[clamp])
         for c, clamp in zip(chosen, clamps, strict=True)
     ]
-    listed = {f.property for f in findings}
+    listed, looked_at = {f.property for f in findings}, {c.property for c in choices}
     return Report(
         states.letter,
         len(ids),
         sorted(findings, key=lambda f: f.characters - f.auc),
-        [name for name in kept if name not in listed],
-        [name for name in by_name if name not in kept],
+        [name for name in by_name if name in looked_at - listed],
+        [name for name in by_name if name not in looked_at],
         states.half_lives(),
         states.saturation(),
     )
+
+
+def _from(documents, first, count):
+    """Returns `count` characters of texts laid end to end, from a position on."""
+    found = []
+    for d in map(np.asarray, documents):
+        found.append(d[max(0, first) : max(0, first + count)])
+        first -= len(d)
+    return [d for d in found if len(d)]
 
 
 def _is_common(labels, half):
@@ -149,43 +163,51 @@ def _is_common(labels, half):
     return True
 
 
-def _choices(levels, kept, half, rng):
-    """Chooses a cell for each property.
+def _choice(name, labels, levels, half, rng):
+    """Chooses a cell for a property; None if the property is too rare or too regular.
 
-    The null comes from the cells that best fit the property's labels shifted along the text: these
-    have the same runs, but at the wrong places.
+    The null comes from the cells that best fit the labels shifted along the text: these have the
+    same shape, but at the wrong places. In a regular text a shift may put them in place again.
     """
-    n = len(levels)
-    room = min(ROOM, n // 4)
-    rows = []
-    for labels in kept.values():
-        rows += [labels, *(np.roll(labels, s) for s in rng.integers(room, n - room, SHIFTS))]
+    shifted = list(_shifted(labels, rng)) if _is_common(labels, half) else []
+    if len(shifted) < SHIFTS:
+        return None
+    rows = [labels, *shifted]
     differences = scoring.differences(levels[:half], [row[:half] for row in rows])
-    found, size = [], SHIFTS + 1
-    for k, (name, labels) in enumerate(kept.items()):
-        d, *shifted = differences[k * size : (k + 1) * size]
-        scores = [0.5]
-        for y, x in zip(rows[k * size + 1 : (k + 1) * size], shifted, strict=True):
-            cell = int(np.abs(x).argmax())
-            scores.append(_score(levels, y, half, _Choice(name, y, cell, _sign(x[cell]), 0.5)))
-        null = float(np.nanmax(scores) + MARGIN * np.nanstd(scores))
-        best = np.argsort(-np.abs(d))[:CANDIDATES]
-        aucs = [scoring.auc(scoring.counts(levels[:half, c], labels[:half])) for c in best]
-        at = int(np.abs(np.array(aucs) - 0.5).argmax())
-        found.append(_Choice(name, labels, int(best[at]), _sign(aucs[at] - 0.5), null))
-    return found
+    best = []
+    for row, d in zip(rows, differences, strict=True):
+        cell, sign = _best_cell(levels[:half], row[:half], d)
+        best.append(_Choice(name, row, cell, sign, 0.5))
+    scores = [0.5, *(_score(c, levels, half) for c in best[1:])]
+    null = float(np.nanmax(scores) + MARGIN * np.nanstd(scores))
+    return replace(best[0], null=min(null, 1.0))
 
 
-def _sign(x):
-    return 1 if x >= 0 else -1
+def _shifted(labels, rng):
+    """Yields the labels shifted by random distances, without those that agree with the labels."""
+    n = len(labels)
+    room = min(ROOM, n // 4)
+    count, share = 0, labels.mean()
+    for by in rng.integers(room, n - room, 3 * SHIFTS):
+        moved = np.roll(labels, by)
+        agreement = (np.mean(moved & labels) - share**2) / (share - share**2)
+        if count < SHIFTS and abs(agreement) < ALIKE:
+            count += 1
+            yield moved
 
 
-def _score(levels, labels, half, choice, among=None):
+def _best_cell(levels, labels, differences):
+    """Returns the cell with the best AUC, and 1 if it is higher with the property, else -1."""
+    candidates = np.argsort(-np.abs(differences))[:CANDIDATES]
+    aucs = [scoring.rough_auc(levels[:, c], labels) - 0.5 for c in candidates]
+    k = int(np.abs(aucs).argmax())
+    return int(candidates[k]), 1 if aucs[k] >= 0 else -1
+
+
+def _score(choice, levels, half, among=slice(None)):
     """Returns a cell's AUC in the second half, or `among` some characters of it."""
-    x, y = levels[half:, choice.cell], labels[half:]
-    if among is not None:
-        x, y = x[among], y[among]
-    found = scoring.auc(scoring.counts(x, y))
+    x, labels = levels[half:, choice.cell][among], choice.labels[half:][among]
+    found = scoring.auc(scoring.counts(x, labels))
     return found if choice.sign > 0 else 1 - found
 
 
@@ -199,7 +221,7 @@ def _finding(choice, levels, half, contexts, clamp, costs):
     x = x if choice.sign > 0 else scoring.LEVELS - 1 - x
     first, second = (scoring.counts(x[k], labels[k]) for k in (slice(half), slice(half, None)))
     far = properties.distance_to_border(labels)[half:] >= FAR
-    enough = min(np.bincount(labels[half:][far], minlength=2)) >= RUNS
+    enough = min(np.bincount(labels[half:][far], minlength=2)) >= FAR_ENOUGH
     by_context = contexts.scores(labels)
     context = max(by_context, key=lambda k: by_context[k])
     return Finding(
@@ -213,38 +235,7 @@ def _finding(choice, levels, half, contexts, clamp, costs):
         choice.null,
         by_context[context],
         context,
-        _score(levels, labels, half, choice, far) if enough else None,
+        _score(choice, levels, half, far) if enough else None,
         clamp.value,
         *costs,
     )
-
-
-def clamping_costs(
-    network: Network, vocab: Vocab, ids: np.ndarray, clamps: Sequence[Clamp]
-) -> dict[Clamp, tuple[float, dict[str, float]]]:
-    """Measures what each clamp costs on a text.
-
-    Args:
-        network: the model.
-        vocab: its vocabulary.
-        ids: (n,), the text.
-        clamps: cells and values.
-
-    Returns:
-        For each clamp, bits per character more, and those of the characters on which it is largest.
-    """
-    unique = list(dict.fromkeys(clamps))
-    readings = [None, *unique]
-    losses = np.empty(len(readings) * len(ids), np.float32)
-    for r in recording.record(network, [ids] * len(readings), "", clamps=readings):
-        losses[r.positions] = r.losses
-    plain, *clamped = losses.reshape(len(readings), -1)[:, 1:] / np.log(2)
-    found: dict[Clamp, tuple[float, dict[str, float]]] = {}
-    V = len(vocab)
-    count = np.bincount(ids[1:], minlength=V)
-    for clamp, read in zip(unique, clamped, strict=True):
-        mean = np.bincount(ids[1:], read - plain, minlength=V) / np.maximum(count, 1)
-        often = [k for k in np.argsort(-np.abs(mean)) if count[k] >= OFTEN][:COSTS]
-        costs = {vocab.characters[k]: float(mean[k]) for k in often}
-        found[clamp] = float((read - plain).mean()), costs
-    return found

@@ -55,7 +55,7 @@ def write(
         for (x, k), path in paths.items()
     ]
     config = [
-        f"name: {json.dumps(name)}",
+        f"name: {json.dumps(name, ensure_ascii=False)}",
         f"description: {json.dumps(f'{network.config.cell}, {H} units')}",
         "files:",
         "  states: states.hdf5",
@@ -72,5 +72,8 @@ def write(
 
 
 def _word(character):
-    """Returns a character as LSTMVis shows it; its words are separated by blanks."""
-    return {"\n": "<nl>", " ": "_", "\t": "<tab>"}.get(character, character)
+    """Returns a character as LSTMVis shows it, which splits its list at blanks of any kind."""
+    names = {"\n": "<nl>", " ": "<blank>", "\t": "<tab>"}
+    if character.isspace() or "\ud800" <= character <= "\udfff":
+        return names.get(character, f"<U+{ord(character):04X}>")
+    return character

@@ -1,7 +1,7 @@
 """Properties of the characters of a text: what a cell might follow.
 
-Each is a boolean for every character. It says what is true once the character has been read: after
-"(" a reader is inside brackets, after ")" no longer.
+Each is a boolean for every character: "(" is inside brackets, because after it a reader is there;
+")" is not. A few are known only later: a word with a capital letter counts from its first letter.
 """
 
 import re
@@ -10,18 +10,17 @@ from collections.abc import Callable, Sequence
 
 import numpy as np
 
-from charlm.errors import InputError
+from charlm.inside import patterns as patterns_of_user
+from charlm.inside.patterns import marked
 
 START_OF_SENTENCE = 30  # characters
 LATE_IN_LINE, LATE_IN_WORD, LATE_IN_SENTENCE = 60, 6, 120
-SECONDS = 5.0  # that a regular expression of the user may take
-OPENING, CLOSING = "([{", ")]}"
-# a Python or C string in one line, or a comment, whichever begins first
-CODE = re.compile(
-    r"(?P<string>\"\"\".*?(?:\"\"\"|\Z)|'''.*?(?:'''|\Z)|\"(?:\\.|[^\"\\\n])*(?:\"|(?=\n)|\Z)"
-    r"|'(?:\\.|[^'\\\n])*(?:'|(?=\n)|\Z))|(?P<comment>#[^\n]*|(?<!:)//[^\n]*|/\*.*?(?:\*/|\Z))",
-    re.DOTALL,
+STRING = (  # of Python or C; an apostrophe within a word begins none
+    r"(?P<string>\"\"\".*?(?:\"\"\"|\Z)|'{3}.*?(?:'{3}|\Z)|\"(?:\\.|[^\"\\\n])*(?:\"|(?=\n)|\Z)"
+    r"|(?<![\w'])(?:[rbfuRBFU]{1,2})?'(?:\\.|[^'\\\n])*(?:'|(?=\n)|\Z))|"
 )
+HASH_COMMENTS = re.compile(STRING + r"(?P<comment>#[^\n]*)", re.DOTALL)
+SLASH_COMMENTS = re.compile(STRING + r"(?P<comment>(?<!:)//[^\n]*|/\*.*?\*/)", re.DOTALL)
 QUOTED = re.compile(r"(?<!\w)[\"“«][^\"“”«»\n]*(?:[\"”»]|(?=\n)|\Z)")
 ABC_HEADER = re.compile(r"^[A-Za-z]:[^\n]*", re.MULTILINE)
 SENTENCE_END = re.compile(r"[.!?][\"')\]”»]*\s+|\n\s*\n\s*")
@@ -36,43 +35,12 @@ def of_texts(texts: Sequence[str], patterns: Sequence[str] = ()) -> dict[str, np
         patterns: regular expressions; whether a character is in a match is a property, too.
 
     Raises:
-        InputError: an expression is invalid, or takes longer than `SECONDS`.
+        InputError: see `patterns.matched`.
     """
     made = {name: [make(text) for text in texts] for name, make in PROPERTIES.items()}
     for pattern in patterns:
-        made[f"/{pattern}/"] = [matches(pattern, text) for text in texts]
+        made[f"/{pattern}/"] = patterns_of_user.matched(pattern, texts)
     return {name: np.concatenate(parts) for name, parts in made.items()}
-
-
-def matches(pattern: str, text: str) -> np.ndarray:
-    """Returns (n,), whether a character is in a match of the user's expression.
-
-    Raises:
-        InputError: the expression is invalid, or takes longer than `SECONDS`.
-    """
-    import regex  # which, unlike `re`, can be stopped
-
-    try:
-        spans = (m.span() for m in regex.finditer(pattern, text, timeout=SECONDS))
-        return _spans(len(text), spans)
-    except regex.error as error:
-        raise InputError(
-            f"expected --pattern to be a regular expression, found {pattern!r:.80}: {error}"
-        ) from error
-    except TimeoutError as error:
-        raise InputError(
-            f"expected --pattern to match within {SECONDS:g} seconds, found {pattern!r:.80}, which "
-            "takes longer; give a simpler one"
-        ) from error
-
-
-def _spans(n, spans, until=0):
-    """Marks the characters of spans; the last `until` of a span end it, so they are left out."""
-    marked = np.zeros(n + 1, np.int64)
-    for begin, end in spans:
-        marked[begin] += 1
-        marked[max(begin, end - until)] -= 1
-    return np.cumsum(marked)[:-1] > 0
 
 
 def _inside(opening, closing):
@@ -95,14 +63,28 @@ def _inside(opening, closing):
 
 def _code(kind):
     def make(text):
-        spans = [m.span() for m in CODE.finditer(text) if m.lastgroup == kind]
-        return _spans(len(text), spans, until=1 if kind == "string" else 0)
+        # a text of a language whose comments begin with #, or with // and /*
+        hashes = len(re.findall(r"^\s*#", text, re.MULTILINE))
+        slashes = len(re.findall(r"^\s*(?://|/\*)", text, re.MULTILINE))
+        language = SLASH_COMMENTS if slashes > hashes else HASH_COMMENTS
+        if '"""' in text:  # it may begin within a docstring; then strings seem to be nearly all
+            before = '"""'
+            usual = _code_spans(language, text, "string").mean()
+            other = _code_spans(language, before + text, "string")[len(before) :].mean()
+            if usual > 0.6 > 2 * other:
+                return _code_spans(language, before + text, kind)[len(before) :]
+        return _code_spans(language, text, kind)
 
     return make
 
 
+def _code_spans(language, text, kind):
+    spans = [m.span() for m in language.finditer(text) if m.lastgroup == kind]
+    return marked(len(text), spans, until=1 if kind == "string" else 0)
+
+
 def _matching(pattern, until=0):
-    return lambda text: _spans(len(text), (m.span() for m in pattern.finditer(text)), until)
+    return lambda text: marked(len(text), [m.span() for m in pattern.finditer(text)], until)
 
 
 def _since(text, starts):
@@ -128,6 +110,13 @@ def _words(text):
     for m in WORD.finditer(text):
         found[m.start() : m.end()] = np.arange(m.end() - m.start())
     return found
+
+
+def _words_that(test):
+    def make(text):
+        return marked(len(text), [m.span() for m in WORD.finditer(text) if test(m[0])])
+
+    return make
 
 
 def _of_class(members):
@@ -162,8 +151,8 @@ PROPERTIES: dict[str, Callable[[str], np.ndarray]] = {
         lambda text: _sentences(text) >= LATE_IN_SENTENCE
     ),
     "capital letter": _of_class(str.isupper),
-    "in a word with a capital letter": _matching(re.compile(r"\b\w*[A-Z]\w*")),
-    "in a word of capital letters": _matching(re.compile(r"\b[A-Z]{2,}\b")),
+    "in a word with a capital letter": _words_that(lambda w: w != w.lower()),
+    "in a word of capital letters": _words_that(lambda w: len(w) > 1 and w.isupper()),
     "digit": _of_class(str.isdigit),
     "in a number": _matching(re.compile(r"\d[\d.,]*")),
     "vowel": _of_class("aeiouAEIOU"),

@@ -86,18 +86,25 @@ def record(
     readers = [_read(network, rows[k : k + size], wanted) for k in range(0, len(rows), size)]
     with (
         progress("recording", sum(map(len, documents))) as tell,
-        threadpool_limits(1, "blas"),
         ThreadPoolExecutor(WORKERS) as pool,
     ):
         queues = [itertools.chain.from_iterable(readers[k::WORKERS]) for k in range(WORKERS)]
-        running = deque((pool.submit(next, queue, None), queue) for queue in queues)
+        running = deque((pool.submit(_next, queue), queue) for queue in queues)
         while running:
             future, queue = running.popleft()
-            found = future.result()
+            with threadpool_limits(
+                1, "blas"
+            ):  # of the whole process, so not while the caller works
+                found = future.result()
             if found is not None:
-                running.append((pool.submit(next, queue, None), queue))
+                running.append((pool.submit(_next, queue), queue))
                 tell(len(found.positions))
                 yield found
+
+
+def _next(queue):
+    with np.errstate(over="ignore", invalid="ignore"):  # of cells with relu; the caller checks
+        return next(queue, None)
 
 
 @dataclass(frozen=True)
@@ -131,34 +138,44 @@ def _read(network, rows, wanted):
     """Yields the recordings of stretches read side by side, the longest first."""
     N, L, H = len(rows), network.config.layers, network.config.units
     lengths, warm_up, starts = np.array([(r.length, r.warm_up, r.at) for r in rows]).T
-    ids = np.zeros((lengths[0], N), np.intp)
-    for k, row in enumerate(rows):
-        ids[: row.length, k] = row.document[row.first : row.first + row.length]
-    states, n = network.initial_states(N), N
     change = _change(network.config, [row.clamp for row in rows])
-    losses = np.full((lengths[0] + 1, N), np.nan, np.float32)
-    T = max(1, BLOCK // (4 * N * L * H * max(1, len(wanted))))
+    states, n = network.initial_states(N), N
+    V = len(network.dense[1])
+    log_p = np.full((N, V), np.nan, np.float32)  # of the next characters; unknown for the first
+    T = max(1, BLOCK // (4 * N * (L * H * len(wanted) + 3)))
     for begin in range(0, lengths[0], T):
         steps = range(begin, min(begin + T, lengths[0]))
-        values = {letter: np.empty((len(steps), N, L, H), np.float32) for letter in wanted}
-        for t in steps:
-            n = int(np.searchsorted(-lengths, -t))  # those that are longer than t
+        ids = _ids(rows, steps)
+        losses = np.empty(ids.shape, np.float32)
+        values = {letter: np.empty((*ids.shape, L, H), np.float32) for letter in wanted}
+        for t, read in enumerate(ids):
+            n = int(np.searchsorted(-lengths, -(begin + t)))  # those that are longer
             states = [tuple(s[:n] for s in layer) for layer in states]
-            logits, states, gates = network.recorded_step(ids[t, :n], states, change)
+            losses[t, :n] = -log_p[np.arange(n), read[:n]]
+            logits, states, gates = network.recorded_step(read[:n], states, change)
+            log_p = log_softmax(logits)
             for letter, found in _by_letter(network, states, gates, wanted):
                 for k, x in enumerate(found):
-                    values[letter][t - begin, :n, k] = x
-            if t + 1 < lengths[0]:
-                log_p = log_softmax(logits)
-                losses[t + 1, :n] = -np.take_along_axis(log_p, ids[t + 1, :n, None], -1)[:, 0]
+                    values[letter][t, :n, k] = x
         at = np.arange(steps.start, steps.stop)[:, None]
         kept = (at >= warm_up) & (at < lengths)
         if kept.any():
             yield Recording(
                 (starts + at)[kept],
-                losses[steps.start : steps.stop][kept],
+                losses[kept],
                 {letter: x[kept] for letter, x in values.items()},
             )
+
+
+def _ids(rows, steps):
+    """Returns the ids of some steps of all rows, (T, N); 0 after the end of a row."""
+    found = np.zeros((len(steps), len(rows)), np.intp)
+    for k, row in enumerate(rows):
+        end = min(steps.stop, row.length)
+        if end > steps.start:
+            part = row.document[row.first + steps.start : row.first + end]
+            found[: end - steps.start, k] = part
+    return found
 
 
 def _by_letter(network, states, gates, wanted):

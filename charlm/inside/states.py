@@ -6,6 +6,7 @@ import numpy as np
 
 from charlm.cells import CELLS
 from charlm.config import ModelConfig
+from charlm.errors import InputError
 from charlm.inside import recording, scoring
 from charlm.reference.network import Network
 from charlm.text.mapped_ids import Ids
@@ -19,11 +20,14 @@ def state_letter(config: ModelConfig) -> str:
 
 
 class States:
-    """The states of C = L * H cells at n characters, rounded to bytes.
+    """The states of C = L * H cells at n characters, rounded to two bytes.
 
     Args:
         network: the model.
         documents: the texts as ids, n characters in all.
+
+    Raises:
+        InputError: a state is not finite.
     """
 
     levels: np.ndarray
@@ -37,10 +41,15 @@ class States:
         self.gates = [g for g in cell.gates if g not in "gh"]
         self.n, C = sum(map(len, documents)), config.layers * config.units
         self.bounded = self.letter == "h" and config.activation == "tanh"
-        self.levels = np.empty((self.n, C), np.uint8)
+        self.levels = np.empty((self.n, C), np.uint16)
         self.sums = {x: np.zeros(C) for x in (self.letter, *self.gates)}
         self.low, self.high = dict.fromkeys(self.gates, 0), dict.fromkeys(self.gates, 0)
         for r in recording.record(network, documents, "".join(self.sums)):
+            if not all(np.isfinite(x).all() for x in r.values.values()):
+                raise InputError(
+                    "cannot look at this run: its states become infinite on this text; train it "
+                    "with a lower learning rate or with --activation tanh"
+                )
             self._add(r.positions, {k: x.reshape(-1, C) for k, x in r.values.items()})
 
     def _add(self, positions, values):
@@ -52,7 +61,7 @@ class States:
             self.high[g] += int(np.count_nonzero(values[g] > HIGH))
 
     def mean(self, cell: int) -> float:
-        """Returns the mean of a cell's state."""
+        """Returns the mean of a cell's state over all characters."""
         return float(self.sums[self.letter][cell] / self.n)
 
     def half_lives(self) -> np.ndarray:

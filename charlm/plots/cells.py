@@ -18,7 +18,8 @@ def draw(report: Report) -> bytes:
         axes.text(0.5, 0.5, "no cell follows a property", ha="center", transform=axes.transAxes)
         axes.set_axis_off()
         return png(figure)
-    names = [f"{f.property}\nlayer {f.layer + 1}, cell {f.cell}" for f in shown]
+    names = [f"{f.property}\nlayer {f.layer}, cell {'-' * (f.sign < 0)}{f.cell}" for f in shown]
+    names = [name.replace("$", "\\$") for name in names]  # else it begins a formula
     rows = range(len(shown))
     axes.barh(rows, [f.auc - 0.5 for f in shown], 0.6, left=0.5, color="tab:blue")
     for k, f in enumerate(shown):

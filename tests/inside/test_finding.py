@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from charlm.config import ModelConfig
-from charlm.inside import finding, properties, recording
+from charlm.inside import clamping, finding, properties, recording
 from charlm.inside.recording import Clamp
 from charlm.reference.network import Network, initial_weights, layer_path
 from charlm.text.vocab import Vocab
@@ -64,11 +64,12 @@ def test_a_planted_cell_is_found_first(case):
     assert first.characters < 0.8
     assert report.half_lives[0, PLANTED] == report.half_lives.max()
     listed = {f.property for f in report.findings}
-    assert not listed & {*report.none, *report.rare}
-    assert {*listed, *report.none, *report.rare} == set(properties.PROPERTIES)
+    assert not listed & {*report.none, *report.untested}
+    assert {*listed, *report.none, *report.untested} == set(properties.PROPERTIES)
     assert report.to_dict()["findings"][0]["cell"] == PLANTED
 
 
+@pytest.mark.usual(1)
 def test_with_shifted_labels_nothing_is_listed(case, rng, monkeypatch):
     net, vocab, documents = case
     right, states = properties.of_texts, finding.States(net, documents)
@@ -94,7 +95,7 @@ def test_clamping_costs_what_the_losses_differ_by(case):
         return found[1:] / np.log(2)
 
     more = losses(clamp) - losses()
-    cost, costs = finding.clamping_costs(net, vocab, ids, [clamp])[clamp]
+    cost, costs = clamping.costs(net, vocab, [ids], [clamp])[clamp]
     assert cost == pytest.approx(more.mean(), abs=1e-5)
     assert abs(cost) > 1e-4
     read = vocab.decode(ids)[1:]
@@ -106,5 +107,37 @@ def test_clamping_costs_what_the_losses_differ_by(case):
 def test_rare_properties_are_named(case):
     net, vocab, (ids,) = case
     report = finding.find(net, vocab, [ids[:3000]], patterns=["people"])
-    assert "inside { }" in report.rare
-    assert "/people/" not in report.rare
+    assert "inside { }" in report.untested
+    assert "/people/" not in report.untested
+
+
+def test_a_text_without_any_property_is_looked_at(rng):
+    vocab = Vocab("bcd")
+    net = Network(initial_weights(ModelConfig(units=3), 3, rng), 3, ModelConfig(units=3))
+    report = finding.find(net, vocab, [vocab.encode("bcd" * 500)])
+    assert not report.findings + report.none
+    assert {*report.untested} == set(properties.PROPERTIES)
+
+
+def test_a_regular_property_is_not_compared_with_itself(rng):
+    labels = np.tile(np.repeat([True, False], 100), 40)
+    levels = rng.integers(2**16, size=(8000, 3)).astype(np.uint16)
+    levels[:, 1] = np.where(labels, 40_000, 20_000) + rng.integers(-15_000, 15_000, 8000)
+    assert finding._choice("x", labels, levels, 4000, rng) is None
+    moved = np.roll(labels, 1)
+    moved[rng.integers(8000, size=400)] ^= True  # still regular
+    assert finding._choice("x", moved, levels, 4000, rng) is None
+    irregular = np.repeat(rng.random(160) < 0.5, 50)
+    levels[:, 1] = np.where(irregular, 40_000, 20_000) + rng.integers(-15_000, 15_000, 8000)
+    choice = finding._choice("x", irregular, levels, 4000, rng)
+    assert choice.cell == 1
+    assert choice.null < 0.8
+
+
+def test_clamping_crosses_no_border(rng, case):
+    net, vocab, (ids,) = case
+    parts, clamp = [ids[:300], ids[300:420], ids[420:1000]], Clamp(0, PLANTED, 0.4)
+    costs = clamping.costs(net, vocab, parts, [clamp])[clamp][0]
+    alone = [clamping.costs(net, vocab, [p], [clamp])[clamp][0] for p in parts]
+    assert costs == pytest.approx(np.average(alone, weights=[len(p) - 1 for p in parts]), abs=1e-6)
+    assert [len(p) for p in finding._from(parts, 250, 500)] == [50, 120, 330]

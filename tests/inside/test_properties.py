@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from charlm.errors import InputError
-from charlm.inside import properties
+from charlm.inside import patterns, properties
 
 MARKED = [  # x: a character with the property
     ("inside ( )", "a (b (c) d) e) (f\n\ng", "--xxxxxxxx-----xxx--"),
@@ -12,7 +12,9 @@ MARKED = [  # x: a character with the property
     ("inside quotation marks", 'he "said so" to\n“you”', "---xxxxxxxx-----xxxx-"),
     ("inside a string", "x = 'it\\'s' # 'no'", "----xxxxxx--------"),
     ("inside a string", '"""a\nb""" c', "xxxxxxxx---"),
-    ("inside a comment", "a # b 'c'\nd http://e /* f\n*/ g", "--xxxxxxx------------xxxxxxx--"),
+    ("inside a comment", "a # b 'c'\n7 // 2", "--xxxxxxx-------"),
+    ("inside a comment", "// a\nhttp://e /* f\n*/ g /*", "xxxx----------xxxxxxx-----"),
+    ("inside a string", "don't (it's) b'x' '", "-------------xxx---"),
     ("first letter of a word", "to be, or", "x--x---x-"),
     ("inside a word", "to be, or", "xx-xx--xx"),
     ("capital letter", "A bC", "x--x"),
@@ -34,6 +36,14 @@ def test_hand_marked(name, text, marks):
     shown = "".join("x" if y else "-" for y in found)
     assert shown[: len(marks)] == marks
     assert len(found) == len(text)
+
+
+def test_a_text_may_begin_within_a_docstring():
+    code = "x = f(y)\n" * 30
+    text = f'End of it.\n"""\n{code}"""Another."""\n{code}'
+    found = properties.of_texts([text])["inside a string"]
+    marked = "".join(c for c, y in zip(text, found, strict=True) if y)
+    assert marked == 'End of it.\n"""""Another.""'.replace("\\", "")
 
 
 def test_places_are_counted_from_their_start():
@@ -67,14 +77,15 @@ def test_random_texts_have_every_property(rng):
 def test_a_pattern_of_the_user():
     found = properties.of_texts(["abab", "b"], ["b."])
     assert found["/b./"].tolist() == [False, True, True, False, False]
-    with pytest.raises(InputError, match=r"expected --pattern to be a regular .*'\(': .*missing"):
-        properties.of_texts(["a"], ["("])
+    for wrong in ("(", "(" * 3000 + ")" * 3000, "a{99999999999999999999}"):
+        with pytest.raises(InputError, match=r"expected --pattern to be a regular expression"):
+            properties.of_texts(["a"], [wrong])
 
 
 def test_a_pattern_that_runs_away_is_stopped(monkeypatch):
-    monkeypatch.setattr(properties, "SECONDS", 0.2)
+    monkeypatch.setattr(patterns, "SECONDS", 0.2)
     with pytest.raises(InputError, match=r"match within 0.2 seconds.*give a simpler one"):
-        properties.of_texts(["ab" * 40 + "c"], ["(?:(?:ab|b|a)+)+$"])
+        properties.of_texts(["ab" * 40 + "c"] * 50, ["(?:(?:ab|b|a)+)+$"])
 
 
 def test_distances_to_borders_by_hand(rng):

@@ -32,14 +32,15 @@ def here(rng, tmp_path, monkeypatch):
 
 
 def test_it_prints_writes_and_draws(here, capsys):
-    assert show.main(["a", "--text", "text.txt", "--pattern", "people", "--seed", "2"]) == 0
+    assert show.main(["a", "--text", "text.txt", "--pattern", "people|$$^", "--seed", "2"]) == 0
     out, err = capsys.readouterr()
     assert not err
     lines = out.splitlines()
     assert lines[0].endswith(f"last.weights.h5: 9 cells, {len((here / 'text.txt').read_text()):,} "
                              "characters of 1 document")  # fmt: skip
     first = next(line for line in lines if line.startswith("inside quotation marks"))
-    assert first.split()[3:6] == ["1", str(PLANTED), "1.000"]
+    assert first.split()[3:5] == ["0", str(PLANTED)]
+    assert first.split()[6] == "1.000"
     assert lines[-1] == "saved_models/a/cells.json, saved_models/a/cells.png"
     found = json.loads((here / "saved_models/a/cells.json").read_text())
     assert found["findings"][0]["cell"] == PLANTED
@@ -64,7 +65,7 @@ def test_states_for_lstmvis_are_those_of_the_recording(here, capsys):
         np.testing.assert_allclose(file["state1"][:], expected["c"], rtol=1e-6)
     words = [line.rsplit(" ", 1) for line in (here / "vis/words.dict").read_text().splitlines()]
     by_id = {int(k): word for word, k in words}
-    text = "".join(" " if by_id[k] == "_" else by_id[k] for k in ids)
+    text = "".join(" " if by_id[k] == "<blank>" else by_id[k] for k in ids)
     assert text == (here / "text.txt").read_text()[:1500]
     assert "{type: state, layer: 1, path: state1}" in (here / "vis/lstm.yml").read_text()
 
@@ -73,6 +74,7 @@ def test_states_for_lstmvis_are_those_of_the_recording(here, capsys):
     ("argv", "message"),
     [
         ("nowhere", "which does not exist"),
+        ("a --unknown skip", "--unknown has no effect without --text; leave it out"),
         (
             "a --text text.txt --pattern (",
             "expected --pattern to be a regular expression, found '\\('",
@@ -84,7 +86,7 @@ def test_states_for_lstmvis_are_those_of_the_recording(here, capsys):
         ),
         ("a --text other.txt", "other.txt: expected characters.*--unknown skip"),
         ("a --text none.txt", "which is none of them"),
-        ("a --text text.txt --lstmvis saved_models", "expected --lstmvis to be a new folder"),
+        ("a --text text.txt --lstmvis saved_models", "--lstmvis to be a folder or a new one"),
         ("a --text text.txt --seed -1", "seed"),
         ("a --text text.txt --output saved_models", "--output to be the name of files"),
     ],
