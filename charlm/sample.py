@@ -16,6 +16,7 @@ from charlm.errors import InputError, check_temperature, flag, require
 from charlm.generation import generate
 from charlm.generation.constraints import SamplingConstraints
 from charlm.generation.generate import MAX_TEXTS
+from charlm.inside.weights import Kind, rounded
 from charlm.runs import lookup
 
 MAX_BEAMS, MAX_BEAM_LENGTH = 1000, 1000  # all beams are kept in memory
@@ -54,6 +55,9 @@ class Sample:
     repeat themselves. 0: no beam search."""
     seed: int | None = None
     """Random seed; the same seed gives the same text. Default: a new one in each call."""
+    weights: Kind = "fp32"
+    """Round the weights before sampling: to 16-bit floats (fp16) or to bytes with a scale for each
+    column (int8)."""
     runs_dir: RunsDir = RUNS_DIR
     quiet: Quiet = False
     debug: Debug = False
@@ -102,6 +106,7 @@ def main(argv: list[str] | None = None) -> int:
 def _main(argv):
     args = cli.parse(Sample, "charlm sample", argv)
     _, saved = lookup.read_best(args.runs_dir, args.run)
+    saved.weights = rounded(saved.weights, saved.config.model, args.weights)
     network = saved.to_network()
     prompt = prompts.read(args.prompt, args.prompt_file, args.unknown, saved)
     stops = prompts.stops(args.stop, saved)

@@ -22,6 +22,8 @@ def rounded(
         config: the network's settings.
         kind: fp16 rounds to 11 binary digits; int8 rounds matrices to 255 levels, and keeps biases.
     """
+    if kind == "fp32":
+        return dict(weights)
     return {path: _unpacked(*_packed(w, path, config, kind)) for path, w in weights.items()}
 
 

@@ -100,3 +100,21 @@ def test_bad_input_is_one_line(here, capsys, argv, message):
     assert err.startswith("error: ")
     assert err.count("\n") == 1
     assert re.search(message, err)
+
+
+def test_sample_rounds_the_weights(here, capsys):
+    from charlm import sample
+    from charlm.generation import generate
+    from charlm.inside import weights
+    from charlm.reference.network import Network
+
+    saved = run_folder.checkpoint.read(here / "saved_models/a/last.weights.h5")
+    drawn = set()
+    for kind in ("fp32", "fp16", "int8"):
+        assert sample.main(["a", "--seed", "4", "--length", "300", "--weights", kind]) == 0
+        rounded = weights.rounded(saved.weights, saved.config.model, kind)
+        network = Network(rounded, len(saved.vocab), saved.config.model)
+        (expected,) = generate.whole_texts(network, saved.vocab, 300, [0.8], 4)
+        drawn.add(capsys.readouterr()[0])
+        assert f"{expected}\n" in drawn
+    assert len(drawn) > 1
