@@ -126,6 +126,8 @@ def _main(argv):
     args = cli.parse(Gradients, "charlm gradients", argv)
     output = outputs.stem(args.output, _folder(args) / run_folder.GRADIENTS, ENDINGS)
     series = _of_runs(args, command_line("gradients", *argv)) if args.runs else _of_cells(args)
+    for s in series:
+        gradient_series.check_length(s, args.steps)
     step_of_progress(f"measuring gradients over {args.steps} steps at {args.streams} places")
     measured = []
     with cli.progress("measuring gradients", len(series)) as tell:

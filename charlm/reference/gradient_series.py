@@ -121,6 +121,21 @@ def _initial(config, vocab, seed, gain=1.0, log_shares=None):
     return Network(weights, len(vocab), config, np.float64)
 
 
+def check_length(series: Series, steps: int) -> int:
+    """Returns how many characters `measure` reads at a place.
+
+    Raises:
+        InputError: the held-out text is shorter.
+    """
+    needed, found = 2 * steps + 1, len(series.text.held_out)
+    if found < needed:
+        raise InputError(
+            f"expected at least {needed:,} held-out characters for --steps {steps}, found "
+            f"{found:,}; give a smaller --steps or more text"
+        )
+    return needed
+
+
 def measure(series: Series, steps: int, streams: int, seed: int) -> Flow:
     """Measures a network's gradients at random places of its held-out (validation) text.
 
@@ -133,13 +148,7 @@ def measure(series: Series, steps: int, streams: int, seed: int) -> Flow:
     Raises:
         InputError: the held-out text is shorter than 2T + 1.
     """
-    ids = series.text.held_out
-    needed = 2 * steps + 1
-    if len(ids) < needed:
-        raise InputError(
-            f"expected at least {needed:,} held-out characters for --steps {steps}, found "
-            f"{len(ids):,}; give a smaller --steps or more text"
-        )
+    ids, needed = series.text.held_out, check_length(series, steps)
     starts = np.random.default_rng(seed).integers(len(ids) - needed + 1, size=streams)
     places = ids[starts[:, None] + np.arange(needed)]
     text = series.text.vocab.decode(places)

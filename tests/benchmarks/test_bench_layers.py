@@ -31,7 +31,7 @@ PARTS = (
 # --- models and data ---
 
 
-@pytest.mark.product(3)
+@pytest.mark.product(2)
 @pytest.mark.full
 @BACKENDS
 @pytest.mark.parametrize("name", PARTS)

@@ -288,6 +288,7 @@ ALLOWED = {
     "charlm/interop/onnx.py export": "so does ONNX",
     "charlm/plots/__init__.py savefig": "into memory",
     "charlm/cli/command.py open": "the null device in the place of closed output",
+    "charlm/inside/lstmvis.py write_text": "into a folder of its own",
     "charlm/layers/stubs.py write_text": "the signatures, for who changes the layers",
     "charlm/benchmarks/train_memory.py write_text": "into a temporary folder",
     "charlm/benchmarks/worker.py open": "a switch of the kernel's in /proc",
