@@ -165,4 +165,16 @@ def resume_run(
     lines = [f"resuming {path} at {where}; changed: {', '.join(changed) or 'nothing'}"]
     prepared = run_training.prepare(config, cli.text(corpus()), reporting, saved, lines)
     run_folder.rewind_logs(folder, saved, say)
+    if config.data != kept.data:
+        _rename_corpus(folder, config, say)
     run_training.train(prepared, folder, reporting)
+
+
+def _rename_corpus(folder, config, say):
+    """Stores the text's new place in the best weights, too, which other commands read."""
+    path = folder / lookup.BEST
+    if path.exists():
+        best = checkpoint.read(path)
+        moved = replace(best.config.data, corpus=config.data.corpus, encoding=config.data.encoding)
+        best.config = replace(best.config, data=moved)
+        run_folder.try_write(folder, lookup.BEST, checkpoint.to_verified_bytes(best), say)

@@ -199,13 +199,24 @@ def backward(
                 loop(*arrays, d_rows, d_x, dW, db, dU, dd, begin, end, *space)
         return d_rows, dW[:D, :GH], db, dU[:, :H, :share], dd
 
-    parts: Any = zip(*parallel_for(part, B), strict=True)
-    d_rows, dW, db, dU, dd = parts
-    d_rows, dU = sum_parts(d_rows) if shared is None else shared, sum_parts(dU)
-    dU = dU[0] if groups == 1 else np.concatenate(dU, axis=1)
-    d_rows = d_rows.reshape(_or_zeros(batch.rows, 0).shape)
-    dW, db, dd = sum_parts(dW), sum_parts(db), sum_parts(dd)
-    found = Batch(U=dU, h=d_first[0], c=d_first[-1], d=dd, x=d_x, W=dW, b=db, rows=d_rows)
+    return _joined(batch, parallel_for(part, B), shared, d_first, d_x)
+
+
+def _joined(batch, parts, shared, d_first, d_x):
+    """Sums the gradients of the parts; leaves out those of arrays that were not given."""
+    of_rows, *others = zip(*parts, strict=True)
+    d_rows = sum_parts(of_rows) if shared is None else shared
+    dW, db, dU, dd = map(sum_parts, others)
+    found = Batch(
+        U=dU[0] if len(dU) == 1 else np.concatenate(dU, axis=1),  # groups with their own dropped h
+        h=d_first[0],
+        c=d_first[-1],
+        d=dd,
+        x=d_x,
+        W=dW,
+        b=db,
+        rows=d_rows.reshape(_or_zeros(batch.rows, 0).shape),
+    )
     pairs = zip(found, batch, strict=True)
     wanted: Any = (g if given is not None else None for g, given in pairs)
     return Batch(*wanted)

@@ -763,3 +763,17 @@ def test_a_run_begins_with_another_s_weights(run, here, capsys):
     for text in ("small.txt", "other.txt"):  # both of which it has learned from
         assert score.main([text, "--run", "b", "--unknown", "skip"]) == 0
         assert "figures are of training text" in capsys.readouterr()[1]
+
+
+def test_the_best_weights_name_the_place_that_a_text_has_moved_to(run, here, monkeypatch):
+    from charlm.api import run_training
+
+    monkeypatch.setattr(run_training, "train", lambda *args: None)  # no epoch becomes the best
+    (here / "small.txt").rename(here / "moved.txt")
+    before = checkpoint.read(here / "saved_models/a/best.weights.h5")
+    argv = ["--resume", "a", "--epochs", "9", "--corpus", "moved.txt"]
+    assert train.main(argv) == 0
+    after = checkpoint.read(here / "saved_models/a/best.weights.h5")
+    assert (before.config.data.corpus, after.config.data.corpus) == ("small.txt", "moved.txt")
+    assert after.progress == before.progress
+    assert all((after.weights[k] == w).all() for k, w in before.weights.items())
