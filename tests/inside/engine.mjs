@@ -6,6 +6,7 @@ const [folder, job] = process.argv.slice(2);
 const load = (name) => import(pathToFileURL(`${folder}/${name}`));
 const { networkOf } = await load("weights.mjs");
 const { RandomNumbers } = await load("random.mjs");
+const { Reader } = await load("reader.mjs");
 const { Writer } = await load("sampler.mjs");
 const asked = JSON.parse(readFileSync(job));
 const found = {};
@@ -37,6 +38,21 @@ if (asked.page) {
       writer.read(prompt);
       return Array.from({ length }, () => writer.next());
     });
+  if (asked.reader) {
+    const { ids, piece, cells, clamps, others } = asked.reader;
+    const reader = new Reader(network, Int32Array.from(ids));
+    while (reader.read(piece));
+    found.reader = {
+      bits: Array.from(reader.bits),
+      bytes: cells.map(([letter, layer, cell]) => Array.from(reader.bytes(letter, layer, cell))),
+      exact: ids.map((_, t) => {
+        const { values, next } = reader.exact(t, 1, 3);
+        return { values, next: next && Array.from(next) };
+      }),
+      clamped: clamps.map((clamp) => Array.from(reader.clamped(clamp))),
+      others: others.map(([position, id]) => Array.from(reader.whatIf(position, id))),
+    };
+  }
   if (asked.speed) {
     let states = network.initialStates();
     for (let k = 0; k < 200; k++) states = network.step(k % network.V, states);

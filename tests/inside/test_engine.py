@@ -152,3 +152,57 @@ def test_it_draws_the_texts_that_python_draws(tmp_path, rng, name, kind):
         expected.append(np.concatenate([p[:, 0] for p in pieces]).tolist())
     assert engine(tmp_path, net, kind, texts=asked, machine=True)["texts"] == expected
     assert len({*expected[1]}) > 10
+
+
+@needs_node
+@pytest.mark.usual(2)
+@pytest.mark.parametrize("name", CELLS)
+def test_a_text_is_read_as_it_is_recorded(tmp_path, rng, name):
+    net, ids = network(rng, name, 2), rng.integers(V, size=300)
+    whole, one = (next(iter(recording.record(net, [ids], whole=True, clamps=c)))
+                  for c in ((), [Clamp(1, 3, 0.3)]))  # fmt: skip
+    letters = recording.letters(net.config)
+    cells = [[letter, layer, 3] for letter in letters for layer in (0, 1)]
+    clamp, other = {"layer": 1, "cell": 3, "value": 0.3}, [280, (int(ids[280]) + 1) % V]
+    asked = {"ids": ids.tolist(), "piece": 70, "cells": cells, "clamps": [clamp], "others": [other]}
+    read = engine(tmp_path, net, machine=True, reader=asked)["reader"]
+    close(floats(read["bits"]), whole.losses / np.log(2))
+    close(floats(read["clamped"][0]), one.losses / np.log(2))
+    changed = ids.copy()
+    changed[280] = other[1]
+    what_if = next(iter(recording.record(net, [changed], "", whole=True)))
+    close(floats(read["others"][0]), what_if.losses / np.log(2))
+    for (letter, layer, cell), found in zip(cells, read["bytes"], strict=True):
+        x = whole.values[letter][:, layer, cell]
+        expected = 127 * (np.tanh(x) if letter == "c" else x)
+        assert np.abs(found - expected).max() <= 0.51
+    for t, found in enumerate(read["exact"]):
+        expected = {letter: whole.values[letter][t, 1, 3] for letter in letters}
+        close([found["values"][letter] for letter in letters], [*expected.values()])
+        if t + 1 < len(ids):
+            assert -np.log2(found["next"][ids[t + 1]]) == pytest.approx(
+                read["bits"][t + 1], abs=1e-4
+            )
+
+
+@needs_node
+def test_unknown_characters_keep_their_place(tmp_path, rng):
+    net, ids = network(rng, "lstm", 2), rng.integers(V, size=20)
+    with_gaps = np.insert(ids, [0, 7, 7, 20], -1)
+    asked = {"piece": 6, "cells": [["c", 1, 3]], "clamps": [], "others": []}
+    known = engine(tmp_path, net, machine=True, reader={"ids": ids.tolist()} | asked)["reader"]
+    found = engine(tmp_path, net, machine=True, reader={"ids": with_gaps.tolist()} | asked)[
+        "reader"
+    ]
+    at = np.flatnonzero(with_gaps >= 0)
+    assert len(found["bits"]) == len(with_gaps)
+    np.testing.assert_array_equal(floats(found["bits"])[at], floats(known["bits"]))
+    assert np.isnan(np.delete(floats(found["bits"]), at)).all()
+    bytes_ = np.array(found["bytes"][0])
+    np.testing.assert_array_equal(bytes_[at], known["bytes"][0])
+    np.testing.assert_array_equal(bytes_[[8, 9, 23]], bytes_[[7, 7, 22]])
+
+
+def floats(numbers):
+    """JSON has no NaN; JavaScript writes null."""
+    return np.array([np.nan if x is None else x for x in numbers])

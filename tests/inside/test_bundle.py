@@ -1,0 +1,160 @@
+"""Law: the page's modules work as one script, and no text can break out of the page's data."""
+
+import base64
+import gzip
+import hashlib
+import json
+import re
+import shutil
+import subprocess
+from dataclasses import asdict
+from html.parser import HTMLParser
+
+import numpy as np
+import pytest
+
+from charlm.generation import generate
+from charlm.inside import bundle, weights
+from charlm.text.vocab import Vocab
+from tests.inside.test_engine import V, network
+
+needs_node = pytest.mark.skipif(shutil.which("node") is None, reason="needs node")
+
+HOSTILE = [
+    "</script><script>alert(1)</script>", "<!--<script>", "]]>", "\u2028\u2029", "\0\x01\x7f",
+    "\ud800", "\"'\\", "${x}`", "&lt;&#60;", "a\u0301\u202e", "\U0001f469\u200d\U0001f680",
+]  # fmt: skip
+
+RUN = """
+const asked = JSON.parse(require("fs").readFileSync(0, "utf8"));
+const buffer = Uint8Array.from(Buffer.from(asked.weights, "base64")).buffer;
+const found = [];
+const queue = [];
+const session = new Session((message) => found.push(message), (work) => queue.push(work));
+session.answer({ type: "open", id: 0, page: asked.page, buffer, product: null });
+for (const message of asked.messages) {
+  session.answer(message);
+  if (message.wait !== false) while (queue.length) queue.shift()();
+}
+while (queue.length) queue.shift()();
+const plain = (key, x) => (ArrayBuffer.isView(x) ? Array.from(x) : x);
+console.log(JSON.stringify(found, plain));
+"""
+
+
+def test_scripts_have_each_module_once_and_what_is_imported_first():
+    source = bundle.script("session")
+    assert not re.search(r"^(import|export) ", source, re.MULTILINE)
+    order = [source.index(x) for x in ("const CELLS", "class Network", "function networkOf")]
+    assert order == sorted(order)
+    for name in ("class Memory", "class Network", "class Reader", "class Session", "function draw"):
+        assert source.count(name) == 1
+
+
+@pytest.mark.parametrize("text", HOSTILE, ids=ascii)
+def test_nothing_ends_the_data_and_all_comes_back(text):
+    class Parser(HTMLParser):
+        def __init__(self):
+            super().__init__()
+            self.tags, self.data = [], []
+
+        def handle_starttag(self, tag, attrs):
+            self.tags.append(tag)
+
+        def handle_data(self, data):
+            self.data.append(data)
+
+    parser = Parser()
+    parser.feed(f'<script type="application/json">{bundle.to_json({text: [text]})}</script>')
+    parser.close()
+    assert parser.tags == ["script"]
+    assert json.loads("".join(parser.data)) == {text: [text]}
+
+
+def test_the_policy_has_the_hashes_of_the_scripts_alone():
+    digest = base64.b64encode(hashlib.sha256("é1".encode()).digest()).decode()
+    found = bundle.policy(["é1"], [])
+    assert f"script-src 'sha256-{digest}' 'wasm-unsafe-eval';" in found
+    assert "unsafe-inline" not in found
+    assert gzip.decompress(base64.b64decode(bundle.packed_bytes(b"abc" * 99))) == b"abc" * 99
+
+
+@pytest.fixture
+def ask(rng, tmp_path):
+    """Sends messages to a session in Node; returns its answers and the network."""
+    net = network(rng, "lstm", 1)
+    vocab = Vocab("\n" + "".join(map(chr, range(97, 97 + V - 1))))
+    arrays, data = weights.packed(net.weights, net.config, "fp32")
+    page = {"config": asdict(net.config), "arrays": arrays, "vocabulary": [*vocab.characters]}
+
+    def send(*messages):
+        (tmp_path / "run.cjs").write_text(bundle.script("session") + RUN)
+        asked = {"page": page, "weights": base64.b64encode(data).decode(), "messages": messages}
+        done = subprocess.run(
+            ["node", tmp_path / "run.cjs"], input=json.dumps(asked), capture_output=True, text=True
+        )
+        assert done.returncode == 0, done.stderr
+        opened, *answers = json.loads(done.stdout)
+        assert opened == {"type": "open", "id": 0, "letters": "hcifgo"}
+        return answers
+
+    return send, net, vocab
+
+
+@needs_node
+def test_a_session_reads_and_answers(ask, rng):
+    send, _, vocab = ask
+    text = vocab.decode(rng.integers(V, size=200)) + "?" + vocab.decode(rng.integers(V, size=9))
+    *read, cell, exact, clamp, other = send(
+        {"type": "read", "id": 1, "text": text},
+        {"type": "cell", "id": 2, "letter": "c", "layer": 0, "cell": 4},
+        {"type": "exact", "id": 3, "position": 30, "layer": 0, "cell": 4},
+        {"type": "clamp", "id": 4, "layer": 0, "cell": 4, "value": 0},
+        {"type": "what_if", "id": 5, "position": 190, "character": "b"},
+    )
+    assert read[-1] == {"type": "read", "id": 1, "done": 210, "all": 210}
+    assert [m["done"] for m in read] == sorted(m["done"] for m in read)
+    assert len(cell["bytes"]) == len(cell["bits"]) == 210
+    assert cell["bits"][200] is None
+    assert round(127 * np.tanh(exact["values"]["c"])) == cell["bytes"][30]
+    assert np.sum(exact["next"]) == pytest.approx(1)
+    assert clamp["bits"][1:200] != cell["bits"][1:200]
+    assert other["bits"][:190] == cell["bits"][:190]
+    assert other["bits"][190] != cell["bits"][190]
+
+
+@needs_node
+def test_a_session_writes_what_sample_writes(ask):
+    send, net, vocab = ask
+    options = {"temperature": 0.7, "seed": 5, "index": 2}
+    write = {"type": "write"} | options
+    answers = send(
+        write | {"id": 1, "prompt": "ab", "length": 400},
+        write | {"id": 2, "prompt": "", "length": 60, "stops": ["z"]},
+    )
+    texts = {k: "".join(m["text"] for m in answers if m["id"] == k) for k in (1, 2)}
+    for k, prompt, length, stops in ((1, "ab", 400, ()), (2, "", 60, ("z",))):
+        pieces = generate.texts(net, vocab, prompt, length, [0.7] * 3, 5, stops=stops)
+        assert texts[k] == "".join(piece[2] for piece in pieces)
+    *others, last = (m["ended"] for m in answers if m["id"] == 1)
+    assert last
+    assert not any(others)
+
+
+@needs_node
+def test_a_new_question_ends_the_old_work_and_faults_are_told(ask):
+    send, _, _ = ask
+    answers = send(
+        {"type": "write", "id": 1, "prompt": "a", "length": 10**9, "wait": False},
+        {"type": "stop", "id": 2},
+        {"type": "write", "id": 3, "prompt": "a?b!", "length": 5},
+        {"type": "read", "id": 4, "text": "abc" * 9},
+        {"type": "what_if", "id": 5, "position": 1, "character": "?"},
+    )
+    first = [m for m in answers if m["id"] == 1]
+    assert first[-1]["ended"]
+    assert sum(len(m["text"]) for m in first) < 10**6
+    failed = {m["id"]: m["message"] for m in answers if m["type"] == "failed"}
+    assert failed == {
+        3: 'the model does not know "?", "!"', 5: 'the model does not know "?"'
+    }  # fmt: skip
