@@ -13,7 +13,7 @@ COMMANDS = {  # name: (module, what it does)
     "sample": ("charlm.sample", "generate text with a trained model"),
     "evaluate": ("charlm.evaluate", "measure a model on held-out text, against simpler models"),
     "score": ("charlm.score", "measure bits per character of any text"),
-    "show": ("charlm.show", "find cells that follow something in the text"),
+    "show": ("charlm.show", "find cells that follow the text, and make a page of a model"),
     "gradients": ("charlm.gradients", "measure how far back in time gradients reach, by cell"),
     "reference": ("charlm.reference.__main__", "train in plain NumPy, with hand-written gradients"),
     "bench": ("charlm.bench", "compare speed and memory with Keras, JAX and torch"),

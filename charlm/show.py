@@ -1,4 +1,4 @@
-"""`charlm show RUN`: finds the cells of a trained model that follow a property of the text."""
+"""`charlm show RUN`: finds cells that follow the text, and makes a page that shows them."""
 
 import json
 import sys
@@ -15,18 +15,23 @@ from charlm.cli import outputs
 from charlm.cli.options import RUNS_DIR, Debug, Quiet, Run, RunsDir
 from charlm.errors import InputError, command_line, flag, require
 from charlm.evaluation import documents as selection
-from charlm.inside import finding, lstmvis, patterns, report
+from charlm.generation import generate
+from charlm.inside import finding, html, lstmvis, patterns, report
+from charlm.inside.weights import Kind
 from charlm.runs import lookup, run_folder
 
 ENDINGS = ".json", ".png"
+PAGE = ".html"
 LEAST_CHARACTERS = 1000  # or no property occurs often enough
 
 
 @dataclass(frozen=True)
 class Show:
-    """Finds cells that follow a property of the text, for example whether it is within brackets.
+    """Finds cells that follow a property of the text, and makes a page that shows them.
 
-    A cell is chosen on the first half of the text and scored on the second.
+    A cell is chosen on the first half of the text and scored on the second. The page is one HTML
+    file that runs the model in the browser: a text coloured by any cell or gate, exact values,
+    writing.
     """
 
     run: tyro.conf.Positional[Run] = lookup.LATEST
@@ -39,14 +44,21 @@ class Show:
     """Refuse or skip characters of --text that are not in the vocabulary."""
     pattern: Repeated[tuple[str, ...]] = ()
     """Regular expression: being inside a match is a property, too. Repeat it for several."""
+    find: bool = False
+    """Only look for cells; make no page."""
+    no_text: bool = False
+    """Show a text that the model wrote in the page, instead of a passage of the text."""
+    weights: Kind = "fp16"
+    """Bits of the weights in the page: 16-bit floats (fp16), bytes (int8), or 32-bit floats."""
     max_characters: int = 110_000
     """Characters of the text to look at; 0 for all. Memory: two bytes for each and each cell."""
     seed: int = 1
     """Random seed of the shifts that show what chance can reach."""
     lstmvis: Annotated[Path | None, tyro.conf.arg(metavar="FOLDER")] = None
     """Also write all states of the text to this new folder, for the program LSTMVis."""
-    output: Annotated[str | None, tyro.conf.arg(metavar="PATH")] = None
-    """Files to write, without their endings .json and .png. Default: cells in the run's folder."""
+    output: Annotated[str | None, tyro.conf.arg(aliases=["-o"], metavar="PATH")] = None
+    """Files to write, FILE.html, or without the endings .html, .json and .png. Default: cells in
+    the run's folder."""
     runs_dir: RunsDir = RUNS_DIR
     quiet: Quiet = False
     debug: Debug = False
@@ -55,8 +67,8 @@ class Show:
         ok = self.max_characters == 0 or self.max_characters >= LEAST_CHARACTERS
         require(ok, "max_characters", f"0, or {LEAST_CHARACTERS} or more", self.max_characters)
         require(self.seed >= 0, "seed", "0 or more", self.seed)
-        if self.output is not None:
-            outputs.check_stem("output", self.output, ENDINGS)
+        if self.stem is not None:
+            outputs.check_stem("output", self.stem, (*ENDINGS, PAGE))
         if self.lstmvis is not None:
             outputs.check_new_folder("lstmvis", self.lstmvis)
         for pattern in self.pattern:
@@ -65,6 +77,11 @@ class Show:
             for name in ("encoding", "unknown"):
                 if getattr(self, name) != getattr(Show, name):
                     raise InputError(f"{flag(name)} has no effect without --text; leave it out")
+
+    @property
+    def stem(self) -> str | None:
+        """The files' names without their endings; None for the default."""
+        return None if self.output is None else self.output.removesuffix(PAGE)
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -75,7 +92,10 @@ def main(argv: list[str] | None = None) -> int:
 def _main(argv):
     args = cli.parse(Show, "charlm show", argv)
     path, saved = lookup.read_best(args.runs_dir, args.run)
-    output = outputs.stem(args.output, path.parent / run_folder.CELLS, ENDINGS)
+    endings = ENDINGS if args.find else (*ENDINGS, PAGE)
+    output = outputs.stem(args.stem, path.parent / run_folder.CELLS, endings)
+    if not args.find:
+        html.check_size(saved, args.weights)
     documents = _texts(args, saved, command_line("show", *argv))
     count, network = sum(map(len, documents)), saved.to_network()
     if count < LEAST_CHARACTERS:
@@ -84,17 +104,32 @@ def _main(argv):
             "longer one with --text"
         )
     of = "1 document" if len(documents) == 1 else f"{len(documents)} documents"
-    cli.say(f"{path}: {network.config.layers * network.config.units:,} cells, {count:,} "
-            f"characters of {of}")  # fmt: skip
+    cells = network.config.layers * network.config.units
+    cli.say(f"{path}: {cells:,} cells, {count:,} characters of {of}")
     found = finding.find(network, saved.vocab, documents, args.pattern, args.seed)
     print("\n".join(report.tables(found, cli.visible)))
-    from charlm.plots import cells as view
-
-    data = {"run": str(path)} | found.to_dict()
     if args.lstmvis is not None:
         lstmvis.write(args.lstmvis, network, saved.vocab, documents, path.parent.name)
-    text = json.dumps(data, indent=1, ensure_ascii=False).encode("utf-8", "backslashreplace")
+    if not args.find:
+        passage = _passage(args, network, saved, documents)
+        data = html.page(saved, path.parent.resolve().name, passage, found, args.weights)
+        outputs.write_page(output, PAGE, data.encode("utf-8", "backslashreplace"))
+    from charlm.plots import cells as view
+
+    results = {"run": str(path)} | found.to_dict()
+    text = json.dumps(results, indent=1, ensure_ascii=False).encode("utf-8", "backslashreplace")
     return outputs.write(output, ENDINGS, text, lambda: view.draw(found))
+
+
+def _passage(args, network, saved, documents):
+    """Returns the text that the page shows; by default of the part in which cells were scored."""
+    if args.no_text:
+        lengths = html.PASSAGE, [1.0], args.seed
+        return generate.whole_texts(network, saved.vocab, *lengths)[0]
+    ids = np.concatenate([np.asarray(d) for d in documents])
+    text = saved.vocab.decode(ids if args.text else ids[len(ids) // 2 :])
+    begin = 0 if args.text else text.find("\n") + 1  # a whole line
+    return text[begin : begin + html.PASSAGE] or text[: html.PASSAGE]
 
 
 def _texts(args, saved, again):

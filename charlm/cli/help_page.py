@@ -27,7 +27,10 @@ EXAMPLES = {  # (command line, what it does) of each command
     ],
     "evaluate": [("", "the newest run"), ("my-run --samples", "how much its texts copy, too")],
     "score": [("mine.txt --run my-run", "bits per character, for each file")],
-    "show": [("", "on held-out text of the latest run"), ("my-run --text mine.txt", "on a text")],
+    "show": [
+        ("", "on held-out text of the latest run"),
+        ("my-run --text mine.txt -o page.html", "a page of a run that reads a text"),
+    ],
     "gradients": [("", "compares the cells, untrained"), ("my-run", "a trained model")],
     "reference": [
         ("mine.txt --cell gru --units 64", "trains a small GRU in NumPy"),
@@ -46,7 +49,7 @@ FIRST = {  # what most people need, of the commands with many options
         "run", "prompt", "prompt_file", "temperature", "length", "stop", "n", "seed", "top_k",
         "top_p", "beam",
     ),
-    "show": ("run", "text", "pattern", "max_characters", "output"),
+    "show": ("run", "text", "find", "no_text", "weights", "pattern", "output"),
     "gradients": ("runs", "cells", "units", "layers", "steps", "corpus", "output"),
     "reference": (
         "text", "cell", "units", "layers", "epochs", "learning_rate", "name", "init", "check",

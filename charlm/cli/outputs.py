@@ -5,13 +5,17 @@ import os
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 
+from charlm.cli.terminal import say
 from charlm.errors import InputError, require
 from charlm.errors import flag as flag_of
 from charlm.notes import note
 from charlm.plots import SOFTWARE, try_draw
 from charlm.runs import atomic
 
-MARKS = b'{\n "run": "', b'{\n "command": "', b"network,layer,state,", b"# charlm bench"
+MARKS = (
+    *(b'{\n "run": "', b'{\n "command": "', b"network,layer,state,", b"# charlm bench"),
+    b"<!doctype html>\n<!-- charlm show -->\n",
+)
 """Beginnings of the files of `charlm evaluate` and `show`, `gradients` and `bench`."""
 
 
@@ -44,6 +48,15 @@ def write(
         written.append(picture)
     print("", ", ".join(map(str, written)), sep="\n")
     return 0 if file in written else 1
+
+
+def write_page(stem: str, ending: str, data: bytes) -> None:
+    """Writes a page and says how large it is; reports a failure."""
+    (file,) = files(stem, [ending])
+    with contextlib.suppress(OSError):  # which writing the file reports
+        atomic.make_folder(file.parent)
+    if atomic.try_write(file, data, note):
+        say(f"{file}: {len(data) / 1e6:.1f} MB; it holds the model and the text that it shows")
 
 
 def check_stem(flag: str, stem: str, endings: Iterable[str]) -> None:

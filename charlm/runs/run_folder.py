@@ -17,15 +17,15 @@ from charlm.runs.progress import Progress
 
 SUMMARY, HISTORY, STEPS, SAMPLES = "run.json", "history.csv", "steps.csv", "samples.txt"
 CURVE, LOCK, TENSORBOARD = "loss.png", ".lock", "tensorboard"
-EVALUATION, GRADIENTS, CELLS = (
-    "evaluation",
-    "gradients",
-    "cells",
-)  # stems of the files of these commands
+EVALUATION, GRADIENTS, CELLS = "evaluation", "gradients", "cells"  # stems of commands' files
 REPORTS = tuple(
     f"{stem}{ending}"
-    for stem, data in ((EVALUATION, ".json"), (GRADIENTS, ".csv"), (CELLS, ".json"))
-    for ending in (data, ".png")
+    for stem, endings in (
+        (EVALUATION, (".json", ".png")),
+        (GRADIENTS, (".csv", ".png")),
+        (CELLS, (".json", ".png", ".html")),
+    )
+    for ending in endings
 )
 FILES = (LAST, BEST, SUMMARY, HISTORY, STEPS, SAMPLES, CURVE, *REPORTS)
 

@@ -13,8 +13,12 @@ from html.parser import HTMLParser
 import numpy as np
 import pytest
 
+from charlm.config import Config
 from charlm.generation import generate
-from charlm.inside import bundle, weights
+from charlm.inside import bundle, html, weights
+from charlm.inside.finding import Finding, Report
+from charlm.runs.checkpoint import Checkpoint
+from charlm.runs.progress import Progress
 from charlm.text.vocab import Vocab
 from tests.inside.test_engine import V, network
 
@@ -158,3 +162,25 @@ def test_a_new_question_ends_the_old_work_and_faults_are_told(ask):
     assert failed == {
         3: 'the model does not know "?", "!"', 5: 'the model does not know "?"'
     }  # fmt: skip
+
+
+@pytest.mark.parametrize("text", HOSTILE, ids=ascii)
+def test_a_page_of_a_hostile_text_and_name_has_only_its_own_elements(rng, text):
+    net = network(rng, "gru", 1)
+    vocab = Vocab("".join(sorted({*text, *map(chr, range(0x4E00, 0x4E00 + V))})))
+    net = network(rng, "gru", 1, vocab=len(vocab))
+    saved = Checkpoint(Config(net.config), vocab, "0" * 64, Progress(), net.weights, [], [], {})
+    finding = Finding(text, 0, 1, 1, 0.5, 0.9, 0.5, 0.5, 0.5, 1, None, 0.0, 0.1, {text[0]: 0.2})
+    report = Report("h", 10, [finding], [], [], np.zeros((0, 0)), {})
+    page = html.page(saved, text, text, report)
+    scripts = re.findall(r"<script[^>]*>(.*?)</script>", page, re.DOTALL)
+    assert len(scripts) == 2
+    assert json.loads(scripts[0])["text"] == text
+    assert json.loads(scripts[0])["findings"][0]["property"] == text
+    digest = hashlib.sha256(scripts[1].encode()).digest()
+    assert f"script-src 'sha256-{base64.b64encode(digest).decode()}'" in page
+    (style,) = re.findall(r"<style>(.*?)</style>", page, re.DOTALL)
+    digest = hashlib.sha256(style.encode()).digest()
+    assert f"style-src 'sha256-{base64.b64encode(digest).decode()}'" in page
+    assert page.lower().count("<script") == 2
+    assert "innerHTML" not in page

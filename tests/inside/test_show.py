@@ -9,7 +9,7 @@ import pytest
 
 from charlm import show
 from charlm.config import Config, DataConfig
-from charlm.inside import recording
+from charlm.inside import html, recording
 from charlm.runs import run_folder
 from charlm.runs.checkpoint import Checkpoint
 from charlm.runs.progress import Progress
@@ -32,7 +32,10 @@ def here(rng, tmp_path, monkeypatch):
 
 
 def test_it_prints_writes_and_draws(here, capsys):
-    assert show.main(["a", "--text", "text.txt", "--pattern", "people|$$^", "--seed", "2"]) == 0
+    assert (
+        show.main(["a", "--find", "--text", "text.txt", "--pattern", "people|$$^", "--seed", "2"])
+        == 0
+    )
     out, err = capsys.readouterr()
     assert not err
     lines = out.splitlines()
@@ -42,6 +45,7 @@ def test_it_prints_writes_and_draws(here, capsys):
     assert first.split()[3:5] == ["0", str(PLANTED)]
     assert first.split()[6] == "1.000"
     assert lines[-1] == "saved_models/a/cells.json, saved_models/a/cells.png"
+    assert not (here / "saved_models/a/cells.html").exists()
     found = json.loads((here / "saved_models/a/cells.json").read_text())
     assert found["findings"][0]["cell"] == PLANTED
     assert np.shape(found["half_lives"]) == (1, 9)
@@ -118,3 +122,39 @@ def test_sample_rounds_the_weights(here, capsys):
         drawn.add(capsys.readouterr()[0])
         assert f"{expected}\n" in drawn
     assert len(drawn) > 1
+
+
+def data_of(path):
+    found = re.search('<script type="application/json" id="data">(.*?)</script>', path.read_text())
+    return json.loads(found[1])
+
+
+def test_the_page_holds_the_model_the_cells_and_a_passage(here, capsys):
+    argv = ["a", "--text", "text.txt", "--max-characters", "9000"]
+    assert show.main([*argv, "-o", "page.html"]) == 0
+    out = capsys.readouterr()[0]
+    assert re.search(r"page.html: 0.1 MB; it holds the model and the text that it shows\n", out)
+    data = data_of(here / "page.html")
+    assert data["text"] == (here / "text.txt").read_text()[:5000]
+    assert data["findings"][0]["cell"] == data["cell"] == PLANTED
+    assert (here / "page.json").exists()
+    first = (here / "page.html").read_bytes()
+    assert show.main([*argv, "-o", "page"]) == 0  # replaces its own, with the same
+    assert (here / "page.html").read_bytes() == first
+    assert show.main([*argv, "--no-text", "--weights", "int8"]) == 0
+    written = data_of(here / "saved_models/a/cells.html")
+    assert len(written["text"]) == 5000
+    assert written["text"][:100] not in (here / "text.txt").read_text()
+    assert {x["type"] for x in written["arrays"].values()} == {"int8", "fp32"}
+    (here / "mine.html").write_text("mine")
+    assert show.main([*argv, "-o", "mine.html"]) == 2
+    assert (here / "mine.html").read_text() == "mine"
+
+
+def test_a_model_too_large_for_a_page_is_refused(here, capsys, monkeypatch):
+    monkeypatch.setattr(html, "LARGEST", 1000)
+    assert show.main(["a", "--text", "text.txt"]) == 2
+    assert re.search(
+        "page has at most 0 MB.*--weights int8, or give --find", capsys.readouterr()[1]
+    )
+    assert show.main(["a", "--text", "text.txt", "--find"]) == 0
