@@ -77,6 +77,10 @@ class Show:
             for name in ("encoding", "unknown"):
                 if getattr(self, name) != getattr(Show, name):
                     raise InputError(f"{flag(name)} has no effect without --text; leave it out")
+        if self.find:
+            for name in ("weights", "no_text"):
+                if getattr(self, name) != getattr(Show, name):
+                    raise InputError(f"{flag(name)} has no effect with --find; leave it out")
 
     @property
     def stem(self) -> str | None:
@@ -110,15 +114,17 @@ def _main(argv):
     print("\n".join(report.tables(found, cli.visible)))
     if args.lstmvis is not None:
         lstmvis.write(args.lstmvis, network, saved.vocab, documents, path.parent.name)
+    made = True
     if not args.find:
         passage = _passage(args, network, saved, documents)
         data = html.page(saved, path.parent.resolve().name, passage, found, args.weights)
-        outputs.write_page(output, PAGE, data.encode("utf-8", "backslashreplace"))
+        made = outputs.write_page(output, PAGE, data.encode("utf-8", "backslashreplace"))
     from charlm.plots import cells as view
 
     results = {"run": str(path)} | found.to_dict()
     text = json.dumps(results, indent=1, ensure_ascii=False).encode("utf-8", "backslashreplace")
-    return outputs.write(output, ENDINGS, text, lambda: view.draw(found))
+    code = outputs.write(output, ENDINGS, text, lambda: view.draw(found))
+    return code if made else cli.FAILED
 
 
 def _passage(args, network, saved, documents):
@@ -128,8 +134,8 @@ def _passage(args, network, saved, documents):
         return generate.whole_texts(network, saved.vocab, *lengths)[0]
     ids = np.concatenate([np.asarray(d) for d in documents])
     text = saved.vocab.decode(ids if args.text else ids[len(ids) // 2 :])
-    begin = 0 if args.text else text.find("\n") + 1  # a whole line
-    return text[begin : begin + html.PASSAGE] or text[: html.PASSAGE]
+    begin = 0 if args.text else text.find("\n", 0, html.PASSAGE) + 1  # a whole line
+    return text[begin if len(text) > 2 * html.PASSAGE else 0 :][: html.PASSAGE]
 
 
 def _texts(args, saved, again):

@@ -50,13 +50,15 @@ def write(
     return 0 if file in written else 1
 
 
-def write_page(stem: str, ending: str, data: bytes) -> None:
-    """Writes a page and says how large it is; reports a failure."""
+def write_page(stem: str, ending: str, data: bytes) -> bool:
+    """Writes a page and prints its size; returns False, after a note, if that failed."""
     (file,) = files(stem, [ending])
     with contextlib.suppress(OSError):  # which writing the file reports
         atomic.make_folder(file.parent)
-    if atomic.try_write(file, data, note):
+    written = atomic.try_write(file, data, note)
+    if written:
         say(f"{file}: {len(data) / 1e6:.1f} MB; it holds the model and the text that it shows")
+    return written
 
 
 def check_stem(flag: str, stem: str, endings: Iterable[str]) -> None:
@@ -101,10 +103,10 @@ def check_own(flag: str, paths: Sequence[Path]) -> None:
     for path in paths:
         check_file(flag, path)
     heads = {path: _head(path) for path in paths if os.path.isfile(path)}
-    if any(head.startswith(MARKS) for head in heads.values()):
-        return
+    known = any(head.startswith(MARKS) for head in heads.values())
     for path, head in heads.items():
-        if SOFTWARE not in head:
+        # a picture without charlm's name in it goes with its data
+        if not (head.startswith(MARKS) or SOFTWARE in head or (known and path.suffix == ".png")):
             raise InputError(
                 f"expected {flag_of(flag)} to be a new file or one of charlm's, found {path}, a "
                 f"file of something else; give another name"

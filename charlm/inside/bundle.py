@@ -36,7 +36,7 @@ def script(entry: str) -> str:
 
 def to_json(data: object) -> str:
     """Returns JSON that can stand in a script element: nothing in it can end the element."""
-    text = json.dumps(data, ensure_ascii=True, separators=(",", ":"))
+    text = json.dumps(data, ensure_ascii=True, allow_nan=False, separators=(",", ":"))
     return text.replace("<", "\\u003c")
 
 
@@ -52,7 +52,7 @@ def policy(scripts: Sequence[str], styles: Sequence[str]) -> str:
     """
     return (
         f"default-src 'none'; script-src {_hashes(scripts)} 'wasm-unsafe-eval'; "
-        f"style-src {_hashes(styles)}; worker-src blob:; img-src data: blob:; base-uri 'none'; "
+        f"style-src {_hashes(styles)}; worker-src blob:; base-uri 'none'; "
         "form-action 'none'"
     )
 

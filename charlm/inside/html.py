@@ -45,6 +45,8 @@ def page(saved: Checkpoint, name: str, text: str, report: Report, kind: Kind = "
         "arrays": arrays,
         "weights": bundle.packed_bytes(packed),
         "product": bundle.packed_bytes((bundle.PAGE / "product.wasm").read_bytes()),
+        "separator": saved.config.data.separator,
+        "normalize": saved.config.data.normalize,
         "text": text,
         "caret": min(len(text) - 1, 100),
         "letter": report.letter,

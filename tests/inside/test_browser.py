@@ -53,6 +53,16 @@ def made(rng, tmp_path):
     return tmp_path, rounded, vocab, text
 
 
+PIXEL = """k => {
+  const [x, y, w, h] = boxes[k][0];
+  const [canvas, passage] = [document.getElementById("colours"), document.getElementById("passage")];
+  passage.scrollTop = y - 40;
+  paint();
+  const [left, top] = [x + w / 2, y - passage.scrollTop + h / 2].map((v) => v * devicePixelRatio);
+  return Array.from(canvas.getContext("2d").getImageData(left, top, 1, 1).data);
+}"""
+
+
 class Opened:
     """A page in the browser, with what it printed and asked for."""
 
@@ -73,12 +83,7 @@ class Opened:
 
     def pixel(self, k):
         """The colour behind character k: red, green, blue."""
-        r, g, b, a = self.page.evaluate(
-            """k => { const box = boxes[k][0], canvas = document.getElementById("colours");
-            const scale = window.devicePixelRatio;
-            return Array.from(canvas.getContext("2d").getImageData(
-              (box[0] + box[2] / 2) * scale, (box[1] + box[3] / 2) * scale, 1, 1).data); }""", k
-        )  # fmt: skip
+        r, g, b, a = self.page.evaluate(PIXEL, k)
         return np.array([r, g, b]), a / 255
 
 
@@ -92,9 +97,9 @@ def test_colours_are_those_of_the_recording(browser, made):
         opened.page.select_option("#letter", letter)
         opened.page.fill("#layer", str(layer))
         opened.page.fill("#cell", str(cell))
-        opened.page.press("#cell", "Tab")
+        opened.page.press("#cell", "Tab")  # the fields' change events draw, too
+        opened.page.evaluate("() => { shown = null; show(); }")
         opened.until("shown && document.getElementById('values').children.length")
-        time.sleep(0.3)
         for k in range(3, 700, 14):
             if text[k] == "\n" or k == 100:  # the caret
                 continue
@@ -136,6 +141,7 @@ def test_the_keyboard_reaches_every_character(browser, made, scheme):
     folder, *_ = made
     opened = Opened(browser, f"file://{folder}/page.html#c-0-3-5", color_scheme=scheme)
     assert opened.page.inner_text("#here").startswith("Character 6 of 708")
+    assert opened.page.inner_text("#status") == ""
     assert opened.page.input_value("#cell") == "3"
     opened.page.focus("#passage")
     opened.page.keyboard.press("ArrowRight")

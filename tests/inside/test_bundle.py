@@ -89,13 +89,28 @@ def ask(rng, tmp_path):
     net = network(rng, "lstm", 1)
     vocab = Vocab("\n" + "".join(map(chr, range(97, 97 + V - 1))))
     arrays, data = weights.packed(net.weights, net.config, "fp32")
-    page = {"config": asdict(net.config), "arrays": arrays, "vocabulary": [*vocab.characters]}
+    page = {
+        "config": asdict(net.config),
+        "arrays": arrays,
+        "vocabulary": [*vocab.characters],
+        "separator": None,
+        "normalize": "none",
+    }
 
-    def send(*messages):
+    def send(*messages, **settings):
+        asked_page = page | settings
         (tmp_path / "run.cjs").write_text(bundle.script("session") + RUN)
-        asked = {"page": page, "weights": base64.b64encode(data).decode(), "messages": messages}
+        asked = {
+            "page": asked_page,
+            "weights": base64.b64encode(data).decode(),
+            "messages": messages,
+        }
         done = subprocess.run(
-            ["node", tmp_path / "run.cjs"], input=json.dumps(asked), capture_output=True, text=True
+            ["node", tmp_path / "run.cjs"],
+            input=json.dumps(asked),
+            capture_output=True,
+            text=True,
+            timeout=60,
         )
         assert done.returncode == 0, done.stderr
         opened, *answers = json.loads(done.stdout)
@@ -127,31 +142,89 @@ def test_a_session_reads_and_answers(ask, rng):
     assert other["bits"][190] != cell["bits"][190]
 
 
+OPTIONS = {"temperature": 0.7, "seed": "5", "index": 2, "topK": 0, "topP": 1}
+
+
 @needs_node
 def test_a_session_writes_what_sample_writes(ask):
     send, net, vocab = ask
-    options = {"temperature": 0.7, "seed": 5, "index": 2}
-    write = {"type": "write"} | options
-    answers = send(
-        write | {"id": 1, "prompt": "ab", "length": 400},
-        write | {"id": 2, "prompt": "", "length": 60, "stops": ["z"]},
-    )
-    texts = {k: "".join(m["text"] for m in answers if m["id"] == k) for k in (1, 2)}
-    for k, prompt, length, stops in ((1, "ab", 400, ()), (2, "", 60, ("z",))):
-        pieces = generate.texts(net, vocab, prompt, length, [0.7] * 3, 5, stops=stops)
-        assert texts[k] == "".join(piece[2] for piece in pieces)
-    *others, last = (m["ended"] for m in answers if m["id"] == 1)
-    assert last
-    assert not any(others)
+    write = {"type": "write"} | OPTIONS
+    cases = ("ab", 400, None), ("", 60, None), ("b", 90, "z\n"), ("", 9, "q")
+    for prompt, length, separator in cases:
+        answers = send(write | {"id": 1, "prompt": prompt, "length": length}, separator=separator)
+        pieces = generate.texts(net, vocab, prompt, length, [0.7] * 3, 5, separator=separator)
+        assert "".join(m["text"] for m in answers) == "".join(piece[2] for piece in pieces)
+        *others, last = (m["ended"] for m in answers)
+        assert last
+        assert not any(others)
+
+
+@needs_node
+def test_prompts_are_normalized_as_the_text_was(ask):
+    send, *_ = ask
+    write = {"type": "write", "id": 1, "prompt": "a\u030a", "length": 3} | OPTIONS
+    vocabulary = ["\xe5", *map(chr, range(97, 96 + V))]
+    assert send(write, normalize="nfc", vocabulary=vocabulary)[-1]["ended"]
+    assert send(write, normalize="none")[-1]["type"] == "failed"
+
+
+@needs_node
+def test_questions_while_a_text_is_read_change_nothing(ask, rng):
+    send, _, vocab = ask
+    text = vocab.decode(rng.integers(V, size=900))
+    read = {"type": "read", "id": 1, "text": text, "wait": False}
+    cell = {"type": "cell", "id": 9, "letter": "f", "layer": 0, "cell": 2}
+    undisturbed = send(read | {"wait": True}, cell)[-1]
+    between = [
+        {"type": "exact", "id": 2, "position": 5, "layer": 0, "cell": 1},
+        {"type": "write", "id": 3, "prompt": "ab", "length": 50} | OPTIONS,
+        {"type": "clamp", "id": 4, "layer": 0, "cell": 2, "value": 1},
+        {"type": "exact", "id": 5, "position": 899, "layer": 0, "cell": 1},
+    ]
+    answers = send(read, *({"wait": False} | m for m in between), {"type": "stop", "id": 6}, cell)
+    assert answers[-1] == undisturbed
+
+
+@needs_node
+def test_an_earlier_writing_sends_nothing_after_a_later_one(ask):
+    send, *_ = ask
+    write = {"type": "write", "prompt": "a", "wait": False} | OPTIONS
+    answers = send(write | {"id": 1, "length": 10**7}, write | {"id": 2, "length": 40})
+    later = [m["id"] for m in answers].index(2)
+    assert not [m["text"] for m in answers[later:] if m["id"] == 1 and m["text"]]
+    assert sum(len(m["text"]) for m in answers if m["id"] == 2) == 40
+
+
+@needs_node
+@pytest.mark.parametrize(
+    "message",
+    [
+        {"type": "cell", "letter": "c", "layer": 0, "cell": 35},
+        {"type": "cell", "letter": "c", "layer": 1, "cell": 0},
+        {"type": "exact", "position": 0, "layer": -1, "cell": 0},
+        {"type": "write", "prompt": "a", "length": 0} | OPTIONS,
+        {"type": "write", "prompt": "a", "length": 5} | OPTIONS | {"topP": 0},
+        {"type": "write", "prompt": "a", "length": 5} | OPTIONS | {"temperature": None},
+        {"type": "write", "prompt": "a", "length": 5} | OPTIONS | {"seed": "1e3"},
+        {"type": "nothing"},
+    ],
+    ids=str,
+)
+def test_what_cannot_be_answered_is_refused(ask, message):
+    send, *_ = ask
+    read = {"type": "read", "id": 1, "text": "abc"}
+    if message.get("temperature", 1) is None:
+        message = message | {"temperature": -1}
+    assert send(read, {"id": 2} | message)[-1]["type"] == "failed"
 
 
 @needs_node
 def test_a_new_question_ends_the_old_work_and_faults_are_told(ask):
     send, _, _ = ask
     answers = send(
-        {"type": "write", "id": 1, "prompt": "a", "length": 10**9, "wait": False},
+        {"type": "write", "id": 1, "prompt": "a", "length": 10**9, "wait": False} | OPTIONS,
         {"type": "stop", "id": 2},
-        {"type": "write", "id": 3, "prompt": "a?b!", "length": 5},
+        {"type": "write", "id": 3, "prompt": "a?b!", "length": 5} | OPTIONS,
         {"type": "read", "id": 4, "text": "abc" * 9},
         {"type": "what_if", "id": 5, "position": 1, "character": "?"},
     )

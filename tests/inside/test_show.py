@@ -78,6 +78,7 @@ def test_states_for_lstmvis_are_those_of_the_recording(here, capsys):
     ("argv", "message"),
     [
         ("nowhere", "which does not exist"),
+        ("a --find --weights int8", "--weights has no effect with --find"),
         ("a --unknown skip", "--unknown has no effect without --text; leave it out"),
         (
             "a --text text.txt --pattern (",
@@ -147,6 +148,7 @@ def test_the_page_holds_the_model_the_cells_and_a_passage(here, capsys):
     assert written["text"][:100] not in (here / "text.txt").read_text()
     assert {x["type"] for x in written["arrays"].values()} == {"int8", "fp32"}
     (here / "mine.html").write_text("mine")
+    (here / "page.json").rename(here / "mine.json")
     assert show.main([*argv, "-o", "mine.html"]) == 2
     assert (here / "mine.html").read_text() == "mine"
 

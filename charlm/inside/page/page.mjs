@@ -18,16 +18,21 @@ function ask(question, answered, transfer = []) {
 }
 
 worker.onmessage = ({ data: answer }) => {
-  if (answer.type === "failed") say(`Sorry, ${answer.message}.`);
-  else waiting.get(answer.id)(answer);
+  const answered = waiting.get(answer.id);
+  if (answer.type !== "failed") return answered(answer);
+  waiting.delete(answer.id);
+  say(`Sorry: ${answer.message}.`);
 };
+worker.onerror = ({ message }) => say(`Sorry, the page cannot run its worker: ${message ?? "refused"}.`);
 
 function say(text) {
   at("status").textContent = text;
 }
 
 async function unpacked(letters) {
-  const bytes = Uint8Array.from(atob(letters), (c) => c.charCodeAt(0));
+  const packed = atob(letters);
+  const bytes = new Uint8Array(packed.length);
+  for (let k = 0; k < packed.length; k++) bytes[k] = packed.charCodeAt(k);
   const stream = new Blob([bytes]).stream().pipeThrough(new DecompressionStream("gzip"));
   return new Response(stream).arrayBuffer();
 }
@@ -53,37 +58,54 @@ function measure() {
   });
 }
 
-function colour(value) {
-  const name = value > 0 ? "--high" : "--low";
-  const rgb = getComputedStyle(document.documentElement).getPropertyValue(name);
-  return `rgba(${rgb}, ${(0.55 * Math.min(1, Math.abs(value))).toFixed(3)})`;
-}
-
+// Colours the part of the passage that can be seen.
 function paint() {
   if (boxes === null) measure();
-  const canvas = at("colours");
+  const [canvas, passage] = [at("colours"), at("passage")];
   const scale = window.devicePixelRatio || 1;
-  canvas.width = text.offsetWidth * scale;
-  canvas.height = text.offsetHeight * scale;
-  canvas.style.width = `${text.offsetWidth}px`;
-  canvas.style.height = `${text.offsetHeight}px`;
+  const [width, height, from] = [passage.clientWidth, passage.clientHeight, passage.scrollTop];
+  canvas.width = width * scale;
+  canvas.height = height * scale;
+  Object.assign(canvas.style, { width: `${width}px`, height: `${height}px`, top: `${from}px` });
   const context = canvas.getContext("2d", { willReadFrequently: true }); // thousands of small boxes
   context.scale(scale, scale);
-  const colours = Array.from({ length: 255 }, (_, k) => colour((k - 127) / 127));
-  boxes.forEach((ofCharacter, k) => {
-    if (!known.has(characters[k])) context.fillStyle = "rgba(128, 128, 128, 0.6)";
-    else if (shown) context.fillStyle = colours[shown.bytes[k] + 127];
-    else return;
-    for (const box of ofCharacter) context.fillRect(...box);
+  context.translate(0, -from);
+  const style = getComputedStyle(document.documentElement);
+  const [high, low] = ["--high", "--low"].map((name) => style.getPropertyValue(name));
+  const colours = Array.from({ length: 255 }, (_, k) => {
+    const value = (k - 127) / 127;
+    return `rgba(${value > 0 ? high : low}, ${(0.55 * Math.abs(value)).toFixed(3)})`;
   });
-  const [x, y, w, h] = boxes[caret]?.[0] ?? [0, 0, 0, 0];
+  boxes.forEach((ofCharacter, k) => {
+    for (const box of ofCharacter) {
+      if (box[1] + box[3] < from || box[1] > from + height) continue;
+      if (!known.has(characters[k])) context.fillStyle = "rgba(128, 128, 128, 0.6)";
+      else if (shown) context.fillStyle = colours[shown.bytes[k] + 127];
+      else continue;
+      context.fillRect(...box);
+    }
+  });
   context.strokeStyle = getComputedStyle(document.body).color;
   context.lineWidth = 2;
-  context.strokeRect(x, y, w, h);
+  const [x, y, w, h] = boxes[caret]?.[0] ?? [-9, -9, 0, 0];
+  context.strokeRect(x, y, Math.max(w, 3), h);
 }
 
+// Returns what the fields choose, after correcting them.
 function chosen() {
-  return { letter: at("letter").value, layer: Number(at("layer").value), cell: Number(at("cell").value) };
+  const within = (id, most) => {
+    const value = Math.max(0, Math.min(most, Math.trunc(Number(at(id).value)) || 0));
+    at(id).value = value;
+    return value;
+  };
+  const layer = within("layer", data.config.layers - 1);
+  return { letter: at("letter").value, layer, cell: within("cell", data.config.units - 1) };
+}
+
+// Keeps the choice and the place in the page's address.
+function remember() {
+  const { letter, layer, cell } = chosen();
+  history.replaceState(null, "", `#${letter}-${layer}-${cell}-${caret}`);
 }
 
 let chosenLast = 0;
@@ -99,7 +121,7 @@ function show() {
   });
   for (const chip of at("chips").children)
     chip.setAttribute("aria-pressed", chip.dataset.cell === `${wanted.layer} ${wanted.cell}` && chip.dataset.letter === wanted.letter);
-  location.replace(`#${wanted.letter}-${wanted.layer}-${wanted.cell}-${caret}`);
+  remember();
 }
 
 let described = 0;
@@ -139,19 +161,46 @@ function row(name, value) {
 
 function moveTo(place) {
   caret = Math.max(0, Math.min(characters.length - 1, place));
-  paint();
+  scrollToCaret();
+  remember();
   describe();
-  const [, y] = boxes[caret]?.[0] ?? [0, 0];
+}
+
+function scrollToCaret() {
   const passage = at("passage");
-  if (y < passage.scrollTop || y > passage.scrollTop + passage.clientHeight - 30) passage.scrollTop = y - 40;
+  const [, y, , h] = boxes[caret]?.[0] ?? [0, 0, 0, 0];
+  if (y < passage.scrollTop || y + h > passage.scrollTop + passage.clientHeight) passage.scrollTop = y - 40;
+  paint();
+}
+
+// Returns the nearest character in the line above (by -1) or below (by 1).
+function inOtherLine(by) {
+  const [x, y, , h] = boxes[caret]?.[0] ?? [0, 0, 0, 20];
+  let best = caret;
+  let least = Infinity;
+  boxes.forEach(([box], k) => {
+    const lines = box ? Math.round((box[1] - y) / h) : 0;
+    const far = box ? Math.abs(box[0] - x) : Infinity;
+    if (lines === by && far < least) [best, least] = [k, far];
+  });
+  return best;
 }
 
 at("passage").addEventListener("keydown", (event) => {
-  const by = { ArrowLeft: -1, ArrowRight: 1, ArrowUp: -60, ArrowDown: 60, Home: -1e9, End: 1e9 }[event.key];
-  if (by === undefined) return;
+  if (event.altKey || event.ctrlKey || event.metaKey || event.shiftKey) return;
+  const place = {
+    ArrowLeft: () => caret - 1,
+    ArrowRight: () => caret + 1,
+    ArrowUp: () => inOtherLine(-1),
+    ArrowDown: () => inOtherLine(1),
+    Home: () => 0,
+    End: () => characters.length - 1,
+  }[event.key];
+  if (!place) return;
   event.preventDefault();
-  moveTo(caret + by);
+  moveTo(place());
 });
+at("passage").addEventListener("scroll", paint);
 
 at("passage").addEventListener("click", ({ clientX, clientY }) => {
   const origin = text.getBoundingClientRect();
@@ -186,15 +235,19 @@ for (const finding of data.findings) {
 
 function start({ letters }) {
   for (const letter of letters) at("letter").append(new Option(letter, letter));
-  const place = decodeURIComponent(location.hash).match(/^#([a-z])-(\d+)-(\d+)-(\d+)$/);
+  const place = location.hash.match(/^#([a-z])-(\d+)-(\d+)-(\d+)$/);
   const [letter, layer, cell] = place ? place.slice(1) : [data.letter, data.layer, data.cell];
   if (place) caret = Math.min(Number(place[4]), characters.length - 1);
   at("letter").value = letters.includes(letter) ? letter : letters[0];
   at("layer").value = Math.min(layer, data.config.layers - 1);
   at("cell").value = Math.min(cell, data.config.units - 1);
   ask({ type: "read", text: data.text }, ({ done, all }) => {
-    say(done < all ? `Reading the text: ${Math.round((100 * done) / all)} %` : "");
-    if (done === all) show();
+    if (done < all) return say(`Reading the text: ${10 * Math.floor((10 * done) / all)} %`);
+    say("");
+    at("controls").disabled = false;
+    at("to_write").disabled = false;
+    show();
+    scrollToCaret();
   });
 }
 
@@ -205,21 +258,32 @@ paint();
 
 // ---- writing
 
+let writing = 0;
+
 at("writing").addEventListener("submit", (event) => {
   event.preventDefault();
-  at("written").textContent = at("prompt").value;
-  const number = (id) => Number(at(id).value);
-  const options = { temperature: number("temperature"), seed: at("seed").value || "0" };
-  options.topK = number("top_k");
-  options.topP = number("top_p");
-  ask({ type: "write", prompt: at("prompt").value, length: number("length"), ...options }, (answer) => {
-    at("written").append(answer.text);
+  const number = ++writing; // what an earlier writing still sends is not wanted
+  const written = at("written");
+  written.textContent = at("prompt").value;
+  written.setAttribute("aria-busy", true); // a screen reader waits for the end
+  say("");
+  const value = (id) => Number(at(id).value);
+  const options = { temperature: value("temperature"), seed: at("seed").value, topK: value("top_k") };
+  Object.assign(options, { topP: value("top_p"), length: value("length"), prompt: at("prompt").value });
+  ask({ type: "write", ...options }, ({ text: more, ended }) => {
+    if (number !== writing) return;
+    written.append(more);
+    if (ended) written.setAttribute("aria-busy", false);
   });
 });
 at("stop").addEventListener("click", () => ask({ type: "stop" }, () => {}));
 
-unpacked(data.weights).then(async (buffer) => {
-  const product = data.product && new Uint8Array(await unpacked(data.product));
-  const page = { config: data.config, arrays: data.arrays, vocabulary: data.vocabulary };
+async function open() {
+  say("Unpacking the model");
+  const buffer = await unpacked(data.weights);
+  const product = typeof WebAssembly === "object" ? new Uint8Array(await unpacked(data.product)) : null;
+  const { weights, text: passage, ...page } = data;
   ask({ type: "open", page, buffer, product }, start, [buffer]);
-});
+}
+
+open().catch((error) => say(`Sorry, this browser cannot open the page: ${error.message}.`));

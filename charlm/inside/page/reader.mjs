@@ -22,19 +22,17 @@ export class Reader {
     );
     this.bits = new Float32Array(ids.length).fill(NaN); // surprise, NaN where it is unknown
     this.done = 0;
+    this.here = { states: network.initialStates(), gates: layers.map(({ gates }) => gates.slice()), logits: null };
     this.kept = [];
-    this.states = network.initialStates();
-    this.before = null; // the logits before the next character
   }
 
   // Reads the next n characters; returns whether there are more.
   read(n) {
     const end = Math.min(this.ids.length, this.done + n);
     for (; this.done < end; this.done++) {
-      if (this.done % KEPT_EVERY === 0)
-        this.kept.push({ states: this.states, before: this.before && Float32Array.from(this.before) });
-      this.bits[this.done] = this.#surprise(this.ids[this.done], this.before);
-      this.#step(this.ids[this.done], null);
+      if (this.done % KEPT_EVERY === 0) this.kept.push(this.here);
+      this.bits[this.done] = this.#surprise(this.ids[this.done], this.here.logits);
+      this.here = this.#after(this.here, this.ids[this.done], null);
       this.#record(this.done);
     }
     return end < this.ids.length;
@@ -53,12 +51,11 @@ export class Reader {
   // Returns the exact values of a cell once a character has been read, its surprise in bits, and
   // the probabilities of the character after it.
   exact(position, layer, cell) {
-    this.#rewind(position);
-    const { network } = this;
-    const found = {};
-    for (const letter of this.letters) found[letter] = this.#value(letter, layer, cell);
-    const next = this.before ? probabilities(this.before, network.V, 1) : null;
-    return { values: found, bits: this.bits[position], next };
+    const at = this.#at(position);
+    const values = {};
+    for (const letter of this.letters) values[letter] = this.#array(at, letter, layer)[cell];
+    const next = at.logits && probabilities(at.logits, this.network.V, 1);
+    return { values, bits: this.bits[position], next };
   }
 
   // Returns the surprise of every character, in bits, with a cell whose state keeps a value.
@@ -75,27 +72,29 @@ export class Reader {
 
   #bitsFrom(position, ids, clamp) {
     const found = Float32Array.from(this.bits);
-    this.#rewind(position - 1);
+    let at = this.#at(position - 1);
     for (let t = position; t < ids.length; t++) {
-      found[t] = this.#surprise(ids[t], this.before);
-      this.#step(ids[t], clamp);
+      found[t] = this.#surprise(ids[t], at.logits);
+      at = this.#after(at, ids[t], clamp);
     }
     return found;
   }
 
-  // Brings the states to those after a position; before the text for -1.
-  #rewind(position) {
+  // Returns the network after a position; before the text for -1.
+  #at(position) {
+    if (position >= this.done) throw new Error("the text is still being read");
     const k = Math.max(0, Math.floor(position / KEPT_EVERY));
-    const { states, before } = this.kept[k];
-    this.states = states;
-    this.before = before;
-    for (let t = k * KEPT_EVERY; t <= position; t++) this.#step(this.ids[t], null);
+    let at = this.kept[k];
+    for (let t = k * KEPT_EVERY; t <= position; t++) at = this.#after(at, this.ids[t], null);
+    return at;
   }
 
-  #step(id, clamp) {
-    if (id < 0) return;
-    this.states = this.network.step(id, this.states, clamp);
-    this.before = this.network.logits;
+  // Returns the network after one character more. Its numbers are copies: others use it, too.
+  #after(at, id, clamp) {
+    if (id < 0) return at;
+    const states = this.network.step(id, at.states, clamp);
+    const gates = this.network.layers.map((layer) => layer.gates.slice());
+    return { states, gates, logits: this.network.logits.slice() };
   }
 
   #surprise(id, logits) {
@@ -109,23 +108,21 @@ export class Reader {
   }
 
   #record(t) {
-    const { H, layers, cell } = this.network;
-    for (const letter of this.letters) {
-      const values = this.values[letter];
-      layers.forEach(({ gates }, k) => {
-        const state = cell.states.includes(letter) ? this.states[k][letter] : null;
-        const from = state ? 0 : cell.gates.indexOf(letter) * H;
-        const source = state ?? gates;
-        const at = (t * layers.length + k) * H;
-        for (let j = 0; j < H; j++) values[at + j] = toByte(source[from + j], letter);
-      });
-    }
+    const { H, layers } = this.network;
+    for (const letter of this.letters)
+      for (let k = 0; k < layers.length; k++) {
+        const source = this.#array(this.here, letter, k);
+        const from = (t * layers.length + k) * H;
+        for (let j = 0; j < H; j++) this.values[letter][from + j] = toByte(source[j], letter);
+      }
   }
 
-  #value(letter, layer, cell) {
-    const { network, states } = this;
-    if (network.cell.states.includes(letter)) return states[layer][letter][cell];
-    return network.layers[layer].gates[network.cell.gates.indexOf(letter) * network.H + cell];
+  // Returns the numbers of a state or gate of a layer.
+  #array({ states, gates }, letter, layer) {
+    const { cell, H } = this.network;
+    if (cell.states.includes(letter)) return states[layer][letter];
+    const from = cell.gates.indexOf(letter) * H;
+    return gates[layer].subarray(from, from + H);
   }
 }
 

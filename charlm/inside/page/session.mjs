@@ -28,7 +28,13 @@ export class Session {
 
   // The network of a page: its description, the bytes of its weights, and product.wasm or null.
   on_open({ page, buffer, product }, reply) {
-    this.network = networkOf(page, buffer, product);
+    try {
+      this.network = networkOf(page, buffer, product);
+    } catch (error) {
+      if (!(error instanceof WebAssembly.CompileError)) throw error;
+      this.network = networkOf(page, buffer, null); // a browser without SIMD
+    }
+    this.page = page;
     this.vocabulary = page.vocabulary;
     this.ids = new Map(page.vocabulary.map((character, k) => [character, k]));
     reply({ letters: new Reader(this.network, []).letters });
@@ -47,14 +53,17 @@ export class Session {
 
   // The bytes of a cell's state or gate at every character, and the characters' surprise in bits.
   on_cell({ letter, layer, cell }, reply) {
+    this.#check(layer, cell);
     reply({ bytes: this.reader.bytes(letter, layer, cell), bits: this.reader.bits.slice() });
   }
 
   on_exact({ position, layer, cell }, reply) {
+    this.#check(layer, cell);
     reply(this.reader.exact(position, layer, cell));
   }
 
   on_clamp({ layer, cell, value }, reply) {
+    this.#check(layer, cell);
     reply({ bits: this.reader.clamped({ layer, cell, value }) });
   }
 
@@ -65,25 +74,36 @@ export class Session {
   }
 
   // Continues a prompt, as `charlm sample` does for the same options. Replies with what is new,
-  // and at the end, or once stopped, with `ended`.
-  on_write({ prompt, length, stops = [], ...options }, reply) {
+  // and at the end, or once stopped, with `ended`. In a run of records a text begins after their
+  // separator and ends with it.
+  on_write({ prompt, length, ...options }, reply) {
     const number = ++this.writing;
-    const ids = this.#encode(prompt);
-    const unknown = Array.from(prompt).filter((_, k) => ids[k] < 0);
+    const { separator, normalize } = this.page;
+    const known = normalize === "none" ? prompt : prompt.normalize(normalize.toUpperCase());
+    const ids = this.#encode(known);
+    const unknown = Array.from(known).filter((_, k) => ids[k] < 0);
     if (unknown.length)
       throw new Error(`the model does not know ${unknown.map((c) => JSON.stringify(c)).join(", ")}`);
+    check(length >= 1 && options.temperature >= 0, "expected a length above 0, a temperature of 0 or more");
+    check(options.topK >= 0 && options.topP > 0 && options.topP <= 1, "expected top-p above 0, at most 1");
     const writer = new Writer(this.network, options);
-    writer.read(ids.length ? ids : [this.ids.get("\n") ?? 0]);
+    const first = [...this.#encode(separator ?? ""), ...ids];
+    if (!first.length) first.push(this.ids.get("\n") ?? 0);
     const drawn = [];
+    let read = 0;
     let sent = 0;
     let ended = false;
     this.#inPieces(
       () => {
-        for (let k = 0; k < AT_ONCE && !ended; k++) {
-          drawn.push(this.vocabulary[writer.next()]);
-          ended = drawn.length >= length || stops.some((stop) => endsWith(drawn, stop));
-        }
         ended ||= number !== this.writing;
+        for (let k = 0; k < AT_ONCE && !ended; k++) {
+          if (read < first.length) {
+            writer.read([first[read++]]);
+            continue;
+          }
+          drawn.push(this.vocabulary[writer.next()]);
+          ended = drawn.length >= length || (separator !== null && endsWith(drawn, separator));
+        }
         return !ended;
       },
       () => {
@@ -96,6 +116,11 @@ export class Session {
   on_stop(_, reply) {
     this.writing++;
     reply({});
+  }
+
+  #check(layer, cell) {
+    const { layers, units } = this.page.config;
+    check(layer >= 0 && layer < layers && cell >= 0 && cell < units, "there is no such cell");
   }
 
   // Returns the ids of a text's characters (code points, as in Python); -1 for unknown ones.
@@ -111,6 +136,10 @@ export class Session {
     told();
     if (more) this.later(() => this.#inPieces(work, told));
   }
+}
+
+function check(ok, message) {
+  if (!ok) throw new Error(message);
 }
 
 function endsWith(characters, stop) {
