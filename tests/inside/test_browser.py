@@ -55,7 +55,7 @@ def made(rng, tmp_path):
 
 PIXEL = """k => {
   const [x, y, w, h] = boxes[k][0];
-  const [canvas, passage] = [document.getElementById("colours"), document.getElementById("passage")];
+  const [canvas, passage] = ["colours", "passage"].map((id) => document.getElementById(id));
   passage.scrollTop = y - 40;
   paint();
   const [left, top] = [x + w / 2, y - passage.scrollTop + h / 2].map((v) => v * devicePixelRatio);
