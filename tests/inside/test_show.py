@@ -7,12 +7,14 @@ import h5py
 import numpy as np
 import pytest
 
+import corpora
 from charlm import show
 from charlm.config import Config, DataConfig
 from charlm.inside import html, recording
 from charlm.runs import run_folder
 from charlm.runs.checkpoint import Checkpoint
 from charlm.runs.progress import Progress
+from charlm.text.encode import read
 from charlm.text.vocab import Vocab
 from tests.inside.test_finding import PLANTED, planted, quoted_text
 
@@ -160,3 +162,20 @@ def test_a_model_too_large_for_a_page_is_refused(here, capsys, monkeypatch):
         "page has at most 0 MB.*--weights int8, or give --find", capsys.readouterr()[1]
     )
     assert show.main(["a", "--text", "text.txt", "--find"]) == 0
+
+
+def test_by_default_it_shows_the_half_in_which_cells_were_scored(here, capsys):
+    path = here / "saved_models/a/last.weights.h5"
+    saved = run_folder.checkpoint.read(path)
+    text = read(corpora.load("text.txt"))
+    saved.config = Config(saved.config.model, DataConfig(corpus="text.txt"))
+    saved.corpus_sha256 = text.sha256
+    run_folder.checkpoint.write(path, saved)
+    assert show.main(["a"]) == 0
+    held_out = saved.vocab.decode(saved.vocab.encode(text.vocab.decode(text.held_out[:])))
+    assert f"{len(held_out):,} characters of 1 document" in capsys.readouterr()[0]
+    shown = data_of(here / "saved_models/a/cells.html")["text"]
+    assert shown == held_out[len(held_out) // 2 :]
+    (here / "text.txt").write_text("another text " * 300)
+    assert show.main(["a"]) == 2
+    assert "expected the text that the run was trained on" in capsys.readouterr()[1]
