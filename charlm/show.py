@@ -16,7 +16,7 @@ from charlm.cli.options import RUNS_DIR, Debug, Quiet, Run, RunsDir
 from charlm.errors import InputError, command_line, flag, require
 from charlm.evaluation import documents as selection
 from charlm.generation import generate
-from charlm.inside import finding, html, lstmvis, patterns, report
+from charlm.inside import finding, lstmvis, patterns, report, webpage
 from charlm.inside.weights import Kind
 from charlm.runs import lookup, run_folder
 
@@ -99,7 +99,7 @@ def _main(argv):
     endings = ENDINGS if args.find else (*ENDINGS, PAGE)
     output = outputs.stem(args.stem, path.parent / run_folder.CELLS, endings)
     if not args.find:
-        html.check_size(saved, args.weights)
+        webpage.check_size(saved, args.weights)
     documents = _texts(args, saved, command_line("show", *argv))
     count, network = sum(map(len, documents)), saved.to_network()
     if count < LEAST_CHARACTERS:
@@ -117,7 +117,7 @@ def _main(argv):
     made = True
     if not args.find:
         passage = _passage(args, network, saved, documents)
-        data = html.page(saved, path.parent.resolve().name, passage, found, args.weights)
+        data = webpage.page(saved, path.parent.resolve().name, passage, found, args.weights)
         made = outputs.write_page(output, PAGE, data.encode("utf-8", "backslashreplace"))
     from charlm.plots import cells as view
 
@@ -130,12 +130,12 @@ def _main(argv):
 def _passage(args, network, saved, documents):
     """Returns the text that the page shows; by default of the part in which cells were scored."""
     if args.no_text:
-        lengths = html.PASSAGE, [1.0], args.seed
+        lengths = webpage.PASSAGE, [1.0], args.seed
         return generate.whole_texts(network, saved.vocab, *lengths)[0]
     ids = np.concatenate([np.asarray(d) for d in documents])
     text = saved.vocab.decode(ids if args.text else ids[len(ids) // 2 :])
-    begin = 0 if args.text else text.find("\n", 0, html.PASSAGE) + 1  # a whole line
-    return text[begin if len(text) > 2 * html.PASSAGE else 0 :][: html.PASSAGE]
+    begin = 0 if args.text else text.find("\n", 0, webpage.PASSAGE) + 1  # a whole line
+    return text[begin if len(text) > 2 * webpage.PASSAGE else 0 :][: webpage.PASSAGE]
 
 
 def _texts(args, saved, again):

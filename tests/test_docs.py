@@ -43,7 +43,7 @@ def test_the_reference_lists_every_option(name, capsys):
         cli.parse(generate.options(name), f"charlm {name}", ["--help"])
     shown = re.findall(r"^[│ ] (?:-\w[^,]*, )?(--[a-z][a-z-]*)", capsys.readouterr().out, re.M)
     listed = generate.commands().split(f"\n## charlm {name}\n")[1].split("\n## ")[0]
-    table = re.findall(r"^\| (?:`-n`, )?`(--[a-z-]+)`", listed, re.M)
+    table = re.findall(r"^\| (?:`-\w`, )?`(--[a-z-]+)`", listed, re.M)
     assert sorted(table) == sorted({*shown} - {"--help"})
 
 

@@ -11,7 +11,7 @@ import pytest
 
 from charlm.config import Config
 from charlm.generation import generate
-from charlm.inside import html, recording, weights
+from charlm.inside import recording, webpage, weights
 from charlm.inside.finding import Finding, Report
 from charlm.reference.network import Network
 from charlm.runs.checkpoint import Checkpoint
@@ -48,7 +48,7 @@ def made(rng, tmp_path):
     text = vocab.decode(rng.integers(len(vocab), size=700)) + "\u2603" + "the end"
     finding = Finding("x", 1, 4, 1, 0.5, 0.9, 0.5, 0.5, 0.5, 1, None, 0.0, 0.1, {"a": 0.2})
     report = Report("c", 10, [finding], [], [], np.zeros((0, 0)), {})
-    (tmp_path / "page.html").write_text(html.page(saved, "a & b", text, report), "utf-8")
+    (tmp_path / "page.html").write_text(webpage.page(saved, "a & b", text, report), "utf-8")
     rounded = Network(weights.rounded(net.weights, net.config, "fp16"), len(vocab), net.config)
     return tmp_path, rounded, vocab, text
 

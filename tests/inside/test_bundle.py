@@ -15,7 +15,7 @@ import pytest
 
 from charlm.config import Config
 from charlm.generation import generate
-from charlm.inside import bundle, html, weights
+from charlm.inside import bundle, webpage, weights
 from charlm.inside.finding import Finding, Report
 from charlm.runs.checkpoint import Checkpoint
 from charlm.runs.progress import Progress
@@ -245,7 +245,7 @@ def test_a_page_of_a_hostile_text_and_name_has_only_its_own_elements(rng, text):
     saved = Checkpoint(Config(net.config), vocab, "0" * 64, Progress(), net.weights, [], [], {})
     finding = Finding(text, 0, 1, 1, 0.5, 0.9, 0.5, 0.5, 0.5, 1, None, 0.0, 0.1, {text[0]: 0.2})
     report = Report("h", 10, [finding], [], [], np.zeros((0, 0)), {})
-    page = html.page(saved, text, text, report)
+    page = webpage.page(saved, text, text, report)
     scripts = re.findall(r"<script[^>]*>(.*?)</script>", page, re.DOTALL)
     assert len(scripts) == 2
     assert json.loads(scripts[0])["text"] == text

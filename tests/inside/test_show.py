@@ -10,7 +10,7 @@ import pytest
 import corpora
 from charlm import show
 from charlm.config import Config, DataConfig
-from charlm.inside import html, recording
+from charlm.inside import recording, webpage
 from charlm.runs import run_folder
 from charlm.runs.checkpoint import Checkpoint
 from charlm.runs.progress import Progress
@@ -156,7 +156,7 @@ def test_the_page_holds_the_model_the_cells_and_a_passage(here, capsys):
 
 
 def test_a_model_too_large_for_a_page_is_refused(here, capsys, monkeypatch):
-    monkeypatch.setattr(html, "LARGEST", 1000)
+    monkeypatch.setattr(webpage, "LARGEST", 1000)
     assert show.main(["a", "--text", "text.txt"]) == 2
     assert re.search(
         "page has at most 0 MB.*--weights int8, or give --find", capsys.readouterr()[1]
