@@ -237,6 +237,7 @@ def test_a_new_question_ends_the_old_work_and_faults_are_told(ask):
     }  # fmt: skip
 
 
+@pytest.mark.usual(3)
 @pytest.mark.parametrize("text", HOSTILE, ids=ascii)
 def test_a_page_of_a_hostile_text_and_name_has_only_its_own_elements(rng, text):
     net = network(rng, "gru", 1)

@@ -54,6 +54,7 @@ def case(rng, request):
     return planted(rng, request.param, vocab), vocab, [vocab.encode(text)]
 
 
+@pytest.mark.usual(1)
 def test_a_planted_cell_is_found_first(case):
     net, vocab, documents = case
     report = finding.find(net, vocab, documents)
@@ -69,7 +70,7 @@ def test_a_planted_cell_is_found_first(case):
     assert report.to_dict()["findings"][0]["cell"] == PLANTED
 
 
-@pytest.mark.usual(1)
+@pytest.mark.full
 def test_with_shifted_labels_nothing_is_listed(case, rng, monkeypatch):
     net, vocab, documents = case
     right, states = properties.of_texts, finding.States(net, documents)
@@ -84,6 +85,7 @@ def test_with_shifted_labels_nothing_is_listed(case, rng, monkeypatch):
         assert not finding.find(net, vocab, documents, seed=shift).findings
 
 
+@pytest.mark.usual(1)
 def test_clamping_costs_what_the_losses_differ_by(case):
     net, vocab, (ids,) = case
     ids, clamp = ids[:500], Clamp(0, PLANTED, 0.4)
@@ -104,6 +106,7 @@ def test_clamping_costs_what_the_losses_differ_by(case):
     assert abs(costs[next(iter(costs))]) == max(map(abs, costs.values()))
 
 
+@pytest.mark.usual(1)
 def test_rare_properties_are_named(case):
     net, vocab, (ids,) = case
     report = finding.find(net, vocab, [ids[:3000]], patterns=["people"])

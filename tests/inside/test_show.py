@@ -132,6 +132,7 @@ def data_of(path):
     return json.loads(found[1])
 
 
+@pytest.mark.full
 def test_the_page_holds_the_model_the_cells_and_a_passage(here, capsys):
     argv = ["a", "--text", "text.txt", "--max-characters", "9000"]
     assert show.main([*argv, "-o", "page.html"]) == 0
@@ -155,6 +156,7 @@ def test_the_page_holds_the_model_the_cells_and_a_passage(here, capsys):
     assert (here / "mine.html").read_text() == "mine"
 
 
+@pytest.mark.full
 def test_a_model_too_large_for_a_page_is_refused(here, capsys, monkeypatch):
     monkeypatch.setattr(webpage, "LARGEST", 1000)
     assert show.main(["a", "--text", "text.txt"]) == 2
@@ -164,6 +166,7 @@ def test_a_model_too_large_for_a_page_is_refused(here, capsys, monkeypatch):
     assert show.main(["a", "--text", "text.txt", "--find"]) == 0
 
 
+@pytest.mark.full
 def test_by_default_it_shows_the_half_in_which_cells_were_scored(here, capsys):
     path = here / "saved_models/a/last.weights.h5"
     saved = run_folder.checkpoint.read(path)
