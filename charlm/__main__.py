@@ -30,8 +30,8 @@ HELP, VERSION = ("-h", "--help", "help"), ("-V", "--version", "version")
 def main(argv: list[str] | None = None) -> int:
     """Runs the command named first in `argv`; returns its exit code."""
     argv = sys.argv[1:] if argv is None else argv
-    if argv[:1] == ["help"] and argv[1:2] and argv[1] in COMMANDS:
-        argv = [argv[1], "--help"]  # of more words, `charlm train mine.txt --help` takes no notice
+    if argv[:1] == ["help"] and len(argv) > 1 and argv[1] in COMMANDS:
+        argv = [argv[1], "--help"]  # further words are ignored
     if argv and argv[0] in COMMANDS:
         return importlib.import_module(COMMANDS[argv[0]][0]).main(argv[1:])
     from charlm import cli

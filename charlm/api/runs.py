@@ -172,9 +172,10 @@ def resume_run(
 
 def _rename_corpus(folder, config, say):
     """Stores the text's new place in the best weights, too, which other commands read."""
-    path = folder / lookup.BEST
-    if path.exists():
-        best = checkpoint.read(path)
-        moved = replace(best.config.data, corpus=config.data.corpus, encoding=config.data.encoding)
-        best.config = replace(best.config, data=moved)
-        run_folder.try_write(folder, lookup.BEST, checkpoint.to_verified_bytes(best), say)
+    try:
+        best = checkpoint.read(folder / lookup.BEST)
+    except InputError:  # missing or damaged; training does not need it
+        return
+    moved = replace(best.config.data, corpus=config.data.corpus, encoding=config.data.encoding)
+    best.config = replace(best.config, data=moved)
+    run_folder.try_write(folder, lookup.BEST, checkpoint.to_verified_bytes(best), say)

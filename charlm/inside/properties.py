@@ -124,11 +124,6 @@ def _of_class(members):
     return lambda text: np.fromiter(map(test, text), bool, len(text))
 
 
-def _indented(text):
-    """Whether a line begins with blanks, from its first character to its last."""
-    return _matching(re.compile(r"^[ \t]+[^\n]*", re.MULTILINE))(text)
-
-
 PROPERTIES: dict[str, Callable[[str], np.ndarray]] = {
     "inside ( )": _inside("(", ")"),
     "inside [ ]": _inside("[", "]"),
@@ -139,7 +134,7 @@ PROPERTIES: dict[str, Callable[[str], np.ndarray]] = {
     "first 10 characters of a line": lambda text: _lines(text) < 10,
     f"after {LATE_IN_LINE} characters of a line": lambda text: _lines(text) >= LATE_IN_LINE,
     "in the indentation of a line": _matching(re.compile(r"^[ \t]+", re.MULTILINE)),
-    "in an indented line": _indented,
+    "in an indented line": _matching(re.compile(r"^[ \t]+[^\n]*", re.MULTILINE)),
     "at the end of a line": _of_class("\n"),
     "first letter of a word": lambda text: _words(text) == 0,
     f"after {LATE_IN_WORD} letters of a word": lambda text: _words(text) >= LATE_IN_WORD,

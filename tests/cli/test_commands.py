@@ -777,3 +777,6 @@ def test_the_best_weights_name_the_place_that_a_text_has_moved_to(run, here, mon
     assert (before.config.data.corpus, after.config.data.corpus) == ("small.txt", "moved.txt")
     assert after.progress == before.progress
     assert all((after.weights[k] == w).all() for k, w in before.weights.items())
+    (here / "moved.txt").rename(here / "again.txt")
+    (here / "saved_models/a/best.weights.h5").write_bytes(b"damaged")
+    assert train.main([*argv[:-1], "again.txt"]) == 0  # which needs only the last weights
