@@ -285,12 +285,12 @@ def test_what_harms_readers_is_refused_soon_and_cheaply(rng, tmp_path, idle, nam
 
 @pytest.mark.full
 def test_files_damaged_in_their_structures_are_read_or_refused():
-    """The same 2000 each time. Those that never end are stopped after a tenth of the time."""
-    run = [sys.executable, "-m", "tests.runs.fuzz", "--count", "2000", "--seconds", "0.1"]
+    """The same 5000 each time. Those that never end are stopped after a tenth of the time."""
+    run = [sys.executable, "-m", "tests.runs.fuzz", "--count", "5000", "--seconds", "0.1"]
     root = Path(fuzz.__file__).parents[2]
     done = subprocess.run(run, cwd=root, capture_output=True, text=True, timeout=600)
     assert done.returncode == 0, done.stderr[-2000:]
-    assert done.stdout.startswith("2000 files: ")
+    assert done.stdout.startswith("5000 files: ")
 
 
 def test_vocabularies_of_many_parts_are_refused(tmp_path):
