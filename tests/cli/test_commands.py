@@ -661,6 +661,7 @@ def start(here, *argv):
     )
 
 
+@pytest.mark.product(1)
 @pytest.mark.full
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_a_signal_saves_and_says_how_to_go_on(here, number):

@@ -70,6 +70,7 @@ def test_a_planted_cell_is_found_first(case):
     assert report.to_dict()["findings"][0]["cell"] == PLANTED
 
 
+@pytest.mark.product(1)
 @pytest.mark.full
 def test_with_shifted_labels_nothing_is_listed(case, rng, monkeypatch):
     net, vocab, documents = case

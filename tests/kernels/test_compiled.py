@@ -239,7 +239,7 @@ def flat(h, last, gradients):
     return [h, *last, *(g for g in gradients if g is not None)]
 
 
-@pytest.mark.product(64)
+@pytest.mark.product(40)
 @pytest.mark.usual(3)
 @pytest.mark.parametrize("inputs", ["ids", "rows", "vectors"])
 @pytest.mark.parametrize("name", CELLS)
@@ -252,7 +252,7 @@ def test_loops(rng, factors, same, name, sizes, inputs):
     np.testing.assert_equal((batch, upstream), copies)  # what is given stays as it is
 
 
-@pytest.mark.product(48)
+@pytest.mark.product(30)
 @pytest.mark.usual(8)
 @pytest.mark.parametrize("shown", [False, True])
 @pytest.mark.parametrize("inputs", ["ids", "vectors"])

@@ -91,7 +91,7 @@ def close(found, expected):
         np.testing.assert_allclose(a, b, rtol=2e-4, atol=1e-5)
 
 
-@pytest.mark.product(12)
+@pytest.mark.product(8)
 @pytest.mark.usual(1)
 @pytest.mark.parametrize("compiled", [True, False])
 @pytest.mark.parametrize("mode", MODES)
@@ -133,6 +133,7 @@ def test_a_penalty_where_one_input_is_computed_from_another(rng, case, compiled)
     close(penalty(ours, x, training=True), penalty(theirs, x, training=True))
 
 
+@pytest.mark.product(2)
 @pytest.mark.full
 @pytest.mark.skipif(BACKEND != "tensorflow", reason="tf.vectorized_map")
 def test_a_vectorized_map_loses_no_gradient_without_a_word(rng, case):
@@ -202,6 +203,7 @@ def test_forward_mode(rng, case):
 
 
 @only_jax
+@pytest.mark.usual(2)
 @pytest.mark.parametrize("jit", [False, True])
 @pytest.mark.parametrize("mode", ["plain", "mask"])
 def test_every_transformation_of_jax(rng, case, mode, jit):

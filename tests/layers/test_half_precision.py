@@ -45,7 +45,7 @@ def test_ids_that_recur_thousands_of_times_keep_their_gradient_in_half_precision
     np.testing.assert_allclose(per_row, per_row[0], rtol=0.02)
 
 
-@pytest.mark.product(15)
+@pytest.mark.product(8)
 @pytest.mark.usual(3)
 @pytest.mark.parametrize("policy", HALF)
 @pytest.mark.parametrize("way", ["compiled", "hand-derived", "autodiff"])

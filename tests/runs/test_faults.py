@@ -153,6 +153,7 @@ def test_every_call_fails_in_turn(tmp_path, monkeypatch, states, overwrite, for_
     assert injections >= 140  # four such tests
 
 
+@pytest.mark.product(1)
 @pytest.mark.full
 @pytest.mark.parametrize("overwrite", [False, True], ids=["first save", "overwrite"])
 def test_killed_at_every_call(tmp_path, states, overwrite):

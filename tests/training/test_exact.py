@@ -69,7 +69,7 @@ def assert_same_end(saves, last, what=""):
         np.testing.assert_array_equal(again.arrays()[name], array, err_msg=f"{name} {what}")
 
 
-@pytest.mark.product(2)
+@pytest.mark.product(1)
 @pytest.mark.full
 @pytest.mark.parametrize("cell", CELLS)
 def test_gone_on_from_anywhere(cell):

@@ -91,6 +91,7 @@ def test_stopped_after_an_epoch_and_gone_on_equals_straight_on(cut):
     np.testing.assert_array_equal(weights(second), weights(straight))
 
 
+@pytest.mark.product(1)
 @pytest.mark.full
 @pytest.mark.parametrize("precision", ["bf16", "fp16"])
 def test_in_half_precision_too(precision):
