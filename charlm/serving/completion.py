@@ -3,7 +3,7 @@
 import secrets
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 
@@ -154,7 +154,7 @@ class Writer:
 class _Reader:
     """Reads N texts, and keeps the log-probabilities of what comes next in each."""
 
-    def __init__(self, step: Step, states, vocab: Vocab, count: int):
+    def __init__(self, step: Step, states: Any, vocab: Vocab, count: int):
         self.step, self.states, self.vocab = step, states, vocab
         self.count = min(count, len(vocab))
         self.log_p: np.ndarray | None = None  # (N, V)
@@ -211,7 +211,8 @@ class _Shown:
 
     def __init__(self, stops: Sequence[str], length: int):
         self.stops, self.length, self.drawn = stops, length, 0
-        self.text, self.tokens, self.ended = "", [], False  # what is held back
+        self.ended, self.text = False, ""  # text and tokens that are held back
+        self.tokens: list[Token] = []
 
     def add(self, text: str, tokens: list[Token]) -> tuple[str, list[Token], Finish | None]:
         """Takes new characters; returns those to show, and why the text ends with them, if so."""

@@ -39,8 +39,8 @@ def listen(host: str, port: int) -> socket.socket:
         return socket.create_server((host, port), family=family, backlog=WAITING)
     except OSError as error:
         # the message of a socket repeats its address in Python's notation
-        known = error.errno is not None and error.errno > 0
-        reason = os.strerror(error.errno) if known else in_words(error)
+        number = error.errno or 0  # negative for a name without an address
+        reason = os.strerror(number) if number > 0 else in_words(error)
         raise InputError(
             f"cannot listen at {address(host, port)}: {reason}; give another --port (0 "
             "finds a free one) or --host"
