@@ -1,5 +1,7 @@
 """Law: `charlm serve` starts without Keras, and says in one line why it ends or cannot start."""
 
+import contextlib
+import http.client
 import json
 import os
 import re
@@ -62,6 +64,24 @@ def test_it_serves_a_run_until_it_is_interrupted(here, capsys):
     argv = ["--seed", "4", "--length", "70", "--temperature", "0.7", "--prompt", "the "]
     assert sample.main(["a", *argv]) == 0
     assert capsys.readouterr().out == f"the {drawn}\n"
+
+
+def test_an_interrupt_ends_a_text_that_is_being_drawn(here):
+    with started("a", "--port", "0") as process:
+        try:
+            port = int(re.search(r":(\d+)/ ", process.stdout.readline())[1])
+            body = json.dumps({"max_tokens": 90_000, "stop": "→", "stream": True})
+            with contextlib.closing(http.client.HTTPConnection("127.0.0.1", port)) as client:
+                client.request(
+                    "POST", "/v1/completions", body, {"Content-Type": "application/json"}
+                )
+                with client.getresponse() as response:
+                    response.read(1)
+                    process.send_signal(signal.SIGINT)
+                    assert process.wait(10) == 130
+        finally:
+            process.kill()
+            assert process.communicate()[1] == "interrupted\n"
 
 
 def test_it_starts_without_keras(here):
