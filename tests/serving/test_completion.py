@@ -173,3 +173,10 @@ def test_the_work_ends_when_the_client_leaves(writer, given):
     with pytest.raises(Left):
         list(writer.pieces(c, lambda: next(calls) < 3))
     assert next(calls) < 10
+
+
+def test_the_client_is_looked_for_at_each_character_of_a_prompt(writer):
+    calls = itertools.count()
+    c = writer.prepared(Completion(("a" * 500,), max_tokens=1, seed=1))
+    list(writer.pieces(c, lambda: next(calls) >= 0))
+    assert next(calls) > 499
