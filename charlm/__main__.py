@@ -14,6 +14,7 @@ COMMANDS = {  # name: (module, what it does)
     "evaluate": ("charlm.evaluate", "measure a model on held-out text, against simpler models"),
     "score": ("charlm.score", "measure bits per character of any text"),
     "show": ("charlm.show", "find cells that follow the text, and make a page of a model"),
+    "serve": ("charlm.serve", "serve a model to a browser and to other programs"),
     "gradients": ("charlm.gradients", "measure how far back in time gradients reach, by cell"),
     "reference": ("charlm.reference.__main__", "train in plain NumPy, with hand-written gradients"),
     "bench": ("charlm.bench", "compare speed and memory with Keras, JAX and torch"),

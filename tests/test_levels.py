@@ -20,7 +20,7 @@ ROOMS = [  # each imports from those above it, and from its own
     ("kernels",),
     ("layers", "runs"),
     ("generation", "evaluation", "inside"),
-    ("plots",),
+    ("plots", "serving"),
     ("training",),
     ("interop", "callbacks"),
     ("benchmarks",),
@@ -33,6 +33,7 @@ ROOMS = [  # each imports from those above it, and from its own
         "evaluate",
         "score",
         "show",
+        "serve",
         "gradients",
         "bench",
         "import_weights",
@@ -106,7 +107,7 @@ def test_no_file_is_named_like_a_standard_module():
         "import charlm.reference.network",
         "import charlm.train, charlm.sample, charlm.gradients, charlm.import_weights",
         "import charlm.export, charlm.interop.keras_files, charlm.reference.__main__, charlm.bench",
-        "import charlm.evaluate, charlm.score",
+        "import charlm.evaluate, charlm.score, charlm.serve, charlm.serving.completion",
     ],
 )
 def test_loads_neither_keras_nor_tensorflow(code):
@@ -123,6 +124,7 @@ def test_loads_neither_keras_nor_tensorflow(code):
         "charlm.sample",
         "charlm.evaluate",
         "charlm.score",
+        "charlm.serve",
         "charlm.gradients",
         "charlm.reference",
         "charlm.import_weights",

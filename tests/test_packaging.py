@@ -15,7 +15,7 @@ import charlm
 
 ROOT = Path(__file__).parents[1]
 OURS = {"charlm", "callbacks", "corpora"}
-OPTIONAL = {"jax", "torch", "onnx", "onnxruntime", "tf2onnx", "tensorboard"}
+OPTIONAL = {"jax", "torch", "onnx", "onnxruntime", "tf2onnx", "tensorboard", "starlette", "uvicorn"}
 
 
 def _settings():

@@ -31,6 +31,10 @@ EXAMPLES = {  # (command line, what it does) of each command
         ("", "on held-out text of the latest run"),
         ("my-run --text mine.txt -o page.html", "a page of a run that reads a text"),
     ],
+    "serve": [
+        ("", "the latest run, at http://127.0.0.1:8000"),
+        ("my-run --port 0", "at a free port"),
+    ],
     "gradients": [("", "compares the cells, untrained"), ("my-run", "a trained model")],
     "reference": [
         ("mine.txt --cell gru --units 64", "trains a small GRU in NumPy"),

@@ -12,6 +12,7 @@ from charlm.text.vocab import Vocab
 
 MAX_TEXTS = 10_000  # drawn together, in memory
 ROWS = 4  # texts in a matrix product of NumPy: see `_Groups`
+Machine = tuple[sampler.Step, sampler.GenerateBlock | None]  # see `stepper`
 
 
 def texts(
@@ -25,6 +26,7 @@ def texts(
     stops: Sequence[str] = (),
     min_length: int = 0,
     separator: str | None = None,
+    machine: Machine | None = None,
 ) -> Iterator[list[str]]:
     """Yields the next characters of each of N texts that continue `prompt`.
 
@@ -43,12 +45,13 @@ def texts(
         min_length: a stop sequence that ends before so many characters has no effect.
         separator: of a model of records: a text begins after it, and is its stop sequence if there
             is no other.
+        machine: the result of `stepper`, if it was called before.
 
     Raises:
         UnknownCharacterError: a character of the prompt is not in the vocabulary.
     """
     stops = record_stops(stops, separator)
-    step, block = stepper(network)
+    step, block = machine or stepper(network)
     ends = [_End(stops, min_length) for _ in temperatures]
     going = np.ones(len(ends), bool) if stops else None
     states, ids = network.initial_states(1), begin(vocab, prompt, separator)
@@ -151,7 +154,7 @@ class _End:
         return [at + len(stop)] if at >= 0 else []
 
 
-def stepper(network: Network) -> tuple[sampler.Step, sampler.GenerateBlock | None]:
+def stepper(network: Network) -> Machine:
     """Returns a network's step function and the block function that agrees with it, if any.
 
     Both are machine code, unless Numba is missing or there is none for the network. Which are used

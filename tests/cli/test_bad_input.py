@@ -30,6 +30,7 @@ INTEGERS = {
     "evaluate": ["--context", "--order", "--passages", "--seed"],
     "reference": ["--epochs", "--sample-length", "--text-length"],
     "show": ["--max-characters", "--seed"],
+    "serve": ["--port"],
     "bench": ["--batch-size", "--window", "--rounds", "--threads", "--quality-epochs", "--units"],
     "gradients": ["--units", "--layers", "--steps", "--streams", "--seed"],
 }  # fmt: skip
@@ -230,6 +231,15 @@ TABLE = [
     ("sample a --beam 2 --seed 1", "--seed has no effect with --beam"),
     ("sample a --beam 2 --top-k 2", "--top-k.* no effect with --beam"),
     ("sample a -n 4000 --temperature 1 --temperature 2 --temperature 3", "-n to be from 1 to 3333"),
+    # serving
+    ("serve nowhere --port 0", "which does not exist"),
+    ("serve saved_models/cut --port 0", "damaged"),
+    ("serve a --port 65536", "--port to be from 0 to 65535, found 65536"),
+    ("serve a --host 0.0.0.0", "--token with --host 0.0.0.0, because others can reach that"),
+    ("serve a --host ''", "--host to be an address, found none"),
+    ("serve a --host nowhere.invalid --token longenough", "cannot listen at nowhere.invalid:8000"),
+    ("serve a --token short", "--token to be 8 or more letters, digits and signs of ASCII"),
+    ("serve a --token 'with spaces'", "--token to be 8 or more"),
     # measuring
     ("score {nothing} --run a", "which is none of them"),
     ("score {empty} --run a", "two characters or more"),

@@ -459,10 +459,10 @@ def test_other_commands_are_refused(capsys):
     from charlm.__main__ import main
 
     assert main(["trian"]) == 2
-    commands = "train, sample, evaluate, score, show, gradients, reference, bench, import, export"
+    commands = "train, sample, evaluate, score, show, serve, gradients, reference, bench, import"
     assert capsys.readouterr()[1] == (
-        f"error: expected a command ({commands}, help, completion), found 'trian'; did you mean "
-        "charlm train?\n"
+        f"error: expected a command ({commands}, export, help, completion), found 'trian'; did you "
+        "mean charlm train?\n"
     )
 
 

@@ -13,6 +13,7 @@ from charlm import (
     import_weights,
     sample,
     score,
+    serve,
     show,
     train,
 )
@@ -21,8 +22,8 @@ from charlm.errors import InputError
 from charlm.reference import __main__ as reference
 
 KINDS = [
-    train.Train, sample.Sample, evaluate.Evaluate, score.Score, show.Show, gradients.Gradients,
-    reference.Reference, bench.Bench, import_weights.Import, export.Export,
+    train.Train, sample.Sample, evaluate.Evaluate, score.Score, show.Show, serve.Serve,
+    gradients.Gradients, reference.Reference, bench.Bench, import_weights.Import, export.Export,
 ]  # fmt: skip
 
 
