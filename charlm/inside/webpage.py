@@ -1,28 +1,30 @@
 """The page of a run: one HTML file with the weights, a text and the cells that were found."""
 
+import base64
 import html
 import math
 import string
 from dataclasses import asdict
 from typing import Any
 
+import numpy as np
+
 from charlm.errors import InputError
-from charlm.inside import bundle, weights
+from charlm.inside import bundle, recording, states, weights
 from charlm.inside.finding import Report
 from charlm.inside.weights import Kind
+from charlm.reference.network import Network
 from charlm.runs.checkpoint import Checkpoint
 
 FORMAT = 1  # of the data in the page
 CHIPS = 12  # findings that the page has buttons for
 PASSAGE = 5000  # characters
 LARGEST = 60e6  # bytes of a page
-GLUE = """
-const session = new Session((message) => self.postMessage(message));
-self.onmessage = ({ data }) => session.answer(data);
-"""
 
 
-def page(saved: Checkpoint, name: str, text: str, report: Report, kind: Kind = "fp16") -> str:
+def page(
+    saved: Checkpoint, name: str, text: str, report: Report | None = None, kind: Kind = "fp16"
+) -> str:
     """Returns the page of a run.
 
     It needs no server and requests nothing. It holds the model and the text; who has the page has
@@ -32,30 +34,31 @@ def page(saved: Checkpoint, name: str, text: str, report: Report, kind: Kind = "
         saved: the run.
         name: of the run.
         text: a passage to show, one character or more.
-        report: the cells that were found in the run.
+        report: the cells that were found in the run; None if nobody has looked for any.
         kind: bits of the weights.
     """
     config = saved.config.model
     arrays, packed = weights.packed(saved.weights, config, kind)
-    best = report.findings[0] if report.findings else None
+    findings = report.findings if report else []
+    layer, cell = (findings[0].layer, findings[0].cell) if findings else (0, 0)
     data: dict[str, Any] = {
         "format": FORMAT,
         "config": {**asdict(config), "cell": config.cell_name},
         "vocabulary": list(saved.vocab.characters),
         "arrays": arrays,
-        "weights": bundle.packed_bytes(packed),
         "product": bundle.packed_bytes((bundle.PAGE / "product.wasm").read_bytes()),
         "separator": saved.config.data.separator,
         "normalize": saved.config.data.normalize,
         "text": text,
         "caret": min(len(text) - 1, 100),
-        "letter": report.letter,
-        "layer": best.layer if best else 0,
-        "cell": best.cell if best else 0,
-        "findings": [asdict(f) for f in report.findings[:CHIPS]],
+        "letter": states.state_letter(config),
+        "layer": layer,
+        "cell": cell,
+        "colours": _colours(saved, config, text, layer, cell, kind),
+        "findings": [asdict(f) for f in findings[:CHIPS]],
     }
     style = (bundle.PAGE / "page.css").read_text(encoding="utf-8")
-    worker = bundle.to_json(bundle.script("session") + GLUE)
+    worker = bundle.to_json(bundle.script("worker"))
     script = f"const WORKER = {worker};\n{bundle.script('page')}"
     template = string.Template((bundle.PAGE / "page.html").read_text(encoding="utf-8"))
     return template.substitute(
@@ -65,6 +68,7 @@ def page(saved: Checkpoint, name: str, text: str, report: Report, kind: Kind = "
         about=html.escape(_about(saved, kind)),
         style=style,
         data=bundle.to_json(data),
+        weights=bundle.packed_bytes(packed),
         script=script,
     )
 
@@ -81,8 +85,26 @@ def check_size(saved: Checkpoint, kind: Kind) -> None:
         )
 
 
-def summary(report: Report) -> str:
+def _colours(saved, config, text, layer, cell, kind):
+    """Returns the bytes of a cell's state at every character, so that the page opens coloured."""
+    letter = states.state_letter(config)
+    ids = {c: k for k, c in enumerate(saved.vocab.characters)}
+    known = np.array([ids.get(c, -1) for c in text])
+    network = Network(weights.rounded(saved.weights, config, kind), len(ids), config)
+    found = np.zeros(len(text), np.int8)
+    for r in recording.record(network, [known[known >= 0]], letter):
+        x = r.values[letter][:, layer, cell]
+        x = np.rint(127 * np.clip(np.tanh(x) if letter == "c" else x, -1, 1))
+        found[np.flatnonzero(known >= 0)[r.positions]] = x
+    return base64.b64encode(found.tobytes()).decode("ascii")
+
+
+def summary(report: Report | None) -> str:
     """Returns a sentence about the cell that most surpasses the last characters."""
+    if report is None:
+        return (
+            "Choose a cell below. `charlm show` looks for cells that follow a property of a text."
+        )
     if not report.findings:
         return "No single cell of this network was found to follow a property of the text."
     f = report.findings[0]

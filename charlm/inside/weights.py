@@ -24,7 +24,11 @@ def rounded(
     """
     if kind == "fp32":
         return dict(weights)
-    return {path: _unpacked(*_packed(w, path, config, kind)) for path, w in weights.items()}
+    # files also hold random states of dropout, which are no weights
+    return {
+        path: _unpacked(*_packed(w, path, config, kind)) if path in _names(config) else w
+        for path, w in weights.items()
+    }
 
 
 def packed(
@@ -36,9 +40,6 @@ def packed(
         A description of each array: its type, shape, offset in the bytes and, for int8, the offset
         of the scales and their axis (0: one for each row, 1: for each column); and the bytes.
     """
-    names = {f"{DENSE}/0": "dense/W", f"{DENSE}/1": "dense/b"}
-    for k in range(config.layers):
-        names |= {f"{layer_path(config, k)}/{n}": f"{k}/{x}" for n, x in enumerate("WUb")}
     about: dict[str, dict[str, Any]] = {}
     data = bytearray()
 
@@ -47,13 +48,21 @@ def packed(
         data.extend(x.tobytes())
         return len(data) - x.nbytes
 
-    for path, name in names.items():
+    for path, name in _names(config).items():
         x, scales, axis = _packed(weights[path], path, config, kind)
         kinds = {"float32": "fp32", "float16": "fp16", "int8": "int8"}
         about[name] = {"type": kinds[x.dtype.name], "shape": list(x.shape), "offset": add(x)}
         if scales is not None:
             about[name] |= {"scales": add(scales), "axis": axis}
     return about, bytes(data)
+
+
+def _names(config):
+    """Returns {path of an array: its name in the page}."""
+    names = {f"{DENSE}/0": "dense/W", f"{DENSE}/1": "dense/b"}
+    for k in range(config.layers):
+        names |= {f"{layer_path(config, k)}/{n}": f"{k}/{x}" for n, x in enumerate("WUb")}
+    return names
 
 
 def _packed(w, path, config, kind):

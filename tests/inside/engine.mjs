@@ -8,6 +8,13 @@ const { networkOf } = await load("weights.mjs");
 const { RandomNumbers } = await load("random.mjs");
 const { Reader } = await load("reader.mjs");
 const { Writer } = await load("sampler.mjs");
+const { influence } = await load("influence.mjs");
+const ended = (work) => {
+  for (;;) {
+    const { done, value } = work.next();
+    if (done) return Array.from(value);
+  }
+};
 const asked = JSON.parse(readFileSync(job));
 const found = {};
 
@@ -34,24 +41,31 @@ if (asked.page) {
   }
   if (asked.texts)
     found.texts = asked.texts.map(({ prompt, length, ...options }) => {
-      const writer = new Writer(network, options);
-      writer.read(prompt);
+      const reader = new Reader(network, prompt);
+      while (reader.read(100));
+      const writer = new Writer(reader, options);
       return Array.from({ length }, () => writer.next());
     });
   if (asked.reader) {
     const { ids, piece, cells, clamps, others } = asked.reader;
-    const reader = new Reader(network, Int32Array.from(ids));
+    const reader = new Reader(network, ids);
     while (reader.read(piece));
     found.reader = {
       bits: Array.from(reader.bits),
+      mean: reader.mean(1, 3),
       bytes: cells.map(([letter, layer, cell]) => Array.from(reader.bytes(letter, layer, cell))),
       exact: ids.map((_, t) => {
-        const { values, next } = reader.exact(t, 1, 3);
-        return { values, next: next && Array.from(next) };
+        const { values, here, next } = reader.exact(t, 1, 3);
+        return { values, here: here && Array.from(here), next: next && Array.from(next) };
       }),
-      clamped: clamps.map((clamp) => Array.from(reader.clamped(clamp))),
-      others: others.map(([position, id]) => Array.from(reader.whatIf(position, id))),
+      clamped: clamps.map((clamp) => ended(reader.reread(0, ids, clamp))),
+      others: others.map(([position, id]) => ended(reader.reread(position, ids.with(position, id)))),
     };
+  }
+  if (asked.influence !== undefined) {
+    const reader = new Reader(network, asked.ids);
+    while (reader.read(100));
+    found.influence = asked.influence.map((position) => Array.from(influence(reader, position)));
   }
   if (asked.speed) {
     let states = network.initialStates();

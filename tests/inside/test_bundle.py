@@ -15,7 +15,7 @@ import pytest
 
 from charlm.config import Config
 from charlm.generation import generate
-from charlm.inside import bundle, webpage, weights
+from charlm.inside import bundle, recording, webpage, weights
 from charlm.inside.finding import Finding, Report
 from charlm.runs.checkpoint import Checkpoint
 from charlm.runs.progress import Progress
@@ -28,6 +28,8 @@ HOSTILE = [
     "</script><script>alert(1)</script>", "<!--<script>", "]]>", "\u2028\u2029", "\0\x01\x7f",
     "\ud800", "\"'\\", "${x}`", "&lt;&#60;", "a\u0301\u202e", "\U0001f469\u200d\U0001f680",
 ]  # fmt: skip
+
+PASSAGE = {"of": "passage"}
 
 RUN = """
 const asked = JSON.parse(require("fs").readFileSync(0, "utf8"));
@@ -124,22 +126,77 @@ def ask(rng, tmp_path):
 def test_a_session_reads_and_answers(ask, rng):
     send, _, vocab = ask
     text = vocab.decode(rng.integers(V, size=200)) + "?" + vocab.decode(rng.integers(V, size=9))
-    *read, cell, exact, clamp, other = send(
+    *answers, other = send(
         {"type": "read", "id": 1, "text": text},
-        {"type": "cell", "id": 2, "letter": "c", "layer": 0, "cell": 4},
-        {"type": "exact", "id": 3, "position": 30, "layer": 0, "cell": 4},
+        {"type": "colours", "id": 2, "kind": "c", "layer": 0, "cell": 4} | PASSAGE,
+        {"type": "colours", "id": 6, "kind": "surprise"} | PASSAGE,
+        {"type": "exact", "id": 3, "position": 30, "layer": 0, "cell": 4} | PASSAGE,
         {"type": "clamp", "id": 4, "layer": 0, "cell": 4, "value": 0},
         {"type": "what_if", "id": 5, "position": 190, "character": "b"},
     )
+    read = [m for m in answers if m["id"] == 1]
+    cell, surprise, exact = (m for m in answers if m["id"] in (2, 3, 6))
+    clamp = [m for m in answers if m["id"] == 4][-1]
     assert read[-1] == {"type": "read", "id": 1, "done": 210, "all": 210}
     assert [m["done"] for m in read] == sorted(m["done"] for m in read)
-    assert len(cell["bytes"]) == len(cell["bits"]) == 210
-    assert cell["bits"][200] is None
-    assert round(127 * np.tanh(exact["values"]["c"])) == cell["bytes"][30]
+    assert len(cell["values"]) == len(surprise["values"]) == 210
+    assert surprise["values"][200] is None
+    assert round(127 * np.tanh(exact["values"]["c"])) == round(127 * cell["values"][30])
+    assert surprise["values"][30] == pytest.approx(min(1, exact["bits"] / 8), rel=1e-4)
     assert np.sum(exact["next"]) == pytest.approx(1)
-    assert clamp["bits"][1:200] != cell["bits"][1:200]
-    assert other["bits"][:190] == cell["bits"][:190]
-    assert other["bits"][190] != cell["bits"][190]
+    assert clamp["bits"][1:200] != clamp["before"][1:200]
+    assert other["before"] == clamp["before"]
+    assert other["bits"][:190] == clamp["before"][:190]
+    assert other["bits"][190] != clamp["before"][190]
+
+
+@needs_node
+def test_cells_for_a_selection_are_those_that_differ_most_there(ask, rng):
+    send, net, vocab = ask
+    ids = rng.integers(V, size=300)
+    select = {"type": "select", "id": 2, "kind": "c", "from": 100, "to": 160} | PASSAGE
+    map_ = {"type": "map", "id": 3, "kind": "f", "from": 250, "to": 310} | PASSAGE
+    strip = {"type": "strip", "id": 4, "layer": 0, "cell": 7, "from": 290, "to": 301} | PASSAGE
+    *_, found, rows, one = send(
+        {"type": "read", "id": 1, "text": vocab.decode(ids)}, select, map_, strip
+    )
+    (r,) = recording.record(net, [ids], whole=True)
+    x = np.tanh(r.values["c"][:, 0])
+    inside = np.isin(np.arange(300), np.arange(100, 160))
+    z = (x[inside].mean(axis=0) - x[~inside].mean(axis=0)) / x.std(axis=0)
+    differences = [c["difference"] for c in found["cells"]]
+    np.testing.assert_allclose(np.abs(differences), np.sort(np.abs(z))[:-9:-1], atol=0.02)
+    np.testing.assert_allclose(differences, z[[c["cell"] for c in found["cells"]]], atol=0.02)
+    f = r.values["f"][:, 0]
+    np.testing.assert_allclose(np.array(rows["rows"]) / 127, f[250:], atol=0.005)
+    assert sorted(rows["order"]) == list(range(35))
+    assert np.diff(f.mean(axis=0)[rows["order"]]).max() < 0.001  # the longest memory first
+    assert list(one["rows"]) == list("hcifgo")
+    np.testing.assert_allclose(np.array(one["rows"]["f"]) / 127, f[290:, 7], atol=0.005)
+
+
+@needs_node
+def test_a_written_text_can_be_asked_about_as_the_passage_can(ask):
+    """Its positions are those that the page shows: without a separator before it."""
+    send, net, vocab = ask
+    write = {"type": "write", "id": 1, "prompt": "ab", "length": 0} | OPTIONS
+    about = {"type": "exact", "of": "written", "position": 1, "layer": 0, "cell": 3, "id": 2}
+    colours = {"type": "colours", "of": "written", "kind": "f", "layer": 0, "cell": 3, "id": 3}
+    for separator in (None, "z\n"):
+        answers = send(write, about, colours, separator=separator)
+        assert "".join(m["text"] for m in answers if m["id"] == 1) == "ab"
+        (r,) = recording.record(net, [vocab.encode((separator or "") + "ab")], whole=True)
+        exact, found = answers[-2:]
+        assert exact["values"]["c"] == pytest.approx(r.values["c"][-1, 0, 3], abs=1e-5)
+        np.testing.assert_allclose(found["values"], r.values["f"][-2:, 0, 3], atol=0.005)
+
+
+@pytest.mark.parametrize("entry", ["worker", "page"])
+@needs_node
+def test_the_modules_of_a_script_have_no_name_twice(tmp_path, entry):
+    (tmp_path / "script.js").write_text(bundle.script(entry))
+    done = subprocess.run(["node", "--check", tmp_path / "script.js"], capture_output=True)
+    assert done.returncode == 0, done.stderr.decode()
 
 
 OPTIONS = {"temperature": 0.7, "seed": "5", "index": 2, "topK": 0, "topP": 1}
@@ -153,7 +210,7 @@ def test_a_session_writes_what_sample_writes(ask):
     for prompt, length, separator in cases:
         answers = send(write | {"id": 1, "prompt": prompt, "length": length}, separator=separator)
         pieces = generate.texts(net, vocab, prompt, length, [0.7] * 3, 5, separator=separator)
-        assert "".join(m["text"] for m in answers) == "".join(piece[2] for piece in pieces)
+        assert "".join(m["text"] for m in answers) == prompt + "".join(piece[2] for piece in pieces)
         *others, last = (m["ended"] for m in answers)
         assert last
         assert not any(others)
@@ -173,13 +230,13 @@ def test_questions_while_a_text_is_read_change_nothing(ask, rng):
     send, _, vocab = ask
     text = vocab.decode(rng.integers(V, size=900))
     read = {"type": "read", "id": 1, "text": text, "wait": False}
-    cell = {"type": "cell", "id": 9, "letter": "f", "layer": 0, "cell": 2}
+    cell = {"type": "colours", "id": 9, "kind": "f", "layer": 0, "cell": 2} | PASSAGE
     undisturbed = send(read | {"wait": True}, cell)[-1]
     between = [
-        {"type": "exact", "id": 2, "position": 5, "layer": 0, "cell": 1},
+        {"type": "exact", "id": 2, "position": 5, "layer": 0, "cell": 1} | PASSAGE,
         {"type": "write", "id": 3, "prompt": "ab", "length": 50} | OPTIONS,
         {"type": "clamp", "id": 4, "layer": 0, "cell": 2, "value": 1},
-        {"type": "exact", "id": 5, "position": 899, "layer": 0, "cell": 1},
+        {"type": "exact", "id": 5, "position": 899, "layer": 0, "cell": 1} | PASSAGE,
     ]
     answers = send(read, *({"wait": False} | m for m in between), {"type": "stop", "id": 6}, cell)
     assert answers[-1] == undisturbed
@@ -192,17 +249,21 @@ def test_an_earlier_writing_sends_nothing_after_a_later_one(ask):
     answers = send(write | {"id": 1, "length": 10**7}, write | {"id": 2, "length": 40})
     later = [m["id"] for m in answers].index(2)
     assert not [m["text"] for m in answers[later:] if m["id"] == 1 and m["text"]]
-    assert sum(len(m["text"]) for m in answers if m["id"] == 2) == 40
+    assert sum(len(m["text"]) for m in answers if m["id"] == 2) == 41  # with the prompt
 
 
 @needs_node
 @pytest.mark.parametrize(
     "message",
     [
-        {"type": "cell", "letter": "c", "layer": 0, "cell": 35},
-        {"type": "cell", "letter": "c", "layer": 1, "cell": 0},
-        {"type": "exact", "position": 0, "layer": -1, "cell": 0},
-        {"type": "write", "prompt": "a", "length": 0} | OPTIONS,
+        {"type": "colours", "of": "passage", "kind": "c", "layer": 0, "cell": 35},
+        {"type": "colours", "of": "passage", "kind": "c", "layer": 1, "cell": 0},
+        {"type": "colours", "of": "written", "kind": "c", "layer": 0, "cell": 0},
+        {"type": "exact", "of": "passage", "position": 0, "layer": -1, "cell": 0},
+        {"type": "exact", "of": "passage", "position": 3, "layer": 0, "cell": 0},
+        {"type": "select", "of": "passage", "kind": "c", "from": 0, "to": 3},
+        {"type": "what_if", "position": 0, "character": ""},
+        {"type": "write", "prompt": "a", "length": -1} | OPTIONS,
         {"type": "write", "prompt": "a", "length": 5} | OPTIONS | {"topP": 0},
         {"type": "write", "prompt": "a", "length": 5} | OPTIONS | {"temperature": None},
         {"type": "write", "prompt": "a", "length": 5} | OPTIONS | {"seed": "1e3"},
@@ -248,13 +309,13 @@ def test_a_page_of_a_hostile_text_and_name_has_only_its_own_elements(rng, text):
     report = Report("h", 10, [finding], [], [], np.zeros((0, 0)), {})
     page = webpage.page(saved, text, text, report)
     scripts = re.findall(r"<script[^>]*>(.*?)</script>", page, re.DOTALL)
-    assert len(scripts) == 2
+    assert len(scripts) == 3
     assert json.loads(scripts[0])["text"] == text
     assert json.loads(scripts[0])["findings"][0]["property"] == text
-    digest = hashlib.sha256(scripts[1].encode()).digest()
+    digest = hashlib.sha256(scripts[2].encode()).digest()
     assert f"script-src 'sha256-{base64.b64encode(digest).decode()}'" in page
     (style,) = re.findall(r"<style>(.*?)</style>", page, re.DOTALL)
     digest = hashlib.sha256(style.encode()).digest()
     assert f"style-src 'sha256-{base64.b64encode(digest).decode()}'" in page
-    assert page.lower().count("<script") == 2
+    assert page.lower().count("<script") == 3
     assert "innerHTML" not in page

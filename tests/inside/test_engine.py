@@ -18,7 +18,7 @@ from charlm.generation.constraints import SamplingConstraints
 from charlm.generation.generate import stepper
 from charlm.inside import recording, weights
 from charlm.inside.recording import Clamp
-from charlm.reference.network import Network, initial_weights
+from charlm.reference.network import Network, initial_weights, layer_path
 
 HERE, PAGE = Path(__file__).parent, Path(charlm.inside.__file__).parent / "page"
 H, V = 35, 41  # more than a panel of 32, and no whole number of panels
@@ -166,6 +166,8 @@ def test_a_text_is_read_as_it_is_recorded(tmp_path, rng, name):
     clamp, other = {"layer": 1, "cell": 3, "value": 0.3}, [280, (int(ids[280]) + 1) % V]
     asked = {"ids": ids.tolist(), "piece": 70, "cells": cells, "clamps": [clamp], "others": [other]}
     read = engine(tmp_path, net, machine=True, reader=asked)["reader"]
+    state = "c" if "c" in letters else "h"
+    assert read["mean"] == pytest.approx(whole.values[state][:, 1, 3].mean(), abs=1e-4)
     close(floats(read["bits"]), whole.losses / np.log(2))
     close(floats(read["clamped"][0]), one.losses / np.log(2))
     changed = ids.copy()
@@ -179,10 +181,40 @@ def test_a_text_is_read_as_it_is_recorded(tmp_path, rng, name):
     for t, found in enumerate(read["exact"]):
         expected = {letter: whole.values[letter][t, 1, 3] for letter in letters}
         close([found["values"][letter] for letter in letters], [*expected.values()])
+        if t:
+            assert found["here"] == pytest.approx(read["exact"][t - 1]["next"])
         if t + 1 < len(ids):
             assert -np.log2(found["next"][ids[t + 1]]) == pytest.approx(
                 read["bits"][t + 1], abs=1e-4
             )
+
+
+@needs_node
+@pytest.mark.usual(3)
+@pytest.mark.parametrize(("name", "layers", "options"), CASES, ids=str)
+def test_influence_is_the_norm_of_the_gradient_by_what_was_read(
+    tmp_path, rng, name, layers, options
+):
+    """The gradient by the first kernel's rows, of characters that are all different."""
+    net, ids = network(rng, name, layers, **options), rng.permutation(V)[:30]
+    if options.get("activation") in ("relu", "linear"):
+        net = Network({k: w / 4 for k, w in net.weights.items()}, V, net.config)
+    with_gap = np.insert(ids, 12, -1)
+    (found, at_gap) = engine(
+        tmp_path, net, ids=with_gap.tolist(), influence=[25, 12], machine=True
+    )["influence"]
+    exact = Network(net.weights, V, net.config, np.float64)
+    logits, _, cache = exact.forward(ids[None, :24], exact.initial_states(1))
+    d_logits = np.zeros_like(logits)
+    d_logits[0, -1] = np.exp(logits[0, -1]) / np.exp(logits[0, -1]).sum() - np.eye(V)[ids[24]]
+    gradients, _ = exact.backward(d_logits, cache)
+    W = f"{layer_path(net.config, 0)}/0"
+    expected = np.linalg.norm(exact.weights[W] @ gradients[W][ids[:24]].T, axis=0)
+    assert expected.min() > 0 or options.get("activation") == "relu"
+    np.testing.assert_allclose(np.delete(found, 12)[:24], expected, rtol=1e-3, atol=1e-6)
+    assert not np.any(found[25:])
+    assert found[12] == 0
+    assert not np.any(at_gap)
 
 
 @needs_node

@@ -3,6 +3,10 @@
 // step(a, u, h0, c0, h, c, gates): a = x W + b and u = h' U + d hold a block of H numbers for each
 // gate; h0, c0 are the states before the step, h, c those after it, which it fills, and it fills
 // the gates' blocks, too. A cell without c reads and writes h alone.
+//
+// back(at, dh, dc, da, du): the derivatives of a loss by the states after the step become those by
+// the states before it, but for the way through h' U, and fill da = dLoss/da and du = dLoss/du.
+// at: { u, h0, c0, h, c, gates } of the step.
 
 const sigmoid = (x) => 1 / (1 + Math.exp(-x));
 const tanh = Math.tanh;
@@ -13,6 +17,15 @@ export const ACTIVATIONS = {
   relu: (x) => Math.max(0, x),
   linear: (x) => x,
   hard_sigmoid: (x) => Math.min(1, Math.max(0, x / 6 + 0.5)),
+};
+
+// The derivative of an activation, from its value y.
+export const SLOPES = {
+  tanh: (y) => 1 - y * y,
+  sigmoid: (y) => y * (1 - y),
+  relu: (y) => (y > 0 ? 1 : 0),
+  linear: () => 1,
+  hard_sigmoid: (y) => (y > 0 && y < 1 ? 1 / 6 : 0),
 };
 
 export const CELLS = {
@@ -34,6 +47,21 @@ export const CELLS = {
         gates[3 * H + j] = o;
       }
     },
+    back({ c0, c, gates }, dh, dc, da, du, { activation, slope, gateSlope }) {
+      const H = dh.length;
+      for (let j = 0; j < H; j++) {
+        const [i, f, g, o] = [gates[j], gates[H + j], gates[2 * H + j], gates[3 * H + j]];
+        const s = activation(c[j]);
+        const d = dc[j] + dh[j] * o * slope(s);
+        da[j] = d * g * gateSlope(i);
+        da[H + j] = d * c0[j] * gateSlope(f);
+        da[2 * H + j] = d * i * slope(g);
+        da[3 * H + j] = dh[j] * s * gateSlope(o);
+        dc[j] = d * f;
+        dh[j] = 0;
+      }
+      du.set(da);
+    },
   },
   coupled: {
     gates: "fgo",
@@ -50,6 +78,20 @@ export const CELLS = {
         gates[H + j] = g;
         gates[2 * H + j] = o;
       }
+    },
+    back({ c0, c, gates }, dh, dc, da, du, { activation, slope, gateSlope }) {
+      const H = dh.length;
+      for (let j = 0; j < H; j++) {
+        const [f, g, o] = [gates[j], gates[H + j], gates[2 * H + j]];
+        const s = activation(c[j]);
+        const d = dc[j] + dh[j] * o * slope(s);
+        da[j] = d * (c0[j] - g) * gateSlope(f);
+        da[H + j] = d * (1 - f) * slope(g);
+        da[2 * H + j] = dh[j] * s * gateSlope(o);
+        dc[j] = d * f;
+        dh[j] = 0;
+      }
+      du.set(da);
     },
   },
   gru: {
@@ -68,12 +110,33 @@ export const CELLS = {
         gates[2 * H + j] = g;
       }
     },
+    // through: with the reset gate before the product, dg -> dg U_g', the derivative by r * h'
+    back({ u, h0, gates }, dh, dc, da, du, { slope, gateSlope, resetBefore }, through) {
+      const H = dh.length;
+      for (let j = 0; j < H; j++)
+        da[2 * H + j] = dh[j] * (1 - gates[j]) * slope(gates[2 * H + j]);
+      const d = resetBefore ? through(da.subarray(2 * H)) : null;
+      for (let j = 0; j < H; j++) {
+        const [z, r, g] = [gates[j], gates[H + j], gates[2 * H + j]];
+        const dr = resetBefore ? d[j] * h0[j] : da[2 * H + j] * u[2 * H + j];
+        du[j] = da[j] = dh[j] * (h0[j] - g) * gateSlope(z);
+        du[H + j] = da[H + j] = dr * gateSlope(r);
+        du[2 * H + j] = resetBefore ? 0 : da[2 * H + j] * r;
+        dh[j] = dh[j] * z + (resetBefore ? d[j] * r : 0);
+      }
+    },
   },
   rnn: {
     gates: "h",
     states: "h",
     step(a, u, h0, c0, h, c, gates, { activation }) {
       for (let j = 0; j < h.length; j++) gates[j] = h[j] = activation(a[j] + u[j]);
+    },
+    back({ h }, dh, dc, da, du, { slope }) {
+      for (let j = 0; j < h.length; j++) {
+        du[j] = da[j] = dh[j] * slope(h[j]);
+        dh[j] = 0;
+      }
     },
   },
 };

@@ -1,6 +1,6 @@
 // A whole network, a character at a time. Specification: charlm/reference/network.py
 
-import { ACTIVATIONS, CELLS } from "./cells.mjs";
+import { ACTIVATIONS, CELLS, SLOPES } from "./cells.mjs";
 import { Memory, roundedUp } from "./product.mjs";
 
 export class Network {
@@ -14,6 +14,8 @@ export class Network {
     this.options = {
       activation: ACTIVATIONS[config.activation],
       gate: ACTIVATIONS[config.recurrent_activation],
+      slope: SLOPES[config.activation],
+      gateSlope: SLOPES[config.recurrent_activation],
       resetBefore: config.cell === "gru" && config.reset === "before",
     };
     const GH = this.cell.gates.length * H;
@@ -109,5 +111,38 @@ export class Network {
     if (now.c === now.h) return;
     const o = this.cell.gates.indexOf("o") * this.H;
     now.h[cell] = gates[o + cell] * this.options.activation(now.c[cell]);
+  }
+
+  // Returns zeros for `back`: for each layer the derivatives of a loss by its states.
+  noDerivatives() {
+    return this.layers.map(() => ({ h: new Float32Array(this.H), c: new Float32Array(this.H) }));
+  }
+
+  // Takes the derivatives of a loss back through one step of `step`.
+  // dx: (H,), by the output of the layers. d: for each layer by its states after the step, which
+  // become those before it. at: for each layer { u, gates } of the step, and h0, c0, h, c.
+  // Returns dLoss/da of the first layer, (G*H,).
+  back(dx, d, at) {
+    let da;
+    for (let k = this.layers.length - 1; k >= 0; k--) {
+      const { W, U, b, candidate } = this.layers[k];
+      const du = new Float32Array(roundedUp(b.length));
+      da = new Float32Array(roundedUp(b.length));
+      for (let j = 0; j < this.H; j++) d[k].h[j] += dx[j];
+      this.cell.back(at[k], d[k].h, d[k].c, da, du, this.options, (dg) => {
+        const found = new Float32Array(this.H);
+        const padded = new Float32Array(roundedUp(this.H));
+        padded.set(dg.subarray(0, this.H));
+        this.memory.multiplyTransposed(padded, candidate.U, found);
+        return found;
+      });
+      this.memory.multiplyTransposed(du, U, d[k].h);
+      if (k === 0) break;
+      const below = new Float32Array(this.H);
+      this.memory.multiplyTransposed(da, W, below);
+      if (this.config.skip !== "none") for (let j = 0; j < this.H; j++) below[j] += dx[j];
+      dx = below;
+    }
+    return da.subarray(0, this.layers[0].b.length);
   }
 }

@@ -1,95 +1,29 @@
-// The page: shows a text coloured by a cell, what is at a character, and writes.
-// WORKER is the script of its worker; the data stands in the document as JSON.
+// The page: a passage coloured by a cell, what is at a character, and a model that writes.
+// The data stands in the document as JSON.
 
-const data = JSON.parse(document.getElementById("data").textContent);
-const at = (id) => document.getElementById(id);
-const characters = Array.from(data.text);
-const known = new Set(data.vocabulary);
+import { copy } from "./copy.mjs";
+import { button, meaning, Panel, visible } from "./panel.mjs";
+import { Pictures } from "./pictures.mjs";
+import { ask, at, say } from "./questions.mjs";
+import { View } from "./view.mjs";
+import { Writing } from "./writing.mjs";
 
-// ---- questions to the worker
+const data = JSON.parse(at("data").textContent);
+const FIELDS = ["kind", "layer", "cell", "prompt", "temperature", "seed", "top_k", "top_p", "length"];
+const MOST_CHANGE = 2; // bits: a change of surprise with the strongest colour
+const LEAST = 3; // times that a character must occur to be named
 
-const worker = new Worker(URL.createObjectURL(new Blob([WORKER], { type: "text/javascript" })));
-const waiting = new Map(); // by the question's number
-let asked = 0;
+// ---- the passage, coloured before the model is unpacked
 
-function ask(question, answered, transfer = []) {
-  waiting.set(++asked, answered);
-  worker.postMessage({ ...question, id: asked }, transfer);
-}
+const passage = new View(at("passage"), new Set(data.vocabulary), () => describe());
+passage.setText(data.text);
+passage.caret = Math.min(data.caret, passage.characters.length - 1);
+passage.colour(Array.from(atob(data.colours), (c) => ((c.charCodeAt(0) << 24) >> 24) / 127));
 
-worker.onmessage = ({ data: answer }) => {
-  const answered = waiting.get(answer.id);
-  if (answer.type !== "failed") return answered(answer);
-  waiting.delete(answer.id);
-  say(`Sorry: ${answer.message}.`);
-};
-worker.onerror = ({ message }) => say(`Sorry, the page cannot run its worker: ${message ?? "refused"}.`);
-
-function say(text) {
-  at("status").textContent = text;
-}
-
-async function unpacked(letters) {
-  const packed = atob(letters);
-  const bytes = new Uint8Array(packed.length);
-  for (let k = 0; k < packed.length; k++) bytes[k] = packed.charCodeAt(k);
-  const stream = new Blob([bytes]).stream().pipeThrough(new DecompressionStream("gzip"));
-  return new Response(stream).arrayBuffer();
-}
-
-// ---- the passage
-
-const text = at("text");
-text.textContent = data.text;
-const node = text.firstChild;
-const starts = []; // where each character begins in the document's text, which counts UTF-16
-for (let k = 0, place = 0; k < characters.length; place += characters[k++].length) starts.push(place);
-let boxes = null; // of the characters, in the passage
-let shown = null; // { bytes, bits } of the chosen cell
-let caret = Math.min(data.caret, characters.length - 1);
-
-function measure() {
-  const origin = text.getBoundingClientRect();
-  const range = document.createRange();
-  boxes = starts.map((start, k) => {
-    range.setStart(node, start);
-    range.setEnd(node, start + characters[k].length);
-    return Array.from(range.getClientRects(), (r) => [r.left - origin.left, r.top - origin.top, r.width, r.height]);
-  });
-}
-
-// Colours the part of the passage that can be seen.
-function paint() {
-  if (boxes === null) measure();
-  const [canvas, passage] = [at("colours"), at("passage")];
-  const scale = window.devicePixelRatio || 1;
-  const [width, height, from] = [passage.clientWidth, passage.clientHeight, passage.scrollTop];
-  canvas.width = width * scale;
-  canvas.height = height * scale;
-  Object.assign(canvas.style, { width: `${width}px`, height: `${height}px`, top: `${from}px` });
-  const context = canvas.getContext("2d", { willReadFrequently: true }); // thousands of small boxes
-  context.scale(scale, scale);
-  context.translate(0, -from);
-  const style = getComputedStyle(document.documentElement);
-  const [high, low] = ["--high", "--low"].map((name) => style.getPropertyValue(name));
-  const colours = Array.from({ length: 255 }, (_, k) => {
-    const value = (k - 127) / 127;
-    return `rgba(${value > 0 ? high : low}, ${(0.55 * Math.abs(value)).toFixed(3)})`;
-  });
-  boxes.forEach((ofCharacter, k) => {
-    for (const box of ofCharacter) {
-      if (box[1] + box[3] < from || box[1] > from + height) continue;
-      if (!known.has(characters[k])) context.fillStyle = "rgba(128, 128, 128, 0.6)";
-      else if (shown) context.fillStyle = colours[shown.bytes[k] + 127];
-      else continue;
-      context.fillRect(...box);
-    }
-  });
-  context.strokeStyle = getComputedStyle(document.body).color;
-  context.lineWidth = 2;
-  const [x, y, w, h] = boxes[caret]?.[0] ?? [-9, -9, 0, 0];
-  context.strokeRect(x, y, Math.max(w, 3), h);
-}
+const panel = new Panel(at("here"), "passage", data.vocabulary, {
+  label: "What if another character stood here?",
+  chosen: whatIf,
+});
 
 // Returns what the fields choose, after correcting them.
 function chosen() {
@@ -99,191 +33,185 @@ function chosen() {
     return value;
   };
   const layer = within("layer", data.config.layers - 1);
-  return { letter: at("letter").value, layer, cell: within("cell", data.config.units - 1) };
+  return { kind: at("kind").value, layer, cell: within("cell", data.config.units - 1) };
 }
 
-// Keeps the choice and the place in the page's address.
+// The state or gate that pictures of all cells show.
+const letter = (kind) => (kind.length === 1 ? kind : data.letter);
+
+// Keeps the page's state in its address.
 function remember() {
-  const { letter, layer, cell } = chosen();
-  history.replaceState(null, "", `#${letter}-${layer}-${cell}-${caret}`);
+  const state = new URLSearchParams(FIELDS.map((id) => [id, at(id).value]));
+  state.set("at", passage.caret);
+  try {
+    history.replaceState(null, "", `#${state}`);
+  } catch {
+    // in a frame of a notebook the address cannot be changed
+  }
+}
+
+function recall() {
+  const state = new URLSearchParams(location.hash.slice(1));
+  for (const id of FIELDS) {
+    const before = at(id).value;
+    if (state.has(id)) at(id).value = state.get(id);
+    if (!at(id).checkValidity() || (id === "kind" && !at(id).value)) at(id).value = before;
+  }
+  const place = Number(state.get("at") ?? NaN);
+  if (place >= 0 && place < passage.characters.length) passage.caret = Math.trunc(place);
 }
 
 let chosenLast = 0;
+let shown = [passage, "passage"]; // the view whose characters the pictures show, and its name
 
+// Colours both texts by the chosen cell, and shows what is at the carets.
 function show() {
-  const wanted = chosen();
-  const number = ++chosenLast;
-  ask({ type: "cell", ...wanted }, (answer) => {
-    if (number !== chosenLast) return;
-    shown = answer;
-    paint();
-    describe();
-  });
+  const { kind, layer, cell } = chosen();
+  colour();
+  writing.colour();
+  if (writing.text) writing.panel.show(writing.view, chosen());
   for (const chip of at("chips").children)
-    chip.setAttribute("aria-pressed", chip.dataset.cell === `${wanted.layer} ${wanted.cell}` && chip.dataset.letter === wanted.letter);
-  remember();
-}
-
-let described = 0;
-const visible = (c) => ({ "\n": "newline", " ": "blank", "\t": "tab" })[c] ?? c;
-
-// Shows what is at the caret: the exact values, the surprise, the likeliest next characters.
-function describe() {
-  const number = ++described; // an answer about an earlier character may come late
-  const { layer, cell } = chosen();
-  const here = characters[caret];
-  at("here").textContent = `Character ${caret + 1} of ${characters.length}: ${visible(here)}`;
-  if (!known.has(here)) {
-    at("values").replaceChildren();
-    at("next").textContent = "The model does not know this character, so it was not read.";
-    return;
-  }
-  ask({ type: "exact", position: caret, layer, cell }, ({ values, bits, next }) => {
-    if (number !== described) return;
-    const rows = Object.entries(values).map(([letter, value]) => row(`${letter} of cell ${cell}`, value.toFixed(4)));
-    rows.push(row("surprise", Number.isNaN(bits) ? "not measured" : `${bits.toFixed(2)} bits`));
-    at("values").replaceChildren(...rows);
-    const order = Array.from(next.keys()).sort((a, b) => next[b] - next[a]).slice(0, 5);
-    const likely = order.map((k) => `${visible(data.vocabulary[k])} ${(100 * next[k]).toFixed(0)} %`);
-    at("next").textContent = `Likeliest next: ${likely.join(", ")}`;
-  });
-}
-
-function row(name, value) {
-  const found = document.createElement("tr");
-  for (const [kind, content] of [["th", name], ["td", value]]) {
-    const part = document.createElement(kind);
-    part.textContent = content;
-    found.append(part);
-  }
-  return found;
-}
-
-function moveTo(place) {
-  caret = Math.max(0, Math.min(characters.length - 1, place));
-  scrollToCaret();
-  remember();
+    chip.setAttribute("aria-pressed", chip.dataset.cell === `${kind} ${layer} ${cell}`);
+  at("clamp").textContent = `Keep cell ${cell} at`;
+  ask({ type: "mean", layer, cell }, ({ mean }) => (at("value").value = mean.toFixed(4)), () => {});
+  at("change").textContent = "";
+  at("back").disabled = true;
   describe();
 }
 
-function scrollToCaret() {
-  const passage = at("passage");
-  const [, y, , h] = boxes[caret]?.[0] ?? [0, 0, 0, 0];
-  if (y < passage.scrollTop || y + h > passage.scrollTop + passage.clientHeight) passage.scrollTop = y - 40;
-  paint();
+function colour() {
+  const number = ++chosenLast;
+  const asked = { type: "colours", of: "passage", ...chosen(), position: passage.caret };
+  ask(asked, ({ values }) => number === chosenLast && passage.colour(values), () => {});
 }
 
-// Returns the nearest character in the line above (by -1) or below (by 1).
-function inOtherLine(by) {
-  const [x, y, , h] = boxes[caret]?.[0] ?? [0, 0, 0, 20];
-  let best = caret;
-  let least = Infinity;
-  boxes.forEach(([box], k) => {
-    const lines = box ? Math.round((box[1] - y) / h) : 0;
-    const far = box ? Math.abs(box[0] - x) : Infinity;
-    if (lines === by && far < least) [best, least] = [k, far];
+function describe() {
+  panel.show(passage, chosen());
+  if (at("kind").value === "influence" && at("back").disabled) colour();
+  draw(passage, "passage");
+}
+
+function draw(view, of) {
+  shown = [view, of];
+  const { kind, ...cell } = chosen();
+  pictures.show(view, of, { kind: letter(kind), ...cell }, data.config.units);
+  remember();
+}
+
+// ---- changes: a cell that keeps a value, another character
+
+function clamp(value) {
+  const { layer, cell } = chosen();
+  change({ type: "clamp", layer, cell, value }, `With cell ${cell} of layer ${layer} kept at ${value}`);
+}
+
+function whatIf(character, position) {
+  const text = `With ${visible(character)} instead of ${visible(passage.characters[position])}`;
+  change({ type: "what_if", position, character }, text);
+}
+
+// Reads the passage with a change, colours it by what changes, and says what that is.
+function change(question, text) {
+  const number = ++chosenLast;
+  ask(question, ({ done, all, before, bits }) => {
+    if (number !== chosenLast) return;
+    if (!bits) return say(`Reading the text again: ${Math.floor((100 * done) / all)} %`);
+    say("");
+    const difference = bits.map((x, k) => x - before[k]);
+    passage.colour(difference.map((x) => x / MOST_CHANGE));
+    at("back").disabled = false;
+    at("change").textContent = `${text}: ${inWords(before, bits, difference)}`;
   });
-  return best;
 }
 
-at("passage").addEventListener("keydown", (event) => {
-  if (event.altKey || event.ctrlKey || event.metaKey || event.shiftKey) return;
-  const place = {
-    ArrowLeft: () => caret - 1,
-    ArrowRight: () => caret + 1,
-    ArrowUp: () => inOtherLine(-1),
-    ArrowDown: () => inOtherLine(1),
-    Home: () => 0,
-    End: () => characters.length - 1,
-  }[event.key];
-  if (!place) return;
-  event.preventDefault();
-  moveTo(place());
-});
-at("passage").addEventListener("scroll", paint);
-
-at("passage").addEventListener("click", ({ clientX, clientY }) => {
-  const origin = text.getBoundingClientRect();
-  const [x, y] = [clientX - origin.left, clientY - origin.top];
-  const inside = ([left, top, w, h]) => x >= left && x < left + w && y >= top && y < top + h;
-  const found = boxes.findIndex((some) => some.some(inside));
-  if (found >= 0) moveTo(found);
-});
-
-new ResizeObserver(() => {
-  boxes = null;
-  paint();
-}).observe(text);
-matchMedia("(prefers-color-scheme: dark)").addEventListener("change", paint);
+function inWords(before, after, difference) {
+  const known = Array.from(difference.keys()).filter((k) => !Number.isNaN(difference[k]));
+  const mean = (values) => known.reduce((sum, k) => sum + values[k], 0) / known.length;
+  const bits = `${mean(after).toFixed(4)} bits per character instead of ${mean(before).toFixed(4)}.`;
+  const sums = new Map();
+  for (const k of known) {
+    const c = passage.characters[k];
+    const [sum, n] = sums.get(c) ?? [0, 0];
+    sums.set(c, [sum + difference[k], n + 1]);
+  }
+  const means = Array.from(sums).filter(([, [, n]]) => n >= LEAST).map(([c, [sum, n]]) => [c, sum / n]);
+  means.sort((a, b) => Math.abs(b[1]) - Math.abs(a[1]));
+  const named = means.slice(0, 4).map(([c, x]) => `${visible(c)} ${x < 0 ? "" : "+"}${x.toFixed(2)}`);
+  return `${bits} Colours: orange is more surprising than before, blue less. ` +
+    `Mean change by character: ${named.join(", ")}.`;
+}
 
 // ---- controls
 
+// Chooses a cell.
+function choose(kind, layer, cell) {
+  Object.assign(at("kind"), { value: kind });
+  Object.assign(at("layer"), { value: layer });
+  Object.assign(at("cell"), { value: cell });
+  show();
+}
+
 for (const finding of data.findings) {
-  const chip = document.createElement("button");
-  chip.type = "button";
-  chip.textContent = `${finding.property} (${finding.auc.toFixed(2)})`;
-  chip.dataset.cell = `${finding.layer} ${finding.cell}`;
-  chip.dataset.letter = data.letter;
-  chip.addEventListener("click", () => {
-    at("letter").value = data.letter;
-    at("layer").value = finding.layer;
-    at("cell").value = finding.cell;
-    show();
-  });
+  const { property, auc, layer, cell } = finding;
+  const chip = button(`${property} (${auc.toFixed(2)})`, () => choose(data.letter, layer, cell));
+  chip.dataset.cell = `${data.letter} ${layer} ${cell}`;
   at("chips").append(chip);
 }
 
-function start({ letters }) {
-  for (const letter of letters) at("letter").append(new Option(letter, letter));
-  const place = location.hash.match(/^#([a-z])-(\d+)-(\d+)-(\d+)$/);
-  const [letter, layer, cell] = place ? place.slice(1) : [data.letter, data.layer, data.cell];
-  if (place) caret = Math.min(Number(place[4]), characters.length - 1);
-  at("letter").value = letters.includes(letter) ? letter : letters[0];
-  at("layer").value = Math.min(layer, data.config.layers - 1);
-  at("cell").value = Math.min(cell, data.config.units - 1);
-  ask({ type: "read", text: data.text }, ({ done, all }) => {
-    if (done < all) return say(`Reading the text: ${10 * Math.floor((10 * done) / all)} %`);
-    say("");
-    at("controls").disabled = false;
-    at("to_write").disabled = false;
-    show();
-    scrollToCaret();
-  });
-}
+const pictures = new Pictures(at("strip"), at("map"), (layer, cell) =>
+  choose(letter(at("kind").value), layer, cell),
+);
+const writing = new Writing(data, chosen, draw);
 
 at("layer").max = data.config.layers - 1;
 at("cell").max = data.config.units - 1;
-for (const id of ["letter", "layer", "cell"]) at(id).addEventListener("change", show);
-paint();
-
-// ---- writing
-
-let writing = 0;
-
-at("writing").addEventListener("submit", (event) => {
-  event.preventDefault();
-  const number = ++writing; // what an earlier writing still sends is not wanted
-  const written = at("written");
-  written.textContent = at("prompt").value;
-  written.setAttribute("aria-busy", true); // a screen reader waits for the end
-  say("");
-  const value = (id) => Number(at(id).value);
-  const options = { temperature: value("temperature"), seed: at("seed").value, topK: value("top_k") };
-  Object.assign(options, { topP: value("top_p"), length: value("length"), prompt: at("prompt").value });
-  ask({ type: "write", ...options }, ({ text: more, ended }) => {
-    if (number !== writing) return;
-    written.append(more);
-    if (ended) written.setAttribute("aria-busy", false);
-  });
+for (const id of ["kind", "layer", "cell"]) at(id).addEventListener("change", show);
+for (const id of FIELDS) at(id).addEventListener("change", remember);
+at("off").addEventListener("click", () => clamp(0));
+at("clamp").addEventListener("click", () => clamp(Number(at("value").value)));
+at("back").addEventListener("click", show);
+at("other").addEventListener("change", ({ target }) => {
+  const [character] = target.value;
+  if (character !== undefined) whatIf(character, passage.caret);
+  target.value = "";
 });
-at("stop").addEventListener("click", () => ask({ type: "stop" }, () => {}));
+for (const kind of ["png", "svg"]) at(kind).addEventListener("click", () => copy(shown[0], kind));
+at("select").addEventListener("click", () => {
+  const view = [passage, writing.view].find((v) => v.selection());
+  if (!view) return say("Select some characters of a text first: with the mouse, or with Shift and the arrow keys.");
+  const [from, to] = view.selection();
+  const of = view === passage ? "passage" : "written";
+  const kind = letter(at("kind").value);
+  ask({ type: "select", of, kind, from, to }, ({ cells }) =>
+    at("selected").replaceChildren(...cells.map(({ layer, cell, difference }) => {
+      const name = data.config.layers > 1 ? `layer ${layer}, cell ${cell}` : `cell ${cell}`;
+      return button(`${name} (${difference < 0 ? "" : "+"}${difference.toFixed(1)})`, () => choose(kind, layer, cell));
+    })),
+  );
+});
 
-async function open() {
-  say("Unpacking the model");
-  const buffer = await unpacked(data.weights);
-  const product = typeof WebAssembly === "object" ? new Uint8Array(await unpacked(data.product)) : null;
-  const { weights, text: passage, ...page } = data;
-  ask({ type: "open", page, buffer, product }, start, [buffer]);
+function start({ letters }) {
+  const ways = Array.from(letters, (x) => [meaning(x), x]);
+  ways.push(["surprise", "surprise"], ["influence on the marked character", "influence"]);
+  at("kind").replaceChildren(...ways.map(([text, value]) => new Option(text, value)));
+  at("kind").value = data.letter;
+  at("layer").value = data.layer;
+  at("cell").value = data.cell;
+  recall();
+  ask({ type: "read", text: data.text }, ({ done, all }) => {
+    if (done < all) return say(`Reading the text: ${Math.floor((100 * done) / all)} %`);
+    say("");
+    for (const id of ["controls", "to_write", "tools"]) at(id).disabled = false;
+    show();
+    passage.moveTo(passage.caret);
+  });
 }
 
-open().catch((error) => say(`Sorry, this browser cannot open the page: ${error.message}.`));
+// after the first picture, which needs no model
+requestAnimationFrame(() => setTimeout(() => {
+  say("Unpacking the model");
+  const { text, findings, colours, ...page } = data;
+  const weights = at("weights").textContent;
+  ask({ type: "open", page, weights, product: data.product }, start, (message) =>
+    say(`Sorry, this browser cannot open the page: ${message}.`));
+}, 0));

@@ -49,4 +49,14 @@ export class Memory {
       for (let i = 0; i < W.rows; i++, w += COLUMNS)
         for (let k = 0; k < COLUMNS; k++) y[p * COLUMNS + k] += x[i] * W.packed[w + k];
   }
+
+  // Adds y W' to x, in JavaScript: only derivatives need it.
+  multiplyTransposed(y, W, x) {
+    for (let p = 0, w = 0; p < W.panels; p++)
+      for (let i = 0; i < W.rows; i++, w += COLUMNS) {
+        let sum = 0;
+        for (let k = 0; k < COLUMNS; k++) sum += y[p * COLUMNS + k] * W.packed[w + k];
+        x[i] += sum;
+      }
+  }
 }

@@ -40,29 +40,22 @@ export function draw(p, uniform) {
 
 // A text that is being written.
 export class Writer {
-  // options: { temperature, seed, index, topK, topP }
-  constructor(network, options) {
-    this.network = network;
+  // reader: has read the beginning. options: { temperature, seed, index, topK, topP }
+  constructor(reader, options) {
+    this.reader = reader;
     this.options = { temperature: 0.8, seed: 0, index: 0, topK: 0, topP: 1, ...options };
     this.random = new RandomNumbers(this.options.seed, this.options.index);
-    this.states = network.initialStates();
-    this.last = null; // the id that the network has not read yet
   }
 
-  read(ids) {
-    for (const id of ids) {
-      if (this.last !== null) this.states = this.network.step(this.last, this.states);
-      this.last = id;
-    }
-  }
-
-  // Returns the next id. Reads the last one first, so `network.logits` are those it was drawn from.
+  // Draws the next id, reads it, and returns it.
   next() {
     const { temperature, topK, topP } = this.options;
-    this.states = this.network.step(this.last, this.states);
-    const p = probabilities(this.network.logits, this.network.V, temperature);
+    const { network, here } = this.reader;
+    const p = probabilities(here.logits, network.V, temperature);
     if (topK || topP < 1) filterTopKTopP(p, topK, topP);
-    this.last = draw(p, this.random.next());
-    return this.last;
+    const id = draw(p, this.random.next());
+    this.reader.ids.push(id);
+    this.reader.read(1);
+    return id;
   }
 }
