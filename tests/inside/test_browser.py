@@ -188,8 +188,8 @@ def test_changes_cost_what_they_cost_in_python(browser, made):
     assert said(found) == pytest.approx([off.mean(), before.mean()], abs=1e-4)
     k = len(text) - 2
     np.testing.assert_allclose(
-        opened.page.evaluate("Array.from(passage.values).slice(-200)"),
-        (off - before)[-200:] / 2, atol=1e-3,
+        opened.page.evaluate("Array.from(passage.values).filter((x) => x === x)"),
+        (off - before) / 2, atol=1e-3,
     )  # fmt: skip
     opened.page.click("#back")
     opened.until("document.getElementById('change').textContent === ''")
