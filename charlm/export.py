@@ -12,8 +12,10 @@ from charlm import cli
 from charlm.cli import outputs
 from charlm.cli.options import RUNS_DIR, Debug, Quiet, Run, RunsDir
 from charlm.errors import InputError, flag, require
+from charlm.generation import generate
+from charlm.inside import webpage
 from charlm.interop import export
-from charlm.runs import lookup
+from charlm.runs import atomic, lookup
 
 
 @dataclass(frozen=True)
@@ -25,11 +27,14 @@ class Export:
     safetensors: the state dict of a PyTorch module with an nn.LSTM, nn.GRU or nn.RNN "rnn", which
     reads one-hot vectors (B, T, V), and an nn.Linear "linear":
     docs/guide/import-and-export.md shows the module.
-    A .vocab.json file next to the model lists the characters in the order of their ids.
+    html: the page of charlm show, which runs the model in a browser, with a text that the model
+    writes; without a comparison.
+    Except with html, a .vocab.json file next to the model lists the characters in the order of
+    their ids.
     """
 
     run: tyro.conf.Positional[Run] = lookup.LATEST
-    format: Literal["keras", "saved_model", "onnx", "safetensors"] = "keras"
+    format: Literal["keras", "saved_model", "onnx", "safetensors", "html"] = "keras"
     """Format to write; onnx needs the extra "onnx"."""
     output: Path | None = None
     """File (saved_model: folder) to write. Default: the run's name, in the current folder, with
@@ -52,6 +57,9 @@ def _main(argv):
     output = args.output or Path(f"{path.parent.resolve().name}{export.SUFFIX[args.format]}")
     _check_output(args, output)
     network = saved.to_network()
+
+    if args.format == "html":
+        return _write_page(saved, network, output, path.parent.resolve().name)
 
     def quiet():
         return cli.quiet_stderr(f"exporting to {output}")
@@ -76,6 +84,16 @@ def _main(argv):
         cli.note(
             f"NOTE: the export does not store {' and '.join(lost)}; an import of it lacks them"
         )
+    return 0
+
+
+def _write_page(saved, network, output, name):
+    webpage.check_size(saved, "fp16")
+    (text,) = generate.whole_texts(network, saved.vocab, webpage.WRITTEN, [1.0], 1)
+    page = webpage.page(saved, name, text)
+    data = page.encode("utf-8", "backslashreplace")
+    atomic.write(output, data)
+    print(f"{output}: {len(data) / 1e6:.1f} MB; open it in a browser")
     return 0
 
 

@@ -5,17 +5,19 @@ import secrets
 from collections.abc import Iterator, Sequence
 from os import PathLike
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal, overload
+from typing import TYPE_CHECKING, Literal, get_args, overload
 
 import numpy as np
 
 from charlm import notes
 from charlm.api import arguments
+from charlm.api.page import Page
 from charlm.config import Config
-from charlm.errors import InputError
+from charlm.errors import InputError, require
 from charlm.evaluation import losses
 from charlm.generation import generate
 from charlm.generation.constraints import SamplingConstraints
+from charlm.inside.weights import Kind
 from charlm.runs import lookup
 from charlm.runs.checkpoint import Checkpoint
 from charlm.runs.lookup import RUNS_DIR
@@ -181,6 +183,33 @@ class LanguageModel:
         if not isinstance(text, str):
             raise TypeError(f"expected a str, found {type(text).__name__}")
         return normalized(text, self.config.data.normalize)
+
+    def show(self, text: str | None = None, weights: Kind = "fp16") -> Page:
+        """Makes a page that runs the model in the browser; a notebook shows it.
+
+        The page holds the model and the text. It looks for no cells; `charlm show` does.
+
+        Args:
+            text: a text to show, coloured by any cell or gate; None for one that the model writes.
+            weights: bits of the weights in the page, fp32, fp16 or int8.
+
+        Returns:
+            A `Page`; its `html` can be written to a file.
+
+        Raises:
+            InputError: the model is too large for a page, or it knows no character of the text.
+            TypeError: the text is not a str.
+        """
+        from charlm.inside import webpage
+
+        saved, name = self._checkpoint, self.path.resolve().parent.name if self.path else "a model"
+        with arguments.named_as_arguments(), notes.without_progress():
+            require(weights in get_args(Kind), "weights", "fp32, fp16 or int8", weights)
+            webpage.check_size(saved, weights)
+            if text is None:
+                length = webpage.WRITTEN
+                (text,) = generate.whole_texts(self._network, saved.vocab, length, [1.0], 1)
+            return Page(webpage.page(saved, name, self._normalized(text), kind=weights))
 
     def to_keras(self) -> "keras.Model":
         """Builds the model from stock Keras layers: ids (B, T) -> logits (B, T, V).

@@ -19,6 +19,7 @@ from charlm.runs.checkpoint import Checkpoint
 FORMAT = 1  # of the data in the page
 CHIPS = 12  # findings that the page has buttons for
 PASSAGE = 5000  # characters
+WRITTEN = 2000  # characters of a passage that the model writes: a second or so
 LARGEST = 60e6  # bytes of a page
 
 
@@ -36,6 +37,9 @@ def page(
         text: a passage to show, one character or more.
         report: the cells that were found in the run; None if nobody has looked for any.
         kind: bits of the weights.
+
+    Raises:
+        InputError: the model knows no character of the text.
     """
     config = saved.config.model
     arrays, packed = weights.packed(saved.weights, config, kind)
@@ -90,6 +94,8 @@ def _colours(saved, config, text, layer, cell, kind):
     letter = states.state_letter(config)
     ids = {c: k for k, c in enumerate(saved.vocab.characters)}
     known = np.array([ids.get(c, -1) for c in text])
+    if not (known >= 0).any():
+        raise InputError("expected a text with characters that the model knows, found none")
     network = Network(weights.rounded(saved.weights, config, kind), len(ids), config)
     found = np.zeros(len(text), np.int8)
     for r in recording.record(network, [known[known >= 0]], letter):

@@ -28,6 +28,7 @@ SUFFIX = {
     "saved_model": "-step",
     "onnx": "-step.onnx",
     "safetensors": ".safetensors",
+    "html": ".html",
 }
 TOLERANCE = 1e-4  # of float32 logits: the sampler sums in another order
 STREAMS, CHECK_LENGTH = 3, 20  # B and T of the comparison

@@ -6,8 +6,6 @@ from charlm.inside import webpage
 from charlm.notes import note
 from charlm.runs.checkpoint import Checkpoint
 
-LENGTH = 2000  # characters of the passage: a second or so
-
 
 def page(saved: Checkpoint, name: str) -> str | None:
     """Returns the page, which shows a text that the model writes; None, after a note, if too large.
@@ -21,5 +19,5 @@ def page(saved: Checkpoint, name: str) -> str | None:
     except InputError:
         note("NOTE: the model is too large for a page, so only /v1 is served")
         return None
-    text = generate.whole_texts(saved.to_network(), saved.vocab, LENGTH, [1.0], 1)[0]
+    text = generate.whole_texts(saved.to_network(), saved.vocab, webpage.WRITTEN, [1.0], 1)[0]
     return webpage.page(saved, name, text)

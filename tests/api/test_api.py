@@ -3,6 +3,7 @@
 import subprocess
 import sys
 import threading
+from html.parser import HTMLParser
 
 import numpy as np
 import pytest
@@ -188,3 +189,27 @@ def test_the_names_are_there_and_importing_charlm_is_light():
     subprocess.run([sys.executable, "-W", "error", "-c", code], check=True)
     with pytest.raises(AttributeError, match="has no attribute 'lod'"):
         charlm.lod  # noqa: B018
+
+
+def test_show_makes_a_page_that_a_notebook_shows_in_a_sandbox(model):
+    class Frame(HTMLParser):
+        def handle_starttag(self, tag, attrs):
+            self.found = tag, dict(attrs)
+
+    page = model.show("the end", weights="int8")
+    assert page.html.startswith("<!doctype html>")
+    frame = Frame()
+    frame.feed(page._repr_html_())
+    tag, attributes = frame.found
+    assert tag == "iframe"
+    assert attributes["srcdoc"] == page.html
+    assert set(attributes["sandbox"].split()) == {"allow-scripts", "allow-downloads"}
+    assert len(repr(page)) < 100
+    assert len(model.show().html) > len(page.html)  # a longer text, more bits
+    for unknown in ("\u2603", ""):
+        with pytest.raises(charlm.InputError, match="that the model knows, found none"):
+            model.show(unknown)
+    with pytest.raises(charlm.InputError, match="weights"):
+        model.show(weights="fp8")
+    with pytest.raises(TypeError):
+        model.show(3)

@@ -309,3 +309,20 @@ def test_onnx_without_its_packages_says_how_to_get_them(here, capsys, monkeypatc
     assert export.main(["a", "--format", "onnx"]) == 2
     assert "pip install -e '.[onnx]'" in capsys.readouterr().err
     assert os.listdir(here) == ["saved_models"]
+
+
+def test_a_page_is_written_once_and_replaced_when_asked(here, capsys):
+    make_run(here / "saved_models" / "a")
+    argv = ["a", "--format", "html"]
+    assert export.main(argv) == 0
+    assert {p.name for p in here.iterdir()} == {"a.html", "saved_models"}
+    page = Path("a.html").read_text(encoding="utf-8")
+    assert page.startswith("<!doctype html>")
+    assert "<h1>Inside a</h1>" in page
+    assert "open it in a browser" in capsys.readouterr().out
+    assert export.main(argv) == 2
+    assert "--overwrite" in capsys.readouterr().err
+    Path("a.html").write_text("other")
+    assert export.main([*argv, "--overwrite"]) == 0
+    assert Path("a.html").read_text(encoding="utf-8") == page
+    assert export.main([*argv, "--output", "a.keras"]) == 2
