@@ -94,7 +94,7 @@ def api() -> str:
     """The page of the public names in Python. It loads Keras."""
     from charlm import layers
 
-    model = ("generate", "stream", "score", "to_keras")
+    model = ("generate", "stream", "score", "show", "to_keras")
     model += ("config", "vocabulary", "weights", "history")
     public = [(charlm.load, ()), (charlm.fit, ()), (charlm.LanguageModel, model)]
     public.append((charlm.InputError, ()))
