@@ -28,14 +28,13 @@ def page(
 ) -> str:
     """Returns the page of a run.
 
-    It needs no server and requests nothing. It holds the model and the text; who has the page has
-    both.
+    It needs no server and makes no requests. Anyone with the page has the model and the text.
 
     Args:
         saved: the run.
         name: of the run.
         text: a passage to show, one character or more.
-        report: the cells that were found in the run; None if nobody has looked for any.
+        report: the cells that were found in the run; None if no search was run.
         kind: bits of the weights.
 
     Raises:
@@ -67,8 +66,8 @@ def page(
     template = string.Template((bundle.PAGE / "page.html").read_text(encoding="utf-8"))
     return template.substitute(
         policy=bundle.policy([script], [style]),
-        title=html.escape(f"Inside {name}"),
-        summary=html.escape(summary(report)),
+        title=html.escape(f"Inside {_utf8(name)}"),
+        summary=html.escape(_utf8(summary(report))),
         about=html.escape(_about(saved, kind)),
         style=style,
         data=bundle.to_json(data),
@@ -106,7 +105,7 @@ def _colours(saved, config, text, layer, cell, kind):
 
 
 def summary(report: Report | None) -> str:
-    """Returns a sentence about the cell that most surpasses the last characters."""
+    """Returns a sentence about the cell that surpasses the last characters by most."""
     if report is None:
         return (
             "Choose a cell below. `charlm show` looks for cells that follow a property of a text."
@@ -114,15 +113,23 @@ def summary(report: Report | None) -> str:
     if not report.findings:
         return "No single cell of this network was found to follow a property of the text."
     f = report.findings[0]
+    context = "character" if f.context == 1 else f"{f.context} characters"
     found = (
         f"Cell {f.cell} of layer {f.layer} is {'high' if f.sign > 0 else 'low'} for: {f.property}. "
-        f"On text that was not used to choose it, its AUC is {f.auc:.2f}; the last {f.context} "
-        f"characters alone reach {f.characters:.2f}, chance {f.null:.2f}."
+        f"On text that was not used to choose it, its AUC is {f.auc:.2f} (1 separates perfectly, "
+        f"0.5 is chance); the last {context} alone reach {f.characters:.2f}."
     )
-    for character, bits in f.costs.items():
-        if bits > 0:
-            return f"{found} Without the cell, each {character!r} costs {bits:.1f} bits more."
-    return found
+    character, bits = next(iter(f.costs.items()), ("", 0.0))
+    if abs(bits) < 0.05:
+        return found
+    more = "more" if bits > 0 else "less"
+    cost = f"each {character!r} costs {abs(bits):.1f} bits {more}"
+    return f"{found} With the cell kept at its mean, {cost}."
+
+
+def _utf8(text):
+    """Returns a text without what UTF-8 cannot store, as names of folders may have."""
+    return text.encode("utf-8", "backslashreplace").decode("utf-8")
 
 
 def _about(saved, kind):
@@ -130,4 +137,4 @@ def _about(saved, kind):
     parts = [f"{model.cell_name}, {model.layers} x {model.units}", f"weights in {kind}"]
     if best is not None:
         parts.append(f"{best / math.log(2):.3f} bits per character held out")
-    return "; ".join([*parts, "this page holds the model and the text, and loads nothing"])
+    return "; ".join([*parts, "this page holds the model and the text, and makes no requests"])

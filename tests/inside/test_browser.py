@@ -47,7 +47,8 @@ def made(rng, tmp_path):
     vocab = Vocab("".join(sorted(LETTERS)))
     net = network(rng, "lstm", 2, vocab=len(vocab))
     saved = Checkpoint(Config(net.config), vocab, "0" * 64, Progress(), net.weights, [], [], {})
-    text = vocab.decode(rng.integers(len(vocab), size=700)) + "\u2603" + "the end"
+    text = vocab.decode(rng.integers(len(vocab), size=700)) + "the end"
+    text = text[:300] + "\u2603" + text[300:]
     finding = Finding("x", 1, 4, 1, 0.5, 0.9, 0.5, 0.5, 0.5, 1, None, 0.0, 0.1, {"a": 0.2})
     report = Report("c", 10, [finding], [], [], np.zeros((0, 0)), {})
     (tmp_path / "page.html").write_text(webpage.page(saved, "a & b", text, report), "utf-8")
@@ -103,8 +104,6 @@ def test_colours_are_those_of_the_recording(browser, made):
         opened.page.evaluate("() => { passage.values = []; show(); }")
         opened.until("passage.values.length")
         for k in range(3, 700, 14):
-            if k == 100:  # the caret
-                continue
             value = STATE[letter](values[letter][k - (k > skipped), layer, cell])
             colour, opacity = opened.pixel(k)
             assert opacity == pytest.approx(0.55 * abs(value), abs=0.01)
@@ -123,7 +122,7 @@ def test_it_writes_what_sample_writes(browser, made):
         opened = Opened(browser, f"http://127.0.0.1:{server.server_port}/page.html")
         opened.page.fill("#prompt", "the ")
         opened.page.fill("#seed", "12")
-        opened.page.click("text=Write >> visible=true >> nth=-1")
+        opened.page.click("#writing button:not([type])")
         opened.until("writing.view.characters.length === 504")
         (expected,) = generate.whole_texts(net, vocab, 500, [0.8], 12, prompt="the ")
         assert opened.page.evaluate("writing.text") == f"the {expected}"
@@ -147,20 +146,20 @@ def test_the_keyboard_reaches_every_character(browser, made, scheme):
     opened = Opened(
         browser, f"file://{folder}/page.html#kind=c&layer=0&cell=3&at=5", color_scheme=scheme
     )
-    assert opened.page.inner_text("#here").startswith("Character 6 of 708")
+    assert opened.page.inner_text("#here p >> nth=0").startswith("Character 6 of 708")
     assert opened.page.inner_text("#status") == ""
     assert opened.page.input_value("#cell") == "3"
     opened.page.focus("#passage")
     opened.page.keyboard.press("ArrowRight")
-    opened.until("document.getElementById('here').textContent.startsWith('Character 7 of')")
+    opened.until("panel.title.textContent.startsWith('Character 7 of')")
     opened.page.keyboard.press("Shift+ArrowRight")
     opened.page.keyboard.press("Shift+ArrowRight")
     assert opened.page.evaluate("passage.selection()") == [6, 9]
     opened.page.keyboard.press("End")
-    opened.until("document.getElementById('here').textContent.startsWith('Character 708')")
-    for _ in "the end":
-        opened.page.keyboard.press("ArrowLeft")
-    opened.until("panel.after.textContent.includes('not know this')")
+    opened.until("panel.title.textContent.startsWith('Character 708')")
+    opened.page.evaluate("passage.moveTo(301)")
+    opened.page.keyboard.press("ArrowLeft")
+    opened.until("panel.nextLabel.textContent.includes('not know this')")
     assert not opened.faults
 
 
@@ -194,7 +193,7 @@ def test_changes_cost_what_they_cost_in_python(browser, made):
     opened.page.click("#back")
     opened.until("document.getElementById('change').textContent === ''")
     opened.page.evaluate(f"passage.moveTo({k})")
-    opened.until(f"panel.here.textContent.startsWith('Character {k + 1} ')")
+    opened.until(f"panel.title.textContent.startsWith('Character {k + 1} ')")
     other = "a" if text[k] != "a" else "b"
     opened.page.fill("#other", other)
     opened.page.press("#other", "Tab")
@@ -250,15 +249,14 @@ def test_a_selection_names_cells_and_a_click_chooses_one(browser, made):
     assert opened.page.input_value("#cell") == str(cell)
     assert opened.page.input_value("#layer") == str(layer)
     opened.page.click("#map", position={"x": 50, "y": 1})
-    assert opened.page.evaluate("chosen().cell + 35 * chosen().layer") == opened.page.evaluate(
-        "pictures.order[0]"
-    )
+    first = "pictures.order.slice(0, 3).includes(chosen().cell + 35 * chosen().layer)"
+    assert opened.page.evaluate(first)
     assert not opened.faults
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 @pytest.mark.parametrize("width", [360, 1280])
-def test_nothing_keeps_anyone_out(browser, made, scheme, width):
+def test_the_page_is_accessible(browser, made, scheme, width):
     """By axe-core's rules; and text keeps a contrast of 4.5:1 on the strongest colours."""
     axe = pytest.importorskip("axe_playwright_python.sync_playwright").Axe()
     folder, *_ = made
@@ -326,6 +324,56 @@ def test_the_first_colours_need_no_model(browser, made):
     )
     opened.until("passage.values.length === 708")
     later = opened.page.evaluate("Array.from(passage.values)")
-    known = np.arange(708) != 700
+    known = np.arange(708) != 300
     np.testing.assert_allclose(np.array(first)[known] / 127, np.array(later)[known], atol=0.009)
     assert np.abs(first).max() > 20
+
+
+def test_an_address_fills_the_fields_with_what_they_accept(browser, made):
+    folder, *_ = made
+    state = (
+        "kind=f&layer=0&cell=7&at=9&temperature=abc&length=999999999&seed=x&top_p=7&prompt=a%26b"
+    )
+    opened = Opened(browser, f"file://{folder}/page.html#{state}")
+    fields = "temperature", "length", "seed", "top_p", "prompt", "kind", "cell"
+    found = [opened.page.input_value(f"#{name}") for name in fields]
+    assert found == ["0.8", "500", "1", "1", "a&b", "f", "7"]
+    assert opened.page.evaluate("passage.caret") == 9
+    opened.page.reload()
+    opened.until("ready")
+    assert [opened.page.input_value(f"#{name}") for name in fields] == found
+
+
+def test_a_caret_that_moves_before_the_model_is_there_changes_no_field(browser, made):
+    folder, *_ = made
+    page = browser.new_page()
+    page.add_init_script("window.requestAnimationFrame = (f) => setTimeout(f, 300)")  # a slow start
+    page.goto(f"file://{folder}/page.html#kind=f&layer=0&cell=7")
+    page.evaluate("passage.moveTo(3)")
+    assert page.evaluate("location.hash") == "#kind=f&layer=0&cell=7"
+    ends = time.monotonic() + 30
+    while not page.evaluate("ready"):
+        assert time.monotonic() < ends
+    assert page.input_value("#cell") == "7"
+
+
+def test_a_refused_question_ends_nothing_that_is_going_on(browser, made):
+    folder, *_ = made
+    opened = Opened(browser, f"file://{folder}/page.html#prompt=the+&length=20000")
+    page = opened.page
+    page.press("#seed", "Enter")
+    opened.until("writing.view.characters.length > 100")
+    page.fill("#prompt", "\u2603")
+    page.press("#seed", "Enter")
+    opened.until("document.getElementById('status').textContent.includes('does not know')")
+    length = page.evaluate("writing.view.characters.length")
+    opened.until(f"writing.view.characters.length > {length}")
+    page.click("#stop")
+    opened.until("document.getElementById('written').getAttribute('aria-busy') === 'false'")
+    assert page.is_disabled("#undo")
+    page.click("#off")
+    page.evaluate("chosen().cell; document.getElementById('cell').value = 3; show()")
+    opened.until("document.getElementById('status').textContent === ''")
+    assert page.is_disabled("#back")
+    assert page.inner_text("#change") == ""
+    assert not opened.faults

@@ -5,7 +5,7 @@
 // the gates' blocks, too. A cell without c reads and writes h alone.
 //
 // back(at, dh, dc, da, du): the derivatives of a loss by the states after the step become those by
-// the states before it, but for the way through h' U, and fill da = dLoss/da and du = dLoss/du.
+// the states before it, except the part through h' U, and fill da = dLoss/da and du = dLoss/du.
 // at: { u, h0, c0, h, c, gates } of the step.
 
 const sigmoid = (x) => 1 / (1 + Math.exp(-x));

@@ -4,23 +4,26 @@
 import { copy } from "./copy.mjs";
 import { button, meaning, Panel, visible } from "./panel.mjs";
 import { Pictures } from "./pictures.mjs";
-import { ask, at, say } from "./questions.mjs";
+import { ask, askLatest, element, say } from "./questions.mjs";
 import { View } from "./view.mjs";
 import { Writing } from "./writing.mjs";
 
-const data = JSON.parse(at("data").textContent);
-const FIELDS = ["kind", "layer", "cell", "prompt", "temperature", "seed", "top_k", "top_p", "length"];
+const data = JSON.parse(element("data").textContent);
+const address = new URLSearchParams(location.hash.slice(1));
+const CHOICE = ["kind", "layer", "cell"];
+const FIELDS = [...CHOICE, "prompt", "temperature", "seed", "top_k", "top_p", "length"];
 const MOST_CHANGE = 2; // bits: a change of surprise with the strongest colour
 const LEAST = 3; // times that a character must occur to be named
+let ready = false; // whether the passage was read
 
 // ---- the passage, coloured before the model is unpacked
 
-const passage = new View(at("passage"), new Set(data.vocabulary), () => describe());
+const passage = new View(element("passage"), new Set(data.vocabulary), () => describe());
 passage.setText(data.text);
 passage.caret = Math.min(data.caret, passage.characters.length - 1);
 passage.colour(Array.from(atob(data.colours), (c) => ((c.charCodeAt(0) << 24) >> 24) / 127));
 
-const panel = new Panel(at("here"), "passage", data.vocabulary, {
+const panel = new Panel(element("here"), "passage", data.vocabulary, {
   label: "What if another character stood here?",
   chosen: whatIf,
 });
@@ -28,12 +31,12 @@ const panel = new Panel(at("here"), "passage", data.vocabulary, {
 // Returns what the fields choose, after correcting them.
 function chosen() {
   const within = (id, most) => {
-    const value = Math.max(0, Math.min(most, Math.trunc(Number(at(id).value)) || 0));
-    at(id).value = value;
+    const value = Math.max(0, Math.min(most, Math.trunc(Number(element(id).value)) || 0));
+    element(id).value = value;
     return value;
   };
   const layer = within("layer", data.config.layers - 1);
-  return { kind: at("kind").value, layer, cell: within("cell", data.config.units - 1) };
+  return { kind: element("kind").value, layer, cell: within("cell", data.config.units - 1) };
 }
 
 // The state or gate that pictures of all cells show.
@@ -41,7 +44,7 @@ const letter = (kind) => (kind.length === 1 ? kind : data.letter);
 
 // Keeps the page's state in its address.
 function remember() {
-  const state = new URLSearchParams(FIELDS.map((id) => [id, at(id).value]));
+  const state = new URLSearchParams(FIELDS.map((id) => [id, element(id).value]));
   state.set("at", passage.caret);
   try {
     history.replaceState(null, "", `#${state}`);
@@ -50,44 +53,45 @@ function remember() {
   }
 }
 
+// Fills the fields from the address, but not with what they do not accept.
 function recall() {
-  const state = new URLSearchParams(location.hash.slice(1));
   for (const id of FIELDS) {
-    const before = at(id).value;
-    if (state.has(id)) at(id).value = state.get(id);
-    if (!at(id).checkValidity() || (id === "kind" && !at(id).value)) at(id).value = before;
+    const field = element(id);
+    const before = field.value;
+    if (address.has(id)) field.value = address.get(id);
+    if (!field.checkValidity() || (id !== "prompt" && !field.value)) field.value = before;
   }
-  const place = Number(state.get("at") ?? NaN);
+  const place = Number(address.get("at") ?? NaN);
   if (place >= 0 && place < passage.characters.length) passage.caret = Math.trunc(place);
 }
 
-let chosenLast = 0;
+let change = null; // the present change of the passage: the question and its answer
 let shown = [passage, "passage"]; // the view whose characters the pictures show, and its name
 
 // Colours both texts by the chosen cell, and shows what is at the carets.
 function show() {
   const { kind, layer, cell } = chosen();
-  colour();
-  writing.colour();
-  if (writing.text) writing.panel.show(writing.view, chosen());
-  for (const chip of at("chips").children)
+  undoChange();
+  writing.show();
+  for (const chip of element("chips").children)
     chip.setAttribute("aria-pressed", chip.dataset.cell === `${kind} ${layer} ${cell}`);
-  at("clamp").textContent = `Keep cell ${cell} at`;
-  ask({ type: "mean", layer, cell }, ({ mean }) => (at("value").value = mean.toFixed(4)), () => {});
-  at("change").textContent = "";
-  at("back").disabled = true;
-  describe();
+  element("clamp").textContent = `Set cell ${cell} to`;
+  askLatest("mean", { type: "mean", layer, cell }, ({ mean }) => {
+    element("value").value = mean.toFixed(4);
+  });
+  panel.show(passage, chosen());
+  draw(...shown);
 }
 
 function colour() {
-  const number = ++chosenLast;
-  const asked = { type: "colours", of: "passage", ...chosen(), position: passage.caret };
-  ask(asked, ({ values }) => number === chosenLast && passage.colour(values), () => {});
+  const question = { type: "colours", of: "passage", ...chosen(), position: passage.caret };
+  askLatest("colours of passage", question, ({ values }) => change === null && passage.colour(values));
 }
 
 function describe() {
+  if (!ready) return;
   panel.show(passage, chosen());
-  if (at("kind").value === "influence" && at("back").disabled) colour();
+  if (element("kind").value === "influence" && change === null) colour();
   draw(passage, "passage");
 }
 
@@ -102,26 +106,41 @@ function draw(view, of) {
 
 function clamp(value) {
   const { layer, cell } = chosen();
-  change({ type: "clamp", layer, cell, value }, `With cell ${cell} of layer ${layer} kept at ${value}`);
+  apply({ type: "clamp", layer, cell, value }, `With cell ${cell} of layer ${layer} kept at ${value}`);
 }
 
 function whatIf(character, position) {
   const text = `With ${visible(character)} instead of ${visible(passage.characters[position])}`;
-  change({ type: "what_if", position, character }, text);
+  apply({ type: "what_if", position, character }, text);
 }
 
 // Reads the passage with a change, colours it by what changes, and says what that is.
-function change(question, text) {
-  const number = ++chosenLast;
-  ask(question, ({ done, all, before, bits }) => {
-    if (number !== chosenLast) return;
+function apply(question, text) {
+  const mine = (change = {});
+  element("back").disabled = false;
+  ask(question, ({ done, all, stopped, before, bits }) => {
+    if (change !== mine || stopped) return;
     if (!bits) return say(`Reading the text again: ${Math.floor((100 * done) / all)} %`);
     say("");
     const difference = bits.map((x, k) => x - before[k]);
     passage.colour(difference.map((x) => x / MOST_CHANGE));
-    at("back").disabled = false;
-    at("change").textContent = `${text}: ${inWords(before, bits, difference)}`;
+    element("change").textContent = `${text}: ${inWords(before, bits, difference)}`;
+  }, ({ message }) => {
+    undoChange();
+    say(`Sorry: ${message}.`);
   });
+}
+
+// Ends a change, or the reading for one, and shows the colours of the cell.
+function undoChange() {
+  if (change !== null) {
+    change = null;
+    ask({ type: "stop", kind: "reread" }, () => {});
+    say("");
+  }
+  element("change").textContent = "";
+  element("back").disabled = true;
+  colour();
 }
 
 function inWords(before, after, difference) {
@@ -145,63 +164,65 @@ function inWords(before, after, difference) {
 
 // Chooses a cell.
 function choose(kind, layer, cell) {
-  Object.assign(at("kind"), { value: kind });
-  Object.assign(at("layer"), { value: layer });
-  Object.assign(at("cell"), { value: cell });
+  element("kind").value = kind;
+  element("layer").value = layer;
+  element("cell").value = cell;
   show();
 }
 
 for (const finding of data.findings) {
   const { property, auc, layer, cell } = finding;
-  const chip = button(`${property} (${auc.toFixed(2)})`, () => choose(data.letter, layer, cell));
+  const chip = button(`${property} (AUC ${auc.toFixed(2)})`, () => choose(data.letter, layer, cell));
   chip.dataset.cell = `${data.letter} ${layer} ${cell}`;
-  at("chips").append(chip);
+  element("chips").append(chip);
 }
 
-const pictures = new Pictures(at("strip"), at("map"), (layer, cell) =>
-  choose(letter(at("kind").value), layer, cell),
+const pictures = new Pictures(element("strip"), element("map"), (layer, cell) =>
+  choose(letter(element("kind").value), layer, cell),
 );
 const writing = new Writing(data, chosen, draw);
 
-at("layer").max = data.config.layers - 1;
-at("cell").max = data.config.units - 1;
-for (const id of ["kind", "layer", "cell"]) at(id).addEventListener("change", show);
-for (const id of FIELDS) at(id).addEventListener("change", remember);
-at("off").addEventListener("click", () => clamp(0));
-at("clamp").addEventListener("click", () => clamp(Number(at("value").value)));
-at("back").addEventListener("click", show);
-at("other").addEventListener("change", ({ target }) => {
-  const [character] = target.value;
-  if (character !== undefined) whatIf(character, passage.caret);
+element("layer").max = data.config.layers - 1;
+element("cell").max = data.config.units - 1;
+for (const id of CHOICE) element(id).addEventListener("change", show);
+for (const id of FIELDS) if (!CHOICE.includes(id)) element(id).addEventListener("change", remember);
+element("off").addEventListener("click", () => clamp(0));
+element("clamp").addEventListener("click", () => clamp(Number(element("value").value)));
+element("back").addEventListener("click", undoChange);
+element("other").addEventListener("change", ({ target }) => {
+  if (target.value) whatIf(target.value, passage.caret);
   target.value = "";
 });
-for (const kind of ["png", "svg"]) at(kind).addEventListener("click", () => copy(shown[0], kind));
-at("select").addEventListener("click", () => {
+for (const kind of ["png", "svg"]) element(kind).addEventListener("click", () => copy(shown[0], kind));
+element("select").addEventListener("click", () => {
   const view = [passage, writing.view].find((v) => v.selection());
   if (!view) return say("Select some characters of a text first: with the mouse, or with Shift and the arrow keys.");
   const [from, to] = view.selection();
   const of = view === passage ? "passage" : "written";
-  const kind = letter(at("kind").value);
-  ask({ type: "select", of, kind, from, to }, ({ cells }) =>
-    at("selected").replaceChildren(...cells.map(({ layer, cell, difference }) => {
+  const kind = letter(element("kind").value);
+  ask({ type: "select", of, kind, from, to }, ({ cells }) => {
+    say("");
+    element("selected").replaceChildren(...cells.map(({ layer, cell, difference }) => {
       const name = data.config.layers > 1 ? `layer ${layer}, cell ${cell}` : `cell ${cell}`;
       return button(`${name} (${difference < 0 ? "" : "+"}${difference.toFixed(1)})`, () => choose(kind, layer, cell));
-    })),
-  );
+    }));
+  });
 });
+matchMedia("(prefers-color-scheme: dark)").addEventListener("change", () => ready && draw(...shown));
 
 function start({ letters }) {
-  const ways = Array.from(letters, (x) => [meaning(x), x]);
-  ways.push(["surprise", "surprise"], ["influence on the marked character", "influence"]);
-  at("kind").replaceChildren(...ways.map(([text, value]) => new Option(text, value)));
-  at("kind").value = data.letter;
-  at("layer").value = data.layer;
-  at("cell").value = data.cell;
-  recall();
+  const options = Array.from(letters, (x) => [meaning(x), x]);
+  options.push(["surprise", "surprise"], ["influence on the marked character", "influence"]);
+  element("kind").replaceChildren(...options.map(([text, value]) => new Option(text, value)));
+  element("kind").value = data.letter;
+  element("layer").value = data.layer;
+  element("cell").value = data.cell;
   ask({ type: "read", text: data.text }, ({ done, all }) => {
     if (done < all) return say(`Reading the text: ${Math.floor((100 * done) / all)} %`);
     say("");
-    for (const id of ["controls", "to_write", "tools"]) at(id).disabled = false;
+    for (const id of ["controls", "to_write", "tools"]) element(id).disabled = false;
+    recall(); // fields that are disabled accept anything
+    ready = true;
     show();
     passage.moveTo(passage.caret);
   });
@@ -210,8 +231,9 @@ function start({ letters }) {
 // after the first picture, which needs no model
 requestAnimationFrame(() => setTimeout(() => {
   say("Unpacking the model");
-  const { text, findings, colours, ...page } = data;
-  const weights = at("weights").textContent;
-  ask({ type: "open", page, weights, product: data.product }, start, (message) =>
+  const { config, arrays, vocabulary, separator, normalize, product } = data;
+  const page = { config, arrays, vocabulary, separator, normalize };
+  const weights = element("weights").textContent;
+  ask({ type: "open", page, weights, product }, start, ({ message }) =>
     say(`Sorry, this browser cannot open the page: ${message}.`));
 }, 0));

@@ -2,7 +2,8 @@
 // and one state or gate of all cells.
 
 import { colours } from "./colours.mjs";
-import { ask } from "./questions.mjs";
+import { visible } from "./panel.mjs";
+import { askLatest } from "./questions.mjs";
 
 const STRIP = 61; // characters in the strip
 const MAP = 121; // and in the map
@@ -18,28 +19,27 @@ export class Pictures {
   // picked: called with a cell's layer and number when it is clicked in the map.
   constructor(strip, map, picked) {
     Object.assign(this, { strip, map });
-    this.number = 0;
     map.addEventListener("click", ({ offsetY }) => {
       if (!this.order) return;
-      const place = this.order[Math.floor((offsetY / map.clientHeight) * this.order.length)];
+      const row = Math.floor((offsetY / map.clientHeight) * this.order.length);
+      const place = this.order[Math.max(0, Math.min(this.order.length - 1, row))];
       picked(Math.floor(place / this.units), place % this.units);
     });
   }
 
   show(view, of, { kind, layer, cell }, units) {
-    const number = ++this.number;
     this.units = units;
     const [a, b] = [around(view, STRIP), around(view, MAP)];
-    const early = () => {}; // the text is still being read
-    ask({ type: "strip", of, layer, cell, from: a[0], to: a[1] }, ({ rows }) => {
-      if (number === this.number) this.#drawStrip(view, a[0], rows);
-    }, early);
-    ask({ type: "map", of, kind, from: b[0], to: b[1] }, ({ rows, order }) => {
-      if (number === this.number) this.#drawMap(rows, order, view.caret - b[0], layer * units + cell);
-    }, early);
+    const caret = view.caret;
+    askLatest("strip", { type: "strip", of, layer, cell, from: a[0], to: a[1] }, ({ rows }) =>
+      this.#drawStrip(view.characters, caret, a[0], rows),
+    );
+    askLatest("map", { type: "map", of, kind, from: b[0], to: b[1] }, ({ rows, order }) => {
+      if (rows.length) this.#drawMap(rows, order, caret - b[0], layer * units + cell);
+    });
   }
 
-  #drawStrip(view, from, rows) {
+  #drawStrip(characters, caret, from, rows) {
     const letters = Object.keys(rows);
     const context = prepared(this.strip, 16 + 14 * STRIP, ROW * (letters.length + 1));
     const colourOf = colours();
@@ -54,16 +54,18 @@ export class Pictures {
       context.fillStyle = ink;
       context.fillText(letter, 2, ROW * (row + 0.5));
     });
-    for (let k = 0; k < STRIP && from + k < view.characters.length; k++) {
-      const c = view.characters[from + k];
-      context.fillText(c === "\n" ? "\u21b5" : c, 18 + 14 * k, ROW * (letters.length + 0.5));
+    for (let k = 0; k < STRIP && from + k < characters.length; k++) {
+      const c = characters[from + k];
+      const hidden = visible(c) !== c && c !== " ";
+      context.fillText(c === "\n" ? "\u21b5" : hidden ? "\u25a1" : c, 18 + 14 * k, ROW * (letters.length + 0.5));
     }
     context.strokeStyle = ink;
-    context.strokeRect(16 + 14 * (view.caret - from), 1, 14, ROW * (letters.length + 1) - 2);
+    context.strokeRect(16 + 14 * (caret - from), 1, 14, ROW * (letters.length + 1) - 2);
   }
 
   #drawMap(rows, order, caret, chosen) {
     this.order = order;
+    this.map.style.height = `${order.length}px`; // none of the rows is left out
     const context = prepared(this.map, rows.length, order.length, 1);
     const image = context.createImageData(rows.length, order.length);
     const style = getComputedStyle(document.documentElement);

@@ -22,6 +22,7 @@ export class Reader {
     this.done = 0;
     this.here = { states: network.initialStates(), gates: layers.map(({ gates }) => gates.slice()), logits: null };
     this.kept = [];
+    this.known = 0; // characters that the network knows
     this.sums = layers.map(() => new Float64Array(H)); // of the state that remembers, over the text
   }
 
@@ -33,7 +34,8 @@ export class Reader {
       const id = this.ids[this.done];
       this.bits.push(surprise(id, this.here.logits, this.network.V));
       this.here = this.after(this.here, id);
-      this.#record(this.done);
+      this.known += id >= 0;
+      this.#record(this.done, id >= 0);
     }
     return end < this.ids.length;
   }
@@ -45,7 +47,7 @@ export class Reader {
     this.pieces.push(piece);
   }
 
-  #record(t) {
+  #record(t, known) {
     const { H, layers, cell } = this.network;
     const values = this.pieces[Math.floor(t / PIECE)];
     const row = (t % PIECE) * this.cells;
@@ -57,6 +59,7 @@ export class Reader {
         if (letter === "c") for (let j = 0; j < H; j++) into[from + j] = toByte(Math.tanh(source[j]));
         else for (let j = 0; j < H; j++) into[from + j] = toByte(source[j]);
       }
+      if (!known) continue;
       const remembers = this.#array(this.here, cell.states.at(-1), k);
       for (let j = 0; j < H; j++) this.sums[k][j] += remembers[j];
     }
@@ -79,7 +82,7 @@ export class Reader {
 
   // Returns the mean of the state that remembers (c, or h), of a cell.
   mean(layer, cell) {
-    return this.sums[layer][cell] / Math.max(1, this.done);
+    return this.sums[layer][cell] / Math.max(1, this.known);
   }
 
   // Returns the exact values of a cell once a character has been read, its surprise in bits, and

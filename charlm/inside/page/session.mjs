@@ -8,9 +8,10 @@ import { Reader } from "./reader.mjs";
 import { Writer } from "./sampler.mjs";
 import { networkOf } from "./weights.mjs";
 
-const TURN = 30; // milliseconds of work between two looks at the messages
+const TURN = 30; // milliseconds of work between two checks for messages
 const AT_ONCE = 8; // characters between two looks at the clock
 const MOST_BITS = 8; // a surprise with the strongest colour
+const MOST_NAMED = 5; // unknown characters in a message
 const MOST_CELLS = 8; // that are named for a selection
 
 export class Session {
@@ -22,12 +23,13 @@ export class Session {
     this.texts = {}; // { reader, hidden: characters before those that the page shows }
   }
 
-  // Answers a message { type, id, ... } with { type, id, ... }; `id` is the page's own.
+  // Answers a message { type, id, ... } with { type, id, ... }; `id` is the page's own, and `more`
+  // says that other answers to it follow.
   answer({ type, id, ...asked }) {
     try {
       this[`on_${type}`](asked, (answer) => this.post({ type, id, ...answer }));
     } catch (error) {
-      this.post({ type: "failed", id, message: String(error.message) });
+      this.post({ type: "failed", id, message: String(error.message), early: error.early === true });
     }
   }
 
@@ -50,7 +52,9 @@ export class Session {
     const ids = this.#encode(text);
     const reader = new Reader(this.network, ids);
     this.texts.passage = { reader, hidden: 0 };
-    this.#inPieces("read", () => reader.read(AT_ONCE), () => reply({ done: reader.done, all: ids.length }));
+    this.#inPieces("read", () => reader.read(AT_ONCE), (ended) => {
+      reply({ done: reader.done, all: ids.length, more: !ended });
+    });
   }
 
   // Colours between -1 and 1 for the characters that were read, NaN for those without one.
@@ -91,8 +95,8 @@ export class Session {
   }
 
   on_what_if({ position, character }, reply) {
-    const [id] = this.#encode(character);
-    if (!(id >= 0)) throw new Error(`the model does not know ${JSON.stringify(character)}`);
+    const [id, ...others] = this.#known(this.#normalized(character));
+    check(id !== undefined && !others.length, "expected one character");
     const ids = this.#text("passage", position).reader.ids.slice();
     ids[position] = id;
     this.#reread(position, ids, null, reply);
@@ -109,7 +113,10 @@ export class Session {
         for (let k = 0; k < AT_ONCE && !at.done; k++) at = work.next();
         return !at.done;
       },
-      () => (at.done ? reply({ before, bits: at.value }) : reply({ done: at.value, all: ids.length })),
+      (ended) => {
+        if (at.done) reply({ before, bits: at.value });
+        else reply({ done: at.value, all: ids.length, more: !ended, stopped: ended });
+      },
     );
   }
 
@@ -119,16 +126,19 @@ export class Session {
     const { reader, hidden } = this.#text(of);
     const n = reader.cells;
     const [inside, all, squares] = [new Float64Array(n), new Float64Array(n), new Float64Array(n)];
-    for (let t = 0; t < reader.done; t++) {
+    let [few, many] = [0, 0];
+    for (let t = hidden; t < reader.done; t++) {
+      if (reader.ids[t] < 0) continue;
       const row = reader.row(kind, t);
       const selected = t >= from + hidden && t < to + hidden;
+      few += selected;
+      many++;
       for (let j = 0; j < n; j++) {
         all[j] += row[j];
         squares[j] += row[j] * row[j];
         if (selected) inside[j] += row[j];
       }
     }
-    const [few, many] = [to - from, reader.done];
     check(few >= 1 && few < many, "select a part of the text first");
     const { H } = this.network;
     const cells = Array.from(all, (sum, j) => {
@@ -165,7 +175,9 @@ export class Session {
   }
 
   #byMemory(reader) {
+    if (this.memory?.reader === reader && this.memory.done === reader.done) return this.memory.order;
     const order = Array.from({ length: reader.cells }, (_, j) => j);
+    this.memory = { reader, done: reader.done, order };
     const keeps = Array.from("fz").find((gate) => reader.letters.includes(gate));
     if (!keeps) return order;
     const sums = new Float64Array(reader.cells);
@@ -176,21 +188,20 @@ export class Session {
   // Continues a prompt, as `charlm sample` does for the same options. Replies with the prompt, then
   // with what is new, and at the end, or once stopped, with `ended`. In a run of records a text
   // begins after their separator and ends with it. length 0: only reads the prompt.
-  on_write({ prompt, length, ...options }, reply) {
-    const { separator, normalize } = this.page;
-    const known = normalize === "none" ? prompt : prompt.normalize(normalize.toUpperCase());
-    const ids = this.#encode(known);
-    const unknown = Array.from(known).filter((_, k) => ids[k] < 0);
-    if (unknown.length)
-      throw new Error(`the model does not know ${unknown.map((c) => JSON.stringify(c)).join(", ")}`);
+  // typed: the prompt is brought into the Unicode form of the run's text. bare: it continues a text
+  // that was written without a prompt, after a newline that the page does not show.
+  on_write({ prompt, length, typed = true, bare = false, ...options }, reply) {
+    const { separator } = this.page;
+    const read = typed ? this.#normalized(prompt) : prompt;
+    const ids = this.#known(read);
     check(length >= 0 && options.temperature >= 0, "expected a length and a temperature of 0 or more");
     check(options.topK >= 0 && options.topP > 0 && options.topP <= 1, "expected top-p above 0, at most 1");
     const first = this.#encode(separator ?? "");
-    if (!first.length && !ids.length) first.push(this.ids.get("\n") ?? 0);
+    if (!first.length && (bare || !ids.length)) first.push(this.ids.get("\n") ?? 0);
     const reader = new Reader(this.network, [...first, ...ids]);
     const writer = new Writer(reader, options);
     this.texts.written = { reader, hidden: first.length };
-    let fresh = known; // what the page has not got yet
+    let fresh = read; // what the page has not got yet
     const drawn = [];
     this.#inPieces(
       "write",
@@ -204,21 +215,23 @@ export class Session {
         return true;
       },
       (ended) => {
-        reply({ text: fresh, ended });
+        reply({ text: fresh, ended, more: !ended });
         fresh = "";
       },
     );
   }
 
-  on_stop(_, reply) {
-    this.turns.write = (this.turns.write ?? 0) + 1;
+  // Ends long work. kind: "write" or "reread".
+  on_stop({ kind }, reply) {
+    this.turns[kind] = (this.turns[kind] ?? 0) + 1;
     reply({});
   }
 
   // Returns a text of which the character at a position was read.
   #text(of, position = 0) {
     const found = this.texts[of];
-    check(found && position >= 0 && position + found.hidden < found.reader.done, "this was not read yet");
+    const read = found && position >= 0 && position + found.hidden < found.reader.done;
+    if (!read) throw Object.assign(new Error("this was not read yet"), { early: true });
     return found;
   }
 
@@ -230,6 +243,21 @@ export class Session {
   // Returns the ids of a text's characters (code points, as in Python); -1 for unknown ones.
   #encode(text) {
     return Array.from(text, (c) => this.ids.get(c) ?? -1);
+  }
+
+  // Returns the ids of a text's characters, all of which the model must know.
+  #known(text) {
+    const ids = this.#encode(text);
+    const unknown = [...new Set(Array.from(text).filter((_, k) => ids[k] < 0))].slice(0, MOST_NAMED);
+    const named = unknown.map((c) => `${JSON.stringify(c)} (U+${hex(c)})`).join(", ");
+    check(!unknown.length, `the model does not know ${named}`);
+    return ids;
+  }
+
+  // Returns a text in the Unicode form of the run's text.
+  #normalized(text) {
+    const { normalize } = this.page;
+    return normalize === "none" ? text : text.normalize(normalize.toUpperCase());
   }
 
   // Calls `work` while it returns true; after each piece calls `report` with whether it was the
@@ -250,6 +278,8 @@ export class Session {
 function check(ok, message) {
   if (!ok) throw new Error(message);
 }
+
+const hex = (c) => c.codePointAt(0).toString(16).toUpperCase().padStart(4, "0");
 
 function endsWith(characters, stop) {
   const wanted = Array.from(stop);

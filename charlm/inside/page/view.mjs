@@ -1,11 +1,10 @@
-// A text whose characters are coloured, with a caret. The colours lie on a canvas behind one text
-// node, so that selection, search, screen readers and right-to-left text work as in any text. Only
+// A text whose characters are coloured, with a caret. A canvas behind one text node shows the colours,
+// so that selection, search, screen readers and right-to-left text work as in any text. Only
 // what can be seen is measured and painted.
 
 import { colours, UNKNOWN } from "./colours.mjs";
 
 const NEWLINE = 5; // pixels: a newline has no width, but values as any character
-const CONTROLS = ["button", "input", "select", "textarea"];
 
 export class View {
   // passage: an element with a canvas and a <pre>, which scrolls. known: the vocabulary, a Set.
@@ -135,11 +134,13 @@ export class View {
   selection() {
     const found = document.getSelection();
     if (!found.rangeCount || found.isCollapsed) return null;
-    const { startContainer, startOffset, endContainer, endOffset } = found.getRangeAt(0);
+    const range = found.getRangeAt(0);
     const node = this.pre.firstChild;
-    if (startContainer !== node || endContainer !== node) return null;
-    const place = (offset) => this.starts.findIndex((start) => start >= offset);
-    return [place(startOffset), place(endOffset)];
+    if (!range.intersectsNode(node)) return null;
+    const start = range.startContainer === node ? range.startOffset : 0; // it may begin before
+    const end = range.endContainer === node ? range.endOffset : node.length; // and end after the text
+    const place = (offset) => this.starts.findIndex((begin) => begin >= offset);
+    return start < end ? [place(start), place(end)] : null;
   }
 
   moveTo(place, anchor = null) {
@@ -174,7 +175,7 @@ export class View {
 
   #key(event) {
     if (event.altKey || event.ctrlKey || event.metaKey) return;
-    if (!this.characters.length || CONTROLS.includes(event.target.localName)) return;
+    if (!this.characters.length) return;
     const place = {
       ArrowLeft: () => this.caret - 1,
       ArrowRight: () => this.caret + 1,
@@ -193,9 +194,15 @@ export class View {
   #click({ clientX, clientY }) {
     const origin = this.pre.getBoundingClientRect();
     const [x, y] = [clientX - origin.left, clientY - origin.top];
-    const inside = ([left, top, w, h]) => x >= left && x < left + w && y >= top && y < top + h;
+    const outside = (at, from, size) => Math.max(from - at, 0, at - from - size);
     const [first, end] = this.visible();
+    let [best, least] = [null, Infinity];
+    for (let k = first; k < end; k++)
+      for (const [left, top, w, h] of this.boxes(k)) {
+        const far = 1000 * outside(y, top, h) + outside(x, left, w); // the line matters most
+        if (far < least) [best, least] = [k, far];
+      }
     this.anchor = null;
-    for (let k = first; k < end; k++) if (this.boxes(k).some(inside)) return this.moveTo(k);
+    if (best !== null && document.getSelection().isCollapsed) this.moveTo(best);
   }
 }

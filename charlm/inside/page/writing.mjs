@@ -1,30 +1,32 @@
-// The form that writes, and the written text: a click on a character shows what could stand in its
-// place, and goes on from there.
+// The form that writes, and the written text: click a character to see what else could stand there,
+// and choose one to continue from it.
 
 import { Panel } from "./panel.mjs";
-import { ask, at, say } from "./questions.mjs";
+import { ask, askLatest, element, say } from "./questions.mjs";
 import { View } from "./view.mjs";
 
 export class Writing {
   // data: of the page. shown: called when the written text or its caret has changed.
   constructor(data, chosen, shown) {
     Object.assign(this, { chosen, shown });
-    this.earlier = []; // texts, for undo
-    this.number = 0;
-    this.view = new View(at("written"), new Set(data.vocabulary), () => this.#describe());
-    this.panel = new Panel(at("written_here"), "written", data.vocabulary, {
-      label: "Go on with another character:",
-      chosen: (character, place) => this.#goOn(character, place),
+    this.bare = false; // whether the text was written without a prompt
+    this.earlier = []; // { text, bare }, for undo
+    this.current = null; // the question that fills the view
+    this.view = new View(element("written"), new Set(data.vocabulary), () => this.#describe());
+    this.panel = new Panel(element("written_here"), "written", data.vocabulary, {
+      label: "Continue with another character:",
+      chosen: (character, place) => this.#continue(character, place),
       next: true,
     });
-    at("writing").addEventListener("submit", (event) => {
+    element("writing").addEventListener("submit", (event) => {
       event.preventDefault();
-      this.#write(at("prompt").value, Number(at("length").value));
+      const prompt = element("prompt").value;
+      this.#write({ prompt, typed: true, bare: !prompt, length: this.#length() }, 0);
     });
-    at("stop").addEventListener("click", () => ask({ type: "stop" }, () => {}));
-    at("undo").addEventListener("click", () => {
-      const text = this.earlier.pop();
-      this.#read(text, 0);
+    element("stop").addEventListener("click", () => ask({ type: "stop", kind: "write" }, () => {}));
+    element("undo").addEventListener("click", () => {
+      const { text, bare } = this.earlier.at(-1);
+      this.#write({ prompt: text, typed: false, bare, length: 0 }, 0, true);
     });
   }
 
@@ -32,44 +34,56 @@ export class Writing {
     return this.view.characters.join("");
   }
 
+  #length() {
+    return Number(element("length").value);
+  }
+
   // A character in the text's place continues to the length asked for; one at its end is added.
-  #goOn(character, place) {
-    const text = this.view.characters.slice(0, place).join("") + character;
-    this.#write(text, place < this.view.characters.length ? Number(at("length").value) : 0);
+  #continue(character, place) {
+    if (!element("writing").reportValidity()) return;
+    const length = place < this.view.characters.length ? this.#length() : 0;
+    const prompt = this.view.characters.slice(0, place).join("") + character;
+    this.#write({ prompt, typed: false, bare: this.bare, length }, place);
   }
 
-  #write(prompt, length) {
-    if (this.text) this.earlier.push(this.text);
-    this.#read(prompt, length);
-  }
-
-  // Shows a text and what the model writes after it.
-  #read(prompt, length) {
-    const number = ++this.number; // what an earlier writing still sends is not wanted
-    const { view } = this;
-    at("undo").disabled = !this.earlier.length;
+  // Shows a text and what the model writes after it. caret: its place then. undo: go back to the
+  // text before the present one, instead of keeping that.
+  #write(asked, caret, undo = false) {
     say("");
-    const value = (id) => Number(at(id).value);
-    const options = { temperature: value("temperature"), seed: at("seed").value, topK: value("top_k"), topP: value("top_p") };
-    let begun = false;
-    ask({ type: "write", ...options, prompt, length }, ({ text, ended }) => {
-      if (number !== this.number) return;
-      if (!begun) view.setText("");
-      begun = true;
-      view.append(text);
-      at("written").setAttribute("aria-busy", !ended); // a screen reader waits for the end
+    const value = (id) => Number(element(id).value);
+    const [temperature, topK, topP] = ["temperature", "top_k", "top_p"].map(value);
+    const question = { type: "write", temperature, topK, topP, seed: element("seed").value, ...asked };
+    ask(question, ({ text, ended }) => {
+      if (!question.begun) this.#begin(question, undo);
+      if (this.current !== question) return; // another text was asked for since
+      this.view.append(text);
+      element("written").setAttribute("aria-busy", !ended); // a screen reader waits for the end
       if (!ended) return this.colour();
-      const end = Math.max(0, view.characters.length - 1);
-      if (length === 0) view.caret = end;
       this.colour();
-      this.#describe();
+      this.view.moveTo(caret);
     });
+  }
+
+  // Not before the first answer: the present text stays if the question is refused.
+  #begin(question, undo) {
+    question.begun = true;
+    if (undo) this.earlier.pop();
+    else if (this.text) this.earlier.push({ text: this.text, bare: this.bare });
+    element("undo").disabled = !this.earlier.length;
+    this.current = question;
+    this.bare = question.bare;
+    this.view.setText("");
   }
 
   colour() {
     if (!this.view.characters.length) return;
-    const asked = { type: "colours", of: "written", ...this.chosen(), position: this.view.caret };
-    ask(asked, ({ values }) => this.view.colour(values), () => {});
+    const question = { type: "colours", of: "written", ...this.chosen(), position: this.view.caret };
+    askLatest("colours of written", question, ({ values }) => this.view.colour(values));
+  }
+
+  show() {
+    this.colour();
+    if (this.text) this.panel.show(this.view, this.chosen());
   }
 
   #describe() {
