@@ -13,6 +13,7 @@ from tests.serving.conftest import NAME, TOKEN, serving
 from tests.serving.test_completion import SamplingConstraints, drawn
 
 pytest.importorskip("starlette")
+pytestmark = pytest.mark.full
 
 
 @pytest.fixture

@@ -155,6 +155,7 @@ def test_what_the_model_does_not_know_is_refused(writer):
     assert writer.prepared(Completion()).seed != writer.prepared(Completion()).seed
 
 
+@pytest.mark.full
 def test_infinite_states_are_reported(saved):
     weights = {name: w * 1e38 for name, w in saved.weights.items()}
     config = replace(saved.config, model=replace(saved.config.model, activation="linear"))

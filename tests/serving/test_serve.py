@@ -65,6 +65,7 @@ def test_it_serves_a_run_until_it_is_interrupted(here, capsys):
     assert capsys.readouterr().out == f"the {drawn}\n"
 
 
+@pytest.mark.full
 def test_an_interrupt_ends_a_text_that_is_being_drawn(here):
     with started("a", "--port", "0") as process:
         try:
