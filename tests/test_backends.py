@@ -26,10 +26,9 @@ SLOW_ON_JAX = [  # which compiles each shape of each test: `soak` runs these
     "tests/layers/test_half_precision.py",
     "tests/layers/test_inference.py",
     "tests/layers/test_subclasses.py",
-    "tests/layers/test_contract.py::test_a_forked_process_computes_as_its_parent",
-    "tests/layers/test_contract.py::test_an_initial_state_is_broadcast_or_refused",
+    "tests/layers/test_contract.py",
     "tests/layers/test_recurrent.py::test_dtype_policies_as_keras_own",
-    "tests/training/test_exact.py::test_gone_on_with_several_windows_to_a_call_as_on_a_gpu",
+    "tests/training/test_exact.py",
     "tests/layers/test_derivatives.py::test_a_gradient_penalty_reaches_every_weight",
     "tests/layers/test_derivatives.py::test_a_penalty_where_one_input_is_computed_from_another",
 ]

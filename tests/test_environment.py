@@ -68,7 +68,7 @@ def drawing(folder, characters, corpus=None):
         ("train", ("--cell", "keras-lstm"), (), NOWHERE),
         (
             "train",
-            (),
+            ("--cell", "keras-lstm"),
             (),
             NOWHERE
             | {"HOME": "/proc"}

@@ -121,6 +121,7 @@ def check(folder, old, new, said_saved=None):
             checkpoint.read(folder / name)
 
 
+@pytest.mark.product(2)
 @pytest.mark.full
 @pytest.mark.parametrize("for_good", [False, True], ids=["once", "for good"])
 @pytest.mark.parametrize("overwrite", [False, True], ids=["first save", "overwrite"])
