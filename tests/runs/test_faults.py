@@ -156,7 +156,7 @@ def test_every_call_fails_in_turn(tmp_path, monkeypatch, states, overwrite, for_
 
 @pytest.mark.product(1)
 @pytest.mark.full
-@pytest.mark.parametrize("overwrite", [False, True], ids=["first save", "overwrite"])
+@pytest.mark.parametrize("overwrite", [True, False], ids=["overwrite", "first save"])
 def test_killed_at_every_call(tmp_path, states, overwrite):
     old, new = states[overwrite], states[overwrite + 1]
     saved = run(1 + overwrite, 1 + overwrite)

@@ -65,7 +65,7 @@ function recall() {
   if (place >= 0 && place < passage.characters.length) passage.caret = Math.trunc(place);
 }
 
-let change = null; // the present change of the passage: the question and its answer
+let change = null; // marks the present change of the passage, so that answers to an earlier one are ignored
 let shown = [passage, "passage"]; // the view whose characters the pictures show, and its name
 
 // Colours both texts by the chosen cell, and shows what is at the carets.
