@@ -78,6 +78,7 @@ def fifth(tmp_path, monkeypatch, text_file):
     return cell
 
 
+@pytest.mark.full
 def test_a_fifth_cell_trains_samples_exports_and_shows_its_gradients(fifth, capsys):
     flags = "--cell open --units 8 --batch-size 4 --window 8 --epochs 2 --warmup-steps 0"
     assert train.main(["--corpus", "small.txt", "--name", "a", *flags.split()]) == 0

@@ -129,7 +129,7 @@ def test_a_run_goes_on_with_its_text_in_the_cache(run, here, capsys, monkeypatch
     assert one.progress.best == pytest.approx(other.progress.best)
 
 
-@pytest.mark.usual(1)
+@pytest.mark.full
 @pytest.mark.parametrize(
     ("cell", "layer", "how"),
     [
@@ -192,6 +192,7 @@ def test_a_run_goes_on_with_keras_own_cell_in_the_place_of_ours(run, capsys):
     assert "cannot change --cell on --resume: the run has --cell lstm" in capsys.readouterr().err
 
 
+@pytest.mark.full
 def test_clipping_by_value_stands_in_for_clipping_by_norm(here):
     argv = ["--corpus", "small.txt", "--name", "a", "--epochs", "1", *TRAIN]
     assert train.main([*argv, "--clip-norm", "0", "--clip-value", "0.001"]) == 0
@@ -239,6 +240,7 @@ def test_resume_finds_a_text_that_moved(run, here):
     assert train.main(["--resume", "a", "--epochs", "3", "--corpus", "moved.txt"]) == 0
 
 
+@pytest.mark.full
 def test_a_run_that_died_before_its_first_save_leaves_its_name_free(here):
     folder = Path("saved_models/a")
     folder.mkdir(parents=True)
@@ -303,6 +305,7 @@ def test_sample_takes_a_prompt_from_a_file_and_skips_what_it_does_not_know(run, 
     assert capsys.readouterr()[0].startswith("It was")
 
 
+@pytest.mark.full
 def test_without_the_default_corpus_training_goes_on_with_pydoc_and_says_so(here, capsys):
     small = ["--units", "2", "--batch-size", "64", "--window", "512", "--sample-length", "0"]
     assert train.main(["--name", "a", "--epochs", "1", *small]) == 0
@@ -519,6 +522,7 @@ def test_a_run_whose_curve_cannot_be_written_is_done_all_the_same(run, capsys):
     assert checkpoint.read(run / "last.weights.h5").progress.epoch == 3
 
 
+@pytest.mark.full
 def test_a_curve_that_cannot_be_drawn_changes_nothing_else(run, capsys, monkeypatch):
     def fails(history, steps):
         raise OSError("no folder\nfor fonts")
@@ -565,6 +569,7 @@ def test_a_run_stays_private(run):
     )
 
 
+@pytest.mark.full
 def test_resume_says_that_samples_were_lost(run, capsys):
     size = os.path.getsize(run / "samples.txt")
     os.truncate(run / "samples.txt", 5)
@@ -599,6 +604,7 @@ REFERENCE = (
 )
 
 
+@pytest.mark.usual(2)
 @pytest.mark.parametrize(
     ("command", "name", "code"),
     [

@@ -56,6 +56,7 @@ def offered(script, place):
     return ask
 
 
+@pytest.mark.usual(6)
 @pytest.mark.parametrize(
     ("words", "expected"),
     [

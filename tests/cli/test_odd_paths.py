@@ -189,6 +189,7 @@ def test_every_option_meets_every_oddity():
     assert len(ROWS) > 350
 
 
+@pytest.mark.usual(150)
 @pytest.mark.parametrize(("line", "lies"), ROWS)
 def test_refused(here, capsys, line, lies):
     refused(here, capsys, line.format(shlex.quote((ODD | MORE)[lies])))
@@ -331,7 +332,7 @@ def many(tmp_path_factory):
     return folder
 
 
-@pytest.mark.usual(8)
+@pytest.mark.usual(2)
 @pytest.mark.parametrize("name", STORED)
 def test_a_stranger_s_name_for_a_text(here, many, tmp_path, capsys, monkeypatch, name):
     monkeypatch.setattr("sys.stdin", None)

@@ -343,6 +343,7 @@ def test_notes_are_shown_while_what_libraries_write_is_held_back(capfd, monkeypa
 # --- where files go ---
 
 
+@pytest.mark.usual(1)
 @pytest.mark.parametrize(
     ("argv", "names"),
     [

@@ -61,6 +61,7 @@ def test_repeated_runs_are_of_one_text(rng):
     assert self_repetition(texts, 301) is None
 
 
+@pytest.mark.full
 def test_hashes_tell_n_grams_apart(rng):
     """The numbers that stand for a million different stretches are different."""
     ids = rng.integers(90, size=1_000_000)

@@ -66,6 +66,7 @@ def test_a_change_trains(tmp_path, change):
 class TestGPT:
     """nanoGPT's recipe."""
 
+    @pytest.mark.full
     def test_it_sees_nothing_that_comes_later(self):
         torch = pytest.importorskip("torch")
         from charlm.experiments import nanogpt
@@ -80,6 +81,7 @@ class TestGPT:
         assert torch.equal(one[:, :6], two[:, :6])
         assert not torch.allclose(one[:, 6:], two[:, 6:])
 
+    @pytest.mark.full
     def test_it_learns_at_the_rate_that_is_said(self, monkeypatch):
         pytest.importorskip("torch")
         from charlm.experiments import nanogpt

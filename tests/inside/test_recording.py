@@ -95,6 +95,7 @@ def test_long_texts_are_read_in_stretches_each_warmed_up(rng, monkeypatch):
     assert warmed[0] < 1e-6 < warmed[1] < warmed[2]
 
 
+@pytest.mark.full
 def test_constant_memory(rng, monkeypatch):
     monkeypatch.setattr(recording, "STRETCH", 100)
     monkeypatch.setattr(recording, "BLOCK", 2**12)

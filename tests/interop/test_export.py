@@ -56,7 +56,7 @@ def id_(options):
     return " ".join(map(str, options.values()))
 
 
-@pytest.mark.usual(4)
+@pytest.mark.usual(2)
 @pytest.mark.filterwarnings("ignore:In the future `np.object`:FutureWarning")  # Keras for tf2onnx
 @pytest.mark.parametrize("options", MODELS, ids=id_)
 @pytest.mark.parametrize("format_", ["keras", "saved_model", "onnx"])
@@ -136,6 +136,7 @@ def test_states_are_compared_too(here, capsys, monkeypatch):
     assert "differ from the sampler's by 1.0e-02" in capsys.readouterr().err
 
 
+@pytest.mark.full
 def test_overwrite_replaces_an_export_and_nothing_else(here, capsys):
     make_run(here / "saved_models" / "a")
     make_run(here / "saved_models" / "b", cell="gru")

@@ -97,6 +97,7 @@ def old_lstm(x, layer, dense, slope):
     return p / p.sum(-1, keepdims=True)
 
 
+@pytest.mark.usual(3)
 @pytest.mark.parametrize(
     ("version", "more", "slope", "said"),
     [
@@ -278,6 +279,7 @@ BAD = {
 }
 
 
+@pytest.mark.usual(6)
 @pytest.mark.parametrize("name", BAD)
 def test_bad_input_is_one_line_and_nothing_is_made(here, rng, capsys, name):
     make, more, expected = BAD[name]

@@ -101,7 +101,7 @@ def assert_same_network(model, text, characters, first, ids):
         np.testing.assert_allclose(found[c], p, atol=1e-6)
 
 
-@pytest.mark.usual(4)
+@pytest.mark.usual(2)
 @pytest.mark.parametrize("ids", [False, True])
 @pytest.mark.parametrize("first", [0, 1])
 @pytest.mark.parametrize("lower", [False, True])
@@ -153,7 +153,7 @@ def model_bits(model, characters, text):
     return float(loss(ids[None, 1:], logits)) / np.log(2)
 
 
-@pytest.mark.usual(1)
+@pytest.mark.full
 @pytest.mark.parametrize(
     ("asked", "right"), [("codepoint", "frequency"), ("frequency", "codepoint")]
 )
@@ -251,7 +251,7 @@ FORMS = {
 }
 
 
-@pytest.mark.usual(6)
+@pytest.mark.usual(2)
 @pytest.mark.parametrize("ids", [False, True])
 @pytest.mark.parametrize("with_text", [False, True])
 @pytest.mark.parametrize(
@@ -401,7 +401,7 @@ BAD = {  # of the characters a, b, c
 }
 
 
-@pytest.mark.usual(12)
+@pytest.mark.usual(5)
 @pytest.mark.parametrize("value", BAD, ids=lambda x: repr(x[:20]))
 def test_a_file_that_is_no_vocabulary_is_refused_in_one_line(here, rng, capsys, value):
     random_model(rng, 3, ids=False).save("x.keras")

@@ -85,7 +85,7 @@ def save(model, path):
     model.save_weights(path) if path.name.endswith(".weights.h5") else model.save(path)
 
 
-@pytest.mark.usual(8)
+@pytest.mark.usual(3)
 @pytest.mark.parametrize("file", KERAS_3)
 @pytest.mark.parametrize("name", MODELS)
 def test_what_keras_3_writes(rng, tmp_path, name, file):
@@ -113,6 +113,7 @@ def test_embedding(rng, tmp_path, file):
     assert_same(keras_files.read(tmp_path / file), model.get_weights())
 
 
+@pytest.mark.usual(3)
 @pytest.mark.parametrize("file", KERAS_3)
 @pytest.mark.parametrize("cell", [L.LSTM, L.GRU, L.SimpleRNN])
 def test_no_bias_is_a_bias_of_zeros(rng, tmp_path, cell, file):
@@ -154,6 +155,7 @@ class Subclassed(keras.Model):
         return x
 
 
+@pytest.mark.full
 def test_a_model_with_names_of_its_own_is_ordered_by_widths_or_refused(rng, tmp_path):
     path = tmp_path / "x.weights.h5"
     for cells in (0, 2):
@@ -170,6 +172,7 @@ def test_a_model_with_names_of_its_own_is_ordered_by_widths_or_refused(rng, tmp_
             )
 
 
+@pytest.mark.usual(6)
 @pytest.mark.parametrize(
     ("make", "match"),
     [
@@ -318,6 +321,7 @@ def described(model, recurrent=None, dense="softmax", **options):
     return {"class_name": "Sequential", "config": {"name": "sequential_1", "layers": layers}}
 
 
+@pytest.mark.usual(5)
 @pytest.mark.parametrize("whole", [False, True])
 @pytest.mark.parametrize("chunks", [False, True])
 @pytest.mark.parametrize(
@@ -343,6 +347,7 @@ def test_keras_2_order_is_that_of_layer_names(rng, tmp_path):
     assert_same(keras_files.read(tmp_path / "x.h5"), flat(model))
 
 
+@pytest.mark.usual(3)
 @pytest.mark.parametrize("version", [b"1.2.2", None])
 @pytest.mark.parametrize("cell", GATES)
 def test_keras_1_an_array_a_gate(rng, tmp_path, cell, version):
@@ -423,7 +428,7 @@ NOT_FINITE = np.full((4, 7), np.nan, "float32")
 TOO_LARGE = np.full((4, 7), 1e300)
 
 
-@pytest.mark.usual(12)
+@pytest.mark.usual(5)
 @pytest.mark.parametrize(
     ("changes", "match"),
     [
@@ -527,6 +532,7 @@ def test_keras_2_that_lists_what_it_has_not(rng, tmp_path):
     assert_refused(path, "one 'bias' in 'dense_9' .*, found none")
 
 
+@pytest.mark.usual(3)
 @pytest.mark.parametrize(
     ("change", "match"),
     [
@@ -652,6 +658,7 @@ def soft(file, value):
     return h5py.SoftLink("/elsewhere")
 
 
+@pytest.mark.usual(3)
 @pytest.mark.parametrize(
     ("name", "make"),
     [
@@ -693,6 +700,7 @@ def compressed(file, value):
     return file.create_dataset("c", data=value, compression="gzip")
 
 
+@pytest.mark.usual(3)
 @pytest.mark.parametrize(
     ("make", "match"),
     [

@@ -223,6 +223,7 @@ def test_the_line_says_how_to_take_a_state_dict_out_of_a_dict():
     assert keras_files.read(Path("x.safetensors")).cell == "gru"
 
 
+@pytest.mark.full
 def test_a_whole_model_is_named_too():
     torch = pytest.importorskip("torch")
     torch.save(character_model(torch), "x.pt")

@@ -57,6 +57,7 @@ def oracle(request):
 # Import
 
 
+@pytest.mark.usual(12)
 @pytest.mark.parametrize("bias", [True, False])
 @pytest.mark.parametrize("width", [None, D, H])
 @pytest.mark.parametrize(("cell", "layers"), [("lstm", 2), ("gru", 1), ("gru", 3), ("rnn", 2)])

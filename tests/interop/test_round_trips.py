@@ -73,6 +73,7 @@ MODELS = [
 ]
 
 
+@pytest.mark.usual(2)
 @pytest.mark.parametrize("options", MODELS, ids=lambda x: " ".join(map(str, x.values())))
 def test_a_file_of_keras_and_its_vocabulary(rng, options):
     saved = make_run(rng, **options)

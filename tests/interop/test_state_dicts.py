@@ -328,6 +328,7 @@ def memory_of_a_refusal():
     return int(done.stdout)
 
 
+@pytest.mark.usual(3)
 @pytest.mark.parametrize("name", BOMBS)
 def test_a_bomb_costs_little(name):
     data, match = BOMBS[name]

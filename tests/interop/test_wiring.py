@@ -132,7 +132,7 @@ def test_a_chain_is_read(rng, tmp_path, form):
     assert_same(keras_files.read(path), model.get_weights())
 
 
-@pytest.mark.usual(12)
+@pytest.mark.usual(5)
 @pytest.mark.parametrize("form", FORMS)
 @pytest.mark.parametrize("make", WIRINGS)
 def test_another_wiring_is_refused_by_name(rng, tmp_path, make, form):
@@ -141,6 +141,7 @@ def test_another_wiring_is_refused_by_name(rng, tmp_path, make, form):
     assert_refused(path, WIRINGS[make])
 
 
+@pytest.mark.usual(3)
 @pytest.mark.parametrize("form", FORMS)
 @pytest.mark.parametrize("words", [("input", "input_dropout"), ("x", "attention_add_dropout")])
 def test_names_say_nothing_where_the_json_does(rng, tmp_path, words, form):
@@ -151,6 +152,7 @@ def test_names_say_nothing_where_the_json_does(rng, tmp_path, words, form):
     assert_same(keras_files.read(path), model.get_weights())
 
 
+@pytest.mark.usual(3)
 @pytest.mark.parametrize(
     ("change", "match"),
     [
@@ -203,6 +205,7 @@ NAMES = {
 }
 
 
+@pytest.mark.usual(4)
 @pytest.mark.parametrize("file", ["x.weights.h5", "x.h5"])
 @pytest.mark.parametrize("make", NAMES)
 def test_what_names_alone_give_away(rng, tmp_path, make, file):
@@ -240,7 +243,7 @@ ENDS = {
 }
 
 
-@pytest.mark.usual(8)
+@pytest.mark.usual(3)
 @pytest.mark.parametrize("ids", [False, True])
 @pytest.mark.parametrize("end", ENDS)
 @pytest.mark.parametrize("file", ["x.weights.h5", "x.keras", "x.h5"])

@@ -313,6 +313,7 @@ def test_time_masks_and_recurrent_dropout(rng, factors, same, name, sizes, input
     same(flat(states[0], last, found), [x.astype(np.float32) for x in flat(h, ends, sums)])
 
 
+@pytest.mark.full
 @pytest.mark.parametrize("name", CELLS)
 def test_states_without_what_the_way_back_needs(rng, name):
     batch, _, _ = problem(rng, name, 6, 5, 4)

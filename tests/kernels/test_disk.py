@@ -204,6 +204,7 @@ def test_a_disk_that_fills_ends_nothing(folder, run, monkeypatch):
     assert not [p for p in folder.rglob("*") if p.is_file() and p.name != paths.LOCK]
 
 
+@pytest.mark.full
 def test_two_processes_that_save_at_once_keep_each_its_code(folder):
     """Numba's own way may give both the same name of a file: the last index, the first's code."""
     program = """if True:

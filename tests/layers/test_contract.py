@@ -104,6 +104,7 @@ def test_a_short_last_batch_trains_on_every_step(rng, case):
 WRONG = [(1, H + 1), (2 * B, H), (B, 1), (B, 100 * H), (B, H, 1), (1,), (), (0, H)]
 
 
+@pytest.mark.usual(2)
 @pytest.mark.parametrize("compiled", [True, False])
 @pytest.mark.parametrize("training", [True, False])
 def test_an_initial_state_is_broadcast_or_refused(rng, case, training, compiled):
@@ -281,6 +282,7 @@ def test_a_target_out_of_range_is_refused(rng):
             CrossEntropy()(with_bad(rng, wrong), logits)
 
 
+@pytest.mark.full
 @only_tensorflow
 def test_a_graph_with_machine_code_cannot_be_saved(rng, tmp_path, monkeypatch):
     import tensorflow as tf
@@ -307,6 +309,7 @@ def test_a_graph_with_machine_code_cannot_be_saved(rng, tmp_path, monkeypatch):
     np.testing.assert_allclose(export(True), model(x), atol=1e-6)
 
 
+@pytest.mark.full
 @only_tensorflow
 def test_xla_around_a_graph_with_machine_code_says_what_to_do(rng):
     import tensorflow as tf
@@ -369,6 +372,7 @@ FORKED = """if True:
 """
 
 
+@pytest.mark.full
 def test_a_forked_process_computes_as_its_parent():
     run = [sys.executable, "-W", "error", "-c", FORKED]
     done = subprocess.run(run, capture_output=True, text=True, timeout=300)

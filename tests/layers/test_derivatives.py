@@ -123,6 +123,7 @@ class Started(keras.layers.Layer):
         return self.layer(x, initial_state=states, training=training)
 
 
+@pytest.mark.full
 @pytest.mark.parametrize("compiled", [True, False])
 def test_a_penalty_where_one_input_is_computed_from_another(rng, case, compiled):
     ours, theirs = map(Started, pair(rng, case))

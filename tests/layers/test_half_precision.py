@@ -46,7 +46,7 @@ def test_ids_that_recur_thousands_of_times_keep_their_gradient_in_half_precision
 
 
 @pytest.mark.product(8)
-@pytest.mark.usual(3)
+@pytest.mark.full
 @pytest.mark.parametrize("policy", HALF)
 @pytest.mark.parametrize("way", ["compiled", "hand-derived", "autodiff"])
 def test_in_half_precision_states_and_gradients_add_up_over_long_sequences(
@@ -125,6 +125,7 @@ def test_a_cell_with_dropout_serves_in_keras_rnn(rng, case, policy, options):
     assert tuple(y.shape) == (B, T, H)
 
 
+@pytest.mark.usual(2)
 @pytest.mark.parametrize("policy", HALF)
 @pytest.mark.parametrize("training", [True, False])
 def test_within_a_wrapper_it_is_what_it_is_alone(rng, case, policy, training):

@@ -12,6 +12,7 @@ B, T, D, H = 2, 5, 3, 4
 BACKEND = keras.backend.backend()
 
 
+@pytest.mark.usual(3)
 @pytest.mark.parametrize("masked", [False, True])
 @pytest.mark.parametrize("vocab_size", [None, D])
 @pytest.mark.parametrize("case", FEW[:1] if BACKEND == "jax" else CASES, ids=str)

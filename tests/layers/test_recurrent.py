@@ -331,7 +331,7 @@ def test_regularizers_add_losses_and_constraints_reach_the_weights(rng, named):
     assert found == expected
 
 
-@pytest.mark.usual(4)
+@pytest.mark.usual(1)
 @pytest.mark.parametrize("policy", POLICIES)
 def test_dtype_policies_as_keras_own(rng, named, policy):
     ours, theirs = pair(rng, named, dtype=policy, return_sequences=True)

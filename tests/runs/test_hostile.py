@@ -68,6 +68,7 @@ def read(data):
         return checkpoint.from_bytes(bytes(data))
 
 
+@pytest.mark.full
 def test_a_flip_of_any_byte_is_refused(whole):
     assert len(whole) < 40_000
     for at in range(len(whole)):
@@ -335,7 +336,7 @@ def folder(tmp_path, monkeypatch):
     return tmp_path
 
 
-@pytest.mark.usual(15)
+@pytest.mark.usual(6)
 @pytest.mark.parametrize("name", TREES)
 def test_a_tree_that_is_no_run_s_is_refused(old, folder, name):
     change, why = TREES[name]
@@ -371,7 +372,7 @@ def test_any_number_of_a_description_may_be_wrong(whole, number):
         assert time.process_time() - began < SECONDS
 
 
-@pytest.mark.usual(15)
+@pytest.mark.usual(6)
 @pytest.mark.parametrize("name", DESCRIPTIONS)
 def test_a_description_that_is_no_run_s_is_refused(whole, old, name):
     change, why = DESCRIPTIONS[name]

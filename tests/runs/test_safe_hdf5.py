@@ -424,6 +424,7 @@ def test_ten_copies_of_the_largest_whole_file_fit_the_limits(rng):
     assert len(safe_hdf5.read(data).arrays) == untrusted.MAX_NAMES // 2 - 10 + len(NUMBERS)
 
 
+@pytest.mark.usual(1)
 @pytest.mark.parametrize("dtype", ["f2", "f4", "f8"])
 def test_a_large_array_costs_no_more_than_itself(rng, tmp_path, idle, dtype):
     """128 MB, whose last number is none."""

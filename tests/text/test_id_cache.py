@@ -208,6 +208,7 @@ def start(folder, before="pass"):
     return subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True)
 
 
+@pytest.mark.usual(4)
 @pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM, signal.SIGINT])
 @pytest.mark.parametrize("at", ["os.fsync", "text._encode", "os.replace"])
 def test_what_was_interrupted_is_not_trusted(folder, at, number):

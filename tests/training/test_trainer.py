@@ -223,6 +223,7 @@ def test_a_loss_that_is_no_number_stops_the_run():
     assert training.progress.history == []
 
 
+@pytest.mark.full
 def test_a_held_out_loss_that_is_no_number_stops_the_run_before_it_is_told():
     training = made(epochs=2)
 
