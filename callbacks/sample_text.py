@@ -8,9 +8,13 @@ import keras
 from charlm.config import SampleConfig
 from charlm.runs import run_folder
 
+PRINTED = 10  # epochs
+
 
 class SampleText(keras.callbacks.Callback):
-    """Samples after each epoch; writes the texts to the terminal and to a file.
+    """Samples after each epoch; writes the texts to a file, and prints those of some epochs.
+
+    A run of more than `PRINTED` epochs prints the samples of about as many, evenly spaced.
 
     Args:
         sample: (prompt, length, temperatures, seed) -> texts, one for each temperature.
@@ -18,6 +22,7 @@ class SampleText(keras.callbacks.Callback):
         seed: the run's; the seed of an epoch's samples is made from it.
         folder: the run's; the samples are added to samples.txt in it.
         print: prints them, too.
+        epochs: number of epochs of the whole run.
     """
 
     def __init__(
@@ -27,10 +32,12 @@ class SampleText(keras.callbacks.Callback):
         seed: int,
         folder: Path,
         print: Callable[[str], object] = print,
+        epochs: int = 1,
     ):
         super().__init__()
         self.sample, self.settings, self.seed = sample, settings, seed
         self.folder, self.print = folder, print
+        self.epochs, self.every = epochs, -(-epochs // PRINTED)
 
     def on_epoch_end(self, epoch: int, logs: dict[str, float] | None = None) -> None:
         s = self.settings
@@ -44,5 +51,10 @@ class SampleText(keras.callbacks.Callback):
             for t, text in zip(s.sample_temperatures, texts, strict=True):
                 blocks.append(f"--- temperature {t:g} ---\n{prompt}{text}\n")
         text = "\n".join(blocks)
-        self.print(text)
+        if (epoch + 1) % self.every == 0 or epoch + 1 == self.epochs:
+            self.print(text)
+        elif epoch == 0:
+            self.print(
+                f"samples of every {self.every} epochs are printed; {run_folder.SAMPLES} has all"
+            )
         run_folder.add_samples(self.folder, f"=== epoch {epoch + 1} ===\n{text}\n", self.print)

@@ -14,6 +14,7 @@ MARKS = {  # UTF-32's little-endian mark begins with UTF-16's
 }
 WIDE = "utf-16", "utf-32"  # their text has zero bytes
 UTF16 = "utf_16_le", "utf_16_be"
+UTF32 = "utf_32_le", "utf_32_be"
 # What texts are found in, those that are taken first if several fit equally well first: with few
 # letters beyond ASCII, cp1252 and cp1250 often give the same text.
 ENCODINGS = (
@@ -56,23 +57,25 @@ def is_binary(head: bytes, encoding: str) -> bool:
         doubtful = "\0" in text
     except UnicodeError:
         doubtful = bool(CONTROL.search(head))
-    return doubtful and not _utf16(head)
+    return doubtful and not _wide(head)
 
 
 def likely(data: bytes) -> list[str]:
     """Returns the likely encodings of a text, at most two, the likeliest first; [] for none."""
     if b"\0" in data:
-        found = _utf16(data)
+        found = _wide(data)
     else:
         telling = b"\n".join(x for x in data.splitlines() if not x.isascii())
-        found = _matches(telling, ENCODINGS) or _utf16(data, coherent=True)
+        found = _matches(telling, ENCODINGS) or _wide(data, coherent=True)
     return [NAMES.get(name, name.replace("_", "-")) for name in found[:2]]
 
 
-def _utf16(data, coherent=False):
-    """Returns the byte order of UTF-16 that fits; none if both do, as with a few bytes."""
-    found = _matches(data, UTF16, coherent)
-    return found if len(found) == 1 else []
+def _wide(data, coherent=False):
+    """Returns the UTF-16 or UTF-32 that fits; none if several do, as with a few bytes."""
+    for encodings in (UTF32, UTF16):
+        if len(found := _matches(data, encodings, coherent)) == 1:
+            return found
+    return []
 
 
 def _matches(data, encodings, coherent=False):

@@ -200,7 +200,9 @@ def _callbacks(training, folder, reporting):
         c.ReportStart(reporting.timeline, say),
         c.ReportEpoch(progress, config.fit.epochs, say),
         # before `save`, because a weights file stores the length of samples.txt
-        c.SampleText(training.sample, config.sample, config.data.seed, folder, say),
+        c.SampleText(
+            training.sample, config.sample, config.data.seed, folder, say, config.fit.epochs
+        ),
         save,
         c.StopEarly(progress, config.fit.patience, say),
         stop,

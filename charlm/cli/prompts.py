@@ -8,6 +8,7 @@ from charlm import cli
 from charlm.errors import InputError
 from charlm.runs.checkpoint import Checkpoint
 from charlm.runs.untrusted import check_size, file_bytes
+from corpora import detection
 from corpora.files import read_piped
 from corpora.normalizing import normalized
 
@@ -63,9 +64,18 @@ def _file_text(path):
     piped = path == Path("-")
     what = f"UTF-8 text in {'standard input' if piped else path}"
     try:
-        text = (_piped(what) if piped else file_bytes(path, what, MAX_PROMPT)).decode("utf-8-sig")
-    except (UnicodeDecodeError, ValueError) as error:
+        data = _piped(what) if piped else file_bytes(path, what, MAX_PROMPT)
+    except ValueError as error:
         raise InputError(f"cannot read {what}: {error}; --prompt takes the text itself") from error
+    try:
+        text = data.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        wrong, likely = error.object[error.start], detection.likely(data)
+        raise InputError(
+            f"expected {what}, found byte {wrong:02x} at offset {error.start}"
+            + (f"; it looks like {' or '.join(likely)}" if likely else "")
+            + "; save it as UTF-8, or give the text itself with --prompt"
+        ) from None
     return text.replace("\r\n", "\n").replace("\r", "\n")  # as a corpus is read
 
 

@@ -94,9 +94,10 @@ def test_python_own_texts_are_always_there(name, few):
 def test_a_folder_is_one_document_a_file_in_order_of_name(tmp_path):
     for name, text in (("b.txt", "two"), ("a.txt", "one"), (".hidden", "no"), ("c.txt", "")):
         (tmp_path / name).write_text(text)
-    for folder in ("d", ".git"):
+    for folder in ("d", ".git", "__pycache__"):
         (tmp_path / folder).mkdir()
     (tmp_path / ".git" / "index").write_bytes(b"\0")
+    (tmp_path / "__pycache__" / "notes.txt").write_text("no")
     (tmp_path / "d" / "e.txt").write_text("three")
     assert [d.text for d in corpora.load(str(tmp_path)).documents] == ["one", "two", "", "three"]
     assert [d.text for d in corpora.load(f"{tmp_path}/[ab].txt").documents] == ["one", "two"]

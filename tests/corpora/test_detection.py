@@ -16,6 +16,8 @@ LANGUAGES = {
     "cp1252": ["fr", "de", "es"],
     "utf-16-le": ["zh", "ja", "ru", "fr"],
     "utf-16-be": ["zh", "ja", "ru", "de"],
+    "utf-32-le": ["zh", "ru", "fr"],
+    "utf-32-be": ["ja", "de"],
 }
 MARKED = {
     "utf-16-le": codecs.BOM_UTF16_LE,
@@ -38,6 +40,8 @@ def binaries(rng):
     yield (rng.normal(size=999) * 3000).astype("<i2").tobytes()
     yield rng.integers(0, 90, 999).astype("<u2").tobytes()
     yield rng.normal(size=999).astype("<f4").tobytes()
+    yield rng.integers(1, 90_000, 999).astype("<i4").tobytes()
+    yield rng.integers(1, 120, 999).astype("<i4").tobytes()
     yield b"one\0two\0three\0" * 99
     yield b"ab\0cd" * 99
     yield b"%PDF-1.4\n" + bytes(k for k in rng.bytes(5000) if k)
