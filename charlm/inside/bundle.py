@@ -52,7 +52,7 @@ def policy(scripts: Sequence[str], styles: Sequence[str]) -> str:
     """
     return (
         f"default-src 'none'; script-src {_hashes(scripts)} 'wasm-unsafe-eval'; "
-        f"style-src {_hashes(styles)}; worker-src blob:; base-uri 'none'; "
+        f"style-src {_hashes(styles)}; img-src data:; worker-src blob:; base-uri 'none'; "
         "form-action 'none'"
     )
 

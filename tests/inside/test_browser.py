@@ -2,10 +2,13 @@
 
 import functools
 import http.server
+import os
 import re
 import shutil
 import threading
 import time
+from importlib.resources import files
+from importlib.util import find_spec
 from xml.etree import ElementTree
 
 import numpy as np
@@ -21,11 +24,16 @@ from charlm.runs.progress import Progress
 from charlm.text.vocab import Vocab
 from tests.inside.test_engine import network
 
-sync_api = pytest.importorskip("playwright.sync_api")
-CHROMIUM = shutil.which("chromium")
+PROGRAMS = {"chromium": "chromium", "firefox": "firefox-esr"}
+NEEDED = "playwright", "websockets", "axe_playwright_python"
+BROWSERS = {name: shutil.which(path) for name, path in PROGRAMS.items()}
+THERE = all(BROWSERS.values()) and all(map(find_spec, NEEDED))
 pytestmark = [
     pytest.mark.full,
-    pytest.mark.skipif(CHROMIUM is None, reason="needs playwright and Debian's chromium"),
+    pytest.mark.skipif(
+        not THERE and not os.environ.get("CHARLM_REQUIRE_BROWSERS"),
+        reason="needs the extra `browser`, and Debian's chromium and firefox-esr",
+    ),
 ]
 
 LETTERS = "abcdefghijklmnopqrstuvwxyz .\n"
@@ -33,10 +41,20 @@ STATE = {"c": lambda x: np.tanh(x), "f": lambda x: x}
 HIGH, LOW, BACK = np.array([255, 140, 0]), np.array([60, 120, 255]), np.array([255, 255, 255])
 
 
-@pytest.fixture(scope="module")
-def browser():
-    with sync_api.sync_playwright() as p:
-        found = p.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
+@pytest.fixture(scope="module", params=BROWSERS)
+def browser(request):
+    path = BROWSERS[request.param]
+    if request.param == "firefox":
+        from tests.inside.firefox import Firefox
+
+        found = Firefox(path)
+        yield found
+        found.close()
+        return
+    from playwright.sync_api import sync_playwright
+
+    with sync_playwright() as p:
+        found = p.chromium.launch(executable_path=path, args=["--no-sandbox"])
         yield found
         found.close()
 
@@ -72,8 +90,10 @@ class Opened:
     def __init__(self, browser, address, **options):
         self.page = browser.new_page(viewport={"width": 1280, "height": 1000}, **options)
         self.faults, self.requests = [], []
+        self.is_firefox = not hasattr(browser, "browser_type")
         self.page.on("console", lambda m: self.faults.append(m.text))
         self.page.on("pageerror", lambda e: self.faults.append(str(e)))
+        self.page.on("dialog", lambda d: self.faults.append(f"dialog: {d}"))
         self.page.on("request", lambda r: self.requests.append(r.url))
         self.page.goto(address)
         self.until("!document.getElementById('controls').disabled && panel.values.children.length")
@@ -83,6 +103,11 @@ class Opened:
         while not self.page.evaluate(f"!!({condition})"):
             assert time.monotonic() < ends, (condition, self.faults)
             time.sleep(0.05)
+
+    def asked_for(self, page, worker):
+        """Whether there was one request for each, and no other. Firefox reports only http."""
+        found = [address.partition(":")[0] for address in self.requests]
+        return found == [page, worker] or (self.is_firefox and found == [page] * (page == "http"))
 
     def pixel(self, k):
         """The colour behind character k: red, green, blue."""
@@ -110,7 +135,7 @@ def test_colours_are_those_of_the_recording(browser, made):
             if opacity > 0.1:
                 assert np.abs(colour - (HIGH if value > 0 else LOW)).max() < 12
     assert not opened.faults
-    assert [x[:5] for x in opened.requests] == ["file:", "blob:"]
+    assert opened.asked_for("file", "blob")
 
 
 def test_it_writes_what_sample_writes(browser, made):
@@ -136,7 +161,7 @@ def test_it_writes_what_sample_writes(browser, made):
         opened.page.press("#seed", "Enter")
         opened.until("document.getElementById('status').textContent.includes('does not know')")
         assert not opened.faults
-        assert {x.partition(":")[0] for x in opened.requests} == {"http", "blob"}
+        assert opened.asked_for("http", "blob")
         server.shutdown()
 
 
@@ -258,14 +283,14 @@ def test_a_selection_names_cells_and_a_click_chooses_one(browser, made):
 @pytest.mark.parametrize("width", [360, 1280])
 def test_the_page_is_accessible(browser, made, scheme, width):
     """By axe-core's rules; and text keeps a contrast of 4.5:1 on the strongest colours."""
-    axe = pytest.importorskip("axe_playwright_python.sync_playwright").Axe()
+    axe = (files("axe_playwright_python") / "axe.min.js").read_text("utf-8")
     folder, *_ = made
     opened = Opened(browser, f"file://{folder}/page.html", color_scheme=scheme)
     opened.page.set_viewport_size({"width": width, "height": 800})
     opened.page.press("#seed", "Enter")
     opened.until("writing.view.characters.length === 500")
-    found = axe.run(opened.page)
-    assert found.violations_count == 0, found.generate_report()
+    opened.page.evaluate(f"() => {{ {axe} }}")
+    assert opened.page.evaluate("axe.run().then((x) => x.violations)") == []
     wide = "document.documentElement.scrollWidth <= document.documentElement.clientWidth"
     assert opened.page.evaluate(wide)
     paper, ink = opened.page.evaluate(
@@ -372,8 +397,74 @@ def test_a_refused_question_ends_nothing_that_is_going_on(browser, made):
     opened.until("document.getElementById('written').getAttribute('aria-busy') === 'false'")
     assert page.is_disabled("#undo")
     page.click("#off")
-    page.evaluate("chosen().cell; document.getElementById('cell').value = 3; show()")
+    page.evaluate("() => { document.getElementById('cell').value = 3; show(); }")
     opened.until("document.getElementById('status').textContent === ''")
     assert page.is_disabled("#back")
     assert page.inner_text("#change") == ""
     assert not opened.faults
+
+
+def test_a_hundred_texts_are_those_of_sample(browser, made):
+    folder, net, vocab, _ = made
+    opened = Opened(browser, f"file://{folder}/page.html")
+    seeds = 5 if opened.is_firefox else 25
+    asked = [(seed, t) for seed in range(seeds) for t in (0, 0.5, 0.8, 1)]
+    found = opened.page.evaluate(TEXTS, [{"seed": str(s), "temperature": t} for s, t in asked])
+    for (seed, temperature), text in zip(asked, found, strict=True):
+        assert text == generate.whole_texts(net, vocab, 2000, [temperature], seed)[0]
+    assert len(set(found)) == 3 * seeds + 1  # at temperature 0 the seed says nothing
+
+
+TEXTS = """async (asked) => {
+  let queue = Promise.resolve();
+  return Promise.all(asked.map((options) => new Promise((resolve) => {
+  let written = "";
+  const question = { type: "write", prompt: "", length: 2000, topK: 0, topP: 1, ...options };
+  queue = queue.then(() => new Promise((next) => ask(question, ({ text, ended }) => {
+    written += text;
+    if (ended) next(resolve(written));
+  })));
+  })));
+}"""
+
+HOSTILE = [
+    "</script><script>hit = 1</script>", "<img src=x onerror='hit = 1'>", "<!-- <script> -->",
+    "]]>", "\"'`;hit = 1;//", "${hit = 1}", "$policy $$ $weights ${title}", "javascript:hit=1",
+    "\\u003c/script\\u003e\\", "&lt;&amp;&#60;", "<svg onload=hit=1>", "{}[]null,NaN\r",
+    "<base href=//x><meta http-equiv=refresh content=0>", "\u202eright to left\u202c",
+    "שלום abc مرحبا", "e\u0301a\u0308\u0327o", "👩\u200d👩\u200d👧 🇩🇪 👍🏽",
+    "\u2028line\u2029paragraph", "\ufefftext\ufeff", "\0zero\x07bell\x1b[31m",
+    "\n\n\nthree", " \t \u00a0\u3000 ",
+    "soft\u00adhyphen\u200bzero\u2060width", "\ufffe\uffff\ufffd\ue000", "x" * 5000,
+    "\n" * 300 + "x", "__proto__ constructor toString", "\U000e0041tags\ufe0f", "ﷺ" * 40,
+    "ส้มตำ ไทย",
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("part", range(3))
+def test_hostile_texts_and_names_run_nothing_and_keep_a_place_for_each_character(
+    rng, browser, tmp_path, part
+):
+    vocab = Vocab("".join(sorted(set(LETTERS + "<>&'\"$/\u0301é\u202eש\0"))))
+    net = network(rng, "lstm", 1, vocab=len(vocab))
+    saved = Checkpoint(Config(net.config), vocab, "0" * 64, Progress(), net.weights, [], [], {})
+    counts = set()
+    for text in HOSTILE[part::3]:
+        text += "end"
+        (tmp_path / "page.html").write_text(webpage.page(saved, text, text), "utf-8", newline="")
+        opened = Opened(browser, f"file://{tmp_path}/page.html")
+        page = opened.page
+        opened.until("passage.values instanceof Float32Array")  # not the first colours
+        assert page.evaluate("passage.characters") == list(text)
+        assert page.evaluate("passage.pre.textContent") == text
+        unknown = [c not in vocab.characters for c in text]
+        assert page.evaluate("passage.characters.map((c) => !passage.known.has(c))") == unknown
+        title = page.evaluate("document.querySelector('title').textContent")
+        assert title == "Inside " + text.replace("\r", "\n").replace("\0", "\ufffd")
+        page.evaluate(f"passage.moveTo({len(text) - 4})")
+        opened.until(f"panel.title.textContent.startsWith('Character {len(text) - 3}')")
+        counts.add(page.evaluate("document.querySelectorAll(':not(#here *)').length"))
+        assert page.evaluate("typeof hit") == "undefined"
+        assert not opened.faults
+        page.close()
+    assert len(counts) == 1
