@@ -134,6 +134,7 @@ def test_colours_are_those_of_the_recording(browser, made):
             assert opacity == pytest.approx(0.55 * abs(value), abs=0.01)
             if opacity > 0.1:
                 assert np.abs(colour - (HIGH if value > 0 else LOW)).max() < 12
+    assert opened.pixel(skipped)[1] == pytest.approx(0.6, abs=0.01)  # the unknown character
     assert not opened.faults
     assert opened.asked_for("file", "blob")
 
