@@ -4,6 +4,8 @@ A callback decides when something is done; the library does it. In a run they ar
 in which an epoch is measured, then reported, then saved.
 """
 
+from callbacks.record_cells import RecordCells
+from callbacks.record_updates import RecordUpdates
 from callbacks.report_epoch import ReportEpoch
 from callbacks.report_start import ReportStart
 from callbacks.sample_text import SampleText
@@ -15,6 +17,8 @@ from callbacks.stop_on_signal import StopOnSignal
 from callbacks.track_progress import TrackProgress
 
 __all__ = [
+    "RecordCells",
+    "RecordUpdates",
     "ReportEpoch",
     "ReportStart",
     "SampleText",

@@ -16,7 +16,7 @@ from charlm.cli.options import RUNS_DIR, Debug, Quiet, Run, RunsDir
 from charlm.errors import InputError, command_line, flag, require
 from charlm.evaluation import documents as selection
 from charlm.generation import generate
-from charlm.inside import finding, lstmvis, patterns, report, webpage
+from charlm.inside import finding, lstmvis, passage, patterns, report, training_cells, webpage
 from charlm.inside.weights import Kind
 from charlm.runs import lookup, run_folder
 
@@ -50,7 +50,7 @@ class Show:
     """Show a text that the model wrote in the page, instead of a passage of the text."""
     weights: Kind = "fp16"
     """Bits of the weights in the page: 16-bit floats (fp16), bytes (int8), or 32-bit floats."""
-    max_characters: int = 110_000
+    max_characters: int = passage.LOOKED_AT
     """Characters of the text to look at; 0 for all. Memory: two bytes for each and each cell."""
     seed: int = 1
     """Random seed of the shifts that show what chance can reach."""
@@ -116,8 +116,9 @@ def _main(argv):
         lstmvis.write(args.lstmvis, network, saved.vocab, documents, path.parent.name)
     made = True
     if not args.find:
-        passage = _passage(args, network, saved, documents)
-        data = webpage.page(saved, path.parent.resolve().name, passage, found, args.weights)
+        text = _passage(args, network, saved, documents)
+        name, training = path.parent.resolve().name, _training(args, network, saved, path, text)
+        data = webpage.page(saved, name, text, found, args.weights, training)
         made = outputs.write_page(output, PAGE, data.encode("utf-8", "backslashreplace"))
     from charlm.plots import cells as view
 
@@ -128,14 +129,30 @@ def _main(argv):
 
 
 def _passage(args, network, saved, documents):
-    """Returns the text that the page shows; by default of the part in which cells were scored."""
+    """Returns the text that the page shows; by default of the part in which cells are scored."""
     if args.no_text:
-        lengths = webpage.PASSAGE, [1.0], args.seed
+        lengths = passage.LENGTH, [1.0], args.seed
         return generate.whole_texts(network, saved.vocab, *lengths)[0]
     ids = np.concatenate([np.asarray(d) for d in documents])
-    text = saved.vocab.decode(ids if args.text else ids[len(ids) // 2 :])
-    begin = 0 if args.text else text.find("\n", 0, webpage.PASSAGE) + 1  # a whole line
-    return text[begin if len(text) > 2 * webpage.PASSAGE else 0 :][: webpage.PASSAGE]
+    if args.text is None:
+        return passage.of_held_out(ids, saved.vocab)
+    return saved.vocab.decode(ids[: passage.LENGTH])
+
+
+def _training(args, network, saved, path, text):
+    """Returns what was recorded in training, if it was of the beginning of the page's text."""
+    place = path.parent / run_folder.TRAINING_CELLS
+    if args.text is not None or args.no_text or not place.exists():
+        return None
+    try:
+        found = training_cells.read(place, network, saved.vocab)
+    except InputError as error:
+        cli.note(f"NOTE: the page has no slider over training: {error}")
+        return None
+    if found.snapshots and text.startswith(found.text):
+        return found
+    cli.note(f"NOTE: the page has no slider over training: {place} is of another passage")
+    return None
 
 
 def _texts(args, saved, again):

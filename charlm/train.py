@@ -35,6 +35,10 @@ class RunConfig:
     runs_dir: RunsDir = RUNS_DIR
     tensorboard: bool = False
     """Write TensorBoard logs into the run's folder; needs the extra "tensorboard"."""
+    record_cells: bool = False
+    """Record what every cell does on 1,000 held-out characters after 0, 10, 30, 100, 300 ...
+    updates and after each epoch; the page of charlm show gets a slider over training. Also write
+    gradient norms and update ratios by weight (updates.csv; with --tensorboard, scalars too)."""
     quiet: Quiet = False
     debug: Debug = False
 
@@ -70,7 +74,7 @@ def main(argv: list[str] | None = None) -> int:
 
 def _main(argv):
     run = cli.parse_part(RunConfig, "charlm train", argv)
-    reporting = Reporting(tensorboard=run.tensorboard)
+    reporting = Reporting(tensorboard=run.tensorboard, record_cells=run.record_cells)
     train = _start if run.resume is None else _resume
     train(run, argv, reporting)
 

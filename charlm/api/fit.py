@@ -103,7 +103,7 @@ def with_settings(base: Config, settings: dict[str, object]) -> Config:
     for name, value in settings.items():
         if isinstance(value, np.generic):
             value = value.item()
-        if name in ("resume", "tensorboard", "debug"):
+        if name in ("resume", "tensorboard", "record_cells", "debug"):
             raise InputError(f"{name} is an option of `charlm train` only")
         if name not in places:
             close = difflib.get_close_matches(name, places, n=1)

@@ -36,6 +36,8 @@ class Reporting:
     """Measures the phases before the first step."""
     tensorboard: bool = False
     """Whether to write TensorBoard logs into the run's folder."""
+    record_cells: bool = False
+    """Whether to record the cells, and the sizes of updates, while it trains."""
 
 
 def prepare(
@@ -196,6 +198,7 @@ def _callbacks(training, folder, reporting):
     found = [
         c.StopOnNaN(progress),
         c.TrackProgress(progress, characters, windows),
+        *(_recorders(training, folder, reporting) if reporting.record_cells else ()),
         shown,
         c.ReportStart(reporting.timeline, say),
         c.ReportEpoch(progress, config.fit.epochs, say),
@@ -210,6 +213,12 @@ def _callbacks(training, folder, reporting):
     if reporting.tensorboard:
         found.append(keras.callbacks.TensorBoard(str(run_folder.logs_folder(folder))))
     return stop, save, shown, found
+
+
+def _recorders(training, folder, reporting):
+    from charlm.api.recorders import recorders
+
+    return recorders(training, folder, reporting.say, reporting.tensorboard)
 
 
 def _unsaved(folder, failure):

@@ -125,7 +125,7 @@ def read(path: Path) -> Checkpoint:
     best = path.parent / lookup.BEST
     try:
         saved = checkpoint.read(path)
-        saved.progress.steps = run_folder.read_steps(path.parent, saved.progress)
+        run_folder.read_rows(path.parent, saved.progress)
         return saved
     except InputError as error:
         if path.name != lookup.LAST or not os.path.isfile(best):

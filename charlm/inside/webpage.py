@@ -12,19 +12,25 @@ import numpy as np
 from charlm.errors import InputError
 from charlm.inside import bundle, recording, states, weights
 from charlm.inside.finding import Report
+from charlm.inside.training_cells import TrainingCells
 from charlm.inside.weights import Kind
 from charlm.reference.network import Network
 from charlm.runs.checkpoint import Checkpoint
 
 FORMAT = 1  # of the data in the page
 CHIPS = 12  # findings that the page has buttons for
-PASSAGE = 5000  # characters
-WRITTEN = 2000  # characters of a passage that the model writes: a second or so
+WRITTEN = 2000  # characters of a text that the model writes: a second or so
+MOST_BITS = 8  # a surprise with the strongest colour, as in session.mjs
 LARGEST = 60e6  # bytes of a page
 
 
 def page(
-    saved: Checkpoint, name: str, text: str, report: Report | None = None, kind: Kind = "fp16"
+    saved: Checkpoint,
+    name: str,
+    text: str,
+    report: Report | None = None,
+    kind: Kind = "fp16",
+    training: TrainingCells | None = None,
 ) -> str:
     """Returns the page of a run.
 
@@ -36,6 +42,7 @@ def page(
         text: a passage to show, one character or more.
         report: the cells that were found in the run; None if no search was run.
         kind: bits of the weights.
+        training: what the cells did while the network was trained, on the beginning of the text.
 
     Raises:
         InputError: the model knows no character of the text.
@@ -59,6 +66,7 @@ def page(
         "cell": cell,
         "colours": _colours(saved, config, text, layer, cell, kind),
         "findings": [asdict(f) for f in findings[:CHIPS]],
+        "training": _training(training, [(layer, cell)], findings) if training else None,
     }
     style = (bundle.PAGE / "page.css").read_text(encoding="utf-8")
     worker = bundle.to_json(bundle.script("worker"))
@@ -86,6 +94,23 @@ def check_size(saved: Checkpoint, kind: Kind) -> None:
             f"expected a model whose page has at most {LARGEST / 1e6:.0f} MB, found one of "
             f"{size / 1e6:.0f} MB; {hint}give --find for the tables alone"
         )
+
+
+def _training(recorded, cells, findings):
+    """Returns the snapshots of the cells that the page has buttons for."""
+    cells = sorted({*cells, *((f.layer, f.cell) for f in findings[:CHIPS])})
+    rows = []
+    for s in recorded.snapshots:
+        x = [s.values[:, layer, cell].astype(np.float32) for layer, cell in cells]
+        rows += [np.tanh(y) for y in x] if recorded.letter == "c" else x
+        rows.append(s.bits.astype(np.float32) / MOST_BITS)
+    values = np.rint(127 * np.clip(rows, -1, 1)).astype(np.int8)
+    return {
+        "length": len(recorded.text),
+        "snapshots": [[s.updates, s.epochs, float(s.bits.mean())] for s in recorded.snapshots],
+        "cells": cells,
+        "values": bundle.packed_bytes(values.tobytes()),
+    }
 
 
 def _colours(saved, config, text, layer, cell, kind):

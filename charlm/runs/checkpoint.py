@@ -66,7 +66,7 @@ class Checkpoint:
             "vocabulary": self.vocab.characters,
             "corpus_sha256": self.corpus_sha256,
             "learned_before": self.learned_before,
-            "progress": {k: v for k, v in self.progress.__dict__.items() if k != "steps"},
+            "progress": self.progress.stored(),
             "versions": self.versions,
         }
 

@@ -1,4 +1,4 @@
-"""The files of a run that people read: run.json, history.csv, steps.csv and samples.txt.
+"""The files of a run that people read: run.json, its CSV files and samples.txt.
 
 The weights file stores the length of samples.txt, so that a resumed run can cut it. samples.txt is
 changed in place, so it must be a regular file (`atomic.own_file`).
@@ -10,7 +10,7 @@ import io
 import json
 import math
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from pathlib import Path
 
 from charlm import systems
@@ -24,7 +24,15 @@ STEP_COLUMNS = {
     "bpc": float,  # mean since the row before
     "epoch_bpc": float,  # mean of the epoch so far
 }
-MAX_STEPS_BYTES = 2**24
+UPDATE_COLUMNS = {
+    "epochs": float,
+    "step": int,
+    "weight": str,
+    "gradient_norm": float,  # Euclidean, as Adam gets it: after clipping
+    "weight_norm": float,  # after the update
+    "update_ratio": float,  # norm of the update / norm of the weight before it
+}
+MAX_ROWS_BYTES = 2**26
 
 
 def summary(saved: Checkpoint) -> bytes:
@@ -44,29 +52,34 @@ def table(history: list[dict]) -> bytes:
     return text.getvalue().encode()
 
 
-def steps_table(steps: list[dict]) -> bytes:
-    """Returns steps.csv: training losses within the epochs, in bits per character."""
+def rows_table(rows: list[dict], columns: Collection[str]) -> bytes:
+    """Returns steps.csv or updates.csv."""
     text = io.StringIO()
-    rows = csv.DictWriter(text, STEP_COLUMNS, lineterminator="\n")
-    rows.writeheader()
-    rows.writerows(steps)
+    writer: csv.DictWriter[str] = csv.DictWriter(text, columns, lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(rows)
     return text.getvalue().encode()
 
 
-def read_steps(path: Path, progress: Progress) -> list[dict]:
-    """Reads the rows of steps.csv up to the progress of a saved run; none if it is damaged."""
+def read_rows(path: Path, columns: dict[str, type], progress: Progress) -> list[dict]:
+    """Reads the rows of steps.csv or updates.csv up to the progress of a saved run.
+
+    Returns:
+        The rows; none if the file is missing or damaged.
+    """
     try:
         with atomic.own_file(path, os.O_RDONLY) as file:
-            if os.fstat(file).st_size > MAX_STEPS_BYTES:
+            if os.fstat(file).st_size > MAX_ROWS_BYTES:
                 return []
-            text = os.read(file, MAX_STEPS_BYTES).decode()
+            text = os.read(file, MAX_ROWS_BYTES).decode()
         rows = [
-            {name: kind(row[name]) for name, kind in STEP_COLUMNS.items()}
+            {name: kind(row[name]) for name, kind in columns.items()}
             for row in csv.DictReader(io.StringIO(text))
         ]
     except (OSError, ValueError, TypeError, KeyError, csv.Error):
         return []
-    if not all(math.isfinite(x) for row in rows for x in row.values()):
+    numbers = [x for row in rows for x in row.values() if not isinstance(x, str)]
+    if not all(map(math.isfinite, numbers)):
         return []
     p = progress
     return [

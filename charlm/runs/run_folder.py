@@ -15,7 +15,8 @@ from charlm.runs.checkpoint import Checkpoint
 from charlm.runs.lookup import BEST, LAST, is_run, weights_file
 from charlm.runs.progress import Progress
 
-SUMMARY, HISTORY, STEPS, SAMPLES = "run.json", "history.csv", "steps.csv", "samples.txt"
+SUMMARY, HISTORY, SAMPLES = "run.json", "history.csv", "samples.txt"
+STEPS, UPDATES, TRAINING_CELLS = "steps.csv", "updates.csv", "cells-in-training.safetensors"
 CURVE, LOCK, TENSORBOARD = "loss.png", ".lock", "tensorboard"
 EVALUATION, GRADIENTS, CELLS = "evaluation", "gradients", "cells"  # stems of commands' files
 REPORTS = tuple(
@@ -27,7 +28,9 @@ REPORTS = tuple(
     )
     for ending in endings
 )
-FILES = (LAST, BEST, SUMMARY, HISTORY, STEPS, SAMPLES, CURVE, *REPORTS)
+FILES = (
+    LAST, BEST, SUMMARY, HISTORY, STEPS, UPDATES, SAMPLES, CURVE, TRAINING_CELLS, *REPORTS,
+)  # fmt: skip
 
 
 def new(runs: Path, name: str | None, corpus: str, overwrite: bool) -> Path:
@@ -170,9 +173,18 @@ def write_summary(folder: Path, saved: Checkpoint, say: Callable[[str], object])
 
 
 def write_steps(folder: Path, progress: Progress, say: Callable[[str], object]) -> None:
-    """Writes steps.csv; before the weights, because a resumed run cuts it but cannot extend it."""
-    if progress.steps:
-        try_write(folder, STEPS, logs.steps_table(progress.steps), say)
+    """Writes steps.csv, and updates.csv if there are rows for it.
+
+    Call it before the weights are written: a resumed run cuts these files but cannot extend them.
+    """
+    for name, rows, columns in _rows(progress):
+        if rows:
+            try_write(folder, name, logs.rows_table(rows, columns), say)
+
+
+def _rows(progress):
+    yield STEPS, progress.steps, logs.STEP_COLUMNS
+    yield UPDATES, progress.updates, logs.UPDATE_COLUMNS
 
 
 def clear(folder: Path, overwrite: bool) -> None:
@@ -202,15 +214,16 @@ def _unlink(path):
 
 
 def rewind_logs(folder: Path, saved: Checkpoint, say: Callable[[str], object] = print) -> None:
-    """Restores run.json, history.csv, steps.csv and samples.txt to the state of the saved run.
+    """Restores run.json, the CSV files and samples.txt to the state of the saved run.
 
     A run that was killed may have trained further without saving again.
     """
     write_summary(folder, saved, say)
     write_steps(folder, saved.progress, say)
-    if not saved.progress.steps:  # damaged, or of an overwritten run
-        with contextlib.suppress(OSError):
-            os.unlink(folder / STEPS)
+    for name, rows, _ in _rows(saved.progress):
+        if not rows:  # damaged, or of an overwritten run
+            with contextlib.suppress(OSError):
+                os.unlink(folder / name)
     if not saved.progress.history:  # they belong to an overwritten run
         for name in (HISTORY, CURVE):
             with contextlib.suppress(OSError):
@@ -229,9 +242,10 @@ def samples_size(folder: Path) -> int | None:
     return logs.samples_size(folder / SAMPLES)
 
 
-def read_steps(folder: Path, progress: Progress) -> list[dict]:
-    """Returns the rows of steps.csv up to `progress`; none if it is missing or damaged."""
-    return logs.read_steps(folder / STEPS, progress)
+def read_rows(folder: Path, progress: Progress) -> None:
+    """Adds the rows of steps.csv and updates.csv to `progress`, up to where it is."""
+    for name, rows, columns in _rows(progress):
+        rows[:] = logs.read_rows(folder / name, columns, progress)
 
 
 def logs_folder(folder: Path) -> Path:

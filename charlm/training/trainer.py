@@ -134,6 +134,10 @@ class Training:
             },
         )
 
+    def to_network(self) -> Network:
+        """Returns the network in NumPy, with a copy of the weights."""
+        return Network(model.weights(self.network), len(self.vocab), self.config.model)
+
     def _restore(self, saved):
         if not saved.optimizer:  # imported or fine-tuned weights: the optimizer state is new
             model.set_weights(self.network, saved.weights)
@@ -164,7 +168,6 @@ class Training:
         self, prompt: str, length: int, temperatures: Sequence[float], seed: int
     ) -> list[str]:
         """Samples texts that continue `prompt`, with a copy of the weights."""
-        network = Network(model.weights(self.network), len(self.vocab), self.config.model)
         prompt = normalized(prompt, self.config.data.normalize)
         args = length, temperatures, seed, self.config.data.separator, prompt
-        return generate.whole_texts(network, self.vocab, *args)
+        return generate.whole_texts(self.to_network(), self.vocab, *args)

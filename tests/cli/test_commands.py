@@ -558,6 +558,9 @@ def test_a_pipe_for_weights_is_refused_at_once(run, capsys, monkeypatch, name):
     assert sample.main(["a"]) == (2 if name.startswith("best") else 0)
 
 
+NOT_ASKED_FOR = run_folder.UPDATES, run_folder.TRAINING_CELLS
+
+
 def test_a_run_stays_private(run):
     for path in run.iterdir():
         path.chmod(0o600)
@@ -565,7 +568,7 @@ def test_a_run_stays_private(run):
     (run / "samples.txt").unlink()
     assert train.main(["--resume", "a", "--epochs", "3", "--learning-rate", "0.01"]) == 0
     assert {p.name: p.stat().st_mode & 0o777 for p in run.iterdir()} == dict.fromkeys(
-        {*run_folder.FILES, run_folder.LOCK} - {*run_folder.REPORTS}, 0o600
+        {*run_folder.FILES, run_folder.LOCK} - {*run_folder.REPORTS, *NOT_ASKED_FOR}, 0o600
     )
 
 

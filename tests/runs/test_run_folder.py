@@ -25,14 +25,22 @@ def a_run(seed, **progress):
     return made(np.random.default_rng(seed), progress=Progress(**progress), metrics=[])
 
 
+def a_recorded_run(epoch):
+    """A run with rows for updates.csv, which only some runs have."""
+    saved = faults.run(epoch, epoch)
+    row = {"weight": "w", "gradient_norm": 1.0, "weight_norm": 2.0, "update_ratio": 0.1}
+    saved.progress.updates = [{"epochs": k + 1.0, "step": 9} | row for k in range(epoch)]
+    return saved
+
+
 @pytest.fixture
 def folder(tmp_path):
     """A run's folder with all of its files, after one epoch."""
     folder = tmp_path / "run"
     with run_folder.locked(folder):
         run_folder.add_samples(folder, "sampled before\n")
-        assert faults.saver(folder, faults.run(1, 1))[0].save()
-        for name in (run_folder.CURVE, *run_folder.REPORTS):
+        assert faults.saver(folder, a_recorded_run(1))[0].save()
+        for name in (run_folder.CURVE, run_folder.TRAINING_CELLS, *run_folder.REPORTS):
             assert run_folder.try_write(folder, name, b"picture", print)
     assert set(os.listdir(folder)) == set(NAMES)
     return folder
@@ -51,11 +59,12 @@ def again(folder):
     """All that a run does to its folder, from its being resumed to its end."""
     said = []
     with run_folder.locked(folder):
-        saved = faults.run(2, 2)
+        saved = a_recorded_run(2)
         run_folder.rewind_logs(folder, saved, said.append)
         run_folder.add_samples(folder, "sampled after\n", said.append)
         assert faults.saver(folder, saved)[0].save()
-        run_folder.try_write(folder, run_folder.CURVE, b"another picture", said.append)
+        for name in (run_folder.CURVE, run_folder.TRAINING_CELLS):
+            run_folder.try_write(folder, name, b"another picture", said.append)
     return said
 
 

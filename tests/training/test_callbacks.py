@@ -336,15 +336,17 @@ def test_steps_are_means_between_rows_and_survive_a_resume(tmp_path, rng):
         assert row["bpc"] == pytest.approx(part.mean() / math.log(2))
     for until in ((0, 100), (1, 0), (2, 48), (3, 0)):
         train(resumed, until)
-        (tmp_path / "steps.csv").write_bytes(logs.steps_table(straight.steps))  # trained further
-        resumed.steps = logs.read_steps(tmp_path / "steps.csv", resumed)
+        (tmp_path / "steps.csv").write_bytes(
+            logs.rows_table(straight.steps, logs.STEP_COLUMNS)
+        )  # trained further
+        resumed.steps = logs.read_rows(tmp_path / "steps.csv", logs.STEP_COLUMNS, resumed)
         expected = [r for r in straight.steps if r["epochs"] <= resumed.epoch + resumed.step / 250]
         assert resumed.steps == expected
     assert resumed.steps == straight.steps
     table = b"epochs,step,bpc,epoch_bpc\n"
     for damage in (b"", b"epochs,step\n1,2\n", b"\xff\0", table + b"1,nan,2,3\n"):
         (tmp_path / "steps.csv").write_bytes(damage)
-        assert logs.read_steps(tmp_path / "steps.csv", straight) == []
+        assert logs.read_rows(tmp_path / "steps.csv", logs.STEP_COLUMNS, straight) == []
     (tmp_path / "steps.csv").unlink()
     (tmp_path / "steps.csv").symlink_to(tmp_path / "other")
-    assert logs.read_steps(tmp_path / "steps.csv", straight) == []
+    assert logs.read_rows(tmp_path / "steps.csv", logs.STEP_COLUMNS, straight) == []

@@ -5,6 +5,7 @@ import { copy } from "./copy.mjs";
 import { button, meaning, Panel, visible } from "./panel.mjs";
 import { Pictures } from "./pictures.mjs";
 import { ask, askLatest, element, say } from "./questions.mjs";
+import { Snapshots } from "./snapshots.mjs";
 import { View } from "./view.mjs";
 import { Writing } from "./writing.mjs";
 
@@ -12,6 +13,7 @@ const data = JSON.parse(element("data").textContent);
 const address = new URLSearchParams(location.hash.slice(1));
 const CHOICE = ["kind", "layer", "cell"];
 const FIELDS = [...CHOICE, "prompt", "temperature", "seed", "top_k", "top_p", "length"];
+if (data.training) FIELDS.push("snapshot");
 const MOST_CHANGE = 2; // bits: a change of surprise with the strongest colour
 const LEAST = 3; // times that a character must occur to be named
 let ready = false; // whether the passage was read
@@ -83,9 +85,21 @@ function show() {
   draw(...shown);
 }
 
+// Colours the passage, as it was at the slider's place in training.
 function colour() {
+  if (snapshots && !snapshots.isNow) return colourBefore();
   const question = { type: "colours", of: "passage", ...chosen(), position: passage.caret };
-  askLatest("colours of passage", question, ({ values }) => change === null && passage.colour(values));
+  askLatest("colours of passage", question, ({ values }) => change === null && isNow() && passage.colour(values));
+}
+
+const isNow = () => !snapshots || snapshots.isNow;
+
+async function colourBefore() {
+  const place = snapshots.slider.value;
+  const values = await snapshots.colours(chosen());
+  if (change !== null || place !== snapshots.slider.value) return;
+  passage.colour(values ?? []);
+  say(values ? "" : "The page has the training of the surprise and of the cells with a button, and of their state only.");
 }
 
 function describe() {
@@ -180,6 +194,10 @@ for (const finding of data.findings) {
 const pictures = new Pictures(element("strip"), element("map"), (layer, cell) =>
   choose(letter(element("kind").value), layer, cell),
 );
+const snapshots = data.training && new Snapshots(data.training, data.letter, () => {
+  undoChange();
+  remember();
+});
 const writing = new Writing(data, chosen, draw);
 
 element("layer").max = data.config.layers - 1;
@@ -222,6 +240,7 @@ function start({ letters }) {
     say("");
     for (const id of ["controls", "to_write", "tools"]) element(id).disabled = false;
     recall(); // fields that are disabled accept anything
+    snapshots?.show();
     ready = true;
     show();
     passage.moveTo(passage.caret);

@@ -1,14 +1,9 @@
 // The page's worker: unpacks the model, then hands every question to a session.
 
 import { Session } from "./session.mjs";
+import { unpacked } from "./unpack.mjs";
 
 const session = new Session((message) => self.postMessage(message));
-
-async function unpacked(letters) {
-  const packed = Uint8Array.from(atob(letters), (c) => c.charCodeAt(0));
-  const stream = new Blob([packed]).stream().pipeThrough(new DecompressionStream("gzip"));
-  return new Response(stream).arrayBuffer();
-}
 
 self.onmessage = async ({ data }) => {
   if (data.type !== "open") return session.answer(data);
