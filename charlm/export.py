@@ -12,7 +12,6 @@ from charlm import cli
 from charlm.cli import outputs
 from charlm.cli.options import RUNS_DIR, Debug, Quiet, Run, RunsDir
 from charlm.errors import InputError, flag, require
-from charlm.generation import generate
 from charlm.inside import webpage
 from charlm.interop import export
 from charlm.runs import atomic, lookup
@@ -59,7 +58,7 @@ def _main(argv):
     network = saved.to_network()
 
     if args.format == "html":
-        return _write_page(saved, network, output, path.parent.resolve().name)
+        return _write_page(saved, output, path.parent.resolve().name)
 
     def quiet():
         return cli.quiet_stderr(f"exporting to {output}")
@@ -87,11 +86,8 @@ def _main(argv):
     return 0
 
 
-def _write_page(saved, network, output, name):
-    webpage.check_size(saved, "fp16")
-    (text,) = generate.whole_texts(network, saved.vocab, webpage.WRITTEN, [1.0], 1)
-    page = webpage.page(saved, name, text)
-    data = page.encode("utf-8", "backslashreplace")
+def _write_page(saved, output, name):
+    data = webpage.page(saved, name).encode("utf-8", "backslashreplace")
     atomic.write(output, data)
     print(f"{output}: {len(data) / 1e6:.1f} MB; open it in a browser")
     return 0

@@ -1,5 +1,6 @@
 """`charlm show RUN`: finds cells that follow the text, and makes a page that shows them."""
 
+import itertools
 import json
 import sys
 from dataclasses import dataclass, replace
@@ -73,14 +74,13 @@ class Show:
             outputs.check_new_folder("lstmvis", self.lstmvis)
         for pattern in self.pattern:
             patterns.check(pattern)
-        if self.text is None:
-            for name in ("encoding", "unknown"):
-                if getattr(self, name) != getattr(Show, name):
-                    raise InputError(f"{flag(name)} has no effect without --text; leave it out")
-        if self.find:
-            for name in ("weights", "no_text"):
-                if getattr(self, name) != getattr(Show, name):
-                    raise InputError(f"{flag(name)} has no effect with --find; leave it out")
+        useless = (
+            {"encoding": "without --text", "unknown": "without --text"} if self.text is None else {}
+        )
+        useless |= {"weights": "with --find", "no_text": "with --find"} if self.find else {}
+        for name, when in useless.items():
+            if getattr(self, name) != getattr(Show, name):
+                raise InputError(f"{flag(name)} has no effect {when}; leave it out")
 
     @property
     def stem(self) -> str | None:
@@ -131,8 +131,7 @@ def _main(argv):
 def _passage(args, network, saved, documents):
     """Returns the text that the page shows; by default of the part in which cells are scored."""
     if args.no_text:
-        lengths = passage.LENGTH, [1.0], args.seed
-        return generate.whole_texts(network, saved.vocab, *lengths)[0]
+        return generate.whole_texts(network, saved.vocab, passage.LENGTH, [1.0], args.seed)[0]
     ids = np.concatenate([np.asarray(d) for d in documents])
     if args.text is None:
         return passage.of_held_out(ids, saved.vocab)
@@ -145,14 +144,9 @@ def _training(args, network, saved, path, text):
     if args.text is not None or args.no_text or not place.exists():
         return None
     try:
-        found = training_cells.read(place, network, saved.vocab)
+        return training_cells.of_page(place, network, saved.vocab, text)
     except InputError as error:
-        cli.note(f"NOTE: the page has no slider over training: {error}")
-        return None
-    if found.snapshots and text.startswith(found.text):
-        return found
-    cli.note(f"NOTE: the page has no slider over training: {place} is of another passage")
-    return None
+        return cli.note(f"NOTE: the page has no slider over training: {error}")
 
 
 def _texts(args, saved, again):
@@ -166,11 +160,8 @@ def _texts(args, saved, again):
         found = [ids for _, ids in cli.documents(other, saved, args.unknown)]
     if not args.max_characters:
         return found
-    ends = np.cumsum([len(ids) for ids in found])
-    kept = [
-        ids[: max(0, args.max_characters - (end - len(ids)))]
-        for ids, end in zip(found, ends.tolist(), strict=True)
-    ]
+    begins = itertools.accumulate(map(len, found), initial=0)
+    kept = [ids[: max(0, args.max_characters - k)] for ids, k in zip(found, begins, strict=False)]
     return [ids for ids in kept if len(ids)]
 
 

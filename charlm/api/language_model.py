@@ -205,11 +205,8 @@ class LanguageModel:
         saved, name = self._checkpoint, self.path.resolve().parent.name if self.path else "a model"
         with arguments.named_as_arguments(), notes.without_progress():
             require(weights in get_args(Kind), "weights", "fp32, fp16 or int8", weights)
-            webpage.check_size(saved, weights)
-            if text is None:
-                length = webpage.WRITTEN
-                (text,) = generate.whole_texts(self._network, saved.vocab, length, [1.0], 1)
-            return Page(webpage.page(saved, name, self._normalized(text), kind=weights))
+            text = None if text is None else self._normalized(text)
+            return Page(webpage.page(saved, name, text, kind=weights))
 
     def to_keras(self) -> "keras.Model":
         """Builds the model from stock Keras layers: ids (B, T) -> logits (B, T, V).

@@ -85,6 +85,18 @@ def empty(text: str, network: Network) -> TrainingCells:
     return TrainingCells(text[:LENGTH], states.state_letter(network.config))
 
 
+def of_page(path: Path, network: Network, vocab: Vocab, text: str) -> TrainingCells:
+    """Reads the file of a run for a page that shows a text.
+
+    Raises:
+        InputError: see `read`; or it is not of the beginning of the text.
+    """
+    found = read(path, network, vocab)
+    if found.snapshots and text.startswith(found.text):
+        return found
+    raise InputError(f"{path} is of another passage")
+
+
 def read(path: Path, network: Network, vocab: Vocab) -> TrainingCells:
     """Reads the file of a run, which may be a stranger's.
 

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from charlm.errors import InputError
+from charlm.generation import generate
 from charlm.inside import bundle, recording, states, weights
 from charlm.inside.finding import Report
 from charlm.inside.training_cells import TrainingCells
@@ -27,7 +28,7 @@ LARGEST = 60e6  # bytes of a page
 def page(
     saved: Checkpoint,
     name: str,
-    text: str,
+    text: str | None = None,
     report: Report | None = None,
     kind: Kind = "fp16",
     training: TrainingCells | None = None,
@@ -39,16 +40,20 @@ def page(
     Args:
         saved: the run.
         name: of the run.
-        text: a passage to show, one character or more.
+        text: a passage to show, one character or more; None for one that the model writes.
         report: the cells that were found in the run; None if no search was run.
         kind: bits of the weights.
         training: what the cells did while the network was trained, on the beginning of the text.
 
     Raises:
-        InputError: the model knows no character of the text.
+        InputError: the model knows no character of the text, or the page would be too large.
     """
     config = saved.config.model
     arrays, packed = weights.packed(saved.weights, config, kind)
+    _check_size(len(packed), kind)
+    if text is None:
+        args = saved.to_network(), saved.vocab, WRITTEN, [1.0], 1
+        text = generate.whole_texts(*args)[0]
     findings = report.findings if report else []
     layer, cell = (findings[0].layer, findings[0].cell) if findings else (0, 0)
     data: dict[str, Any] = {
@@ -87,7 +92,11 @@ def page(
 def check_size(saved: Checkpoint, kind: Kind) -> None:
     """Raises InputError if the weights are too large for a page."""
     _, packed = weights.packed(saved.weights, saved.config.model, kind)
-    size = len(packed) * 4 / 3
+    _check_size(len(packed), kind)
+
+
+def _check_size(packed, kind):
+    size = packed * 4 / 3
     if size > LARGEST:
         hint = "give --weights int8, or " * (kind != "int8")
         raise InputError(

@@ -1,7 +1,6 @@
 """The page of a model that is served: the page of `charlm show`, without a search for cells."""
 
 from charlm.errors import InputError
-from charlm.generation import generate
 from charlm.inside import webpage
 from charlm.notes import note
 from charlm.runs.checkpoint import Checkpoint
@@ -15,9 +14,7 @@ def page(saved: Checkpoint, name: str) -> str | None:
         name: of the model.
     """
     try:
-        webpage.check_size(saved, "fp16")
+        return webpage.page(saved, name)
     except InputError:
         note("NOTE: the model is too large for a page, so only /v1 is served")
         return None
-    text = generate.whole_texts(saved.to_network(), saved.vocab, webpage.WRITTEN, [1.0], 1)[0]
-    return webpage.page(saved, name, text)
