@@ -16,7 +16,7 @@ import pytest
 
 from charlm.config import Config
 from charlm.generation import generate
-from charlm.inside import recording, webpage, weights
+from charlm.inside import recording, training_cells, webpage, weights
 from charlm.inside.finding import Finding, Report
 from charlm.reference.network import Network
 from charlm.runs.checkpoint import Checkpoint
@@ -355,6 +355,52 @@ def test_the_first_colours_need_no_model(browser, made):
     assert np.abs(first).max() > 20
 
 
+def test_a_slider_shows_the_cells_as_they_were_in_training(browser, made):
+    folder, net, vocab, text = made
+    text = text.replace("\u2603", "")
+    saved = Checkpoint(Config(net.config), vocab, "0" * 64, Progress(), net.weights, [], [], {})
+    cells, rng = training_cells.empty(text, net), np.random.default_rng(3)
+    networks = []
+    for k in range(3):
+        w = {name: k * x + rng.normal(size=x.shape) / 9 for name, x in net.weights.items()}
+        networks.append(Network(w, len(vocab), net.config))
+        cells.add(networks[k], vocab, 10**k, k / 4)
+    finding = Finding("x", 1, 4, 1, 0.5, 0.9, 0.5, 0.5, 0.5, 1, None, 0.0, 0.1, {"a": 0.2})
+    report = Report("c", 10, [finding], [], [], np.zeros((0, 0)), {})
+    page = webpage.page(saved, "x", text + "more", report, training=cells)
+    (folder / "slider.html").write_text(page, "utf-8")
+    opened = Opened(browser, f"file://{folder}/slider.html#snapshot=2")
+    page = opened.page
+    assert page.inner_text("#when").startswith("after 100 updates (epoch 0.5): ")
+    for k in (1, 0, 2):
+        page.evaluate(MOVED, k)
+        for kind in ("c", "surprise"):
+            page.select_option("#kind", kind)
+            r = next(iter(recording.record(networks[k], [vocab.encode(text)], "c", whole=True)))
+            bits = np.nan_to_num(r.losses / np.log(2))
+            expected = np.tanh(r.values["c"][:, 1, 4]) if kind == "c" else bits / 8
+            opened.until(f"passage.values.length === {len(text)}")
+            found = page.evaluate(
+                "new Promise((r) => setTimeout(() => r([...passage.values]), 50))"
+            )
+            np.testing.assert_allclose(found, expected.clip(-1, 1), atol=0.006)
+        assert f"{bits.mean():.2f} bits per character" in page.inner_text("#when")
+    page.select_option("#kind", "f")
+    opened.until("document.getElementById('status').textContent.includes('with a button')")
+    assert page.evaluate("passage.values.length") == 0
+    page.evaluate(MOVED, 3)
+    opened.until(f"passage.values.length === {len(text) + 4}")
+    assert page.inner_text("#when") == "the trained model"
+    assert not opened.faults
+
+
+MOVED = """k => {
+  const slider = document.getElementById("snapshot");
+  slider.value = k;
+  slider.dispatchEvent(new Event("input"));
+}"""
+
+
 def test_an_address_fills_the_fields_with_what_they_accept(browser, made):
     folder, *_ = made
     state = (
@@ -393,7 +439,16 @@ def test_a_refused_question_ends_nothing_that_is_going_on(browser, made):
     page.press("#seed", "Enter")
     opened.until("document.getElementById('status').textContent.includes('does not know')")
     length = page.evaluate("writing.view.characters.length")
-    opened.until(f"writing.view.characters.length > {length}")
+    opened.until(f"writing.view.characters.length > {length + 2000}")
+    # the text's end stays in sight while it grows, unless the reader has scrolled
+    bottom = (
+        "(({ scrollTop, clientHeight, scrollHeight }) => scrollHeight - scrollTop - clientHeight)"
+    )
+    assert page.evaluate(f"{bottom}(writing.view.passage)") < 40
+    page.evaluate("() => { writing.view.passage.scrollTop = 0; }")
+    length = page.evaluate("writing.view.characters.length")
+    opened.until(f"writing.view.characters.length > {length + 500}")
+    assert page.evaluate("writing.view.passage.scrollTop") == 0
     page.click("#stop")
     opened.until("document.getElementById('written').getAttribute('aria-busy') === 'false'")
     assert page.is_disabled("#undo")

@@ -32,12 +32,16 @@ export class View {
     this.append(text);
   }
 
+  // Follows the text's end as it grows, if the reader looks at it.
   append(text) {
+    const { passage } = this;
+    const atEnd = passage.scrollTop + passage.clientHeight >= passage.scrollHeight - 2;
     for (const c of text) {
       this.characters.push(c);
       this.starts.push(this.starts.at(-1) + c.length);
     }
     this.pre.firstChild.appendData(text);
+    if (atEnd && this.starts.length > 1 + text.length) passage.scrollTop = passage.scrollHeight;
     this.#changed();
   }
 
