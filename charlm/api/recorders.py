@@ -44,7 +44,7 @@ def recorders(
 
 
 def _recorded_before(training: Training, place: Path) -> TrainingCells:
-    """Returns what was recorded up to where the run is; no snapshots if that cannot be used."""
+    """Returns what was recorded before, which may be ahead of the run; nothing if it is no use."""
     network, p = training.to_network(), training.progress
     passage = of_held_out(training.text.held_out[:LOOKED_AT], training.vocab)
     cells = training_cells.empty(passage, network)
@@ -57,9 +57,7 @@ def _recorded_before(training: Training, place: Path) -> TrainingCells:
     except InputError as error:
         cli.note(f"NOTE: recording the cells from here on: {error}")
         return cells
-    done = p.epoch * training.windows().steps + p.step
-    cells.snapshots = [s for s in found.snapshots if s.updates <= done]
-    return cells
+    return found
 
 
 def _scalars(logs):

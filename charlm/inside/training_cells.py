@@ -56,7 +56,7 @@ class TrainingCells:
     snapshots: list[Snapshot] = field(default_factory=list)
 
     def add(self, network: Network, vocab: Vocab, updates: int, epochs: float) -> None:
-        """Records the network; replaces a snapshot of the same number of updates."""
+        """Records the network; removes snapshots of a run that was ahead of where it was saved."""
         ids = vocab.encode(self.text)
         values = np.empty((len(ids), network.config.layers, network.config.units), np.float16)
         bits = np.zeros(len(ids), np.float16)
