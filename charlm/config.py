@@ -99,8 +99,8 @@ class DataConfig:
     """Text (on --resume only --corpus and --encoding may change)."""
 
     corpus: str | None = None
-    """Text to train on: state_union (default), state_union_original, pydoc, stdlib, a file, folder,
-    glob, or - for standard input."""
+    """Text to train on: state_union (default), state_union_original, inaugural, pydoc, stdlib, a
+    file, folder, glob, or - for standard input."""
     encoding: str = "utf-8"
     """Encoding of --corpus, if it is a file, a folder, a glob or standard input. A byte order mark
     of UTF-16 or UTF-32 overrides utf-8."""

@@ -40,8 +40,8 @@ class Import:
     """Weights file."""
     vocab_from: str | None = None
     """The training text of the model, whose characters are its ids: state_union,
-    state_union_original, pydoc, stdlib, a file, folder or glob. Not needed for a file that charlm
-    export --format safetensors wrote, because it lists its characters."""
+    state_union_original, inaugural, pydoc, stdlib, a file, folder or glob. Not needed for a file
+    that charlm export --format safetensors wrote, because it lists its characters."""
     vocab_order: Literal["codepoint", "frequency"] | None = None
     """Order of the text's characters as ids. codepoint (default): Python's sorted(); frequency:
     from the most to the least frequent, as in Keras's Tokenizer(char_level=True)."""

@@ -7,7 +7,7 @@ Nothing here depends on ids or models. `load` is the entry point:
 'assert'
 """
 
-from corpora import files, python_text, state_union
+from corpora import files, inaugural, python_text, state_union
 from corpora.document import Corpus, CorpusError, CorpusNotFound, Document, title
 
 DEFAULT = "state_union"
@@ -16,6 +16,7 @@ FALLBACK = "pydoc"  # part of every CPython, so it is available offline
 NAMED = {
     "state_union": state_union.load,
     "state_union_original": state_union.load_original,
+    "inaugural": inaugural.load,
     "pydoc": python_text.load_pydoc,
     "stdlib": python_text.load_stdlib,
 }

@@ -31,8 +31,8 @@ def paths_of(name: str) -> list[Path]:
     if not paths:
         raise CorpusNotFound(
             f"expected a corpus name, a file, a folder or a glob, found {name!r}, which is none "
-            f"of them (looked in {here()}); names: state_union, state_union_original, pydoc, "
-            "stdlib"
+            f"of them (looked in {here()}); names: state_union, state_union_original, "
+            "inaugural, pydoc, stdlib"
         )
     return paths
 

@@ -86,7 +86,7 @@ def speeches():
         return corpora.load("state_union")
     from corpora import state_union
 
-    if state_union._find() is None:
+    if state_union.ARCHIVE.find() is None:
         pytest.skip("no State of the Union corpus in NLTK's data folders (set NLTK_DATA)")
     return corpora.load("state_union")
 

@@ -8,7 +8,7 @@ import zipfile
 import pytest
 
 import corpora
-from corpora import CorpusError, CorpusNotFound, decoding, state_union
+from corpora import CorpusError, CorpusNotFound, decoding, inaugural, state_union
 from corpora.document import cuts
 
 
@@ -38,6 +38,19 @@ def test_speeches_are_decoded_and_repaired(speeches):
     assert not any("C-Span" in d.text[:200] for d in speeches.documents)  # the README
 
 
+def test_inaugural_addresses_are_decoded_and_repaired(speeches):
+    d = corpora.load("inaugural").documents
+    text = joined(corpora.load("inaugural"))
+    assert (len(d), len(text), len(set(text))) == (59, 807_230, 77)
+    assert all(c in " \n" or c.isascii() for c in text)
+    assert [x.year for x in d] == [*range(1789, 2022, 4)]
+    assert (d[0].president, d[9].president, d[-1].president) == ("Washington", "Adams", "Biden")
+    by_name = {x.name: x.text for x in d}
+    assert "years of sabbatical--and then there came a day of fire" in by_name["2005-Bush"]
+    assert "America's vital interests and our deepest beliefs" in by_name["2005-Bush"]
+    assert not any("C-Span" in x.text for x in d)
+
+
 def test_held_out_speeches(speeches):
     d = speeches.documents
     kept = cuts([len(x.text) for x in d])
@@ -55,14 +68,15 @@ def test_original_text_exactly(speeches):
     assert cuts([len(text)]) == [1_915_949 - 191_594]
 
 
-def test_a_damaged_archive_is_refused(tmp_path, monkeypatch):
-    path = tmp_path / state_union.MEMBER
+@pytest.mark.parametrize("corpus", [state_union, inaugural])
+def test_a_damaged_archive_is_refused(tmp_path, monkeypatch, corpus):
+    path = tmp_path / corpus.ARCHIVE.member
     path.parent.mkdir()
     with zipfile.ZipFile(path, "w") as archive:
         archive.writestr("state_union/1945-Truman.txt", "hello")
     monkeypatch.setattr("nltk.data.path", [str(tmp_path)])
-    with pytest.raises(CorpusError, match=r"expected sha256 366c1dc8.*found"):
-        corpora.load("state_union")
+    with pytest.raises(CorpusError, match=r"expected sha256 (366c1dc8|7c5fb579).*found"):
+        corpus.load()
 
 
 def test_missing_and_offline_says_where_it_looked(tmp_path, monkeypatch):

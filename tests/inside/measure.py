@@ -66,7 +66,7 @@ def main() -> None:
         page.add_init_script(WATCH)
         began = time.monotonic()
         page.goto(f"file://{folder}/page.html", wait_until="commit")
-        seconds(page, "typeof passage !== 'undefined' && passage.values.length")
+        seconds(page, "typeof passage !== 'undefined' && passage.values?.length")
         page.screenshot()
         print(f"first colours, screenshot taken: {time.monotonic() - began:.2f} s")
         seconds(page, "ready")
