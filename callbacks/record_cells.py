@@ -1,4 +1,4 @@
-"""Records what every cell does on a passage, ever more rarely within an epoch, and after each."""
+"""Records every cell on a passage, at growing intervals and after each epoch."""
 
 from collections.abc import Callable, Iterable
 
@@ -16,7 +16,7 @@ class RecordCells(keras.callbacks.Callback):
         record: (updates, epochs), the updates so far and the same in epochs.
         progress: a `charlm.runs.progress.Progress`, which is up to date.
         windows: number of updates in a whole epoch.
-        times: the numbers of updates, rising without an end.
+        times: the numbers of updates, an endless increasing iterator.
     """
 
     def __init__(

@@ -14,7 +14,8 @@ PRINTED = 10  # epochs
 class SampleText(keras.callbacks.Callback):
     """Samples after each epoch; writes the texts to a file, and prints those of some epochs.
 
-    A run of more than `PRINTED` epochs prints the samples of about as many, evenly spaced.
+    A run of more than `PRINTED` epochs prints the samples of about as many, evenly spaced, and of
+    the last.
 
     Args:
         sample: (prompt, length, temperatures, seed) -> texts, one for each temperature.
@@ -37,7 +38,9 @@ class SampleText(keras.callbacks.Callback):
         super().__init__()
         self.sample, self.settings, self.seed = sample, settings, seed
         self.folder, self.print = folder, print
-        self.epochs, self.every = epochs, -(-epochs // PRINTED)
+        self.every = max(1, round(epochs / PRINTED))
+        self.waiting: str | None = None  # samples of the last epoch that were not printed
+        self.told = False
 
     def on_epoch_end(self, epoch: int, logs: dict[str, float] | None = None) -> None:
         s = self.settings
@@ -51,10 +54,23 @@ class SampleText(keras.callbacks.Callback):
             for t, text in zip(s.sample_temperatures, texts, strict=True):
                 blocks.append(f"--- temperature {t:g} ---\n{prompt}{text}\n")
         text = "\n".join(blocks)
-        if (epoch + 1) % self.every == 0 or epoch + 1 == self.epochs:
+        if (epoch + 1) % self.every == 0:
             self.print(text)
-        elif epoch == 0:
-            self.print(
-                f"samples of every {self.every} epochs are printed; {run_folder.SAMPLES} has all"
-            )
+            self.waiting = None
+        else:
+            self._tell()
+            self.waiting = text
         run_folder.add_samples(self.folder, f"=== epoch {epoch + 1} ===\n{text}\n", self.print)
+
+    def on_train_end(self, logs: dict[str, float] | None = None) -> None:
+        if self.waiting is not None:
+            self.print(self.waiting)
+            self.waiting = None
+
+    def _tell(self):
+        if not self.told:
+            self.told = True
+            self.print(
+                f"printing the samples of every {self.every} epochs and the last; "
+                f"{run_folder.SAMPLES} has all of them"
+            )

@@ -74,12 +74,13 @@ class Show:
             outputs.check_new_folder("lstmvis", self.lstmvis)
         for pattern in self.pattern:
             patterns.check(pattern)
-        useless = (
-            {"encoding": "without --text", "unknown": "without --text"} if self.text is None else {}
-        )
-        useless |= {"weights": "with --find", "no_text": "with --find"} if self.find else {}
-        for name, when in useless.items():
-            if getattr(self, name) != getattr(Show, name):
+        for name, useless, when in (
+            ("encoding", self.text is None, "without --text"),
+            ("unknown", self.text is None, "without --text"),
+            ("weights", self.find, "with --find"),
+            ("no_text", self.find, "with --find"),
+        ):
+            if useless and getattr(self, name) != getattr(Show, name):
                 raise InputError(f"{flag(name)} has no effect {when}; leave it out")
 
     @property
@@ -144,7 +145,7 @@ def _training(args, network, saved, path, text):
     if args.text is not None or args.no_text or not place.exists():
         return None
     try:
-        return training_cells.of_page(place, network, saved.vocab, text)
+        return training_cells.of_page(place, network, saved.vocab, text, saved.progress.epoch)
     except InputError as error:
         return cli.note(f"NOTE: the page has no slider over training: {error}")
 

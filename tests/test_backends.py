@@ -10,7 +10,12 @@ import keras
 import pytest
 
 ROOT = Path(__file__).parent.parent  # --deselect takes paths relative to it
-RERUN = ["tests/layers", "tests/training/test_network.py", "tests/training/test_exact.py"]
+RERUN = [
+    "tests/layers",
+    "tests/training/test_network.py",
+    "tests/training/test_exact.py",
+    "tests/training/test_recorders.py::test_snapshots_are_the_network_s_values_at_their_times",
+]
 RERUN += [  # the others of this file are of NumPy alone, or stand in `layers`, too
     f"tests/reference/test_cells.py::{name}"
     for name in (

@@ -44,18 +44,22 @@ def recorders(
 
 
 def _recorded_before(training: Training, place: Path) -> TrainingCells:
-    """Returns what was recorded before, which may be ahead of the run; nothing if it is no use."""
+    """Returns the earlier recording, which may be ahead of the run; an empty one if it is of no
+    use."""
     network, p = training.to_network(), training.progress
     passage = of_held_out(training.text.held_out[:LOOKED_AT], training.vocab)
     cells = training_cells.empty(passage, network)
     if p.epoch == p.step == 0:
+        return cells
+    if not place.exists():
+        cli.note("NOTE: the cells were not recorded so far; recording starts at this point")
         return cells
     try:
         found = training_cells.read(place, network, training.vocab)
         if found.text != cells.text:
             raise InputError(f"{place}: it is of another passage")
     except InputError as error:
-        cli.note(f"NOTE: recording the cells from here on: {error}")
+        cli.note(f"NOTE: recording of the cells starts again at this point: {error}")
         return cells
     return found
 

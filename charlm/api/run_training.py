@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from charlm import cli
 from charlm.config import Config
-from charlm.errors import InputError, Stopped, command_line
+from charlm.errors import InputError, Stopped, command_line, flag
 from charlm.runs import checkpoint, lookup, run_folder
 from charlm.runs.checkpoint import Checkpoint
 from charlm.runs.progress import Progress
@@ -38,6 +38,11 @@ class Reporting:
     """Whether to write TensorBoard logs into the run's folder."""
     record_cells: bool = False
     """Whether to record the cells, and the sizes of updates, while it trains."""
+
+    def resume(self, folder: Path) -> str:
+        """Returns the command that resumes a run with the same reports."""
+        flags = [flag(x) for x in ("tensorboard", "record_cells") if getattr(self, x)]
+        return command_line("train", "--resume", folder, *flags)
 
 
 def prepare(
@@ -110,7 +115,7 @@ def train(
         training.fit(callbacks)
     except Stopped as stopped:
         how = ", NOT saved; from the last save," if save.failure else " and saved;"
-        again = command_line("train", "--resume", folder)
+        again = reporting.resume(folder)
         say(f"stopped by {stopped}{how} resume with: {again}")
         stopped.add_note(f"resume with: {again}")
         raise
@@ -118,7 +123,7 @@ def train(
         shown.close()
         stop.restore()
     if save.failure:
-        raise _unsaved(folder, save.failure)
+        raise _unsaved(folder, save.failure, reporting)
     p = training.progress
     curve = f"curve in {folder / run_folder.CURVE}; " if draw_curve(p, folder, say) else ""
     best = p.history[p.best_epoch - 1]["val_bpc"]
@@ -221,9 +226,9 @@ def _recorders(training, folder, reporting):
     return recorders(training, folder, reporting.say, reporting.tensorboard)
 
 
-def _unsaved(folder, failure):
+def _unsaved(folder, failure, reporting):
     message = f"cannot save the end of the run in {folder}: {failure}"
     if lookup.is_run(folder):
-        again = command_line("train", "--resume", folder)
+        again = reporting.resume(folder)
         message += f"; once that is fixed, {again} resumes from the last save"
     return OSError(message)

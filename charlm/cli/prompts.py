@@ -9,6 +9,7 @@ from charlm.errors import InputError
 from charlm.runs.checkpoint import Checkpoint
 from charlm.runs.untrusted import check_size, file_bytes
 from corpora import detection
+from corpora.decoding import MARK
 from corpora.files import read_piped
 from corpora.normalizing import normalized
 
@@ -68,7 +69,7 @@ def _file_text(path):
     except ValueError as error:
         raise InputError(f"cannot read {what}: {error}; --prompt takes the text itself") from error
     try:
-        text = data.decode("utf-8-sig")
+        text = data.decode(detection.of_mark(data, "utf-8")).removeprefix(MARK)
     except UnicodeDecodeError as error:
         wrong, likely = error.object[error.start], detection.likely(data)
         raise InputError(

@@ -30,10 +30,10 @@ def found(args: NamedCells, seed: int) -> list[dict]:
     """Trains if the run is not there; returns the findings of `charlm show`, the clearest first."""
     name = f"cells-{args.corpus}-{args.preset}-{seed}"
     place = "--runs-dir", str(args.runs_dir)
-    if not (args.runs_dir / name / "best.weights.h5").exists():
+    if not (args.runs_dir / name / "cells.json").exists():  # which is made last
         _run(
             "charlm.train", "--corpus", args.corpus, "--preset", args.preset, "--seed", str(seed),
-            "--name", name, "--sample-length", "0", *place,
+            "--name", name, "--overwrite", "--sample-length", "0", *place,
         )  # fmt: skip
     _run("charlm.show", name, "--find", *place)
     report = json.loads((args.runs_dir / name / "cells.json").read_text("utf-8"))

@@ -7,6 +7,7 @@ state after each of N characters, and `bits.k` (N,), the surprise of each given 
 
 import itertools
 import json
+import math
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -22,6 +23,7 @@ from charlm.text.vocab import Vocab
 
 FORMAT = "1"
 LENGTH = 1000  # characters: a snapshot has two bytes for each of them and each cell
+MOST = 64  # snapshots: a bound for the memory, the file and the page
 LARGEST = np.finfo(np.float16).max
 WHOLE = "what charlm train --record-cells writes"
 
@@ -43,7 +45,12 @@ class Snapshot:
     values: np.ndarray
     """(N, L, H) float16."""
     bits: np.ndarray
-    """(N,) float16; 0 for the first character."""
+    """(N,) float16; 0 for the first character, before which nothing was read."""
+
+    @property
+    def mean_bits(self) -> float:
+        """Bits per character after the first."""
+        return float(self.bits[1:].mean(dtype=np.float64)) if len(self.bits) > 1 else 0.0
 
 
 @dataclass
@@ -56,7 +63,11 @@ class TrainingCells:
     snapshots: list[Snapshot] = field(default_factory=list)
 
     def add(self, network: Network, vocab: Vocab, updates: int, epochs: float) -> None:
-        """Records the network; removes snapshots of a run that was ahead of where it was saved."""
+        """Records the network.
+
+        Removes snapshots of a run that was ahead of where it was saved, and every second one if
+        there are `MOST`.
+        """
         ids = vocab.encode(self.text)
         values = np.empty((len(ids), network.config.layers, network.config.units), np.float16)
         bits = np.zeros(len(ids), np.float16)
@@ -64,6 +75,8 @@ class TrainingCells:
             values[r.positions] = np.clip(r.values[self.letter], -LARGEST, LARGEST)
             bits[r.positions] = np.nan_to_num(r.losses / np.log(2))
         self.snapshots = [s for s in self.snapshots if s.updates < updates]
+        if len(self.snapshots) == MOST:
+            self.snapshots = self.snapshots[::2]
         self.snapshots.append(Snapshot(updates, epochs, values, bits))
 
     def to_bytes(self) -> bytes:
@@ -81,20 +94,30 @@ class TrainingCells:
 
 
 def empty(text: str, network: Network) -> TrainingCells:
-    """Returns no snapshots yet of the beginning of a passage."""
+    """Returns an empty recording of the first `LENGTH` characters of a passage."""
     return TrainingCells(text[:LENGTH], states.state_letter(network.config))
 
 
-def of_page(path: Path, network: Network, vocab: Vocab, text: str) -> TrainingCells:
-    """Reads the file of a run for a page that shows a text.
+def of_page(path: Path, network: Network, vocab: Vocab, text: str, epochs: float) -> TrainingCells:
+    """Reads the file of a run for a page.
+
+    Args:
+        path: of the file.
+        network: of the page.
+        vocab: of the run.
+        text: of the page; the recording must be of its beginning.
+        epochs: that the page's weights were trained; later snapshots are left out.
 
     Raises:
-        InputError: see `read`; or it is not of the beginning of the text.
+        InputError: see `read`; or it is of another text, or has no snapshot.
     """
     found = read(path, network, vocab)
-    if found.snapshots and text.startswith(found.text):
-        return found
-    raise InputError(f"{path} is of another passage")
+    found.snapshots = [s for s in found.snapshots if s.epochs <= epochs]
+    if not text.startswith(found.text):
+        raise InputError(f"{path}: it is of another passage; leave out --max-characters")
+    if not found.snapshots:
+        raise InputError(f"{path}: it has nothing from before the weights of the page")
+    return found
 
 
 def read(path: Path, network: Network, vocab: Vocab) -> TrainingCells:
@@ -110,13 +133,15 @@ def read(path: Path, network: Network, vocab: Vocab) -> TrainingCells:
         text, letter = header["text"], header["letter"]
         config = network.config
         shape = len(text), config.layers, config.units
-        if letter != states.state_letter(config) or vocab.known(text) != text:
+        if letter != states.state_letter(config) or not text or vocab.known(text) != text:
             raise InputError("it is of another network")
         found = TrainingCells(text, letter)
         for k, (updates, epochs) in enumerate(untrusted.parsed_json(WHOLE, header["snapshots"])):
             values, bits = arrays[f"values.{k}"], arrays[f"bits.{k}"]
             if (values.shape, bits.shape) != (shape, shape[:1]):
                 raise InputError(f"expected values of shape {shape}, found {values.shape}")
+            if not (updates >= 0 and math.isfinite(epochs)):
+                raise InputError(f"expected finite times, found {updates} and {epochs}")
             halves = values.astype(np.float16), bits.astype(np.float16)
             found.snapshots.append(Snapshot(int(updates), float(epochs), *halves))
         return found

@@ -72,6 +72,7 @@ def page(
         "colours": _colours(saved, config, text, layer, cell, kind),
         "findings": [asdict(f) for f in findings[:CHIPS]],
         "training": _training(training, [(layer, cell)], findings) if training else None,
+        "epochs": saved.progress.epoch,
     }
     style = (bundle.PAGE / "page.css").read_text(encoding="utf-8")
     worker = bundle.to_json(bundle.script("worker"))
@@ -116,7 +117,7 @@ def _training(recorded, cells, findings):
     values = np.rint(127 * np.clip(rows, -1, 1)).astype(np.int8)
     return {
         "length": len(recorded.text),
-        "snapshots": [[s.updates, s.epochs, float(s.bits.mean())] for s in recorded.snapshots],
+        "snapshots": [[s.updates, s.epochs, s.mean_bits] for s in recorded.snapshots],
         "cells": cells,
         "values": bundle.packed_bytes(values.tobytes()),
     }

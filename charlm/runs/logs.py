@@ -7,6 +7,7 @@ changed in place, so it must be a regular file (`atomic.own_file`).
 import contextlib
 import csv
 import io
+import itertools
 import json
 import math
 import os
@@ -32,7 +33,7 @@ UPDATE_COLUMNS = {
     "weight_norm": float,  # after the update
     "update_ratio": float,  # norm of the update / norm of the weight before it
 }
-MAX_ROWS_BYTES = 2**26
+MAX_BYTES, MAX_ROWS = 2**24, 200_000  # of steps.csv and updates.csv
 
 
 def summary(saved: Checkpoint) -> bytes:
@@ -65,21 +66,21 @@ def read_rows(path: Path, columns: dict[str, type], progress: Progress) -> list[
     """Reads the rows of steps.csv or updates.csv up to the progress of a saved run.
 
     Returns:
-        The rows; none if the file is missing or damaged.
+        The rows; none if the file is missing, damaged or too large.
     """
     try:
         with atomic.own_file(path, os.O_RDONLY) as file:
-            if os.fstat(file).st_size > MAX_ROWS_BYTES:
+            if os.fstat(file).st_size > MAX_BYTES:
                 return []
-            text = os.read(file, MAX_ROWS_BYTES).decode()
+            text = os.read(file, MAX_BYTES).decode()
         rows = [
             {name: kind(row[name]) for name, kind in columns.items()}
-            for row in csv.DictReader(io.StringIO(text))
+            for row in itertools.islice(csv.DictReader(io.StringIO(text)), MAX_ROWS + 1)
         ]
     except (OSError, ValueError, TypeError, KeyError, csv.Error):
         return []
     numbers = [x for row in rows for x in row.values() if not isinstance(x, str)]
-    if not all(map(math.isfinite, numbers)):
+    if len(rows) > MAX_ROWS or not all(map(math.isfinite, numbers)):
         return []
     p = progress
     return [

@@ -224,6 +224,8 @@ def rewind_logs(folder: Path, saved: Checkpoint, say: Callable[[str], object] = 
         if not rows:  # damaged, or of an overwritten run
             with contextlib.suppress(OSError):
                 os.unlink(folder / name)
+                if saved.progress.epoch:
+                    say(f"NOTE: {folder / name} was of no use and begins again")
     if not saved.progress.history:  # they belong to an overwritten run
         for name in (HISTORY, CURVE):
             with contextlib.suppress(OSError):

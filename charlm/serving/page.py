@@ -14,7 +14,8 @@ def page(saved: Checkpoint, name: str) -> str | None:
         name: of the model.
     """
     try:
-        return webpage.page(saved, name)
+        webpage.check_size(saved, "fp16")
     except InputError:
         note("NOTE: the model is too large for a page, so only /v1 is served")
         return None
+    return webpage.page(saved, name)

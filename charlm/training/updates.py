@@ -27,7 +27,9 @@ class Updates:
         self.before = self._state()
 
     def end(self) -> list[dict[str, Any]]:
-        """Returns a row for each weight, after the update; none if the weights did not change.
+        """Returns a row for each weight that was not zero, after the update.
+
+        After a step that float16 leaves out, because a gradient is infinite, there are no rows.
 
         A row has the weight's name, `gradient_norm` (Euclidean, after clipping), `weight_norm` and
         `update_ratio`, the norm of the update by that of the weight before it.
@@ -35,7 +37,7 @@ class Updates:
         assert self.before is not None, "begin first"
         (count, weights, moments), self.before = self.before, None
         now, new_weights, new_moments = self._state()
-        if now != count + 1:  # float16: a step with an infinite gradient is left out
+        if now != count + 1:
             return []
         beta = self._adam().beta_1
         rows = []
@@ -44,10 +46,12 @@ class Updates:
             strict=True,
         ):  # fmt: skip
             norm = np.linalg.norm(w)
+            if not norm:  # there is no ratio
+                continue
             found = {
                 "gradient_norm": np.linalg.norm((m_ - beta * m) / (1 - beta)),
                 "weight_norm": np.linalg.norm(w_),
-                "update_ratio": np.linalg.norm(w_ - w) / norm if norm else 0.0,
+                "update_ratio": np.linalg.norm(w_ - w) / norm,
             }
             rows.append({"weight": v.path} | {k: float(f"{x:.6g}") for k, x in found.items()})
         return rows

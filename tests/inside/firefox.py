@@ -1,7 +1,7 @@
-"""Firefox, driven by WebDriver BiDi: what the tests use of Playwright's interface.
+"""Drives Firefox by WebDriver BiDi, with the part of Playwright's interface that the tests use.
 
-Playwright's own Firefox is a changed one, which Debian does not have. The protocol is described at
-https://www.w3.org/TR/webdriver-bidi/.
+Playwright itself needs its own build of Firefox; this takes Debian's.
+Source: https://www.w3.org/TR/webdriver-bidi/
 """
 
 import itertools
@@ -9,6 +9,7 @@ import json
 import re
 import subprocess
 import tempfile
+import time
 from pathlib import Path
 
 from websockets.sync.client import connect
@@ -48,12 +49,16 @@ class _Browser:
             f'user_pref("{preference}", {SCHEMES[scheme]});\n'
         )
         command = [path, "--headless", "--no-remote", "--profile", self.folder.name]
-        self.process = subprocess.Popen(
-            [*command, "--remote-debugging-port", "0"], stderr=subprocess.PIPE, text=True
-        )
-        for line in self.process.stderr:
-            if found := re.search(r"listening on (ws://\S+)", line):
-                break
+        log = Path(self.folder.name, "log")
+        with open(log, "w") as file:
+            self.process = subprocess.Popen(
+                [*command, "--remote-debugging-port", "0"], stdout=file, stderr=file
+            )
+        ends = time.monotonic() + SECONDS
+        while not (found := re.search(r"listening on (ws://\S+)", log.read_text())):
+            assert self.process.poll() is None, log.read_text()
+            assert time.monotonic() < ends, log.read_text()
+            time.sleep(0.05)
         self.socket = connect(f"{found[1]}/session", max_size=None, open_timeout=SECONDS)
         self.numbers, self.pages = itertools.count(1), {}
         self.ask("session.new", capabilities={})
@@ -78,7 +83,6 @@ class _Browser:
         self.ask("browser.close")
         self.socket.close()
         self.process.wait(SECONDS)
-        self.process.stderr.close()
         self.folder.cleanup()
 
 

@@ -377,20 +377,29 @@ def test_a_slider_shows_the_cells_as_they_were_in_training(browser, made):
         for kind in ("c", "surprise"):
             page.select_option("#kind", kind)
             r = next(iter(recording.record(networks[k], [vocab.encode(text)], "c", whole=True)))
-            bits = np.nan_to_num(r.losses / np.log(2))
+            bits = np.nan_to_num(r.losses / np.log(2))  # nothing was read before the first
             expected = np.tanh(r.values["c"][:, 1, 4]) if kind == "c" else bits / 8
             opened.until(f"passage.values.length === {len(text)}")
             found = page.evaluate(
                 "new Promise((r) => setTimeout(() => r([...passage.values]), 50))"
             )
             np.testing.assert_allclose(found, expected.clip(-1, 1), atol=0.006)
-        assert f"{bits.mean():.2f} bits per character" in page.inner_text("#when")
+        assert f"{bits[1:].mean():.2f} bits per character" in page.inner_text("#when")
     page.select_option("#kind", "f")
     opened.until("document.getElementById('status').textContent.includes('with a button')")
     assert page.evaluate("passage.values.length") == 0
+    assert "snapshot=2" in page.evaluate("location.hash")
     page.evaluate(MOVED, 3)
     opened.until(f"passage.values.length === {len(text) + 4}")
-    assert page.inner_text("#when") == "the trained model"
+    assert page.inner_text("#when") == "the trained model (epoch 0)"
+    assert "snapshot" not in page.evaluate("location.hash")
+    page.evaluate(MOVED, 1)
+    page.click("#off")  # a change is one of the trained model
+    opened.until("document.getElementById('change').textContent")
+    assert page.inner_text("#when").startswith("the trained model")
+    page.goto(f"file://{folder}/slider.html?#snapshot=abc")
+    opened.until("ready")
+    assert page.inner_text("#when").startswith("the trained model")
     assert not opened.faults
 
 
@@ -452,6 +461,11 @@ def test_a_refused_question_ends_nothing_that_is_going_on(browser, made):
     page.click("#stop")
     opened.until("document.getElementById('written').getAttribute('aria-busy') === 'false'")
     assert page.is_disabled("#undo")
+    page.fill("#prompt", "the end\n" * 60)
+    page.press("#seed", "Enter")
+    opened.until("writing.view.characters.length > 1500")
+    assert page.evaluate(f"{bottom}(writing.view.passage)") < 40
+    page.click("#stop")
     page.click("#off")
     page.evaluate("() => { document.getElementById('cell').value = 3; show(); }")
     opened.until("document.getElementById('status').textContent === ''")

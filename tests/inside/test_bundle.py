@@ -4,6 +4,7 @@ import base64
 import gzip
 import hashlib
 import json
+import os
 import re
 import shutil
 import subprocess
@@ -22,7 +23,10 @@ from charlm.runs.progress import Progress
 from charlm.text.vocab import Vocab
 from tests.inside.test_engine import V, network
 
-needs_node = pytest.mark.skipif(shutil.which("node") is None, reason="needs node")
+needs_node = pytest.mark.skipif(
+    shutil.which("node") is None and not os.environ.get("CHARLM_REQUIRE_BROWSERS"),
+    reason="needs node",
+)
 
 HOSTILE = [
     "</script><script>alert(1)</script>", "<!--<script>", "]]>", "\u2028\u2029", "\0\x01\x7f",

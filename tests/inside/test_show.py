@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 
 import corpora
-from charlm import show
+from charlm import show, train
+from charlm.api.run_training import Reporting
 from charlm.config import Config, DataConfig
 from charlm.inside import recording, webpage
 from charlm.runs import run_folder
@@ -182,3 +183,36 @@ def test_by_default_it_shows_the_half_in_which_cells_were_scored(here, capsys):
     (here / "text.txt").write_text("another text " * 300)
     assert show.main(["a"]) == 2
     assert "expected the text that the run was trained on" in capsys.readouterr()[1]
+
+
+@pytest.mark.full
+@pytest.mark.parametrize("options", [[], ["--records", "so. "], ["--cell", "keras-gru"]])
+def test_a_run_that_recorded_its_cells_gets_a_slider(rng, tmp_path, monkeypatch, capsys, options):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "text.txt").write_text(quoted_text(rng, 2000), encoding="utf-8")
+    argv = ["text.txt", "--name", "b", "--units", "9", "--epochs", "3", "--patience", "0", *options]
+    assert train.main([*argv, "--sample-length", "0", "--record-cells"]) == 0
+    updates = (tmp_path / "saved_models/b/updates.csv").read_text().splitlines()
+    assert len(updates) > 100
+    capsys.readouterr()
+    assert show.main(["b", "--max-characters", "0"]) == 0
+    assert "NOTE" not in capsys.readouterr()[1]
+    html = (tmp_path / "saved_models/b/cells.html").read_text()
+    data = json.loads(re.search(r'id="data">(.*?)</script>', html)[1])
+    training = data["training"]
+    assert data["text"].startswith(data["text"][: training["length"]])
+    best = json.loads((tmp_path / "saved_models/b/run.json").read_text())["progress"]["best_epoch"]
+    times = [epochs for _, epochs, _ in training["snapshots"]]
+    assert (times[0], times[-1]) == (0, best)
+    assert training["snapshots"][0][2] > training["snapshots"][-1][2] + 0.1  # bits
+    assert show.main(["b", "--text", "text.txt"]) == 0
+    assert '"training":null' in (tmp_path / "saved_models/b/cells.html").read_text()
+    (tmp_path / "saved_models/b/cells-in-training.safetensors").write_bytes(b"no")
+    assert show.main(["b", "--max-characters", "0"]) == 0
+    assert "NOTE: the page has no slider over training" in capsys.readouterr()[1]
+
+
+def test_the_command_that_resumes_records_on():
+    found = Reporting(record_cells=True, tensorboard=True).resume("x")
+    assert found.endswith("train --resume x --tensorboard --record-cells")
+    assert Reporting().resume("x").endswith("train --resume x")

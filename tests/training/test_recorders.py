@@ -1,6 +1,8 @@
 """Law: what training records is what the network does then, and recording changes nothing."""
 
 import csv
+import dataclasses
+import functools
 import itertools
 
 import keras
@@ -15,8 +17,10 @@ from charlm.inside import recording, training_cells
 from charlm.inside.passage import of_held_out
 from charlm.runs import logs, run_folder
 from charlm.runs.progress import Progress
-from charlm.training import network
+from charlm.text.vocab import Vocab
+from charlm.training import network as model
 from charlm.training.loss import CrossEntropy
+from tests.inside.test_engine import network
 from tests.training.test_trainer import made, tracked
 
 only_tensorflow = pytest.mark.skipif(
@@ -32,7 +36,7 @@ def recorded(training, folder, *others, tensorboard=False):
 
 
 def weights(training):
-    return np.concatenate([w.ravel() for w in network.weights(training.network).values()])
+    return np.concatenate([w.ravel() for w in model.weights(training.network).values()])
 
 
 def test_snapshots_are_the_network_s_values_at_their_times(tmp_path):
@@ -104,8 +108,7 @@ def test_rows_of_updates_are_gradients_and_changes(tmp_path):
         for row, w, w_ in zip(rows[n * k : n * k + n], before, after, strict=True):
             assert row["step"] == k + 1
             norm = np.linalg.norm(w)
-            ratio = np.linalg.norm(w_ - w) / norm if norm else 0
-            assert row["update_ratio"] == pytest.approx(ratio, rel=1e-4)
+            assert row["update_ratio"] == pytest.approx(np.linalg.norm(w_ - w) / norm, rel=1e-4)
             assert row["weight_norm"] == pytest.approx(np.linalg.norm(w_), rel=1e-4)
 
 
@@ -149,7 +152,7 @@ def test_what_cannot_be_used_is_recorded_from_here_on(tmp_path, capsys):
     later = made(epochs=2, saved=first.snapshot())
     cells = recorded(later, tmp_path)
     assert [s.updates for s in cells.snapshots] == [2 * later.windows().steps]
-    assert "recording the cells from here on" in capsys.readouterr().err
+    assert "recording of the cells starts again" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("calls", [1, 4])
@@ -167,14 +170,50 @@ def test_times_become_rarer_and_every_epoch_has_its_end(windows, calls):
             callback.on_train_batch_end(step)
         progress.epoch, progress.step = epoch + 1, 0
         callback.on_epoch_end(epoch)
-    updates = [n for n, _ in seen]
-    assert updates == sorted(set(updates))
-    ends = {k * windows for k in (1, 2, 3)}
-    assert ends <= set(updates)
-    due = {n for n in (0, 10, 30, 100, 300, 1000, 3000) if n < 3 * windows}
-    assert len(due - set(updates)) <= (0 if calls == 1 else len(due))
-    assert len(set(updates) - ends) <= len(due)
+    reached = [
+        epoch * windows + min(step, windows)
+        for epoch in range(3)
+        for step in range(calls, windows + calls, calls)
+    ]
+    due = [n for n in (0, 10, 30, 100, 300, 1000, 3000) if n <= reached[-1]]
+    first = {min(n for n in [0, *reached] if n >= wanted) for wanted in due}
+    assert [n for n, _ in seen] == sorted(first | {windows, 2 * windows, 3 * windows})
     assert all(epochs == n / windows for n, epochs in seen)
+
+
+def test_at_most_64_snapshots_are_kept(rng):
+    net, vocab = network(rng, units=3, vocab=4), Vocab("abcd")
+    cells = training_cells.empty("abcdabcd", net)
+    for k in range(200):
+        cells.add(net, vocab, k, k / 9)
+        assert len(cells.snapshots) <= training_cells.MOST
+    kept = [s.updates for s in cells.snapshots]
+    assert kept == sorted(set(kept))
+    assert (kept[0], kept[-1]) == (0, 199)
+    assert len(kept) >= training_cells.MOST // 2
+
+
+def test_a_page_gets_what_was_before_its_weights(rng, tmp_path):
+    net, vocab = network(rng, units=3, vocab=4), Vocab("abcd")
+    cells = training_cells.empty("abcdabcd", net)
+    for k in range(5):
+        cells.add(net, vocab, 10 * k, k / 2)
+    (tmp_path / "x").write_bytes(cells.to_bytes())
+    read = functools.partial(training_cells.of_page, tmp_path / "x", net, vocab)
+    assert [s.epochs for s in read("abcdabcdaa", 1).snapshots] == [0, 0.5, 1]
+    for text, epochs, wrong in (("abcd", 1, "another passage"), ("abcdabcd", -1, "nothing from")):
+        with pytest.raises(InputError, match=wrong):
+            read(text, epochs)
+    for change in ({"text": ""}, {"letter": "h"}, {"text": "abce"}, {"snapshots": []}):
+        other = dataclasses.replace(cells, **change)
+        (tmp_path / "x").write_bytes(other.to_bytes())
+        with pytest.raises(InputError):
+            read("abcdabcd", 9)
+    bad = dataclasses.replace(cells.snapshots[0], epochs=float("nan"))
+    cells.snapshots = [bad]
+    (tmp_path / "x").write_bytes(cells.to_bytes())
+    with pytest.raises(InputError, match="finite times"):
+        read("abcdabcd", 9)
 
 
 @pytest.mark.full

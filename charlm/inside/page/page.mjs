@@ -48,6 +48,7 @@ const letter = (kind) => (kind.length === 1 ? kind : data.letter);
 function remember() {
   const state = new URLSearchParams(FIELDS.map((id) => [id, element(id).value]));
   state.set("at", passage.caret);
+  if (isNow()) state.delete("snapshot");
   try {
     history.replaceState(null, "", `#${state}`);
   } catch {
@@ -60,7 +61,8 @@ function recall() {
   for (const id of FIELDS) {
     const field = element(id);
     const before = field.value;
-    if (address.has(id)) field.value = address.get(id);
+    const given = address.get(id);
+    if (given !== null && (id !== "snapshot" || /^\d+$/.test(given))) field.value = given;
     if (!field.checkValidity() || (id !== "prompt" && !field.value)) field.value = before;
   }
   const place = Number(address.get("at") ?? NaN);
@@ -99,7 +101,7 @@ async function colourBefore() {
   const values = await snapshots.colours(chosen());
   if (change !== null || place !== snapshots.slider.value) return;
   passage.colour(values ?? []);
-  say(values ? "" : "The page has the training of the surprise and of the cells with a button, and of their state only.");
+  say(values ? "" : "Training was recorded for the surprise and for the state of the cells with a button only.");
 }
 
 function describe() {
@@ -131,6 +133,7 @@ function whatIf(character, position) {
 // Reads the passage with a change, colours it by what changes, and says what that is.
 function apply(question, text) {
   const mine = (change = {});
+  snapshots?.toNow(); // a change is one of the trained model
   element("back").disabled = false;
   ask(question, ({ done, all, stopped, before, bits }) => {
     if (change !== mine || stopped) return;
@@ -194,7 +197,7 @@ for (const finding of data.findings) {
 const pictures = new Pictures(element("strip"), element("map"), (layer, cell) =>
   choose(letter(element("kind").value), layer, cell),
 );
-const snapshots = data.training && new Snapshots(data.training, data.letter, () => {
+const snapshots = data.training && new Snapshots(data.training, data.letter, data.epochs, () => {
   undoChange();
   remember();
 });

@@ -7,9 +7,10 @@ import { unpacked } from "./unpack.mjs";
 export class Snapshots {
   // training: { length, snapshots: [[updates, epochs, bits]], cells: [[layer, cell]], values }, where
   // the packed values have a byte for each snapshot, cell (the surprise after the last), character.
-  // letter: the state that was recorded. moved: called when the slider is moved.
-  constructor(training, letter, moved) {
-    Object.assign(this, { ...training, letter });
+  // letter: the state that was recorded. epochs: that the page's model was trained. moved: called when
+  // the slider is moved.
+  constructor(training, letter, epochs, moved) {
+    Object.assign(this, { ...training, letter, epochs });
     this.slider = element("snapshot");
     this.slider.max = this.slider.value = this.snapshots.length;
     element("training").hidden = false;
@@ -24,9 +25,14 @@ export class Snapshots {
     return Number(this.slider.value) === this.snapshots.length;
   }
 
+  toNow() {
+    this.slider.value = this.snapshots.length;
+    this.show();
+  }
+
   // Says where the slider is.
   show() {
-    element("when").textContent = this.isNow ? "the trained model" : this.#inWords();
+    element("when").textContent = this.isNow ? `the trained model (epoch ${this.epochs})` : this.#inWords();
   }
 
   #inWords() {

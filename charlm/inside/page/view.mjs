@@ -32,17 +32,18 @@ export class View {
     this.append(text);
   }
 
-  // Follows the text's end as it grows, if the reader looks at it.
   append(text) {
-    const { passage } = this;
-    const atEnd = passage.scrollTop + passage.clientHeight >= passage.scrollHeight - 2;
     for (const c of text) {
       this.characters.push(c);
       this.starts.push(this.starts.at(-1) + c.length);
     }
     this.pre.firstChild.appendData(text);
-    if (atEnd && this.starts.length > 1 + text.length) passage.scrollTop = passage.scrollHeight;
     this.#changed();
+  }
+
+  get showsEnd() {
+    const { scrollTop, clientHeight, scrollHeight } = this.passage;
+    return scrollTop + clientHeight >= scrollHeight - 2;
   }
 
   // values: a number between -1 and 1 for each character, NaN or none for those without a colour.

@@ -54,9 +54,12 @@ export class Writing {
     const [temperature, topK, topP] = ["temperature", "top_k", "top_p"].map(value);
     const question = { type: "write", temperature, topK, topP, seed: element("seed").value, ...asked };
     ask(question, ({ text, ended }) => {
-      if (!question.begun) this.#begin(question, undo);
+      const first = !question.begun;
+      if (first) this.#begin(question, undo);
       if (this.current !== question) return; // another text was asked for since
+      const follow = first || this.view.showsEnd;
       this.view.append(text);
+      if (follow) this.view.passage.scrollTop = this.view.passage.scrollHeight;
       element("written").setAttribute("aria-busy", !ended); // a screen reader waits for the end
       if (!ended) return this.colour();
       this.colour();
