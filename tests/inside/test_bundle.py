@@ -4,9 +4,7 @@ import base64
 import gzip
 import hashlib
 import json
-import os
 import re
-import shutil
 import subprocess
 from dataclasses import asdict
 from html.parser import HTMLParser
@@ -21,12 +19,7 @@ from charlm.inside.finding import Finding, Report
 from charlm.runs.checkpoint import Checkpoint
 from charlm.runs.progress import Progress
 from charlm.text.vocab import Vocab
-from tests.inside.test_engine import V, network
-
-needs_node = pytest.mark.skipif(
-    shutil.which("node") is None and not os.environ.get("CHARLM_REQUIRE_BROWSERS"),
-    reason="needs node",
-)
+from tests.inside.test_engine import V, needs_node, network
 
 HOSTILE = [
     "</script><script>alert(1)</script>", "<!--<script>", "]]>", "\u2028\u2029", "\0\x01\x7f",

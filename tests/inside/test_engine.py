@@ -2,6 +2,7 @@
 
 import itertools
 import json
+import os
 import shutil
 import subprocess
 from dataclasses import asdict
@@ -23,7 +24,10 @@ from charlm.reference.network import Network, initial_weights, layer_path
 HERE, PAGE = Path(__file__).parent, Path(charlm.inside.__file__).parent / "page"
 H, V = 35, 41  # more than a panel of 32, and no whole number of panels
 
-needs_node = pytest.mark.skipif(shutil.which("node") is None, reason="needs node")
+needs_node = pytest.mark.skipif(
+    shutil.which("node") is None and not os.environ.get("CHARLM_REQUIRE_BROWSERS"),
+    reason="needs node",
+)
 
 
 def network(rng, name="lstm", layers=1, units=H, vocab=V, **options):

@@ -238,7 +238,7 @@ def test_samples_that_are_shorter_than_they_were_are_reported(folder, kept):
         path.unlink()
     else:
         os.truncate(path, kept)
-    run_folder.rewind_logs(folder, checkpoint.read(folder / lookup.LAST), said.append)
+    run_folder.rewind_logs(folder, saved(folder), said.append)
     assert said == [
         f"NOTE: {path} has {kept or 0} bytes of the 15 that it had when the run was saved; the "
         "last samples in it are lost"
@@ -248,9 +248,34 @@ def test_samples_that_are_shorter_than_they_were_are_reported(folder, kept):
 def test_samples_that_are_longer_are_cut(folder):
     run_folder.add_samples(folder, "never saved")
     said = []
-    run_folder.rewind_logs(folder, checkpoint.read(folder / lookup.LAST), said.append)
+    run_folder.rewind_logs(folder, saved(folder), said.append)
     assert said == []
     assert (folder / run_folder.SAMPLES).read_text() == "sampled before\n"
+
+
+def saved(folder):
+    """The run as `charlm train --resume` reads it."""
+    found = checkpoint.read(folder / lookup.LAST)
+    run_folder.read_rows(folder, found.progress)
+    return found
+
+
+@pytest.mark.parametrize("name", [run_folder.STEPS, run_folder.UPDATES])
+@pytest.mark.parametrize("damage", [b"epochs,step\n1", b"x" * 2**24 + b"x"])
+def test_rows_that_cannot_be_continued_are_reported(folder, name, damage):
+    (folder / name).write_bytes(damage)
+    said = []
+    run_folder.rewind_logs(folder, saved(folder), said.append)
+    assert said == [f"NOTE: {folder / name} was of no use and begins again"]
+    assert not (folder / name).exists()
+
+
+def test_too_many_rows_are_not_kept_in_memory(folder, monkeypatch):
+    monkeypatch.setattr(logs, "MAX_ROWS", 4)
+    for rows in (4, 5):
+        text = "epochs,step,bpc,epoch_bpc\n" + "0.5,1,2,3\n" * rows
+        (folder / run_folder.STEPS).write_text(text)
+        assert len(saved(folder).progress.steps) == (4 if rows == 4 else 0)
 
 
 def test_the_names_of_a_new_run_s_folders_are_forced_to_disk(tmp_path, monkeypatch):
