@@ -2,7 +2,6 @@
 
 import sys
 from dataclasses import dataclass, field
-from math import log
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -10,7 +9,7 @@ import tyro
 from tyro.conf import UseAppendAction as Repeated
 
 from charlm import cli
-from charlm.cli import prompts
+from charlm.cli import beams, infilling, prompts
 from charlm.cli.options import RUNS_DIR, Debug, Quiet, Run, RunsDir
 from charlm.errors import InputError, check_temperature, flag, require
 from charlm.generation import generate
@@ -19,7 +18,6 @@ from charlm.generation.generate import MAX_TEXTS
 from charlm.inside.weights import Kind, rounded
 from charlm.runs import lookup
 
-MAX_BEAMS, MAX_BEAM_LENGTH = 1000, 1000  # all beams are kept in memory
 TEMPERATURE = 0.8
 
 
@@ -49,6 +47,11 @@ class Sample:
     """Number of texts at each temperature. The first is printed while it is generated, the others
     after it."""
     rules: SamplingConstraints = field(default_factory=SamplingConstraints)
+    between: Annotated[tuple[str, str] | None, tyro.conf.arg(metavar="LEFT RIGHT")] = None
+    """Infilling: fill the gap between two texts with --length characters at most (by default 100).
+    Many texts are drawn after the first, and one is chosen by how probable it makes the second."""
+    draws: int = 256
+    """Number of texts to draw for --between."""
     beam: int = 0
     """Beam search with this number of beams instead of sampling: finds the most probable texts and
     prints the -n best; if several, with their bits per character. Use it for short texts; long ones
@@ -73,8 +76,8 @@ class Sample:
             for name in ("top_k", "top_p"):
                 if getattr(self.rules, name) != getattr(SamplingConstraints, name):
                     raise InputError(f"{flag(name)} has no effect at temperature 0; leave it out")
-        if self.beam:
-            self._check_beam()
+        beams.check(self)
+        infilling.check(self)
         most = MAX_TEXTS // max(1, len(self.temperature))
         if not 1 <= self.n <= most:
             raise InputError(f"expected -n to be from 1 to {most}, found {self.n}")
@@ -82,20 +85,6 @@ class Sample:
             raise InputError(f"expected --seed to be 0 or more, found {self.seed}")
         if self.prompt is not None and self.prompt_file is not None:
             raise InputError("expected --prompt or --prompt-file, found both; give one of them")
-
-    def _check_beam(self):
-        require(1 <= self.beam <= MAX_BEAMS, "beam", f"from 1 to {MAX_BEAMS}, or 0", self.beam)
-        ok = self.length <= MAX_BEAM_LENGTH
-        require(ok, "length", f"at most {MAX_BEAM_LENGTH} with --beam", self.length)
-        if self.n > self.beam:
-            raise InputError(f"expected -n to be at most --beam {self.beam}, found {self.n}")
-        for flags, given in (
-            ("--temperature has", self.temperature),
-            ("--seed has", self.seed is not None),
-            ("--top-k, --top-p and --repetition-penalty have", self.rules != SamplingConstraints()),
-        ):
-            if given:
-                raise InputError(f"{flags} no effect with --beam; leave it out")
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -108,18 +97,16 @@ def _main(argv):
     _, saved = lookup.read_best(args.runs_dir, args.run)
     saved.weights = rounded(saved.weights, saved.config.model, args.weights)
     network = saved.to_network()
+    if args.between:
+        given = "length" in cli.given(argv)
+        return infilling.run(args, network, saved, lambda: _seed(args), TEMPERATURE, given)
     prompt = prompts.read(args.prompt, args.prompt_file, args.unknown, saved)
     stops = prompts.stops(args.stop, saved)
     if args.min_length and not generate.record_stops(stops, saved.config.data.separator):
         raise InputError("--min-length has no effect without --stop; leave it out")
     if args.beam:
-        return _search(args, network, saved, prompt, stops)
-    seed = args.seed
-    if seed is None:
-        import secrets
-
-        seed = secrets.randbits(32)
-        print(f"(--seed {seed})", file=sys.stderr)
+        return beams.run(args, network, saved, prompt, stops)
+    seed = _seed(args)
     temperatures = [t for t in args.temperature or (TEMPERATURE,) for _ in range(args.n)]
     options = seed, args.rules, stops, args.min_length, saved.config.data.separator
     pieces = generate.texts(network, saved.vocab, prompt, args.length, temperatures, *options)
@@ -129,13 +116,14 @@ def _main(argv):
     _show(prompt, pieces, titles)
 
 
-def _search(args, network, saved, prompt, stops):
-    options = args.length, args.beam, stops, args.min_length, saved.config.data.separator
-    found = generate.beam_search_text(network, saved.vocab, prompt, *options)
-    for k, (text, nats) in enumerate(found[: args.n], 1):
-        if args.n > 1:
-            print(f"--- {k}, {nats / log(2):.3f} bits/char ---")
-        print(cli.visible(f"{prompt}{text}"))
+def _seed(args):
+    if args.seed is not None:
+        return args.seed
+    import secrets
+
+    seed = secrets.randbits(32)
+    print(f"(--seed {seed})", file=sys.stderr)
+    return seed
 
 
 def _show(prompt, pieces, titles):
