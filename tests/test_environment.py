@@ -60,6 +60,7 @@ def drawing(folder, characters, corpus=None):
     stepper(saved.to_network())  # compiles what is not in the cache, which is said
 
 
+@pytest.mark.product(2)
 @pytest.mark.full
 @pytest.mark.parametrize(
     ("name", "flags", "python", "changes"),

@@ -129,6 +129,7 @@ def test_a_run_goes_on_with_its_text_in_the_cache(run, here, capsys, monkeypatch
     assert one.progress.best == pytest.approx(other.progress.best)
 
 
+@pytest.mark.product(4)
 @pytest.mark.full
 @pytest.mark.parametrize(
     ("cell", "layer", "how"),

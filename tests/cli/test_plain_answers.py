@@ -233,7 +233,7 @@ def test_a_prompt_is_read_from_standard_input(here, capsys, monkeypatch):
     ("data", "expected"),
     [
         (None, "cannot read standard input: it is closed"),
-        (b"\xff", "cannot read UTF-8 text in standard input: "),
+        (b"\xff", "expected UTF-8 text in standard input, found byte ff"),
         (
             b"x" * (prompts.MAX_PROMPT + 1),
             "expected UTF-8 text in standard input of 16777216 bytes",

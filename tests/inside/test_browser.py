@@ -280,6 +280,7 @@ def test_a_selection_names_cells_and_a_click_chooses_one(browser, made):
     assert not opened.faults
 
 
+@pytest.mark.product(6)
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 @pytest.mark.parametrize("width", [360, 1280])
 def test_the_page_is_accessible(browser, made, scheme, width):

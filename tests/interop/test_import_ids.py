@@ -101,6 +101,7 @@ def assert_same_network(model, text, characters, first, ids):
         np.testing.assert_allclose(found[c], p, atol=1e-6)
 
 
+@pytest.mark.product(6)
 @pytest.mark.usual(2)
 @pytest.mark.parametrize("ids", [False, True])
 @pytest.mark.parametrize("first", [0, 1])
@@ -251,6 +252,7 @@ FORMS = {
 }
 
 
+@pytest.mark.product(12)
 @pytest.mark.usual(2)
 @pytest.mark.parametrize("ids", [False, True])
 @pytest.mark.parametrize("with_text", [False, True])
@@ -401,6 +403,7 @@ BAD = {  # of the characters a, b, c
 }
 
 
+@pytest.mark.product(12)
 @pytest.mark.usual(5)
 @pytest.mark.parametrize("value", BAD, ids=lambda x: repr(x[:20]))
 def test_a_file_that_is_no_vocabulary_is_refused_in_one_line(here, rng, capsys, value):

@@ -85,6 +85,7 @@ def save(model, path):
     model.save_weights(path) if path.name.endswith(".weights.h5") else model.save(path)
 
 
+@pytest.mark.product(12)
 @pytest.mark.usual(3)
 @pytest.mark.parametrize("file", KERAS_3)
 @pytest.mark.parametrize("name", MODELS)
@@ -321,6 +322,7 @@ def described(model, recurrent=None, dense="softmax", **options):
     return {"class_name": "Sequential", "config": {"name": "sequential_1", "layers": layers}}
 
 
+@pytest.mark.product(10)
 @pytest.mark.usual(5)
 @pytest.mark.parametrize("whole", [False, True])
 @pytest.mark.parametrize("chunks", [False, True])

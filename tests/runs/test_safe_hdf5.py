@@ -265,6 +265,7 @@ def idle(tmp_path_factory):
     return cost(path)[2]
 
 
+@pytest.mark.product(14)
 @pytest.mark.usual(4)
 @pytest.mark.parametrize("name", FILES)
 def test_what_harms_readers_is_refused_soon_and_cheaply(rng, tmp_path, idle, name):
