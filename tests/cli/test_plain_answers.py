@@ -249,9 +249,8 @@ def test_what_is_no_prompt_there_is_refused(here, capsys, monkeypatch, data, exp
 
 
 def test_a_run_that_could_not_be_saved_ends_with_the_cause(run, capsys):
-    assert (
-        cli.run(lambda argv: raises(run_training._unsaved(run, "No space left on device")), []) == 1
-    )
+    unsaved = run_training._unsaved(run, "No space left on device", run_training.Reporting())
+    assert cli.run(lambda argv: raises(unsaved), []) == 1
     assert capsys.readouterr().err == (
         f"error: cannot save the end of the run in {run}: No space left on device; once that is "
         f"fixed, python -m charlm.train --resume {run} resumes from the last save\n"
@@ -259,7 +258,8 @@ def test_a_run_that_could_not_be_saved_ends_with_the_cause(run, capsys):
 
 
 def test_and_without_that_hint_where_nothing_was_saved_before(here):
-    assert str(run_training._unsaved(here / "r", "it is full")).endswith("/r: it is full")
+    unsaved = run_training._unsaved(here / "r", "it is full", run_training.Reporting())
+    assert str(unsaved).endswith("/r: it is full")
 
 
 def raises(error):
