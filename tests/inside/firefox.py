@@ -4,6 +4,7 @@ Playwright itself needs its own build of Firefox; this takes Debian's.
 Source: https://www.w3.org/TR/webdriver-bidi/
 """
 
+import copy
 import itertools
 import json
 import re
@@ -103,6 +104,16 @@ class Page:
         browser.pages[self.context] = self
         self.set_viewport_size(viewport)
         self.keyboard = self  # whose `press` needs no selector
+
+    @property
+    def frames(self):
+        """The tab and the frames in it."""
+        (tree,) = self.browser.ask("browsingContext.getTree", root=self.context)["contexts"]
+        found = [self]
+        for child in tree["children"]:
+            found.append(copy.copy(self))
+            found[-1].context = child["context"]
+        return found
 
     def on(self, name, handler):
         self.handlers[name] = handler

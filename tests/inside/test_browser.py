@@ -14,6 +14,7 @@ from xml.etree import ElementTree
 import numpy as np
 import pytest
 
+from charlm.api.page import Page
 from charlm.config import Config
 from charlm.generation import generate
 from charlm.inside import recording, training_cells, webpage, weights
@@ -148,7 +149,7 @@ def test_it_writes_what_sample_writes(browser, made):
         opened = Opened(browser, f"http://127.0.0.1:{server.server_port}/page.html")
         opened.page.fill("#prompt", "the ")
         opened.page.fill("#seed", "12")
-        opened.page.click("#writing button:not([type])")
+        opened.page.click("#write")
         opened.until("writing.view.characters.length === 504")
         (expected,) = generate.whole_texts(net, vocab, 500, [0.8], 12, prompt="the ")
         assert opened.page.evaluate("writing.text") == f"the {expected}"
@@ -437,6 +438,27 @@ def test_a_caret_that_moves_before_the_model_is_there_changes_no_field(browser, 
     while not page.evaluate("ready"):
         assert time.monotonic() < ends
     assert page.input_value("#cell") == "7"
+
+
+def test_in_the_frame_of_a_notebook_it_reads_and_writes(browser, made):
+    folder, net, vocab, _ = made
+    frame = Page((folder / "page.html").read_text("utf-8"))._repr_html_()
+    (folder / "notebook.html").write_text(f"<!doctype html><title>x</title>{frame}", "utf-8")
+    page = browser.new_page(viewport={"width": 1280, "height": 1000})
+    page.goto(f"file://{folder}/notebook.html")
+    inside = page.frames[1]
+    ends = time.monotonic() + 30
+    while not inside.evaluate("ready"):
+        assert time.monotonic() < ends
+    inside.fill("#prompt", "the ")
+    inside.fill("#length", "50")
+    for start in (lambda: inside.click("#write"), lambda: inside.press("#seed", "Enter")):
+        inside.evaluate("() => { writing.view.setText(''); }")
+        start()
+        while inside.evaluate("writing.view.characters.length") < 54:
+            assert time.monotonic() < ends
+        (expected,) = generate.whole_texts(net, vocab, 50, [0.8], 1, prompt="the ")
+        assert inside.evaluate("writing.text") == f"the {expected}"
 
 
 def test_a_refused_question_ends_nothing_that_is_going_on(browser, made):

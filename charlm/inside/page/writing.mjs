@@ -18,10 +18,12 @@ export class Writing {
       chosen: (character, place) => this.#continue(character, place),
       next: true,
     });
-    element("writing").addEventListener("submit", (event) => {
+    element("write").addEventListener("click", () => this.#start());
+    // the form is never submitted: the frame of a notebook does not let it
+    element("writing").addEventListener("keydown", (event) => {
+      if (event.key !== "Enter" || event.target.tagName !== "INPUT") return;
       event.preventDefault();
-      const prompt = element("prompt").value;
-      this.#write({ prompt, typed: true, bare: !prompt, length: this.#length() }, 0);
+      this.#start();
     });
     element("stop").addEventListener("click", () => ask({ type: "stop", kind: "write" }, () => {}));
     element("undo").addEventListener("click", () => {
@@ -32,6 +34,12 @@ export class Writing {
 
   get text() {
     return this.view.characters.join("");
+  }
+
+  #start() {
+    if (!element("writing").reportValidity()) return;
+    const prompt = element("prompt").value;
+    this.#write({ prompt, typed: true, bare: !prompt, length: this.#length() }, 0);
   }
 
   #length() {
