@@ -1,5 +1,6 @@
 """Stops a run whose held-out loss no longer falls (early stopping)."""
 
+import math
 from collections.abc import Callable
 
 import keras
@@ -24,7 +25,8 @@ class StopEarly(keras.callbacks.Callback):
         self.progress, self.patience, self.print = progress, patience, print
 
     def on_epoch_end(self, epoch: int, logs: dict[str, float] | None = None) -> None:
-        if 0 < self.patience <= self.progress.stale_epochs:
+        last = (self.params or {}).get("epochs", math.inf)
+        if epoch + 1 < last and 0 < self.patience <= self.progress.stale_epochs:
             self.print(
                 f"stopped early: no better held-out loss in {self.progress.stale_epochs} epochs "
                 f"(the best was epoch {self.progress.best_epoch})"

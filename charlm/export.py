@@ -4,7 +4,7 @@ import os
 import sys
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Annotated, Literal
 
 import tyro
 
@@ -35,7 +35,7 @@ class Export:
     run: tyro.conf.Positional[Run] = lookup.LATEST
     format: Literal["keras", "saved_model", "onnx", "safetensors", "html"] = "keras"
     """Format to write; onnx needs the extra "onnx"."""
-    output: Path | None = None
+    output: Annotated[Path | None, tyro.conf.arg(aliases=["-o"])] = None
     """File (saved_model: folder) to write. Default: the run's name, in the current folder, with
     the format's ending (saved_model: -step)."""
     overwrite: bool = False

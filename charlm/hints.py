@@ -17,6 +17,8 @@ def type_in_words(hint: object) -> str | None:
     origin, parts = get_origin(hint), [p for p in get_args(hint) if p not in (NoneType, ...)]
     if origin is Literal:
         return f"one of {_listed(hint)}"
+    if origin is tuple and len(parts) > 1 and len(set(parts)) == 1:
+        return f"{len(parts)} {SEVERAL[parts[0]]}"
     if origin not in (tuple, Union, UnionType) or len(parts) != 1:
         return None
     if origin is not tuple:

@@ -110,6 +110,10 @@ def train(
     """
     say = reporting.say
     say(_headline(training, folder, preset))
+    if not reporting.record_cells and os.path.lexists(folder / run_folder.TRAINING_CELLS):
+        cli.note(
+            "NOTE: the cells are not recorded from here on; give --record-cells to record them"
+        )
     stop, save, shown, callbacks = _callbacks(training, folder, reporting)
     try:
         training.fit(callbacks)

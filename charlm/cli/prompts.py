@@ -21,6 +21,7 @@ def read(
     file: Path | None,
     unknown: Literal["refuse", "skip"],
     saved: Checkpoint,
+    what: str = "prompt",
 ) -> str:
     """Returns the prompt in characters that the model knows, in the Unicode form of its text.
 
@@ -29,6 +30,7 @@ def read(
         file: a UTF-8 file with the text instead, "-" for standard input.
         unknown: refuse or skip characters that are not in the vocabulary.
         saved: the run.
+        what: the text, for messages.
 
     Raises:
         InputError: the file cannot be read, or a character is unknown.
@@ -41,7 +43,7 @@ def read(
     try:
         saved.vocab.encode(text)
     except InputError as error:
-        raise InputError(f"prompt: {error}; --unknown skip leaves such characters out") from None
+        raise InputError(f"{what}: {error}; --unknown skip leaves such characters out") from None
     return text
 
 
@@ -77,6 +79,12 @@ def _file_text(path):
             + (f"; it looks like {' or '.join(likely)}" if likely else "")
             + "; save it as UTF-8, or give the text itself with --prompt"
         ) from None
+    if b"\0" in data and detection.of_mark(data, "utf-8") == "utf-8":
+        likely = detection.likely(data) or ["binary data"]
+        raise InputError(
+            f"expected {what}, found a zero byte at offset {data.index(0)}; it looks like "
+            f"{likely[0]}; save it as UTF-8, or give the text itself with --prompt"
+        )
     return text.replace("\r\n", "\n").replace("\r", "\n")  # as a corpus is read
 
 

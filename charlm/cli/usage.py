@@ -63,7 +63,10 @@ def _unknown(words, kind):
     expected, found = [o.value for o in options if not o.flags], shlex.join(words)
     if not expected:
         return f"expected options only, found {found}"
-    return f"expected one {expected[0]}, found {found} too; quote a name with spaces or a glob"
+    hint = "quote a name with spaces or a glob"
+    if any("--run" in option.flags for option in options):
+        hint += ", and name a run with --run"
+    return f"expected one {expected[0]}, found {found} too; {hint}"
 
 
 def _expected(kind, flags):

@@ -20,6 +20,7 @@ from charlm.errors import require
 from charlm.generation import generate, sampler
 from charlm.generation.constraints import SamplingConstraints
 from charlm.generation.sampler import select_rows
+from charlm.notes import progress
 from charlm.reference.loss import log_softmax
 from charlm.reference.network import Network
 from charlm.text.vocab import Vocab
@@ -94,15 +95,21 @@ def fill(
         nonlocal calls
         logits, states = step(x, states)
         calls += 1
+        tell(1)
         if calls >= min_length:
             weights[calls], log_p[calls] = _weigh(step, logits, states, wanted, rng)
         return logits, states
 
-    # one character more, because the last that is drawn is not read
-    pieces = sampler.generate(
-        weighing, network.initial_states(1), ids, length + 1, [temperature] * draws, seed, rules
-    )
-    drawn = np.concatenate(list(pieces))
+    with progress("filling the gap", len(ids) + length) as tell:
+        # one character more, because the last that is drawn is not read
+        drawn = np.concatenate(
+            list(
+                sampler.generate(
+                    weighing, network.initial_states(1), ids, length + 1, [temperature] * draws,
+                    seed, rules,
+                )
+            )
+        )  # fmt: skip
     shares = np.exp(weights - weights.max()).ravel()
     shares /= shares.sum()
     places = np.unravel_index(rng.choice(shares.size, n, p=shares), weights.shape)

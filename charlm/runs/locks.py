@@ -57,7 +57,7 @@ def _take(lock, folder):
     if not systems.try_lock(lock):
         raise InputError(
             f"expected {folder} to be free, found it in use by process {_holder(lock)}; wait "
-            "for it or give another --name"
+            "for it to end"
         )
 
 

@@ -7,7 +7,6 @@ changed in place, so it must be a regular file (`atomic.own_file`).
 import contextlib
 import csv
 import io
-import itertools
 import json
 import math
 import os
@@ -66,22 +65,23 @@ def read_rows(path: Path, columns: dict[str, type], progress: Progress) -> list[
     """Reads the rows of steps.csv or updates.csv up to the progress of a saved run.
 
     Returns:
-        The rows; none if the file is missing, damaged or too large.
+        The rows up to the first that is damaged; none if the file is missing or too large.
     """
+    rows: list[dict] = []
     try:
         with atomic.own_file(path, os.O_RDONLY) as file:
             if os.fstat(file).st_size > MAX_BYTES:
                 return []
             text = os.read(file, MAX_BYTES).decode()
-        rows = [
-            {name: kind(row[name]) for name, kind in columns.items()}
-            for row in itertools.islice(csv.DictReader(io.StringIO(text)), MAX_ROWS + 1)
-        ]
+        for row in csv.DictReader(io.StringIO(text)):
+            found = {name: kind(row[name]) for name, kind in columns.items()}
+            if not all(math.isfinite(x) for x in found.values() if not isinstance(x, str)):
+                break
+            rows.append(found)
+            if len(rows) > MAX_ROWS:
+                return []
     except (OSError, ValueError, TypeError, KeyError, csv.Error):
-        return []
-    numbers = [x for row in rows for x in row.values() if not isinstance(x, str)]
-    if len(rows) > MAX_ROWS or not all(map(math.isfinite, numbers)):
-        return []
+        pass  # the rows before the damage are kept
     p = progress
     return [
         row

@@ -225,7 +225,7 @@ def rewind_logs(folder: Path, saved: Checkpoint, say: Callable[[str], object] = 
             with contextlib.suppress(OSError):
                 os.unlink(folder / name)
                 if saved.progress.epoch:
-                    say(f"NOTE: {folder / name} was of no use and begins again")
+                    say(f"NOTE: {folder / name} had no row that could be read; it was removed")
     if not saved.progress.history:  # they belong to an overwritten run
         for name in (HISTORY, CURVE):
             with contextlib.suppress(OSError):

@@ -266,8 +266,14 @@ def test_rows_that_cannot_be_continued_are_reported(folder, name, damage):
     (folder / name).write_bytes(damage)
     said = []
     run_folder.rewind_logs(folder, saved(folder), said.append)
-    assert said == [f"NOTE: {folder / name} was of no use and begins again"]
+    assert said == [f"NOTE: {folder / name} had no row that could be read; it was removed"]
     assert not (folder / name).exists()
+
+
+def test_rows_before_the_damage_are_kept(folder):
+    path = folder / run_folder.STEPS
+    path.write_text("epochs,step,bpc,epoch_bpc\n0.25,2,2.5,2.5\n0.5,4,2.4,2.45\n0.7,6,2.")
+    assert [row["step"] for row in saved(folder).progress.steps] == [2, 4]
 
 
 def test_too_many_rows_are_not_kept_in_memory(folder, monkeypatch):

@@ -131,6 +131,16 @@ def test_stops_early_when_patience_is_at_an_end(patience, stale, stops):
     assert callback.model.stop_training == stops
 
 
+def test_nothing_stops_early_in_the_last_epoch():
+    said = []
+    callback = with_model(StopEarly(Progress(stale_epochs=9), 2, said.append))
+    callback.set_params({"epochs": 5})
+    callback.on_epoch_end(4)
+    assert not said
+    callback.on_epoch_end(3)
+    assert len(said) == 1
+
+
 def test_one_line_an_epoch():
     said = []
     logs = {"bpc": 2.0, "val_bpc": 1.75, "chars_per_second": 12345.6}
