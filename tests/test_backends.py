@@ -34,6 +34,7 @@ SLOW_ON_JAX = [  # which compiles each shape of each test: `soak` runs these
     "tests/layers/test_contract.py",
     "tests/layers/test_recurrent.py::test_dtype_policies_as_keras_own",
     "tests/training/test_exact.py",
+    "tests/training/test_recorders.py",
     "tests/layers/test_derivatives.py::test_a_gradient_penalty_reaches_every_weight",
     "tests/layers/test_derivatives.py::test_a_penalty_where_one_input_is_computed_from_another",
 ]

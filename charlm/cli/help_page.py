@@ -51,7 +51,7 @@ FIRST = {  # what most people need, of the commands with many options
     ),
     "sample": (
         "run", "prompt", "prompt_file", "temperature", "length", "stop", "n", "seed", "top_k",
-        "top_p", "beam", "between",
+        "top_p", "between",
     ),
     "show": ("run", "text", "find", "no_text", "weights", "pattern", "output"),
     "gradients": ("runs", "cells", "units", "layers", "steps", "corpus", "output"),

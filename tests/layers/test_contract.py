@@ -47,7 +47,7 @@ def kind(request):
     return request.param
 
 
-@pytest.mark.product(18)
+@pytest.mark.product(9)
 @pytest.mark.usual(6)
 @only_tensorflow
 @pytest.mark.parametrize("training", [True, False])
