@@ -118,7 +118,10 @@ def _main(argv):
     made = True
     if not args.find:
         text = _passage(args, network, saved, documents)
-        name, training = path.parent.resolve().name, _training(args, network, saved, path, text)
+        name, place = path.parent.resolve().name, path.parent / run_folder.TRAINING_CELLS
+        own = args.text is None and not args.no_text
+        shown = place, network, saved.vocab, text, saved.progress.epoch
+        training = training_cells.of_page(*shown) if own else None
         data = webpage.page(saved, name, text, found, args.weights, training)
         made = outputs.write_page(output, PAGE, data.encode("utf-8", "backslashreplace"))
     from charlm.plots import cells as view
@@ -137,17 +140,6 @@ def _passage(args, network, saved, documents):
     if args.text is None:
         return passage.of_held_out(ids, saved.vocab)
     return saved.vocab.decode(ids[: passage.LENGTH])
-
-
-def _training(args, network, saved, path, text):
-    """Returns what was recorded in training, if it was of the beginning of the page's text."""
-    place = path.parent / run_folder.TRAINING_CELLS
-    if args.text is not None or args.no_text or not place.exists():
-        return None
-    try:
-        return training_cells.of_page(place, network, saved.vocab, text, saved.progress.epoch)
-    except InputError as error:
-        return cli.note(f"NOTE: the page has no slider over training: {error}")
 
 
 def _texts(args, saved, again):

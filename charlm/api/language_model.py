@@ -20,7 +20,6 @@ from charlm.generation.constraints import SamplingConstraints
 from charlm.inside.weights import Kind
 from charlm.runs import lookup
 from charlm.runs.checkpoint import Checkpoint
-from charlm.runs.lookup import RUNS_DIR
 from corpora.normalizing import normalized
 
 if TYPE_CHECKING:  # loading it takes seconds
@@ -187,14 +186,11 @@ class LanguageModel:
     def show(self, text: str | None = None, weights: Kind = "fp16") -> Page:
         """Makes a page that runs the model in the browser; a notebook shows it.
 
-        The page holds the model and the text. It looks for no cells; `charlm show` does.
+        Its `html` holds the model and the text. `charlm show` also looks for cells.
 
         Args:
             text: a text to show, coloured by any cell or gate; None for one that the model writes.
             weights: bits of the weights in the page, fp32, fp16 or int8.
-
-        Returns:
-            A `Page`; its `html` can be written to a file.
 
         Raises:
             InputError: the model is too large for a page, or it knows no character of the text.
@@ -205,7 +201,7 @@ class LanguageModel:
         saved, name = self._checkpoint, self.path.resolve().parent.name if self.path else "a model"
         with arguments.named_as_arguments(), notes.without_progress():
             require(weights in get_args(Kind), "weights", "fp32, fp16 or int8", weights)
-            text = None if text is None else self._normalized(text)
+            text = text and self._normalized(text)
             return Page(webpage.page(saved, name, text, kind=weights))
 
     def to_keras(self) -> "keras.Model":
@@ -236,7 +232,7 @@ class LanguageModel:
 
 
 def load(
-    run: str | PathLike[str] = lookup.LATEST, runs_dir: str | PathLike[str] = RUNS_DIR
+    run: str | PathLike[str] = lookup.LATEST, runs_dir: str | PathLike[str] = lookup.RUNS_DIR
 ) -> LanguageModel:
     """Loads a trained model.
 

@@ -10,7 +10,7 @@ from charlm.api import run_training
 from charlm.api.run_training import Reporting
 from charlm.config import Config
 from charlm.errors import InputError, command_line
-from charlm.runs import checkpoint, lookup, run_folder
+from charlm.runs import checkpoint, lookup, names, run_folder
 from charlm.runs.checkpoint import Checkpoint
 from charlm.training import resume, warm_start
 from corpora import Corpus
@@ -88,7 +88,7 @@ def find(runs: Path, run: str) -> Path:
             f"expected a weights file in its run's folder, found {path}, with no run around it; "
             "put it into a folder of its own as last.weights.h5 to resume it there"
         )
-    run_folder.check_places(path.parent)
+    names.check_places(path.parent, (lookup.LAST, lookup.BEST, run_folder.LOCK))
     return path
 
 

@@ -17,6 +17,7 @@ from safetensors.numpy import save
 
 from charlm.errors import InputError
 from charlm.inside import recording, states
+from charlm.notes import note
 from charlm.reference.network import Network
 from charlm.runs import untrusted
 from charlm.text.vocab import Vocab
@@ -98,8 +99,10 @@ def empty(text: str, network: Network) -> TrainingCells:
     return TrainingCells(text[:LENGTH], states.state_letter(network.config))
 
 
-def of_page(path: Path, network: Network, vocab: Vocab, text: str, epochs: float) -> TrainingCells:
-    """Reads the file of a run for a page.
+def of_page(
+    path: Path, network: Network, vocab: Vocab, text: str, epochs: float
+) -> TrainingCells | None:
+    """Reads the file of a run for a page; None if there is none or, after a note, if it is no use.
 
     Args:
         path: of the file.
@@ -107,17 +110,20 @@ def of_page(path: Path, network: Network, vocab: Vocab, text: str, epochs: float
         vocab: of the run.
         text: of the page; the recording must be of its beginning.
         epochs: that the page's weights were trained; later snapshots are left out.
-
-    Raises:
-        InputError: see `read`; or it is of another text, or has no snapshot.
     """
-    found = read(path, network, vocab)
-    found.snapshots = [s for s in found.snapshots if s.epochs <= epochs]
-    if not text.startswith(found.text):
-        raise InputError(f"{path}: it is of another passage; leave out --max-characters")
-    if not found.snapshots:
-        raise InputError(f"{path}: it has nothing from before the weights of the page")
-    return found
+    if not path.exists():
+        return None
+    try:
+        found = read(path, network, vocab)
+        found.snapshots = [s for s in found.snapshots if s.epochs <= epochs]
+        if not text.startswith(found.text):
+            raise InputError(f"{path}: it is of another passage; leave out --max-characters")
+        if not found.snapshots:
+            raise InputError(f"{path}: it has nothing from before the weights of the page")
+        return found
+    except InputError as error:
+        note(f"NOTE: the page has no slider over training: {error}")
+        return None
 
 
 def read(path: Path, network: Network, vocab: Vocab) -> TrainingCells:

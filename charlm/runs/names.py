@@ -1,7 +1,10 @@
 """Names and places for the folders of new runs."""
 
+import contextlib
 import os
 import re
+import stat
+from collections.abc import Iterable
 from pathlib import Path
 
 from charlm import systems
@@ -30,3 +33,15 @@ def check_folder(runs: Path) -> None:
             f"expected --runs-dir to be a writable folder or a new one, found {nearest}, which is "
             f"{'not writable' if os.path.isdir(nearest) else 'not a folder'}"
         )
+
+
+def check_places(folder: Path, files: Iterable[str]) -> None:
+    """Raises InputError if a folder or a pipe has the name of one of a run's files."""
+    for name in files:
+        with contextlib.suppress(OSError):
+            mode = os.lstat(folder / name).st_mode
+            if not (stat.S_ISREG(mode) or stat.S_ISLNK(mode)):
+                found = "a folder" if stat.S_ISDIR(mode) else "a pipe, socket or device"
+                raise InputError(
+                    f"expected a file or nothing at {folder / name}, found {found}; move it away"
+                )

@@ -3,7 +3,6 @@
 import contextlib
 import os
 import shutil
-import stat
 import time
 from collections.abc import Callable, Iterator
 from itertools import chain
@@ -84,18 +83,6 @@ def _is_own(folder):
         return False
 
 
-def check_places(folder: Path) -> None:
-    """Raises InputError if a folder or a pipe has the name of a run's weights or lock."""
-    for name in (LAST, BEST, LOCK):
-        with contextlib.suppress(OSError):
-            mode = os.lstat(folder / name).st_mode
-            if not (stat.S_ISREG(mode) or stat.S_ISLNK(mode)):
-                found = "a folder" if stat.S_ISDIR(mode) else "a pipe, socket or device"
-                raise InputError(
-                    f"expected a file or nothing at {folder / name}, found {found}; move it away"
-                )
-
-
 @contextlib.contextmanager
 def locked(folder: Path) -> Iterator[None]:
     """Creates the folder and holds its lock; the system releases it if the process ends.
@@ -173,10 +160,7 @@ def write_summary(folder: Path, saved: Checkpoint, say: Callable[[str], object])
 
 
 def write_steps(folder: Path, progress: Progress, say: Callable[[str], object]) -> None:
-    """Writes steps.csv, and updates.csv if there are rows for it.
-
-    Call it before the weights are written: a resumed run cuts these files but cannot extend them.
-    """
+    """Writes steps.csv and updates.csv; before the weights, as a resumed run can only cut them."""
     for name, rows, columns in _rows(progress):
         if rows:
             try_write(folder, name, logs.rows_table(rows, columns), say)
@@ -221,8 +205,8 @@ def rewind_logs(folder: Path, saved: Checkpoint, say: Callable[[str], object] = 
     write_summary(folder, saved, say)
     write_steps(folder, saved.progress, say)
     for name, rows, _ in _rows(saved.progress):
-        if not rows:  # damaged, or of an overwritten run
-            with contextlib.suppress(OSError):
+        if not rows:
+            with contextlib.suppress(OSError):  # damaged, or of an overwritten run
                 os.unlink(folder / name)
                 if saved.progress.epoch:
                     say(f"NOTE: {folder / name} had no row that could be read; it was removed")
