@@ -18,17 +18,24 @@ class StopEarly(keras.callbacks.Callback):
         progress: a `charlm.runs.progress.Progress`.
         patience: number of epochs; 0 for no early stopping.
         print: prints a line.
+        epochs: number of epochs of the whole run; the last one is no early end.
     """
 
-    def __init__(self, progress: Progress, patience: int, print: Callable[[str], object] = print):
+    def __init__(
+        self,
+        progress: Progress,
+        patience: int,
+        print: Callable[[str], object] = print,
+        epochs: float = math.inf,
+    ):
         super().__init__()
-        self.progress, self.patience, self.print = progress, patience, print
+        self.progress, self.patience, self.print, self.epochs = progress, patience, print, epochs
 
     def on_epoch_end(self, epoch: int, logs: dict[str, float] | None = None) -> None:
-        last = (self.params or {}).get("epochs", math.inf)
-        if epoch + 1 < last and 0 < self.patience <= self.progress.stale_epochs:
-            self.print(
-                f"stopped early: no better held-out loss in {self.progress.stale_epochs} epochs "
-                f"(the best was epoch {self.progress.best_epoch})"
-            )
+        if 0 < self.patience <= self.progress.stale_epochs:
+            if epoch + 1 < self.epochs:
+                self.print(
+                    f"stopped early: no better held-out loss in {self.progress.stale_epochs} "
+                    f"epochs (the best was epoch {self.progress.best_epoch})"
+                )
             self.model.stop_training = True

@@ -216,7 +216,7 @@ def _callbacks(training, folder, reporting):
             training.sample, config.sample, config.data.seed, folder, say, config.fit.epochs
         ),
         save,
-        c.StopEarly(progress, config.fit.patience, say),
+        c.StopEarly(progress, config.fit.patience, say, config.fit.epochs),
         stop,
     ]
     if reporting.tensorboard:

@@ -131,13 +131,13 @@ def test_stops_early_when_patience_is_at_an_end(patience, stale, stops):
     assert callback.model.stop_training == stops
 
 
-def test_nothing_stops_early_in_the_last_epoch():
+def test_the_last_epoch_is_no_early_end():
     said = []
-    callback = with_model(StopEarly(Progress(stale_epochs=9), 2, said.append))
-    callback.set_params({"epochs": 5})
-    callback.on_epoch_end(4)
-    assert not said
+    callback = with_model(StopEarly(Progress(stale_epochs=9), 2, said.append, 5))
+    callback.set_params({"epochs": 4})  # of the rest of an epoch that was cut short
     callback.on_epoch_end(3)
+    assert len(said) == 1
+    callback.on_epoch_end(4)
     assert len(said) == 1
 
 
