@@ -8,7 +8,7 @@ from collections.abc import Callable
 import keras
 
 from charlm.notes import in_minutes, progress
-from charlm.runs.progress import Progress
+from charlm.runs.progress import CharactersPerToken, Progress
 
 
 class ShowProgress(keras.callbacks.Callback):
@@ -20,15 +20,23 @@ class ShowProgress(keras.callbacks.Callback):
         progress: a `charlm.runs.progress.Progress`.
         epochs: number of epochs of the whole run.
         windows: number of windows in a whole epoch.
-        characters: number of characters in one window of all streams, B * T.
+        characters: mean number of characters in one window of all streams, B * T without tokens.
         held_out: number of windows of the held-out text.
+        per_token: characters in a token.
     """
 
     def __init__(
-        self, progress: Progress, epochs: int, windows: int, characters: int, held_out: int
+        self,
+        progress: Progress,
+        epochs: int,
+        windows: int,
+        characters: float,
+        held_out: int,
+        per_token: CharactersPerToken = CharactersPerToken(),  # noqa: B008 - never changed
     ):
         super().__init__()
         self.progress, self.epochs, self.windows = progress, epochs, windows
+        self.per_token = per_token.training
         self.characters, self.held_out = characters, held_out
         self.shown = contextlib.ExitStack()
         self.tell: Callable[..., None] = lambda n=1, figures="": None
@@ -52,10 +60,11 @@ class ShowProgress(keras.callbacks.Callback):
         seconds = max(time.monotonic() - self.began, 1e-6)  # a clock may stand still for a while
         left = (self.epochs - self.progress.epoch) * self.windows - self.done
         speed = self.trained * self.characters / seconds
+        bits = float(logs["loss"]) / math.log(2) / self.per_token
         thousands = f"{speed / 1000:.0f}k" if speed > 10_000 else f"{speed:.0f}"
         self.tell(
             n,
-            f"{float(logs['loss']) / math.log(2):.3f} bits/char, {thousands} chars/s, "
+            f"{bits:.3f} bits/char, {thousands} chars/s, "
             f"run {in_minutes(seconds * left / self.trained)} left",
         )
 

@@ -5,7 +5,7 @@ import time
 
 import keras
 
-from charlm.runs.progress import Progress
+from charlm.runs.progress import CharactersPerToken, Progress
 
 ROWS = 100  # rows of steps.csv per epoch
 
@@ -19,13 +19,21 @@ class TrackProgress(keras.callbacks.Callback):
 
     Args:
         progress: a `charlm.runs.progress.Progress`, changed in place.
-        characters: number of characters in one window of all streams, B * T.
+        characters: mean number of characters in one window of all streams, B * T without tokens.
         windows: number of windows in a whole epoch.
+        per_token: characters in a token.
     """
 
-    def __init__(self, progress: Progress, characters: int, windows: int):
+    def __init__(
+        self,
+        progress: Progress,
+        characters: float,
+        windows: int,
+        per_token: CharactersPerToken = CharactersPerToken(),  # noqa: B008 - never changed
+    ):
         super().__init__()
-        self.progress, self.characters, self.windows = progress, characters, windows
+        self.progress, self.windows, self.per_token = progress, windows, per_token
+        self.characters = characters
         self.every = max(1, windows // ROWS)
 
     def on_epoch_begin(self, epoch: int, logs: dict[str, float] | None = None) -> None:
@@ -40,10 +48,10 @@ class TrackProgress(keras.callbacks.Callback):
         p.step = min(self.first + batch + 1, self.windows)
         if self.row < p.step // self.every or p.step == self.windows:
             self.row = p.step // self.every
-            p.steps.append(self._row(float(logs["loss"]) / math.log(2)))
+            p.steps.append(self._row(float(logs["loss"]) / math.log(2) / self.per_token.training))
 
     def _row(self, mean):
-        """Makes a row of steps.csv; `mean` is of the epoch so far, in bits."""
+        """Makes a row of steps.csv; `mean` is of the epoch so far, in bits per character."""
         p, before, first = self.progress, 0.0, 0
         if p.steps and p.steps[-1]["epochs"] > p.epoch:
             before, first = p.steps[-1]["epoch_bpc"], p.steps[-1]["step"]
@@ -63,8 +71,8 @@ class TrackProgress(keras.callbacks.Callback):
         seconds = (self.trained or time.perf_counter()) - self.began
         optimizer = self.model.optimizer
         logs |= {
-            "bpc": float(logs["loss"]) / math.log(2),
-            "val_bpc": float(logs["val_loss"]) / math.log(2),
+            "bpc": float(logs["loss"]) / math.log(2) / self.per_token.training,
+            "val_bpc": float(logs["val_loss"]) / math.log(2) / self.per_token.held_out,
             "chars_per_second": done * self.characters / seconds,
             "learning_rate": float(optimizer.learning_rate),
         }

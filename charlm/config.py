@@ -11,6 +11,7 @@ from typing import Any, Literal
 from charlm.cells import CELLS
 from charlm.errors import check_temperature, require
 from charlm.hints import check_fields
+from charlm.text import units
 from corpora.records import MAX_SEPARATOR, separator
 
 DROPOUTS = "dropout", "weight_drop"
@@ -114,6 +115,9 @@ class DataConfig:
     column: str | None = None
     """Read --corpus as a table and train on this column of it; each row is a record. CSV with a
     header row, or JSON Lines. The texts end with an empty line unless --records says otherwise."""
+    tokens: str = units.CHARACTERS
+    """Units of the text: characters; bpe:N, the N byte pairs of this text (for example bpe:1000);
+    or words:N, its N most frequent words, where others are spelled. Needs the extra "tokens"."""
     batch_size: int = 32
     """Batch size: number of streams of text that are read in parallel, one in each batch row."""
     window: int = 32
@@ -134,6 +138,7 @@ class DataConfig:
         expected = f"blank, line, or a text of 1 to {MAX_SEPARATOR} characters"
         require(ok, "records", expected, repr(self.records))
         require(self.column != "", "column", "the name of a column", "''")
+        require(units.is_valid(self.tokens), "tokens", units.EXPECTED, self.tokens)
         require(self.batch_size >= 1, "batch_size", "1 or more", self.batch_size)
         require(self.window >= 1, "window", "1 or more", self.window)
         require(self.restart_every >= 0, "restart_every", "0 or more", self.restart_every)

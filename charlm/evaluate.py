@@ -16,6 +16,7 @@ from charlm.evaluation import documents, report
 from charlm.generation import generate
 from charlm.runs import lookup, run_folder
 from charlm.text.mapped_ids import Ids
+from charlm.text.vocab import Vocab
 
 MAX_ORDER = 12
 MAX_CONTEXT = 1_000_000
@@ -87,7 +88,8 @@ def _main(argv):
     path, saved = lookup.read_best(args.runs_dir, args.run)
     output = outputs.stem(args.output, path.parent / run_folder.EVALUATION, ENDINGS)
     network = saved.to_network()
-    corpus, own, other = _texts(args, saved, command_line("evaluate", *argv))
+    corpus, spelled, other = _texts(args, saved, command_line("evaluate", *argv))
+    own = spelled and spelled.translated(saved.vocab)
     if other is None:
         found: Sequence[tuple[str | None, Ids]] = documents.held_out(
             corpus, own, saved.config.data.max_held_out
@@ -96,8 +98,16 @@ def _main(argv):
         found = cli.documents(other, saved, args.unknown)
     names, ids = documents.measurable(found)
     of = "1 document" if len(ids) == 1 else f"{len(ids)} documents"
-    cli.say(f"{path}: {sum(len(d) - 1 for d in ids):,} characters of {of}")
-    training: Any = None if own is None else own.training
+    characters = sum(int(saved.vocab.lengths[d[1:]].sum()) for d in ids)
+    cli.say(f"{path}: {characters:,} characters of {of}")
+    training: Any = None if spelled is None else spelled.training
+    dynamic = own.training if args.dynamic and own is not None else None
+    known = None
+    if saved.vocab.texts:
+        known = Vocab.of(map(saved.vocab.decode, ids))
+        if spelled is not None:
+            known = Vocab.of([known.characters, spelled.vocab.characters])
+            training = spelled.translated(known).training
     results = {"run": str(path)} | report.measure(
         network,
         saved.vocab,
@@ -107,11 +117,17 @@ def _main(argv):
         context=args.context,
         order=args.order,
         passages=args.passages,
-        dynamic=args.dynamic,
+        dynamic=dynamic,
+        characters=known,
     )
     if args.samples:
-        samples = _samples(args, network, saved)
-        results["samples"] = report.measure_samples(saved.vocab, corpus, training, ids, samples)
+        samples, vocab = _samples(args, network, saved), saved.vocab
+        if saved.vocab.texts:
+            samples, texts = [*samples], [saved.vocab.decode(d) for d in ids]
+            drawn = [text for _, found in samples for text in found]
+            vocab = Vocab.of([spelled.vocab.characters, *texts, *drawn])
+            training, ids = spelled.translated(vocab).training, [vocab.encode(x) for x in texts]
+        results["samples"] = report.measure_samples(vocab, corpus, training, ids, samples)
     print("\n".join(report.tables(results, cli.visible)))
     from charlm.plots import evaluation as view
 
@@ -121,7 +137,7 @@ def _main(argv):
 
 
 def _texts(args, saved, again):
-    """Returns the run's own corpus, its ids, and another corpus to measure; any may be None.
+    """Returns the run's own corpus, its text, and another corpus to measure; any may be None.
 
     If --corpus is the run's own text and nothing else leads to that text, it counts as the run's.
     """
@@ -131,10 +147,10 @@ def _texts(args, saved, again):
     try:
         advice = again if other is None else ""  # --corpus already names another text
         corpus = cli.corpus(replace(saved.config.data, corpus=None), saved, advice)
-        return corpus, cli.own_text(corpus, saved), other
+        return corpus, cli.own_characters(corpus, saved), other
     except InputError as error:
         if other is not None and documents.sha256(other) == saved.corpus_sha256:
-            return other, cli.own_text(other, saved), None
+            return other, cli.own_characters(other, saved), None
         if other is None or args.dynamic or args.samples:
             raise
         cli.note(f"NOTE: no n-gram model, because the run's own text is missing: {error}")

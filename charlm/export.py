@@ -29,7 +29,7 @@ class Export:
     html: the page of charlm show, which runs the model in a browser, with a text that the model
     writes; without a comparison.
     Except with html, a .vocab.json file next to the model lists the characters in the order of
-    their ids.
+    their ids; of a run with --tokens it is a tokenizer that Hugging Face's tokenizers reads.
     """
 
     run: tyro.conf.Positional[Run] = lookup.LATEST
@@ -56,6 +56,8 @@ def _main(argv):
     output = args.output or Path(f"{path.parent.resolve().name}{export.SUFFIX[args.format]}")
     _check_output(args, output)
     network = saved.to_network()
+    if args.format in ("safetensors", "html"):
+        saved.vocab.require_characters(f"write {args.format}")
 
     if args.format == "html":
         return _write_page(saved, output, path.parent.resolve().name)

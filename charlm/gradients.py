@@ -172,6 +172,7 @@ def _of_runs(args, again):
     for run in args.runs:
         found = lookup.find(args.runs_dir, run, True)
         saved = checkpoint.read(lookup.weights_file(found, (lookup.BEST, lookup.LAST)))
+        saved.vocab.require_characters("measure gradients")
         given = args.text if args.text.corpus is not None else saved.config.data
         form = saved.config.data.normalize
         data = DataConfig(corpus=args.text.corpus, encoding=given.encoding, normalize=form)

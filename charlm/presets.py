@@ -98,31 +98,35 @@ def _value(config, part, name):
     return getattr(getattr(config, part), name)
 
 
-def for_size(config: Config, n: int, given: Collection[str] = ()) -> tuple[Config, list[str]]:
+def for_size(
+    config: Config, n: int, given: Collection[str] = (), characters: int | None = None
+) -> tuple[Config, list[str]]:
     """Adapts settings to a small text.
 
-    An update reads fewer characters, so that an epoch has `EPOCH_UPDATES`, and epochs are added
+    An update reads less of it, so that an epoch has `EPOCH_UPDATES`, and epochs are added
     until there are `UPDATES` in all. Networks are smaller, with more dropout, and training stops
     early. A text of `LARGE` characters keeps its settings. docs/experiments.md shows what this
     reaches.
 
     Args:
         config: the settings of a preset and of the user.
-        n: number of characters to train on.
+        n: number of characters, or of tokens, to train on.
         given: names of the settings that the user gave, which stay as they are.
+        characters: number of characters that n tokens stand for; n by default.
 
     Returns:
         The settings, and those that were adapted, as flags.
     """
     model, data, fit = config.model, config.data, config.fit
-    if n >= LARGE:
+    characters = n if characters is None else characters
+    if characters >= LARGE:
         return config, []
     T = min(data.window, max(8, n // 100))
     B = max(MIN_STREAMS, min(data.batch_size, n // (EPOCH_UPDATES * T)))
     changes: dict[str, Any] = {"window": T, "batch_size": B}
     changes["epochs"] = max(fit.epochs, -(-UPDATES * B * T // n))
     for most, units, dropout in SIZES:
-        if n < most:
+        if characters < most:
             changes |= {"units": min(units, model.units), "dropout": max(dropout, model.dropout)}
             changes |= {"patience": fit.patience or PATIENCE}
             break

@@ -19,7 +19,8 @@ class Score:
     """Measures any text with a trained model: bits per character and perplexity.
 
     Each file is read from its beginning, with a zero hidden state. Its first character is not
-    measured, because no character precedes it.
+    measured, because no character precedes it. In a run with --tokens that is the first token, and
+    the bits of a token are those of all its characters.
     """
 
     file: tyro.conf.Positional[str]
@@ -30,8 +31,8 @@ class Score:
     unknown: Literal["refuse", "skip"] = "refuse"
     """Refuse or skip characters that are not in the vocabulary."""
     per_character: bool = False
-    """Print a line for each character instead: file, position, character (as a Python string) and
-    bits, separated by tabs."""
+    """Print a line for each character, or each token of a run with --tokens, instead: file,
+    position in characters, character or token (as a Python string) and bits, separated by tabs."""
     runs_dir: RunsDir = RUNS_DIR
     quiet: Quiet = False
     debug: Debug = False
@@ -49,10 +50,15 @@ def _main(argv):
     documents = cli.documents(corpus, saved, args.unknown)
     losses = scoring.stateful_losses(saved.to_network(), [ids for _, ids in documents])
     if not sum(map(len, losses)):
-        raise InputError("expected two characters or more to measure, found fewer")
+        expected = "tokens" if saved.vocab.texts else "characters"
+        raise InputError(f"expected two {expected} or more to measure, found fewer")
     if args.per_character:
         _each(documents, losses, saved.vocab)
         return
+    losses = [
+        scoring.by_character(x, ids, saved.vocab.lengths)
+        for (_, ids), x in zip(documents, losses, strict=True)
+    ]
     print(f"{'characters':>11}  bits/char  perplexity")
     rows = [(name, x) for (name, _), x in zip(documents, losses, strict=True) if len(x)]
     for name, x in rows:
@@ -69,10 +75,10 @@ def _row(losses, name):
 def _each(documents, losses, vocab):
     print("file\tat\tcharacter\tbits")
     for (name, ids), x in zip(documents, losses, strict=True):
-        for at, (character, bits) in enumerate(
-            zip(vocab.decode(ids[1:]), (x / np.log(2)).tolist(), strict=True), 1
-        ):
-            print(f"{cli.visible(name)}\t{at}\t{character!r}\t{bits:.4f}")
+        texts = vocab.texts or vocab.characters
+        places = np.cumsum(vocab.lengths[ids]) if len(ids) else ids
+        for at, k, bits in zip(places[:-1], ids[1:], (x / np.log(2)).tolist(), strict=True):
+            print(f"{cli.visible(name)}\t{at}\t{texts[k]!r}\t{bits:.4f}")
 
 
 if __name__ == "__main__":

@@ -97,6 +97,7 @@ def main(argv: list[str] | None = None) -> int:
 def _main(argv):
     args = cli.parse(Show, "charlm show", argv)
     path, saved = lookup.read_best(args.runs_dir, args.run)
+    saved.vocab.require_characters("show the cells")
     endings = ENDINGS if args.find else (*ENDINGS, PAGE)
     output = outputs.stem(args.stem, path.parent / run_folder.CELLS, endings)
     if not args.find:

@@ -93,8 +93,8 @@ def _start(run, argv, reporting):
     given, first = default(run), None
     if run.init_from is not None:
         first = lookup.read_best(run.runs_dir, run.init_from)
-        kept = first[1].config  # the weights are for characters in its Unicode form
-        data = replace(given.data, normalize=kept.data.normalize)
+        kept = first[1].config  # the weights are for its tokens, in its Unicode form
+        data = replace(given.data, normalize=kept.data.normalize, tokens=kept.data.tokens)
         given = replace(given, model=kept.model, data=data)
     args = _parse(argv, given)
     corpus = cli.corpus(args.data)

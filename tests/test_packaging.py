@@ -15,7 +15,17 @@ import charlm
 
 ROOT = Path(__file__).parents[1]
 OURS = {"charlm", "callbacks", "corpora"}
-OPTIONAL = {"jax", "torch", "onnx", "onnxruntime", "tf2onnx", "tensorboard", "starlette", "uvicorn"}
+OPTIONAL = {
+    "jax",
+    "torch",
+    "onnx",
+    "onnxruntime",
+    "tf2onnx",
+    "tensorboard",
+    "starlette",
+    "uvicorn",
+    "tokenizers",
+}
 
 
 def _settings():

@@ -75,8 +75,8 @@ def fit(
         base, first = presets.PRESETS[preset], None
         if init_from is not None:
             first = lookup.read_best(folder, fspath(init_from))
-            form = first[1].config.data.normalize  # of the characters that the weights are for
-            data = replace(base.data, normalize=form)
+            kept = first[1].config.data  # its tokens, in its Unicode form
+            data = replace(base.data, normalize=kept.normalize, tokens=kept.tokens)
             base = Config(first[1].config.model, data, base.fit, base.sample)
         if not isinstance(corpus, Corpus):
             settings["corpus"] = fspath(corpus)

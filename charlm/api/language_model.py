@@ -51,9 +51,11 @@ class LanguageModel:
         return self._checkpoint.config
 
     @property
-    def vocabulary(self) -> str:
-        """The characters that the model knows, in the order of their ids."""
-        return self._checkpoint.vocab.characters
+    def vocabulary(self) -> Sequence[str]:
+        """The characters or tokens that the model knows, in the order of their ids: a string of
+        characters, or a list of the texts of tokens."""
+        vocab = self._checkpoint.vocab
+        return vocab.texts or vocab.characters
 
     @property
     def weights(self) -> dict[str, np.ndarray]:
@@ -164,18 +166,25 @@ class LanguageModel:
             per_character: return the bits of each character instead of their mean.
 
         Returns:
-            The mean, or an array (m - 1,).
+            The mean, or an array (m - 1,). A model of tokens does not measure the first token, and
+            spreads the bits of the others evenly over their characters.
 
         Raises:
-            InputError: a character is not in the vocabulary, or there are fewer than 2.
+            InputError: a character is not in the vocabulary, or there are fewer than 2 characters
+                or tokens.
             TypeError: the text is not a str.
         """
         text = self._normalized(text)
         if len(text) < 2:
             raise InputError(f"expected a text of 2 characters or more, found {len(text)}")
         with notes.without_progress():
-            found = losses.stateful_losses(self._network, [self._checkpoint.vocab.encode(text)])
-        return found[0] / np.log(2) if per_character else losses.bits(found)
+            vocab = self._checkpoint.vocab
+            ids = vocab.encode(text)
+            if len(ids) < 2:
+                raise InputError("expected a text of 2 tokens or more, found 1")
+            (found,) = losses.stateful_losses(self._network, [ids])
+        found = losses.by_character(found, ids, vocab.lengths)
+        return found / np.log(2) if per_character else losses.bits([found])
 
     def _normalized(self, text):
         """Returns a text in the Unicode form of the run's text."""
@@ -223,10 +232,11 @@ class LanguageModel:
         weights = self._checkpoint.weights.values()  # states of random numbers are integers
         count = sum(w.size for w in weights if w.dtype.kind == "f")
         parts = [f"{model.cell} {model.layers} x {model.units}", f"{count:,} parameters"]
-        parts.append(f"vocabulary of {len(self.vocabulary)} characters")
-        best = self._checkpoint.progress.best
+        vocab = self._checkpoint.vocab
+        parts.append(f"vocabulary of {vocab}{'' if vocab.texts else ' characters'}")
+        best = self._checkpoint.progress.best_bits
         if best is not None:
-            parts.append(f"{best / np.log(2):.4f} held-out bits per character")
+            parts.append(f"{best:.4f} held-out bits per character")
         where = f" from {self.path}" if self.path else ""
         return f"<LanguageModel {', '.join(parts)}{where}>"
 

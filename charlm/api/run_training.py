@@ -13,6 +13,7 @@ from charlm.errors import InputError, Stopped, command_line, flag
 from charlm.runs import checkpoint, lookup, run_folder
 from charlm.runs.checkpoint import Checkpoint
 from charlm.runs.progress import Progress
+from charlm.text import units
 from charlm.text.encoded_text import Text
 from charlm.text.vocab import Vocab
 from charlm.text.windows import check_held_out, check_training
@@ -70,14 +71,18 @@ def prepare(
     """
     reporting.timeline.done("corpus")
     _check_backend(os.environ.get("KERAS_BACKEND", ""))
-    check_training(len(text.training), config.data.batch_size, config.data.window)
-    check_held_out(text.held_out_lengths)
     if saved:
         resume.check_same_text(saved, text)
+        if config.data.tokens != units.CHARACTERS:
+            text = text.translated(saved.vocab)
+    check_training(len(text.training), config.data.batch_size, config.data.window)
+    check_held_out(text.held_out_lengths)
     checkpoint.check_size_limits(config, (saved or text).vocab)
     _check_prompts(config, (saved or text).vocab)
     if reporting.tensorboard:
         _require_tensorboard()
+    if reporting.record_cells:
+        (saved or text).vocab.require_characters("record cells")
     for line in first:
         reporting.say(line)
     with cli.quiet_stderr():
@@ -180,14 +185,15 @@ def _headline(training, folder, preset):
     origin, backward_pass = "Keras's ", "Keras's"
     if sizes.uses_own_layer:
         origin, backward_pass = "", layer.backward_pass()
-    held_out = f"{training.held_out.targets:,}"
-    if 0 < training.config.data.max_held_out < len(training.text.held_out):
-        held_out += f" of {len(training.text.held_out):,}"
+    text = training.text
+    held_out = f"{training.held_out_characters:,}"
+    if 0 < training.config.data.max_held_out < text.held_out_characters:
+        held_out += f" of {text.held_out_characters:,}"
     line = (
         f"{device.describe()}; {origin}{type(layer).__name__} {sizes.layers} x {sizes.units}"
         f"{half}, {backward_pass} backward pass; {training.network.count_params():,} parameters; "
-        f"{len(training.text.training):,} characters to train on, {held_out} held out; "
-        f"vocabulary {len(training.vocab)}; {folder}"
+        f"{text.training_characters:,} characters to train on, {held_out} held out; "
+        f"vocabulary {training.vocab}; {folder}"
     )
     hint = device.hint(preset)
     return f"{line}\nhint: {hint}" if hint else line
@@ -202,11 +208,12 @@ def _callbacks(training, folder, reporting):
     windows = training.windows().steps
     save = c.SaveWeights(training.snapshot, folder, progress, windows, config.fit.save_every, say)
     stop = c.StopOnSignal(save.save, windows, config.fit.epochs, progress, say)
-    characters, held_out = config.data.batch_size * config.data.window, len(training.held_out)
-    shown = c.ShowProgress(progress, config.fit.epochs, windows, characters, held_out)
+    per_token, held_out = training.per_token, len(training.held_out)
+    characters = config.data.batch_size * config.data.window * per_token.training
+    shown = c.ShowProgress(progress, config.fit.epochs, windows, characters, held_out, per_token)
     found = [
         c.StopOnNaN(progress),
-        c.TrackProgress(progress, characters, windows),
+        c.TrackProgress(progress, characters, windows, per_token),
         *(_recorders(training, folder, reporting) if reporting.record_cells else ()),
         shown,
         c.ReportStart(reporting.timeline, say),

@@ -12,6 +12,7 @@ from charlm.config import Config
 from charlm.errors import InputError, command_line
 from charlm.runs import checkpoint, lookup, names, run_folder
 from charlm.runs.checkpoint import Checkpoint
+from charlm.text import units
 from charlm.training import resume, warm_start
 from corpora import Corpus
 from corpora.suggest import suggestion
@@ -55,7 +56,12 @@ def start(
         cli.note(line)
     text = cli.text(corpus)
     n, kept = len(text.training), [*given, *(("units", "dropout") if first else ())]
-    chosen, (config, adapted) = config, presets.for_size(config, n, kept)
+    vocab = (
+        first[1].vocab if first else text.learned_vocab(config.data.tokens, config.data.separator)
+    )
+    if config.data.tokens != units.CHARACTERS:
+        text = text.translated(vocab)
+    chosen, (config, adapted) = config, presets.for_size(config, len(text.training), kept, n)
     saved = warm_start.warm_start(first[1], text, config.data.seed) if first else None
     lines = [presets.describe(preset, chosen, own_model=first is None)]
     if first:

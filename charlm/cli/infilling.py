@@ -53,6 +53,7 @@ def run(
         own_length: whether the length was given.
     """
     assert args.between is not None
+    saved.vocab.require_characters("fill a gap (--between)")
     left, right = (
         prompts.read(x, None, args.unknown, saved, f"the {name} text of --between")
         for name, x in zip(("first", "second"), args.between, strict=True)

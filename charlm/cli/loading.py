@@ -119,6 +119,15 @@ def own_text(corpus: Corpus, saved: Checkpoint) -> Text:
     Raises:
         InputError: it is another text.
     """
+    return own_characters(corpus, saved).translated(saved.vocab)
+
+
+def own_characters(corpus: Corpus, saved: Checkpoint) -> Text:
+    """Encodes the text that a run was trained on in characters, even if the run has tokens.
+
+    Raises:
+        InputError: it is another text.
+    """
     own = text(corpus)
     if own.sha256 != saved.corpus_sha256:
         raise InputError(
@@ -127,12 +136,12 @@ def own_text(corpus: Corpus, saved: Checkpoint) -> Text:
             "it with --corpus"
         )
     note_overlap(own)
-    return own.translated(saved.vocab)
+    return own if saved.vocab.texts else own.translated(saved.vocab)
 
 
 def note_overlap(text: Text) -> None:
     """Reports what makes the held-out part of a text an unfair measure, on standard error."""
-    for line in text.overlap.notes(text.held_out_lengths):
+    for line in text.overlap.notes(len(text.held_out_lengths), text.held_out_characters):
         note(line)
 
 

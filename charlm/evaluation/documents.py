@@ -30,7 +30,7 @@ def held_out(corpus: Corpus, own: Text, most: int) -> list[tuple[str | None, Ids
             "give another text with --corpus"
         )
     documents = own.to_measure(most)
-    if 0 < most < len(own.held_out):
+    if 0 < most < own.held_out_characters:
         names: list[str | None] = [None] * len(documents)
     else:
         names = [d.name for d, n, cut in parts(corpus) if n > cut]
@@ -40,7 +40,7 @@ def held_out(corpus: Corpus, own: Text, most: int) -> list[tuple[str | None, Ids
 def measurable(
     documents: Iterable[tuple[str | None, Ids]],
 ) -> tuple[list[str | None], list[Ids]]:
-    """Returns the names and the ids of the documents that have two characters or more.
+    """Returns the names and the ids of the documents that have two ids or more.
 
     Raises:
         InputError: there are none.

@@ -62,25 +62,28 @@ def _side_by_side(network, documents, tell):
 def zero_state_losses(
     network: Network, documents: Sequence[Ids], context: int, most: int
 ) -> np.ndarray:
-    """Computes losses of windows of context + 1 characters, each read from a zero state.
+    """Computes losses of windows of context + 1 ids, each read from a zero state.
 
     Args:
         network: the model.
         documents: arrays (n,) of ids.
-        context: characters that are measured in a window.
+        context: ids that are measured in a window.
         most: maximum number of windows; they are spread evenly over the documents.
 
     Returns:
         Losses (windows, context), in nats.
     """
-    windows = [
-        d[k : k + context + 1] for d in documents for k in range(0, len(d) - context, context)
-    ]
-    if not windows:
+    kept = windows(documents, context, most)
+    if not kept:
         return np.zeros((0, context), np.float32)
-    kept = np.linspace(0, len(windows) - 1, min(most, len(windows))).astype(int)
-    what = f"measuring windows of {context}"
-    return np.stack(_stateful_losses(network, [windows[k] for k in kept], what))
+    return np.stack(_stateful_losses(network, kept, f"measuring windows of {context}"))
+
+
+def windows(documents: Sequence[Ids], context: int, most: int) -> list[Ids]:
+    """Returns the windows that `zero_state_losses` measures, (context + 1,) ids each."""
+    found = [d[k : k + context + 1] for d in documents for k in range(0, len(d) - context, context)]
+    places = np.linspace(0, len(found) - 1, min(most, len(found))).astype(int)
+    return [found[k] for k in places]
 
 
 class DynamicEvaluation:
@@ -157,26 +160,60 @@ class DynamicEvaluation:
         return losses[0, :, 0], network.backward(d_logits, cache)[0], states
 
 
+def by_character(losses: np.ndarray, ids: Ids, lengths: np.ndarray) -> np.ndarray:
+    """Spreads the loss of each token evenly over its characters.
+
+    Args:
+        losses: of all ids but the first, (n - 1,).
+        ids: (n,).
+        lengths: (V,), the number of characters of each id. The loss of an id without a character,
+            which continues one, goes to the id before it.
+
+    Returns:
+        (m,), one for each character after those of the first id.
+    """
+    if (lengths == 1).all():
+        return losses
+    sizes = lengths[np.asarray(ids[1:])]
+    group = np.maximum(np.cumsum(sizes > 0) - 1, 0)
+    sizes = sizes[sizes > 0]
+    sums = np.bincount(group, losses, len(sizes))[: len(sizes)].astype(losses.dtype)
+    return np.repeat(sums / sizes.astype(losses.dtype), sizes)
+
+
 def bits(losses: Sequence[np.ndarray]) -> float:
     """Returns the mean of losses in nats, in bits."""
     total = sum(float(x.sum(dtype=np.float64)) for x in losses)
     return total / sum(x.size for x in losses) / math.log(2)
 
 
-def by_position(losses: Sequence[np.ndarray]) -> list[dict]:
-    """Returns bits per character by the number of characters read before: 1, 2 to 3, 4 to 7 ..."""
+def by_position(losses: Sequence[np.ndarray], firsts: Sequence[int] | None = None) -> list[dict]:
+    """Returns bits per character by the number of characters read before: 1, 2 to 3, 4 to 7 ...
+
+    Args:
+        losses: of characters, arrays.
+        firsts: the position of the first of each document's; 1 by default.
+    """
     rows, low = [], 1
-    while any(len(x) >= low for x in losses):
-        part = [x[low - 1 : 2 * low - 1] for x in losses]
-        rows.append({"from": low, "to": 2 * low - 1, "bits": bits(part)})
+    begins = firsts or [1] * len(losses)
+    while any(len(x) + begin > low for x, begin in zip(losses, begins, strict=True)):
+        part = [
+            x[max(0, low - begin) : max(0, 2 * low - begin)]
+            for x, begin in zip(losses, begins, strict=True)
+        ]
+        if any(map(len, part)):  # a token may have more characters
+            rows.append({"from": low, "to": 2 * low - 1, "bits": bits(part)})
         low *= 2
     return rows
 
 
-def hardest(losses: Sequence[np.ndarray], count: int) -> list[tuple[int, int, float]]:
+def hardest(
+    losses: Sequence[np.ndarray], count: int, firsts: Sequence[int] | None = None
+) -> list[tuple[int, int, float]]:
     """Returns the passages with the most bits per character: (document, first character, bits).
 
-    Passages have `PASSAGE` characters and do not overlap; a shorter document has none.
+    Passages have `PASSAGE` characters and do not overlap; a shorter document has none. Args: see
+    `by_position`.
     """
     found = []
     for k, x in enumerate(losses):
@@ -186,6 +223,6 @@ def hardest(losses: Sequence[np.ndarray], count: int) -> list[tuple[int, int, fl
             if means.max(initial=-1) < 0:
                 break
             at = int(means.argmax())
-            found.append((k, at + 1, float(means[at])))
+            found.append((k, at + (firsts[k] if firsts else 1), float(means[at])))
             means[max(0, at - PASSAGE + 1) : at + PASSAGE] = -1
     return sorted(found, key=lambda row: -row[2])[:count]

@@ -1,7 +1,6 @@
 """The measurements of `charlm evaluate`: as plain data for JSON, and as tables."""
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from typing import Any
 
 import numpy as np
 
@@ -35,7 +34,8 @@ def measure(
     context: int,
     order: int,
     passages: int,
-    dynamic: bool,
+    dynamic: Ids | None,
+    characters: Vocab | None = None,
 ) -> dict:
     """Measures a model and simpler models on the same documents, in bits per character.
 
@@ -44,36 +44,46 @@ def measure(
         vocab: its vocabulary.
         names: one for each document, or None.
         documents: arrays (n,) of ids.
-        training: ids of the run's training text; None leaves out the n-gram models.
+        training: the run's training text in ids of characters; None leaves out the n-gram models.
         context: characters in a window from a zero state.
         order: n of the n-gram model.
         passages: number of hardest passages to report.
-        dynamic: whether to measure with dynamic evaluation too; needs `training`.
+        dynamic: the training text in ids of the model, to measure with dynamic evaluation, too.
+        characters: the vocabulary of `training`, if the model's is of tokens.
     """
     losses = {CARRIED: scoring.stateful_losses(network, documents)}
-    if dynamic:
-        known: Any = training  # which this needs
-        adapting = scoring.DynamicEvaluation(network, known)
+    if dynamic is not None:
+        adapting = scoring.DynamicEvaluation(network, dynamic)
         size = sum(map(len, documents))
         with progress("measuring with dynamic evaluation", size) as tell:
             losses[DYNAMIC] = [adapting.losses(d, tell) for d in documents]
-    models = {f"uniform over {len(vocab)} characters": float(np.log2(len(vocab)))}
-    models |= _ngram_bits(training, len(vocab), order, documents)
-    models |= _zero_state_bits(network, documents, context)
+    losses = {
+        how: [scoring.by_character(x, d, vocab.lengths) for x, d in zip(xs, documents, strict=True)]
+        for how, xs in losses.items()
+    }
+    firsts = [int(vocab.lengths[d[0]]) for d in documents]
+    texts = [vocab.decode(d) for d in documents]
+    known = characters or vocab
+    models = {f"uniform over {len(known)} characters": float(np.log2(len(known)))}
+    spelled = [known.encode(x) for x in texts] if characters else documents
+    models |= _ngram_bits(training, len(known), order, spelled)
+    models |= _zero_state_bits(network, documents, context, vocab)
     models |= {f"this model, {name}": scoring.bits(x) for name, x in losses.items()}
     return {
-        "characters": sum(len(d) - 1 for d in documents),
+        "characters": sum(map(len, losses[CARRIED])),
+        "tokens": sum(len(d) - 1 for d in documents),
+        "words": sum(len(x.split()) for x in texts),
         "models": models,
-        "by_position": _columns(losses, scoring.by_position),
+        "by_position": _columns(losses, lambda x: scoring.by_position(x, firsts)),
         "documents": [
-            {"name": name, "begins": vocab.decode(d[:40]), "characters": len(d) - 1}
+            {"name": name, "begins": text[:40], "characters": len(losses[CARRIED][k])}
             | {KEYS[how]: scoring.bits([x[k]]) for how, x in losses.items()}
-            for k, (name, d) in enumerate(zip(names, documents, strict=True))
+            for k, (name, text) in enumerate(zip(names, texts, strict=True))
         ],
         "hardest": [
             {"document": k + 1, "at": at, "bits": bits,
-             "text": vocab.decode(documents[k][at : at + scoring.PASSAGE])}
-            for k, at, bits in scoring.hardest(losses[CARRIED], passages)
+             "text": texts[k][at : at + scoring.PASSAGE]}
+            for k, at, bits in scoring.hardest(losses[CARRIED], passages, firsts)
         ],
     }  # fmt: skip
 
@@ -92,11 +102,16 @@ def _ngram_bits(training, V, order, documents):
         }
 
 
-def _zero_state_bits(network, documents, context):
+def _zero_state_bits(network, documents, context, vocab):
     """Returns {name: bits} of windows from a zero state; empty if no document is long enough."""
-    cold = scoring.zero_state_losses(network, documents, context, MAX_WINDOWS)
+    per_token = np.mean(np.concatenate([vocab.lengths[np.asarray(d)] for d in documents]))
+    n = max(1, round(context / per_token))
+    cold = scoring.zero_state_losses(network, documents, n, MAX_WINDOWS)
     if len(cold):
-        return {f"this model, cold windows of {context}": scoring.bits([cold])}
+        windows = scoring.windows(documents, n, MAX_WINDOWS)
+        parts = [scoring.by_character(x, ids, vocab.lengths)
+                 for x, ids in zip(cold, windows, strict=True)]  # fmt: skip
+        return {f"this model, cold windows of {context}": scoring.bits(parts)}
     note(f"NOTE: no cold windows, because no document has more than {context} characters")
     return {}
 
@@ -120,7 +135,7 @@ def measure_samples(
     """Measures how much of the samples is copied from the training text.
 
     Args:
-        vocab: the model's vocabulary.
+        vocab: the vocabulary of the ids, of characters.
         corpus: the run's own text, in which copies are located.
         training: ids of the training text.
         documents: the ids that were measured; stretches of them are measured for comparison.
@@ -165,9 +180,21 @@ def tables(report: Mapping, visible: Callable[[str], str]) -> list[str]:
         visible: escapes control characters in text from documents, if the output needs it.
     """
     width = max(map(len, report["models"]))
-    lines = [f"{'':{width}}  bits/char  perplexity"]
+    units = {"character": "characters", "word": "words"}
+    if report["tokens"] != report["characters"]:
+        units["token"] = "tokens"
+    lines = [f"{'':{width}}             perplexity per", f"{'':{width}}  bits/char"]
+    lines[1] += "".join(f"  {unit:>10}" for unit in units)
     for name, bits in report["models"].items():
-        lines.append(f"{name:{width}}  {bits:9.4f}  {2**bits:10.3f}")
+        line = f"{name:{width}}  {bits:9.4f}"
+        for count in units.values():
+            line += f"  {_perplexity(bits, report['characters'], report[count]):>10}"
+        lines.append(line)
+    if "token" in units:
+        lines.append(
+            "the bits of a token are spread over its characters; they are upper bounds, because "
+            "other tokens of the same text have probability, too"
+        )
     keys = [key for key in KEYS.values() if key in report["documents"][0]]
     titles = ", ".join(f"bits with {how}" for how, key in KEYS.items() if key in keys)
     lines.append(f"\nby number of characters read before: {titles}")
@@ -185,6 +212,14 @@ def tables(report: Mapping, visible: Callable[[str], str]) -> list[str]:
         lines.append(f"\nhardest: document {row['document']}, character {at:,}, {bits:.2f}")
         lines.append(f"  {visible(' '.join(row['text'].split()))}")
     return lines + _sample_tables(report.get("samples", []), visible)
+
+
+def _perplexity(bits, characters, units):
+    """Returns the perplexity per unit of a text, for a table."""
+    power = bits * characters / max(1, units)
+    return (
+        f"{2**power:.3f}" if power < 10 else f"{2**power:,.0f}" if power < 30 else f"2^{power:.0f}"
+    )
 
 
 def _bits(row, keys):

@@ -105,12 +105,24 @@ class TokenChooser:
     Args:
         rules: the constraints.
         prompt: N arrays of ids, the texts so far.
+        pieces: the text of each id, if ids stand for tokens: the repetition penalty counts
+            characters.
     """
 
-    def __init__(self, rules: SamplingConstraints, prompt: Sequence[np.ndarray] | np.ndarray):
-        self.rules, self.runs = rules, []
+    def __init__(
+        self,
+        rules: SamplingConstraints,
+        prompt: Sequence[np.ndarray] | np.ndarray,
+        pieces: Sequence[str] | None = None,
+    ):
+        self.rules = rules
+        self.runs: list[_SeenNgrams | _SeenText] = []
         if rules.repetition_penalty > 1:
-            self.runs = [_SeenNgrams(rules.repetition_length, ids) for ids in prompt]
+            n = rules.repetition_length
+            self.runs = [
+                _SeenNgrams(n, ids) if pieces is None else _SeenText(n, ids, pieces)
+                for ids in prompt
+            ]
 
     def __call__(
         self, logits: np.ndarray, temperatures: np.ndarray, uniform: np.ndarray
@@ -149,3 +161,27 @@ class _SeenNgrams:
     def again(self):
         """Returns the ids that would repeat an n-gram of the text."""
         return self.found.get(self.last, ())
+
+
+class _SeenText:
+    """The n-grams of characters, n = `length`, of a text whose ids have several characters each."""
+
+    def __init__(self, length, ids, pieces):
+        self.length, self.pieces, self.last, self.found = length, pieces, "", set()
+        for new in ids.tolist():
+            self.add(new)
+
+    def add(self, new):
+        self.found.update(self._ngrams(new))
+        text = self.last + self.pieces[new]
+        self.last = text[max(0, len(text) - self.length + 1) :]
+
+    def again(self):
+        """Returns the ids with a character that would end an n-gram of the text."""
+        ids = range(len(self.pieces))
+        return [k for k in ids if any(x in self.found for x in self._ngrams(k))]
+
+    def _ngrams(self, new):
+        """Yields the n-grams that end in the characters of an id."""
+        text = self.last + self.pieces[new]
+        return (text[k : k + self.length] for k in range(len(text) - self.length + 1))

@@ -7,10 +7,13 @@ import numpy as np
 from charlm.generation import sampler
 from charlm.generation.beam_search import beam_search
 from charlm.generation.constraints import SamplingConstraints
+from charlm.generation.healing import begin, heal
 from charlm.reference.network import Network
+from charlm.text.tokens import TokenVocab
 from charlm.text.vocab import Vocab
 
 MAX_TEXTS = 10_000  # drawn together, in memory
+MAX_BYTES = 4  # of a character in UTF-8
 ROWS = 4  # texts in a matrix product of NumPy: see `_Groups`
 Machine = tuple[sampler.Step, sampler.GenerateBlock | None]  # see `stepper`
 
@@ -30,7 +33,8 @@ def texts(
 ) -> Iterator[list[str]]:
     """Yields the next characters of each of N texts that continue `prompt`.
 
-    A text depends only on the seed, its index, its temperature and the rules, to the last
+    The last word of a prompt of tokens is drawn again, see `charlm.generation.healing`. A text
+    depends only on the seed, its index, its temperature and the rules, to the last
     character; not on batch size or `length`.
 
     Args:
@@ -52,19 +56,33 @@ def texts(
     """
     stops = record_stops(stops, separator)
     step, block = machine or stepper(network)
-    ends = [_End(stops, min_length) for _ in temperatures]
-    going = np.ones(len(ends), bool) if stops else None
-    states, ids = network.initial_states(1), begin(vocab, prompt, separator)
-    for drawn in sampler.generate(
-        step, states, ids, length, temperatures, seed, rules, block, going
-    ):
+    start = begin(vocab, prompt, separator)
+    ends = [_End(stops, min_length, length, start.taken_back) for _ in temperatures]
+    decoders, of_tokens = [vocab.decoder() for _ in temperatures], isinstance(vocab, TokenVocab)
+    going = np.ones(len(ends), bool) if stops or of_tokens else None
+
+    def cut(drawn):
         pieces = [
-            "" if end.reached else end.cut(vocab.decode(ids))
-            for end, ids in zip(ends, drawn.T, strict=True)
+            "" if end.reached else end.cut(decode(ids))
+            for end, decode, ids in zip(ends, decoders, drawn, strict=True)
         ]
         if going is not None:
             going[:] = [not end.reached for end in ends]
-        yield pieces
+        return pieces
+
+    states, ids, before = network.initial_states(1), start.ids, None
+    if start.healing:
+        for k in ids[:-1, None]:
+            _, states = step(k, states)
+        first, states = heal(step, states, int(ids[-1]), start.healing, temperatures, seed)
+        before = [np.append(ids, x) for x in first]
+        ids = np.array([x[-1:] for x in first])
+        yield cut(first)
+    longest = MAX_BYTES * length if of_tokens else length  # a token may be a byte
+    for drawn in sampler.generate(
+        step, states, ids, longest, temperatures, seed, rules, block, going, before, vocab.texts
+    ):
+        yield cut(drawn.T)
 
 
 def whole_texts(
@@ -99,26 +117,24 @@ def beam_search_text(
         UnknownCharacterError: a character of the prompt is not in the vocabulary.
     """
 
+    def read(ids):
+        end = _End(stops, min_length, length, start.taken_back)
+        return end.cut(vocab.decode(ids)), end.reached
+
     def ended(ids):
+        if of_tokens:
+            return read(ids)[1]
         if not stops or len(ids) < min_length:
             return False
         return vocab.decode(ids[-longest:]).endswith(tuple(stops))
 
-    stops = record_stops(stops, separator)
+    stops, of_tokens = record_stops(stops, separator), isinstance(vocab, TokenVocab)
     longest = max(map(len, stops), default=1)
-    states = network.initial_states(width)
-    ids = begin(vocab, prompt, separator)
-    found = beam_search(network.step, states, ids, length, width, ended)
-    return [(vocab.decode(ids), nats) for ids, nats in found]
-
-
-def begin(vocab: Vocab, prompt: str, separator: str | None = None) -> np.ndarray:
-    """Encodes a prompt, after the separator of records if there is one.
-
-    A model needs a first id: without a prompt and a separator, it is a newline.
-    """
-    prompt = (separator or "") + prompt
-    return vocab.encode(prompt or ("\n" if "\n" in vocab else vocab.characters[0]))
+    start, states = begin(vocab, prompt, separator), network.initial_states(width)
+    most = MAX_BYTES * (length + len(start.taken_back)) if of_tokens else length
+    allowed = start.healing.allowed if start.healing else None
+    found = beam_search(network.step, states, start.ids, most, width, ended, vocab.lengths, allowed)
+    return [(read(ids)[0], nats) for ids, nats in found]
 
 
 def record_stops(stops: Sequence[str], separator: str | None) -> Sequence[str]:
@@ -127,10 +143,14 @@ def record_stops(stops: Sequence[str], separator: str | None) -> Sequence[str]:
 
 
 class _End:
-    """Finds the end of a text that arrives in pieces."""
+    """Finds the end of a text that arrives in pieces: a stop sequence, or `length` characters.
 
-    def __init__(self, stops, min_length):
+    The text begins with the end of the prompt if that was taken back.
+    """
+
+    def __init__(self, stops, min_length, length, taken_back):
         self.stops, self.min_length, self.reached = stops, min_length, False
+        self.length, self.skipped = length, len(taken_back)
         self.tail, self.read = "", 0  # possible beginning of a stop sequence; characters so far
         self.overlap = max(map(len, stops), default=1) - 1
 
@@ -138,10 +158,14 @@ class _End:
         """Returns the piece up to the end of the text; empty after the end."""
         if self.reached:
             return ""
+        skipped = min(self.skipped, len(piece))
+        piece, self.skipped = piece[skipped:], self.skipped - skipped
         text = self.tail + piece
         first = self.read - len(self.tail)  # position of text[0]
         ends = [end for stop in self.stops for end in self._ends(text, stop, first)]
         self.read += len(piece)
+        if self.read >= self.length:
+            ends.append(self.length - first)
         if ends:
             self.reached = True
             return piece[: min(ends) - len(self.tail)]

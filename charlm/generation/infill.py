@@ -84,7 +84,7 @@ def fill(
     """
     require(len(right) >= 1, "right", "one character or more", "none")
     step = (machine or generate.stepper(network))[0]
-    ids, wanted = generate.begin(vocab, left, separator), vocab.encode(right)
+    ids, wanted = generate.begin(vocab, left, separator).ids, vocab.encode(right)
     rng = np.random.default_rng([seed, draws])
     # by length and text: natural logarithms of weights, and of p(right | left m)
     weights, log_p = np.full((2, length + 1, draws), -np.inf)

@@ -4,7 +4,7 @@ The step function is (ids (N,), states) -> (logits (N, V), states). The sampler 
 the cost of a character does not grow with the text, and the model itself keeps no state.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import numpy as np
@@ -46,6 +46,8 @@ def generate(
     rules: SamplingConstraints = SamplingConstraints(),  # noqa: B008 - never changed
     block: GenerateBlock | None = None,
     going: np.ndarray | None = None,
+    before: Sequence[np.ndarray] | None = None,
+    pieces: Sequence[str] | None = None,
 ) -> Iterator[np.ndarray]:
     """Yields the next `length` ids of N texts that continue `prompt`, (K, N) at a time.
 
@@ -63,6 +65,8 @@ def generate(
             Its logits are those of `step` to the bit, so a text does not depend on which is used.
         going: (N,) of booleans. The caller sets those of texts that have ended to false; they are
             no longer drawn, and their ids are 0.
+        before: the ids of each text so far, for the constraints; by default its prompt.
+        pieces: the text of each id, if ids stand for tokens; see `TokenChooser`.
 
     Raises:
         InputError: a temperature is negative or not finite.
@@ -76,7 +80,8 @@ def generate(
         _, states = step(ids, states)
     if prompt.ndim == 1:
         prompt, states = np.tile(prompt, (N, 1)), select_rows(states, np.zeros(N, np.intp))
-    ids, choice = prompt[:, -1].astype(np.int64), TokenChooser(rules, prompt)
+    ids = prompt[:, -1].astype(np.int64)
+    choice = TokenChooser(rules, prompt if before is None else before, pieces)
     largest = PIECE if going is not None else max(PIECE, LARGE_PIECE // N)
     if block is None or rules != SamplingConstraints():
         block, largest = block_from_step(step, choice), PIECE

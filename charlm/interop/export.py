@@ -22,6 +22,7 @@ from charlm.interop.stock import stock
 from charlm.reference.network import Network
 from charlm.runs import atomic
 from charlm.runs.checkpoint import Checkpoint
+from charlm.text.tokens import TokenVocab
 
 SUFFIX = {
     "keras": ".keras",
@@ -98,10 +99,16 @@ def write(
         with quiet():
             difference = _writer(format_)(saved, network, made)
         if difference <= TOLERANCE:  # False for NaN
-            about = json.dumps({OURS: list(saved.vocab.characters)})
-            atomic.write(characters, about.encode(), like=vocab)
+            atomic.write(characters, _described(saved.vocab).encode(), like=vocab)
             put(made, output, characters, vocab, Path(folder, f"{output.name}.old"))
     return difference
+
+
+def _described(vocab):
+    """Returns JSON text: the characters, or the tokenizer as Hugging Face's library reads it."""
+    if isinstance(vocab, TokenVocab):
+        return vocab.tokenizer.to_str(pretty=True)
+    return json.dumps({OURS: list(vocab.characters)})
 
 
 def put(made: Path, output: Path, characters: Path, vocab: Path, old: Path) -> None:

@@ -101,8 +101,9 @@ def _main(argv):
         outputs.check_replaceable("text_file", args.run.text_file, args.run.overwrite)
     corpus = cli.corpus(args.data, saved, command_line("reference", *argv))
     text = cli.text(corpus)
-    if saved:
-        text = text.translated(saved.vocab)
+    separator = args.data.separator
+    vocab = saved.vocab if saved else text.learned_vocab(args.data.tokens, separator)
+    text = text.translated(vocab)
     data = replace(args.data, corpus=corpus.name)
     training = numpy_run.NumpyRun.start(args.model, data, text, saved and saved.weights)
     cli.note_overlap(text)

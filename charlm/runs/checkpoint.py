@@ -16,6 +16,7 @@ from charlm.errors import CharlmError, InputError
 from charlm.reference import network
 from charlm.runs import atomic, file_format, untrusted
 from charlm.runs.progress import Progress, read_progress
+from charlm.text import tokens, units
 from charlm.text.vocab import Vocab
 
 ARRAY_META, EPOCH_META = 100, 220  # bytes of the description for each array and each epoch
@@ -60,10 +61,11 @@ class Checkpoint:
 
     def meta(self) -> dict:
         """Returns everything but the arrays, for JSON."""
+        vocabulary = self.vocab.stored()
         return {
-            "format": file_format.FORMAT,
+            "format": 3 if isinstance(vocabulary, str) else file_format.FORMAT,
             "config": self.config.to_dict(),
-            "vocabulary": self.vocab.characters,
+            "vocabulary": vocabulary,
             "corpus_sha256": self.corpus_sha256,
             "learned_before": self.learned_before,
             "progress": self.progress.stored(),
@@ -129,7 +131,7 @@ def check_size_limits(config: Config, vocab: Vocab) -> None:
             f"GB, found one of {size / 1e9:.1f} GB (units {m.units}, layers {m.layers}, "
             f"vocabulary {V}); give fewer --units or other text"
         )
-    described = len(json.dumps(vocab.characters)) + config.fit.epochs * EPOCH_META
+    described = len(json.dumps(vocab.stored())) + config.fit.epochs * EPOCH_META
     described += ARRAY_META * (3 * len(network.shapes(m, V)) + 2 * m.layers)
     if described > most - 10_000:
         raise InputError(
@@ -152,7 +154,7 @@ def read(path: Path) -> Checkpoint:
 def from_bytes(data: bytes) -> Checkpoint:
     """Parses the result of `to_bytes`; may raise any exception on other data."""
     meta, arrays = file_format.parse(data)
-    config, vocab = Config.from_dict(meta["config"]), Vocab(meta["vocabulary"])
+    config, vocab = Config.from_dict(meta["config"]), _vocab(meta)
     if not len(vocab):
         raise InputError("expected a vocabulary, found it empty")
     shapes = _checked_shapes(arrays, config.model, len(vocab))
@@ -196,6 +198,16 @@ def _checked_shapes(arrays: dict, config: ModelConfig, V: int) -> dict[str, tupl
         if arrays[path].shape != shape:
             raise InputError(f"expected {path!r} of shape {shape}, found {arrays[path].shape}")
     return expected
+
+
+def _vocab(meta):
+    """Returns the vocabulary; refuses one that the format or the settings contradict."""
+    vocab = tokens.from_stored(meta["vocabulary"])
+    of_characters = type(vocab) is Vocab
+    named = meta["config"].get("data", {}).get("tokens", units.CHARACTERS)
+    if of_characters != (meta["format"] < 4) or of_characters != (named == units.CHARACTERS):
+        raise InputError("expected a vocabulary as the settings describe it, found another")
+    return vocab
 
 
 def _learned_before(meta):

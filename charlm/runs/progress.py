@@ -10,6 +10,14 @@ NOT_STORED = {"steps", "updates"}
 ROW = {"epoch", "bpc", "val_bpc"}  # every row of history must have these
 
 
+@dataclass(frozen=True)
+class CharactersPerToken:
+    """Mean numbers of characters that an id of the text stands for; 1 for characters."""
+
+    training: float = 1.0
+    held_out: float = 1.0
+
+
 @dataclass
 class Progress:
     """The progress of a run."""
@@ -19,7 +27,7 @@ class Progress:
     step: int = 0
     """Windows completed of the current epoch; 0 between epochs."""
     best: float | None = None
-    """Lowest validation loss, in nats per character."""
+    """Lowest validation loss, in nats per id: a character or a token."""
     best_epoch: int = 0
     stale_epochs: int = 0
     """Epochs since then."""
@@ -31,6 +39,11 @@ class Progress:
     """Losses within the epochs, with the columns of steps.csv; not in the weights file."""
     updates: list[dict] = field(default_factory=list, compare=False)
     """Sizes of updates, with the columns of updates.csv; not in the weights file."""
+
+    @property
+    def best_bits(self) -> float | None:
+        """Lowest validation loss in bits per character."""
+        return self.history[self.best_epoch - 1]["val_bpc"] if self.best_epoch else None
 
     def stored(self) -> dict[str, Any]:
         """Returns what the weights file holds."""

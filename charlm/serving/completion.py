@@ -59,6 +59,7 @@ class Writer:
     """
 
     def __init__(self, saved: Checkpoint, name: str):
+        saved.vocab.require_characters("serve this run")
         self.name = name
         self._vocab, self._data = saved.vocab, saved.config.data
         self._network = saved.to_network()
@@ -142,7 +143,7 @@ class Writer:
         The prompt is read from its first character, as `charlm score` does. A text is drawn after
         what `generate.begin` puts before the prompt, and that is what the reader has read.
         """
-        begin = self._vocab.decode(generate.begin(self._vocab, prompt, self._data.separator))
+        begin = self._vocab.decode(generate.begin(self._vocab, prompt, self._data.separator).ids)
         reader = _Reader(step, self._network.initial_states(1), self._vocab, c.logprobs)
         tokens = reader.read([prompt])[0] if c.echo else []
         if c.max_tokens and (begin != prompt or not c.echo):

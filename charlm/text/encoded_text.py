@@ -1,18 +1,28 @@
 """A corpus as ids: its vocabulary, its fingerprint, its training part and its held-out part."""
 
+import functools
 import itertools
 from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
+import regex
 
-from charlm.text import mapped_ids
-from charlm.text.mapped_ids import MappedIds
+from charlm.errors import InputError
+from charlm.notes import progress
+from charlm.text import mapped_ids, token_ids, units
+from charlm.text.mapped_ids import Ids, MappedIds
 from charlm.text.overlap import Overlap
+from charlm.text.tokens import TokenVocab
 from charlm.text.vocab import Vocab
 from charlm.text.windows import MAX_STREAMS, VALIDATION_WINDOW
 
-MAX_COUNTED = 2**22  # characters that `log_shares` counts
+UNSPACED = regex.compile(
+    r"[\p{Han}\p{Hiragana}\p{Katakana}\p{Thai}\p{Lao}\p{Khmer}\p{Myanmar}\p{Tibetan}]"
+)
+MAX_COUNTED = 2**22  # ids that `log_shares` counts
+MAX_LEARNED = 2**26  # characters that a vocabulary of tokens is learned from
+PIECE = 2**20  # ids that are counted at a time
 
 
 @dataclass(frozen=True)
@@ -27,24 +37,34 @@ class Text:
     held_out: np.ndarray | MappedIds
     """(m,), the held-out parts of the documents, concatenated."""
     held_out_lengths: list[int]
-    """Lengths of the held-out parts."""
+    """Numbers of ids of the held-out parts."""
     overlap: Overlap = field(default_factory=Overlap)
 
     def to_measure(self, limit: int = 0) -> list[np.ndarray | MappedIds]:
         """Returns the held-out text to measure on.
 
         Args:
-            limit: the most characters, 2 or more; 0 for no limit.
+            limit: about the most characters, 2 or more; 0 for no limit.
 
         Returns:
             All of it, one array per document; or, if it is longer than `limit`, stretches of equal
             length that are spread evenly over it.
         """
         m = len(self.held_out)
-        if not limit or m <= limit:
+        if not limit or self.held_out_characters <= limit:
             ends = itertools.accumulate(self.held_out_lengths, initial=0)
             return [mapped_ids.part(self.held_out, *places) for places in itertools.pairwise(ends)]
-        return _stretches(self.held_out, limit)
+        return _stretches(self.held_out, max(2, limit * m // self.held_out_characters))
+
+    @functools.cached_property
+    def training_characters(self) -> int:
+        """The number of characters of the training parts."""
+        return characters_in(self.training, self.vocab)
+
+    @functools.cached_property
+    def held_out_characters(self) -> int:
+        """The number of characters of the held-out parts."""
+        return characters_in(self.held_out, self.vocab)
 
     def log_shares(self, vocab: Vocab) -> np.ndarray:
         """Returns the log frequency of each character in the training text, with add-one smoothing.
@@ -60,21 +80,82 @@ class Text:
         ids = self.training
         parts = [ids] if len(ids) <= MAX_COUNTED else _stretches(ids, MAX_COUNTED)
         counts: Any = sum(np.bincount(part, minlength=len(self.vocab)) for part in parts)
+        if vocab == self.vocab:
+            return np.log((counts + 1) / (counts + 1).sum()).astype(np.float32)
         of = dict(zip(self.vocab.characters, counts, strict=True))
         counts = np.array([of.get(character, 0) + 1 for character in vocab.characters])
         return np.log(counts / counts.sum()).astype(np.float32)
 
     def translated(self, vocab: Vocab) -> "Text":
-        """Returns the same text in ids of another vocabulary, in memory.
+        """Returns the same text in ids of another vocabulary.
+
+        Args:
+            vocab: of tokens; or of characters, if the text's own one is.
 
         Raises:
             UnknownCharacterError: the text has a character that is not in `vocab`.
         """
         if vocab == self.vocab:
             return self
+        if isinstance(vocab, TokenVocab):
+            return self._tokenized(vocab)
         ids = vocab.encode(self.vocab.characters, vocab.dtype)
         training, held_out = (ids[np.asarray(x)] for x in (self.training, self.held_out))
         return replace(self, vocab=vocab, training=training, held_out=held_out)
+
+    def _tokenized(self, vocab):
+        parts = [self.training, *self.to_measure()]
+        ids, lengths = token_ids.encoded(parts, self.vocab, vocab, self.sha256)
+        n = lengths[0]
+        return replace(
+            self,
+            vocab=vocab,
+            training=mapped_ids.part(ids, 0, n),
+            held_out=mapped_ids.part(ids, n, len(ids)),
+            held_out_lengths=lengths[1:],
+        )
+
+    def learned_vocab(self, tokens: str, separator: str | None = None) -> Vocab:
+        """Returns the vocabulary for a setting of `tokens`, learned from the training text.
+
+        Args:
+            tokens: for example "bpe:1000", see `charlm.text.units`.
+            separator: text that ends a record.
+
+        Raises:
+            InputError: see `tokenizing.learn`; or these are words of a language without blanks.
+        """
+        wanted = units.parse(tokens)
+        if wanted is None:
+            return self.vocab
+        kind, count = wanted
+        if kind == "words":
+            self._check_has_words(tokens)
+        ids = self.training
+        parts = [ids] if len(ids) <= MAX_LEARNED else _stretches(ids, MAX_LEARNED)
+        with progress(f"learning tokens ({tokens})"):
+            pieces = (token_ids.texts(part, self.vocab, separator) for part in parts)
+            texts = itertools.chain.from_iterable(pieces)
+            return TokenVocab.learned(kind, count, texts, separator)
+
+
+    def _check_has_words(self, tokens):
+        """Raises InputError if most letters are of scripts that put no blanks between words."""
+        shares = np.exp(self.log_shares(self.vocab), dtype=np.float64)
+        letters = np.array([c.isalpha() for c in self.vocab.characters])
+        unspaced = np.array([UNSPACED.match(c) is not None for c in self.vocab.characters])
+        if shares[unspaced].sum() > shares[letters].sum() / 2:
+            raise InputError(
+                f"expected a text with blanks between its words for --tokens {tokens}, found one "
+                "mostly in a script without them; give --tokens bpe:N, for example bpe:4000"
+            )
+
+
+def characters_in(ids: Ids, vocab: Vocab) -> int:
+    """Returns the number of characters that ids (n,) stand for."""
+    if not isinstance(vocab, TokenVocab):
+        return len(ids)
+    return sum(int(vocab.lengths[ids[k : k + PIECE]].sum()) for k in range(0, len(ids), PIECE))
 
 
 def _stretches(ids, limit):

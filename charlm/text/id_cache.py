@@ -140,13 +140,13 @@ def _mapped(file, path):
 
 
 def write(
-    path: Path, dtype: np.dtype, count: int, fill: Callable[[BinaryIO, np.dtype], dict]
+    path: Path, dtype: np.dtype, count: int | None, fill: Callable[[BinaryIO, np.dtype], dict]
 ) -> None:
     """Writes a file for `read`; call it inside `held`.
 
     Args:
         dtype: of the ids.
-        count: n.
+        count: n; None if it is not known before they are written.
         fill: (file, dtype) -> description, for JSON; it writes the n ids to the start of the file,
             in any order.
 
@@ -158,8 +158,11 @@ def write(
     try:
         temporary.unlink(missing_ok=True)
         with open(temporary, "x+b", opener=paths.opener) as file:
-            about = fill(file, dtype) | {"dtype": dtype.str, "count": count}
+            about = fill(file, dtype)
+            if count is None:
+                count = file.seek(0, os.SEEK_END) // dtype.itemsize
             size = count * dtype.itemsize
+            about |= {"dtype": dtype.str, "count": count}
             data = json.dumps(about | {"block": BLOCK, "crc32": checksums(file, size)}).encode()
             file.seek(size)
             file.write(data)
@@ -169,11 +172,15 @@ def write(
         os.replace(temporary, path)
     except OSError as error:
         raise OSError(
-            f"cannot write {count * dtype.itemsize / 1e9:.1f} GB of encoded text in {path.parent}: "
+            f"cannot write {_size(count, dtype)}encoded text in {path.parent}: "
             f"{error.strerror}; make room, or name another folder by {VARIABLE}"
         ) from error
     finally:
         temporary.unlink(missing_ok=True)
+
+
+def _size(count, dtype):
+    return "" if count is None else f"{count * dtype.itemsize / 1e9:.1f} GB of "
 
 
 def link(path: Path, name: str) -> None:

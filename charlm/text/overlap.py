@@ -22,16 +22,17 @@ class Overlap:
     unseen: dict[str, int] = field(default_factory=dict)
     """Characters that occur only in held-out text, and how often."""
 
-    def notes(self, lengths: Sequence[int]) -> list[str]:
+    def notes(self, documents: int, characters: int) -> list[str]:
         """Returns a line for copies and a line for unseen characters, if there are any.
 
         Args:
-            lengths: of the held-out documents.
+            documents: number of held-out documents.
+            characters: number of their characters.
         """
-        found, of = [], f"of {sum(lengths):,} held-out characters"
+        found, of = [], f"of {characters:,} held-out characters"
         if self.repeated:
             found.append(
-                f"NOTE: {self.repeated:,} of {len(lengths):,} held-out documents "
+                f"NOTE: {self.repeated:,} of {documents:,} held-out documents "
                 f"({self.repeated_characters:,} {of}) also stand in the training text, so the "
                 "held-out loss is too low; remove the copies"
             )

@@ -2,12 +2,15 @@
 
 import sys
 import unicodedata
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, DTypeLike
 
 from charlm.errors import InputError
+
+Decoder = Callable[[ArrayLike], str]
 
 
 class UnknownCharacterError(InputError):
@@ -16,6 +19,8 @@ class UnknownCharacterError(InputError):
 
 class Vocab:
     """The distinct characters of a text, sorted by code point; a character's id is its place.
+
+    `charlm.text.tokens.TokenVocab` has tokens of several characters instead.
 
     Args:
         characters: a string of distinct characters in code point order.
@@ -35,6 +40,8 @@ class Vocab:
         V = len(characters)
         self.dtype = np.min_scalar_type(max(V - 1, 0))
         """The smallest integer type that holds every id."""
+        self.lengths = np.ones(V, np.int64)
+        """(V,), the number of characters that each id stands for."""
         # ids by code point, V where there is none; the last entry serves all higher code points
         self._ids = np.full(self._codes[-1] + 2 if V else 1, V, np.min_scalar_type(V))
         self._ids[self._codes] = np.arange(V)
@@ -49,6 +56,9 @@ class Vocab:
 
     def __len__(self) -> int:
         return len(self.characters)
+
+    def __str__(self):
+        return f"{len(self)}"
 
     def __eq__(self, other: object) -> bool:
         return isinstance(other, Vocab) and self.characters == other.characters
@@ -89,6 +99,26 @@ class Vocab:
         """Returns the text of ids (n,)."""
         codes = self._codes[np.asarray(ids, dtype=np.int64)].astype("<u4")
         return codes.tobytes().decode("utf-32-le", "surrogatepass")
+
+    def require_characters(self, what: str) -> None:
+        """Raises InputError if the ids stand for tokens.
+
+        Args:
+            what: what needs characters, after "cannot".
+        """
+
+    @property
+    def texts(self) -> Sequence[str] | None:
+        """The text of each id; None if each is a character."""
+        return None
+
+    def decoder(self) -> Decoder:
+        """Returns a function that decodes a text's ids in parts, one call after another."""
+        return self.decode
+
+    def stored(self) -> Any:
+        """Returns the vocabulary for JSON."""
+        return self.characters
 
     def known(self, text: str) -> str:
         """Returns `text` without the characters that have no id."""

@@ -19,11 +19,11 @@ from charlm.reference.network import Network, initial_weights
 from charlm.reference.trainer import RMSprop
 from charlm.runs import atomic, run_folder
 from charlm.runs.checkpoint import Checkpoint
-from charlm.runs.progress import Progress
+from charlm.runs.progress import CharactersPerToken, Progress
 from charlm.text.encoded_text import Text
 from charlm.text.windows import HeldOutWindows, TrainingWindows
 from charlm.training.resume import differences
-from charlm.training.training_windows import training_windows
+from charlm.training.training_windows import characters_per_token, training_windows
 
 REPORTS = 10  # progress lines in an epoch
 
@@ -62,6 +62,7 @@ class NumpyRun:
     network: Network
     windows: TrainingWindows
     held_out: HeldOutWindows
+    per_token: CharactersPerToken
     checkpoint: Checkpoint
     """The checkpoint; its weights are the network's, which training changes in place."""
 
@@ -101,7 +102,7 @@ class NumpyRun:
         )
         windows = training_windows(text, data)
         held_out = HeldOutWindows(text.to_measure(data.max_held_out))
-        return cls(network, windows, held_out, checkpoint)
+        return cls(network, windows, held_out, characters_per_token(text, held_out), checkpoint)
 
     def train(
         self,
@@ -126,12 +127,13 @@ class NumpyRun:
             NonFiniteLossError: the loss became NaN or infinite.
         """
         seed, began = self.checkpoint.config.data.seed, time.perf_counter()
+        ratio = self.per_token.training
         for epoch in range(1, epochs + 1):
             self.windows.set_epoch(epoch - 1)
             steps = trainer.train_epoch(self.network, self.windows, optimizer, clip)
             shown = progress(f"epoch {epoch}/{epochs}", len(self.windows))
             with shown as tell, np.errstate(over="ignore", invalid="ignore"):  # the loss is checked
-                losses = _losses(steps, len(self.windows), say, tell)
+                losses = _losses(steps, len(self.windows), say, tell, ratio)
             if not np.isfinite(losses[-1]):
                 raise NonFiniteLossError(
                     f"the loss became NaN or infinite in window {len(losses)} of epoch {epoch}; "
@@ -139,10 +141,11 @@ class NumpyRun:
                 )
             with progress("measuring held-out text"):
                 bits = trainer.evaluate(self.network, self.held_out) / log(2)
+                bits /= self.per_token.held_out
             run_folder.save_last(folder, self.checkpoint, say)
             seconds = time.perf_counter() - began
             say(
-                f"epoch {epoch}/{epochs}  train {np.mean(losses) / log(2):.4f}  held-out "
+                f"epoch {epoch}/{epochs}  train {np.mean(losses) / log(2) / ratio:.4f}  held-out "
                 f"{bits:.4f} bits/char  {seconds:.0f} s"
             )
             if samples.sample_length:
@@ -151,10 +154,12 @@ class NumpyRun:
     def describe(self) -> str:
         """Returns the sizes of the network and of the text, in words."""
         model, count = self.network.config, sum(w.size for w in self.network.weights.values())
+        training = round(len(self.windows.ids) * self.per_token.training)
+        held_out = round(self.held_out.targets * self.per_token.held_out)
         return (
             f"numpy; {model.cell} {model.layers} x {model.units}, backward pass by hand; {count:,} "
-            f"parameters; {len(self.windows.ids):,} characters to train on, "
-            f"{self.held_out.targets:,} held out; vocabulary {len(self.checkpoint.vocab)}"
+            f"parameters; {training:,} characters to train on, {held_out:,} held out; vocabulary "
+            f"{self.checkpoint.vocab}"
         )
 
     def save_text(self, path: Path, length: int, temperature: float, say: Say) -> bool:
@@ -185,7 +190,9 @@ class NumpyRun:
         run_folder.add_samples(folder, f"=== epoch {epoch} ===\n{text}\n", say)
 
 
-def _losses(steps: Iterable[float], windows: int, say: Say, tell: Callable) -> list[float]:
+def _losses(
+    steps: Iterable[float], windows: int, say: Say, tell: Callable, ratio: float
+) -> list[float]:
     """Returns the losses of an epoch up to the first that is not finite, printing progress."""
     losses, each = [], max(1, windows // REPORTS)
     for loss in steps:
@@ -194,6 +201,6 @@ def _losses(steps: Iterable[float], windows: int, say: Say, tell: Callable) -> l
         if not np.isfinite(loss):
             break
         if len(losses) % each == 0:
-            recent = np.mean(losses[-each:]) / log(2)
+            recent = np.mean(losses[-each:]) / log(2) / ratio
             say(f"  {len(losses) / windows:4.0%}  {recent:.4f} bits/char")
     return losses

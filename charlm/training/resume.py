@@ -42,7 +42,7 @@ def check_same_model(asked: Config, trained: Config, path: object) -> None:
         trained: the settings of the run whose weights were saved in `path`.
 
     Raises:
-        InputError: they differ in more than dropout.
+        InputError: they differ in more than dropout, or in the tokens.
     """
     for name, (new, old) in differences(asked, trained, "model").items():
         if name not in DROPOUTS:
@@ -50,6 +50,11 @@ def check_same_model(asked: Config, trained: Config, path: object) -> None:
                 f"expected {flag(name)} {old}, as {path} was trained with it, found "
                 f"{flag(name)} {new}; leave it out, because --init-from sets the model"
             )
+    if asked.data.tokens != trained.data.tokens:
+        raise InputError(
+            f"expected --tokens {trained.data.tokens}, as {path} was trained with it, found "
+            f"--tokens {asked.data.tokens}; leave it out"
+        )
 
 
 def changes(kept: Config, asked: Config, has_optimizer: bool) -> list[str]:

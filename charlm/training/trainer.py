@@ -22,7 +22,7 @@ from charlm.training import network as model
 from charlm.training import resume
 from charlm.training.dataset import batches, errors_of
 from charlm.training.streams import Streams, compile_for
-from charlm.training.training_windows import training_windows
+from charlm.training.training_windows import characters_per_token, training_windows
 from corpora.normalizing import normalized
 
 
@@ -58,6 +58,8 @@ class Training:
         self.progress = saved.progress if saved else Progress()
         self.learned_before = saved.learned_before if saved else []
         self.held_out = HeldOutWindows(text.to_measure(config.data.max_held_out))
+        self.per_token = characters_per_token(text, self.held_out)
+        self.held_out_characters = round(self.per_token.held_out * self.held_out.targets)
         windows = self.windows()
         checkpoint.check_size_limits(config, self.vocab)
         if self.progress.step >= windows.steps:

@@ -1,8 +1,9 @@
 """The windows of a run's training text, from its settings; needs no backend."""
 
 from charlm.config import DataConfig
+from charlm.runs.progress import CharactersPerToken
 from charlm.text.encoded_text import Text
-from charlm.text.windows import TrainingWindows
+from charlm.text.windows import HeldOutWindows, TrainingWindows
 
 
 def training_windows(
@@ -23,4 +24,12 @@ def training_windows(
         epoch,
         first,
         separator,
+    )
+
+
+def characters_per_token(text: Text, held_out: HeldOutWindows) -> CharactersPerToken:
+    """Returns the mean numbers of characters of a text's ids and of the targets held out of it."""
+    targets = held_out.ids[:, 1:][held_out.weights > 0]
+    return CharactersPerToken(
+        text.training_characters / len(text.training), float(text.vocab.lengths[targets].mean())
     )

@@ -6,42 +6,52 @@ from charlm.reference.network import DENSE, initial_weights, layer_path, shapes
 from charlm.runs.checkpoint import Checkpoint
 from charlm.runs.progress import Progress
 from charlm.text.encoded_text import Text
+from charlm.text.tokens import TokenVocab
 from charlm.text.vocab import Vocab
 
 
 def warm_start(saved: Checkpoint, text: Text, seed: int) -> Checkpoint:
     """Returns a run on `text` with the weights of `saved` and no optimizer state.
 
-    The vocabulary is the union of both. A character has a row in the first kernel, a column in the
-    output kernel and an output bias. Known characters keep them; those of new characters are
-    initialized as in a new model, except that the bias is the lowest of the known ones, since the
-    model has learned of no rarer character.
+    The vocabulary is the union of both; one of tokens stays as it is. A character has a row in the
+    first kernel, a column in the output kernel and an output bias. Known characters
+    keep them; those of new characters are initialized as in a new model, except that the bias is
+    the lowest of the known ones, since the model has learned of no rarer character.
 
     Args:
         saved: the trained run.
         text: the text of the new run.
         seed: random seed of the new rows and columns.
     """
-    characters = {*saved.vocab.characters, *text.vocab.characters}
-    vocab = Vocab("".join(sorted(characters)))
-    config, V = saved.config.model, len(vocab)
-    old = {path: saved.weights[path] for path in shapes(config, len(saved.vocab))}
+    config, before = saved.config.model, [*saved.learned_before, saved.corpus_sha256]
+    weights = {path: saved.weights[path] for path in shapes(config, len(saved.vocab))}
+    vocab: Vocab = saved.vocab
+    if not isinstance(vocab, TokenVocab):  # which has ids for every text
+        vocab = Vocab("".join(sorted({*saved.vocab.characters, *text.vocab.characters})))
+        weights = _with_new(weights, config, saved.vocab, vocab, seed)
+    return Checkpoint(
+        saved.config, vocab, text.sha256, Progress(), weights, [], [], {}, learned_before=before
+    )
+
+
+def _with_new(old, config, known, vocab, seed):
+    """Returns weights for the characters of `vocab` from those for the characters of `known`."""
+    V = len(vocab)
     new = initial_weights(config, V, np.random.default_rng(seed))
-    kept = vocab.encode(saved.vocab.characters)
+    kept = vocab.encode(known.characters)
     first, kernel, bias = f"{layer_path(config, 0)}/0", f"{DENSE}/0", f"{DENSE}/1"
     weights = old | {path: new[path] for path in (first, kernel, bias)}
     weights[bias][:] = old[bias].min()
     for path in (first, bias):
         weights[path][kept] = old[path]
     weights[kernel][:, kept] = old[kernel]
-    before = [*saved.learned_before, saved.corpus_sha256]
-    return Checkpoint(
-        saved.config, vocab, text.sha256, Progress(), weights, [], [], {}, learned_before=before
-    )
+    return weights
 
 
 def describe(saved: Checkpoint, text: Text) -> str:
     """Describes how the vocabulary changes."""
+    if isinstance(saved.vocab, TokenVocab):
+        return f"its {saved.vocab} kept"
     before, now = set(saved.vocab.characters), set(text.vocab.characters)
     new = sorted(now - before)
     added = f"{len(new)} new"

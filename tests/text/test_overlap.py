@@ -52,15 +52,15 @@ def test_documents_of_one_length_that_end_alike_are_no_copies(tmp_path):
 def test_copies_and_unseen_characters_have_a_line_each(tmp_path):
     texts = ["It was the best."] * 20
     found = overlap(tmp_path / "same", texts)
-    (line,) = found.overlap.notes(found.held_out_lengths)
+    (line,) = found.overlap.notes(len(found.held_out_lengths), len(found.held_out))
     assert "2 of 2 held-out documents (32 of 32 held-out characters) also stand" in line
     texts[5] = "It ½ was ½ the€"
     found = overlap(tmp_path / "other", texts)
-    lines = found.overlap.notes(found.held_out_lengths)
+    lines = found.overlap.notes(len(found.held_out_lengths), len(found.held_out))
     assert "1 of 2 held-out documents (16 of 31 held-out" in lines[0]
     assert "held-out text: 2 ('½€'), 3 of 31 held-out characters" in lines[1]
 
 
 def test_a_fair_split_has_no_line(tmp_path):
     found = overlap(tmp_path / "fair", ["It was the best. " * 9])
-    assert found.overlap.notes(found.held_out_lengths) == []
+    assert found.overlap.notes(len(found.held_out_lengths), len(found.held_out)) == []

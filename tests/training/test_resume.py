@@ -19,7 +19,7 @@ OTHERS = {  # another value of each setting
     "recurrent_initializer": "glorot_uniform", "forget_bias": 2.0, "output_bias": "zeros",
     "skip": "add", "batch_size": 3, "window": 9, "seed": 77, "restart_every": 0,
     "max_held_out": 5, "corpus": "other.txt", "encoding": "latin-1",
-    "normalize": "nfd", "records": "line", "column": "text",
+    "normalize": "nfd", "records": "line", "column": "text", "tokens": "bpe:300",
 }  # fmt: skip
 
 

@@ -1,0 +1,201 @@
+"""Vocabularies of tokens: byte pairs or words instead of characters.
+
+A token is a string of bytes of UTF-8. All 256 single bytes are tokens, so every text has ids, and
+decoding them gives the text back exactly. Hugging Face's `tokenizers` splits texts; it is loaded
+when a text is encoded.
+
+Sources: byte pair encoding, Sennrich, Haddow and Birch 2016, "Neural Machine Translation of Rare
+Words with Subword Units", section 3.2; on bytes, Radford et al. 2019, "Language Models are
+Unsupervised Multitask Learners", section 2.2.
+"""
+
+import codecs
+import functools
+from collections.abc import Iterable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import ArrayLike, DTypeLike
+
+from charlm.errors import InputError
+from charlm.text import tokenizing
+from charlm.text.tokenizing import MAX_TOKEN, NAMES
+from charlm.text.units import BYTES, MAX_TOKENS, Kind, is_kind
+from charlm.text.vocab import Decoder, UnknownCharacterError, Vocab
+
+if TYPE_CHECKING:
+    from tokenizers import Tokenizer
+
+BYTE_OF = {name: byte for byte, name in enumerate(NAMES)}
+KEYS = {"kind", "tokens", "merges", "separator"}
+CONTINUES = 0b11_000000, 0b10_000000  # a byte of UTF-8 that does not begin a character: mask, value
+
+
+class TokenVocab(Vocab):
+    """V tokens; a token's id is its place.
+
+    Args:
+        kind: "bpe": a text's tokens are found by merging pairs. "words": each word is a token, and
+            an unknown one is spelled in the longest tokens from its beginning on.
+        names: of the V tokens: their bytes as `tokenizing.NAMES`, among them all single ones.
+        merges: of "bpe", the pairs of ids that are merged, the first ones first.
+        separator: text that ends a record; no token reaches over its ends.
+
+    Raises:
+        InputError: the tokens do not fit together.
+    """
+
+    def __init__(
+        self,
+        kind: Kind,
+        names: Sequence[str],
+        merges: Sequence[Sequence[int]] = (),
+        separator: str | None = None,
+    ):
+        _check(kind, names, merges, separator)
+        self.kind, self.names, self.separator = kind, tuple(names), separator
+        self.merges = tuple((left, right) for left, right in merges)
+        self.bytes = [bytes(BYTE_OF[c] for c in name) for name in self.names]
+        self.dtype = np.min_scalar_type(len(self.names) - 1)
+        mask, value = CONTINUES
+        counts = (sum(byte & mask != value for byte in token) for token in self.bytes)
+        self.lengths = np.fromiter(counts, np.int64, len(self.names))
+
+    @classmethod
+    def learned(
+        cls, kind: Kind, count: int, texts: Iterable[str], separator: str | None = None
+    ) -> "TokenVocab":
+        """Learns a vocabulary from texts. Args, errors: see `tokenizing.learn`."""
+        names, merges = tokenizing.learn(kind, count, texts, separator)
+        return cls(kind, names, merges, separator)
+
+    def require_characters(self, what: str) -> None:
+        """Raises InputError: these are not characters."""
+        raise InputError(
+            f"cannot {what}: this needs a run of characters, and this run has {self}; train one "
+            "without --tokens"
+        )
+
+    @property
+    def characters(self) -> str:
+        """Raises InputError: these are not characters."""
+        self.require_characters("do this")
+        return ""
+
+    @characters.setter
+    def characters(self, value: str) -> None:
+        raise AttributeError("tokens are not characters")
+
+    def __len__(self) -> int:
+        return len(self.names)
+
+    def __str__(self):
+        return f"{len(self):,} {'byte pairs' if self.kind == 'bpe' else 'words and bytes'}"
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, TokenVocab) and self._key() == other._key()
+
+    def __hash__(self):
+        return hash(self._key())
+
+    def _key(self):
+        return self.kind, self.names, self.merges, self.separator
+
+    def __contains__(self, text: str) -> bool:
+        return self.known(text) == text
+
+    def stored(self) -> dict[str, Any]:
+        """Returns the vocabulary for JSON; `from_stored` reads it."""
+        merges = [list(pair) for pair in self.merges]
+        return {
+            "kind": self.kind,
+            "tokens": list(self.names),
+            "merges": merges,
+            "separator": self.separator,
+        }
+
+    def known(self, text: str) -> str:
+        """Returns `text` without lone surrogates, which have no bytes."""
+        return text.encode("utf-8", "ignore").decode()
+
+    def encode(self, text: str, dtype: DTypeLike = np.int32) -> np.ndarray:
+        """Returns the ids (m,) of a text's tokens.
+
+        Raises:
+            UnknownCharacterError: the text has a lone surrogate.
+        """
+        try:
+            text.encode()
+        except UnicodeEncodeError as error:
+            raise UnknownCharacterError(
+                f"expected Unicode text, found {text[error.start]!r} at position {error.start}, "
+                "which is half a character"
+            ) from None
+        return np.fromiter(tokenizing.encode(self.tokenizer, text, self.separator), dtype)
+
+    def decode(self, ids: ArrayLike) -> str:
+        """Returns the text of ids (n,); bytes that are no UTF-8 become U+FFFD."""
+        return self.joined(ids).decode("utf-8", "replace")
+
+    def decoder(self) -> Decoder:
+        """Returns a function that decodes a text's ids in parts.
+
+        It keeps the first bytes of a character until the others come.
+        """
+        decode = codecs.getincrementaldecoder("utf-8")("replace").decode
+        return lambda ids: decode(self.joined(ids))
+
+    @functools.cached_property
+    def texts(self) -> Sequence[str]:
+        """The text of each token; that of a part of a character is empty."""
+        return [token.decode("utf-8", "ignore") for token in self.bytes]
+
+    def joined(self, ids: ArrayLike) -> bytes:
+        """Returns the bytes of ids (n,)."""
+        return b"".join(self.bytes[k] for k in np.asarray(ids).tolist())
+
+    def size_of_last_word(self, text: str) -> int:
+        """Returns the bytes of the last part of a text over whose ends no token reaches."""
+        split: Any = self.tokenizer.pre_tokenizer
+        return len(split.pre_tokenize_str(text)[-1][0])
+
+    @functools.cached_property
+    def tokenizer(self) -> "Tokenizer":
+        """The tokenizer of Hugging Face's library. Raises InputError if that is missing."""
+        return tokenizing.tokenizer(self.kind, self.names, self.merges, self.separator)
+
+
+def from_stored(stored: Any) -> Vocab:
+    """Reads the result of `stored` of either kind of vocabulary, which may be a stranger's.
+
+    Raises:
+        InputError: it is something else.
+    """
+    if isinstance(stored, str):
+        return Vocab(stored)
+    if not isinstance(stored, Mapping) or stored.keys() != KEYS:
+        raise InputError("expected a vocabulary of characters or of tokens, found something else")
+    return TokenVocab(*(stored[key] for key in ("kind", "tokens", "merges", "separator")))
+
+
+def _check(kind, names, merges, separator):
+    """Raises InputError unless these are tokens that fit together."""
+    if not is_kind(kind):
+        raise InputError(f"expected tokens of kind bpe or words, found {kind!r:.40}")
+    if not isinstance(names, list | tuple) or not BYTES <= len(names) <= MAX_TOKENS:
+        raise InputError(f"expected {BYTES} to {MAX_TOKENS:,} tokens, found something else")
+    ok = all(isinstance(x, str) and 0 < len(x) <= MAX_TOKEN and BYTE_OF.keys() >= {*x}
+             for x in names)  # fmt: skip
+    if not ok or len({*names}) < len(names) or not {*NAMES} <= {*names}:
+        raise InputError("expected distinct tokens, all single bytes among them, found others")
+    if not isinstance(merges, list | tuple) or (merges and kind != "bpe"):
+        raise InputError("expected merges of byte pairs only, found others")
+    if not (separator is None or (isinstance(separator, str) and separator)):
+        raise InputError("expected a separator of records or none, found something else")
+    known = {*names}
+    for pair in merges:
+        ids = isinstance(pair, list | tuple) and [type(k) for k in pair] == [int, int]
+        if not (ids and all(0 <= k < len(names) for k in pair)):
+            raise InputError("expected merges as pairs of ids, found something else")
+        if names[pair[0]] + names[pair[1]] not in known:
+            raise InputError("expected merges that give tokens, found one that gives none")

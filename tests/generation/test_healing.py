@@ -1,0 +1,176 @@
+"""Law: a prompt may end anywhere in a word; text is drawn as from all texts that begin with it."""
+
+import itertools
+
+import numpy as np
+import pytest
+
+from charlm.config import ModelConfig
+from charlm.generation import generate, healing
+from charlm.generation.constraints import SamplingConstraints, probabilities
+from charlm.reference.network import Network, initial_weights
+from charlm.text.tokens import TokenVocab
+from tests.generation.test_generate import joined, until
+
+TEXT = "the then there, there the than; that the this. é the\n" * 30
+VOCAB = TokenVocab.learned("bpe", 268, [TEXT])
+
+
+@pytest.fixture
+def network(rng):
+    """Of random weights, that draws mostly the letters of the text."""
+    config, V = ModelConfig(units=5), len(VOCAB)
+    weights = initial_weights(config, V, rng)
+    ids = VOCAB.encode(TEXT)
+    weights["layers/dense/vars/1"][:] = -6
+    weights["layers/dense/vars/1"][[*{*ids.tolist(), *VOCAB.encode("then ether the")}]] = 0
+    weights["layers/dense/vars/0"] *= 5
+    return Network(weights, V, config)
+
+
+def by_definition(network, states, last, wanted, t):
+    """{ids: probability} of all sequences that begin with these bytes, none longer than needed."""
+    found, paths = {}, [((), last, states, 1.0)]
+    while paths:
+        ids, last, states, before = paths.pop()
+        logits, after = network.step(np.array([last]), states)
+        p = probabilities(logits, t)[0] * before
+        rest = wanted[len(VOCAB.joined(ids)) :]
+        for k, token in enumerate(VOCAB.bytes):
+            if token.startswith(rest):
+                found[(*ids, k)] = p[k]
+            elif rest.startswith(token):
+                paths.append(((*ids, k), k, after, p[k]))
+    total = sum(found.values())
+    return {ids: p / total for ids, p in found.items()}
+
+
+@pytest.mark.parametrize("t", [0.7, 1.0, 1.5])
+@pytest.mark.parametrize("prompt", ["the th", "t", "there than", "the é"])
+def test_the_first_ids_have_the_probabilities_of_all_that_agree(network, prompt, t, monkeypatch):
+    monkeypatch.setattr(healing, "KEPT", 10**6)
+    start = healing.begin(VOCAB, prompt)
+    assert prompt.endswith(start.taken_back)
+    assert VOCAB.decode(start.ids) + start.taken_back in (prompt, "\n" + prompt)
+    states = network.initial_states(1)
+    for k in start.ids[:-1, None]:
+        _, states = network.step(k, states)
+    taken_back, last = start.healing.taken_back, int(start.ids[-1])
+    expected = by_definition(network, states, last, taken_back, t)
+    n = 4000
+    found, after = healing.heal(network.step, states, last, start.healing, [t] * n, 3)
+    for ids, p in expected.items():
+        share = sum(tuple(x) == ids for x in found) / n
+        assert abs(share - p) < 5 * np.sqrt(max(p * (1 - p), 1e-4) / n)
+    for j in range(3):  # the states are those before the last id
+        expected = states
+        for k in [last, *found[j][:-1]]:
+            _, expected = network.step(np.array([k]), expected)
+        np.testing.assert_allclose(after[0][0][j], expected[0][0][0], rtol=1e-5)
+
+
+def test_few_sequences_are_nearly_all(network):
+    """Leaving out the least probable changes little."""
+    start = healing.begin(VOCAB, "there than")
+    states, last = network.initial_states(1), int(start.ids[-1])
+    exact = by_definition(network, states, last, start.healing.taken_back, 1.0)
+    found, _ = healing.heal(network.step, states, last, start.healing, [1.0] * 500, 3)
+    assert sum(exact[ids] for ids in {tuple(x) for x in found}) > 0.5
+
+
+def test_the_greedy_text_is_the_most_probable_sequence(network):
+    start = healing.begin(VOCAB, "the th")
+    states, last = network.initial_states(1), int(start.ids[-1])
+    for k in start.ids[:-1, None]:
+        _, states = network.step(k, states)
+    exact = by_definition(network, states, last, start.healing.taken_back, 1.0)
+    (found,), _ = healing.heal(network.step, states, last, start.healing, [0.0], 3)
+    assert tuple(found) == max(exact, key=exact.get)
+
+
+PROMPTS = ["", "t", "the th", "the ", "é", "the é", "\n", "then", "ththth", "x" * 100, "=" * 40]
+
+
+@pytest.mark.parametrize("prompt", PROMPTS)
+@pytest.mark.parametrize("separator", [None, "\n"])
+def test_a_text_does_not_depend_on_others_or_on_length(network, prompt, separator):
+    args = prompt, 60, [1.0, 0.5, 2.0], 3
+    options = {"separator": separator, "stops": ["\0\0\0"]}  # never drawn
+    texts = joined(generate.texts(network, VOCAB, *args, **options))
+    assert [len(x) for x in texts] == [60] * 3
+    for n in (1, 7, 59):
+        short = joined(generate.texts(network, VOCAB, prompt, n, args[2], 3, **options))
+        assert short == [x[:n] for x in texts]
+    (alone,) = joined(generate.texts(network, VOCAB, prompt, 60, [1.0], 3, **options))
+    assert alone == texts[0]
+
+
+def test_a_prompt_within_a_word_continues_it(network):
+    network.weights["layers/dense/vars/1"][VOCAB.encode(" there")] = 12
+    again = Network(network.weights, len(VOCAB), network.config)
+    texts = joined(generate.texts(again, VOCAB, "then the", 2, [0.5] * 20, 3))
+    assert sum(x == "re" for x in texts) > 15
+    (best, _), *_ = generate.beam_search_text(again, VOCAB, "then the", 2, 8)
+    assert best == "re"
+
+
+@pytest.mark.parametrize("min_length", [0, 9])
+@pytest.mark.parametrize("stops", [("e",), ("he", "t ")])
+def test_a_stop_may_lie_within_a_token(network, stops, min_length):
+    args = "the th", 60, [1.0] * 10, 3
+    free = joined(generate.texts(network, VOCAB, *args))
+    found = joined(generate.texts(network, VOCAB, *args, stops=stops, min_length=min_length))
+    assert found == [until(text, stops, min_length) for text in free]
+    assert any(len(x) < 60 for x in found)
+
+
+@pytest.mark.parametrize("n", [1, 2, 5])
+def test_repetitions_are_counted_in_characters(network, n):
+    rules = SamplingConstraints(repetition_penalty=1e30, repetition_length=n)
+    prompt = "the th"
+    for text in joined(generate.texts(network, VOCAB, prompt, 40, [1.0] * 5, 3, rules)):
+        whole = prompt + text
+        grams = [whole[k : k + n] for k in range(len(whole) - n + 1)]
+        again = len(grams) - len({*grams})
+        assert again <= (40 if n == 1 else 4)  # those of the prompt, and its healed word
+    free = joined(generate.texts(network, VOCAB, prompt, 40, [1.0], 3))[0]
+    assert len({*map("".join, itertools.pairwise(free))}) < 30
+
+
+@pytest.mark.parametrize("width", [1, 3, 40])
+def test_beams_have_the_length_that_was_asked_for(network, width):
+    found = generate.beam_search_text(network, VOCAB, "the th", 5, width)
+    assert {len(text) for text, _ in found} == {5}
+    assert [nats for _, nats in found] == sorted(nats for _, nats in found)
+
+
+def test_the_best_beam_is_the_most_probable_text(network):
+    """A wide beam finds the best of all sequences of ids that reach the length."""
+    (best, nats), *_ = generate.beam_search_text(network, VOCAB, "", 2, 3000)
+    states = network.initial_states(1)
+    logits, states = network.step(VOCAB.encode("\n"), states)
+    first = np.log(probabilities(logits, 1.0)[0])
+    found = []
+    for k, token in enumerate(VOCAB.texts):
+        if len(token) >= 2:
+            found.append((-first[k] / len(token), token[:2]))
+        elif len(token) == 1:
+            second = np.log(probabilities(network.step(np.array([k]), states)[0], 1.0)[0])
+            for j, after in enumerate(VOCAB.texts):
+                if after:
+                    loss = -(first[k] + second[j]) / (1 + len(after))
+                    found.append((loss, (token + after)[:2]))
+    expected, text = min(found)
+    assert (best, nats) == (text, pytest.approx(expected, rel=1e-5))
+
+
+def test_half_characters_are_kept_until_they_are_whole(network):
+    lead, rest = (VOCAB.names.index(x) for x in ("Ã", "©"))
+    bias = network.weights["layers/dense/vars/1"]
+    bias[:], bias[lead], bias[rest] = -50, 9, 9
+    again = Network(network.weights, len(VOCAB), network.config)
+    (text,) = joined(generate.texts(again, VOCAB, "", 30, [1.0], 3))
+    assert len(text) == 30
+    assert {*text} <= {"é", "\ufffd"}
+    pieces = itertools.chain.from_iterable(generate.texts(again, VOCAB, "", 30, [1.0], 3))
+    assert "é" in "".join(pieces)
