@@ -55,21 +55,33 @@ def _main(argv):
     if args.per_character:
         _each(documents, losses, saved.vocab)
         return
-    losses = [
-        scoring.by_character(x, ids, saved.vocab.lengths)
-        for (_, ids), x in zip(documents, losses, strict=True)
+    vocab = saved.vocab
+    rows = [
+        (name, _figures(x, ids, vocab))
+        for (name, ids), x in zip(documents, losses, strict=True)
+        if len(x)
     ]
-    print(f"{'characters':>11}  bits/char  perplexity")
-    rows = [(name, x) for (name, _), x in zip(documents, losses, strict=True) if len(x)]
-    for name, x in rows:
-        _row([x], name)
     if len(rows) > 1:
-        _row(losses, "all")
+        rows.append(("all", np.sum([figures for _, figures in rows], axis=0)))
+    units = ["word", "token"] if vocab.texts else ["word"]
+    titles = "".join(f"  {f'per {unit}':>10}" for unit in units)
+    print(f"{'characters':>11}  bits/char  perplexity{titles}")
+    for name, figures in rows:
+        _print(name, figures, len(units))
 
 
-def _row(losses, name):
-    bits = scoring.bits(losses)
-    print(f"{sum(map(len, losses)):11,}  {bits:9.4f}  {2**bits:10.3f}  {cli.visible(name)}")
+def _figures(losses, ids, vocab):
+    """Returns a document's loss in bits, and its characters, words and tokens that are measured."""
+    bits = losses.sum(dtype=np.float64) / np.log(2)
+    words = len(vocab.decode(ids).split())
+    return np.array([bits, vocab.lengths[ids[1:]].sum(), words, len(losses)])
+
+
+def _print(name, figures, units):
+    total, characters, *counts = figures.tolist()
+    bits = total / max(1, characters)
+    more = "".join(f"  {scoring.perplexity(bits, characters, n):>10}" for n in counts[:units])
+    print(f"{int(characters):11,}  {bits:9.4f}  {2**bits:10.3f}{more}  {cli.visible(name)}")
 
 
 def _each(documents, losses, vocab):

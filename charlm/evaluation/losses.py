@@ -187,6 +187,20 @@ def bits(losses: Sequence[np.ndarray]) -> float:
     return total / sum(x.size for x in losses) / math.log(2)
 
 
+def perplexity(bits: float, characters: float, units: float) -> str:
+    """Returns the perplexity per unit of a text, for a table.
+
+    Args:
+        bits: per character.
+        characters: of the text.
+        units: its number of words, tokens or others.
+    """
+    power = bits * characters / max(1, units)
+    if power >= 30:
+        return f"2^{power:.0f}"
+    return f"{2**power:.3f}" if power < 10 else f"{2**power:,.0f}"
+
+
 def by_position(losses: Sequence[np.ndarray], firsts: Sequence[int] | None = None) -> list[dict]:
     """Returns bits per character by the number of characters read before: 1, 2 to 3, 4 to 7 ...
 

@@ -188,7 +188,7 @@ def tables(report: Mapping, visible: Callable[[str], str]) -> list[str]:
     for name, bits in report["models"].items():
         line = f"{name:{width}}  {bits:9.4f}"
         for count in units.values():
-            line += f"  {_perplexity(bits, report['characters'], report[count]):>10}"
+            line += f"  {scoring.perplexity(bits, report['characters'], report[count]):>10}"
         lines.append(line)
     if "token" in units:
         lines.append(
@@ -212,14 +212,6 @@ def tables(report: Mapping, visible: Callable[[str], str]) -> list[str]:
         lines.append(f"\nhardest: document {row['document']}, character {at:,}, {bits:.2f}")
         lines.append(f"  {visible(' '.join(row['text'].split()))}")
     return lines + _sample_tables(report.get("samples", []), visible)
-
-
-def _perplexity(bits, characters, units):
-    """Returns the perplexity per unit of a text, for a table."""
-    power = bits * characters / max(1, units)
-    return (
-        f"{2**power:.3f}" if power < 10 else f"{2**power:,.0f}" if power < 30 else f"2^{power:.0f}"
-    )
 
 
 def _bits(row, keys):

@@ -138,7 +138,6 @@ class Text:
             texts = itertools.chain.from_iterable(pieces)
             return TokenVocab.learned(kind, count, texts, separator)
 
-
     def _check_has_words(self, tokens):
         """Raises InputError if most letters are of scripts that put no blanks between words."""
         shares = np.exp(self.log_shares(self.vocab), dtype=np.float64)

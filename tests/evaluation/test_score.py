@@ -34,11 +34,15 @@ def test_files_and_all_of_them(run, capsys):  # noqa: F811
     _, *rows = capsys.readouterr()[0].splitlines()
     expected = [bits(run, text) for text in texts.values()]
     found = [row.split() for row in rows]
-    assert [row[3] for row in found] == ["folder/a.txt", "folder/b.txt", "all"]
+    assert [row[4] for row in found] == ["folder/a.txt", "folder/b.txt", "all"]
     assert [int(row[0]) for row in found] == [23, 4, 27]
     means = [expected[0].mean(), expected[1].mean(), np.concatenate(expected).mean()]
     np.testing.assert_allclose([float(row[1]) for row in found], means, atol=1e-4)
     np.testing.assert_allclose([float(row[2]) for row in found], np.exp2(means), atol=1e-2)
+    per_word = [float(row[3].replace(",", "").replace("2^", "1e999")) for row in found]
+    powers = np.array([23 * means[0] / 6, 4 * means[1], 27 * means[2] / 7])
+    expected = [np.exp2(x) if x < 30 else np.inf for x in powers]
+    np.testing.assert_allclose(per_word, expected, rtol=2e-3)
 
 
 def test_each_character(run, capsys, monkeypatch):  # noqa: F811
