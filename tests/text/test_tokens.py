@@ -68,24 +68,23 @@ def test_half_a_character_is_refused_by_name_and_place(vocab):
 
 
 @pytest.mark.parametrize("separator", [None, "\n\n", "of the", "\n", "--"])
-@pytest.mark.parametrize("kind", VOCABS)
-def test_tokens_do_not_depend_on_blocks_and_stay_within_records(kind, separator, rng, monkeypatch):
+@pytest.mark.parametrize("unit", VOCABS)
+def test_tokens_do_not_depend_on_blocks_and_stay_within_records(unit, separator, rng, monkeypatch):
     monkeypatch.setattr(tokenizing, "BLOCK", 40)
-    vocab = TokenVocab.learned(kind, VOCABS[kind], [text(rng), "\n\n" * 9], separator)
+    vocab = TokenVocab.learned(unit, VOCABS[unit], [text(rng), "\n\n" * 9], separator)
+    end, count = vocab.encode(separator or "x").tolist(), 0
     for _ in range(10):
         x = text(rng, 60) + "\n\n" + text(rng, 60) + "\n\n\n\n" + text(rng, 60)
         assert len([*tokenizing.blocks(x, separator)]) > 5
         ids = vocab.encode(x).tolist()
         assert ids == vocab.tokenizer.encode(x).ids
-        if separator is None:
-            continue
-        end, at = vocab.encode(separator).tolist(), 0
-        places = np.cumsum([0, *vocab.lengths[ids]]).tolist()
-        for found in regex.finditer(regex.escape(separator), x):  # of its own tokens, everywhere
-            k = places.index(found.start())
-            assert ids[k : k + len(end)] == end
-            at += 1
-        assert at
+        begins = np.cumsum([0, *(len(vocab.bytes[k]) for k in ids)]).tolist()
+        for found in regex.finditer(regex.escape((separator or "").encode()), x.encode()):
+            if separator:  # has its own tokens, everywhere
+                k = begins.index(found.start())
+                assert ids[k : k + len(end)] == end
+                count += 1
+    assert (count > 0) == (separator is not None)
 
 
 def test_blocks_end_before_blanks_or_where_there_are_none(monkeypatch):
@@ -95,13 +94,13 @@ def test_blocks_end_before_blanks_or_where_there_are_none(monkeypatch):
     assert [*tokenizing.blocks("abcd f gh ij", "d f")] == ["abcd f", " gh ij"]
 
 
-@pytest.mark.parametrize("kind", VOCABS)
-def test_learning_twice_gives_the_same_tokens(kind, rng):
+@pytest.mark.parametrize("unit", VOCABS)
+def test_learning_twice_gives_the_same_tokens(unit, rng):
     parts = [text(rng, 3000), text(rng, 3000)]
-    one, two = (TokenVocab.learned(kind, VOCABS[kind], parts) for _ in range(2))
+    one, two = (TokenVocab.learned(unit, VOCABS[unit], parts) for _ in range(2))
     assert one == two
     assert hash(one) == hash(two)
-    assert len(one) == VOCABS[kind] + 256 * (kind == "words")
+    assert len(one) == VOCABS[unit] + 256 * (unit == "words")
 
 
 def test_words_are_the_most_frequent():
@@ -111,15 +110,15 @@ def test_words_are_the_most_frequent():
     assert [vocab.texts[k] for k in ids] == [" sun", "s"]
 
 
-@pytest.mark.parametrize("kind", VOCABS)
-def test_too_many_tokens_are_refused_with_the_most_that_there_are(kind):
+@pytest.mark.parametrize("unit", VOCABS)
+def test_too_many_tokens_are_refused_with_the_most_that_there_are(unit):
     parts = ["the people of the state of the people"] * 3
-    with pytest.raises(InputError, match=rf"--tokens {kind}:N with N at most (\d+).*:9999") as e:
-        TokenVocab.learned(kind, 9999, parts)
+    with pytest.raises(InputError, match=rf"--tokens {unit}:N with N at most (\d+).*:9999") as e:
+        TokenVocab.learned(unit, 9999, parts)
     most = int(regex.search(r"at most (\d+)", str(e.value))[1])
-    assert len(TokenVocab.learned(kind, most, parts)) == most + 256 * (kind == "words")
+    assert len(TokenVocab.learned(unit, most, parts)) == most + 256 * (unit == "words")
     with pytest.raises(InputError):
-        TokenVocab.learned(kind, most + 1, parts)
+        TokenVocab.learned(unit, most + 1, parts)
 
 
 def test_what_is_stored_is_read_back(vocab, rng):
@@ -207,6 +206,16 @@ def test_a_large_text_is_encoded_once(corpus, tmp_path, monkeypatch):
     second = corpus.translated(vocab)
     np.testing.assert_array_equal(np.asarray(first.training), np.asarray(second.training))
     assert len(files) == (token_ids.IN_MEMORY == 0)
+
+
+def test_two_texts_of_the_same_sizes_have_their_own_files(tmp_path, monkeypatch):
+    monkeypatch.setenv(id_cache.VARIABLE, str(tmp_path / "cache"))
+    monkeypatch.setattr(token_ids, "IN_MEMORY", 0)
+    for word in ("peace ", "state "):
+        found = encode.read(Corpus("made", (Document("a", word * 100),)))
+        vocab = TokenVocab("bpe", tokenizing.NAMES)
+        tokens = found.translated(vocab)
+        assert vocab.decode(np.asarray(tokens.training)) == found.vocab.decode(found.training)
 
 
 def test_words_need_blanks_between_them():

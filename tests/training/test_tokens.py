@@ -11,7 +11,7 @@ from charlm import evaluate, export, sample, score, train
 from charlm.config import Config, DataConfig, FitConfig, ModelConfig
 from charlm.evaluation import losses
 from charlm.reference.__main__ import main as reference
-from charlm.runs import lookup
+from charlm.runs import checkpoint, file_format, lookup
 from charlm.text.encode import read
 from charlm.training.trainer import Training
 from corpora import Corpus, Document
@@ -34,10 +34,10 @@ def folder(tmp_path_factory):
     return place
 
 
-@pytest.mark.parametrize("kind", ["bpe", "words"])
-def test_bits_per_character_are_the_same_everywhere(folder, kind, capsys):
-    model = charlm.load(folder / kind)
-    _, saved = lookup.read_best(folder, kind)
+@pytest.mark.parametrize("unit", ["bpe", "words"])
+def test_bits_per_character_are_the_same_everywhere(folder, unit, capsys):
+    model = charlm.load(folder / unit)
+    _, saved = lookup.read_best(folder, unit)
     p = saved.progress
     text = read(Corpus("t", (Document("t", TEXT),))).translated(saved.vocab)
     (held_out,) = text.to_measure()
@@ -46,13 +46,18 @@ def test_bits_per_character_are_the_same_everywhere(folder, kind, capsys):
     expected = nats.sum() / n / np.log(2)
     assert p.best_bits == pytest.approx(expected, rel=1e-4)
     assert p.best_bits == pytest.approx(p.best / np.log(2) * len(nats) / n, rel=1e-6)
+    last, ratio = p.history[-1], text.training_characters / len(text.training)
+    assert last["bpc"] == pytest.approx(last["loss"] / np.log(2) / ratio, rel=1e-9)
+    steps = (folder / unit / "steps.csv").read_text().splitlines()
+    row = dict(zip(steps[0].split(","), steps[-1].split(","), strict=True))
+    assert float(row["epoch_bpc"]) == pytest.approx(last["bpc"], rel=1e-3)
     assert model.score(saved.vocab.decode(held_out)) == pytest.approx(expected, rel=1e-5)
     each = model.score(saved.vocab.decode(held_out), per_character=True)
     assert each.shape == (n,)
     assert f"{p.best_bits:.4f} held-out" in repr(model)
-    assert evaluate.main([kind, "--runs-dir", str(folder)]) == 0
+    assert evaluate.main([unit, "--runs-dir", str(folder)]) == 0
     shown = capsys.readouterr().out
-    found = json.loads((folder / kind / "evaluation.json").read_text())
+    found = json.loads((folder / unit / "evaluation.json").read_text())
     assert found["characters"] == n
     assert found["tokens"] == len(nats)
     assert found["models"]["this model, state carried"] == pytest.approx(expected, rel=1e-5)
@@ -115,7 +120,7 @@ def test_resumed_within_an_epoch_it_is_the_run_that_never_stopped():
 
     saves = test_exact.run(begun())
     last, k = test_exact.all_but_speed(saves[-1]), len(saves) // 2 - 2
-    again = test_exact.run(begun(charlm.runs.checkpoint.from_bytes(saves[k])))
+    again = test_exact.run(begun(checkpoint.from_bytes(saves[k])))
     test_exact.assert_same_end(again, last)
     assert last.meta()["format"] == 4
 
@@ -164,6 +169,20 @@ def test_python_and_the_command_write_the_same_text(folder, capsys):
     assert "vocabulary of 290 byte pairs" in repr(model)
     with pytest.raises(charlm.InputError, match="2 tokens or more"):
         model.score(" the")
+
+
+@pytest.mark.parametrize("tokens", ["characters", "bpe:290"])
+def test_settings_and_vocabulary_of_a_file_fit_together(folder, tmp_path, tokens):
+    kept = "bpe" if tokens == "characters" else "characters"
+    _, saved = lookup.read_best(folder, kept)
+    path = tmp_path / "a.weights.h5"
+    checkpoint.write(path, saved)
+    checkpoint.read(path)
+    meta = saved.meta()
+    meta["config"]["data"]["tokens"] = tokens
+    path.write_bytes(file_format.to_bytes(meta, saved.arrays()))
+    with pytest.raises(charlm.InputError, match="a vocabulary as the settings describe it"):
+        checkpoint.read(path)
 
 
 NEEDS_CHARACTERS = [
