@@ -213,7 +213,7 @@ def test_two_texts_of_the_same_sizes_have_their_own_files(tmp_path, monkeypatch)
     monkeypatch.setattr(token_ids, "IN_MEMORY", 0)
     for word in ("peace ", "state "):
         found = encode.read(Corpus("made", (Document("a", word * 100),)))
-        vocab = TokenVocab("bpe", tokenizing.NAMES)
+        vocab = TokenVocab("bpe", [*tokenizing.NAMES])
         tokens = found.translated(vocab)
         assert vocab.decode(np.asarray(tokens.training)) == found.vocab.decode(found.training)
 
