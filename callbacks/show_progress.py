@@ -8,7 +8,8 @@ from collections.abc import Callable
 import keras
 
 from charlm.notes import in_minutes, progress
-from charlm.runs.progress import CharactersPerToken, Progress
+from charlm.runs.progress import Progress
+from charlm.text.units import CharactersPerToken
 
 
 class ShowProgress(keras.callbacks.Callback):

@@ -7,7 +7,7 @@ import keras
 from charlm.errors import NonFiniteLossError
 from charlm.runs.progress import Progress
 
-EXPLODED = 100.0  # nats per character; a uniform distribution over a million characters has 14
+EXPLODED = 100.0  # nats per character or token; a uniform distribution over a million has 14
 
 
 class StopOnNaN(keras.callbacks.Callback):
@@ -34,7 +34,7 @@ class StopOnNaN(keras.callbacks.Callback):
     def _check(self, loss):
         loss = float(loss)
         if not abs(loss) <= EXPLODED:
-            found = "NaN" if math.isnan(loss) else f"{loss:.3g} nats per character"
+            found = "NaN" if math.isnan(loss) else f"{loss:.3g} nats"
             raise NonFiniteLossError(
                 f"the loss became {found} in epoch {self.progress.epoch + 1}; the files "
                 "saved before stay as they are; a lower --learning-rate or --clip-norm may help"

@@ -5,7 +5,8 @@ import time
 
 import keras
 
-from charlm.runs.progress import CharactersPerToken, Progress
+from charlm.runs.progress import Progress
+from charlm.text.units import CharactersPerToken
 
 ROWS = 100  # rows of steps.csv per epoch
 

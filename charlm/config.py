@@ -116,13 +116,15 @@ class DataConfig:
     """Read --corpus as a table and train on this column of it; each row is a record. CSV with a
     header row, or JSON Lines. The texts end with an empty line unless --records says otherwise."""
     tokens: str = units.CHARACTERS
-    """Units of the text: characters; bpe:N, the N byte pairs of this text (for example bpe:1000);
-    or words:N, its N most frequent words, where others are spelled. Needs the extra "tokens"."""
+    """Units of the text: characters; bpe:N, N byte-pair tokens learned from it (for example
+    bpe:4000); or words:N, its N most frequent words, with other words spelled in smaller tokens.
+    bpe and words need the extra "tokens"."""
     batch_size: int = 32
     """Batch size: number of streams of text that are read in parallel, one in each batch row."""
     window: int = 32
-    """Sequence length (window): characters of each stream in an update. Truncated back-propagation
-    through time: gradients stop at the window's start, the hidden state is carried over."""
+    """Sequence length (window): characters, or tokens, of each stream in an update. Truncated
+    back-propagation through time: gradients stop at the window's start, the hidden state is carried
+    over."""
     restart_every: int = 100
     """Average number of windows after which a stream's hidden state is reset to zero, so that the
     model also learns to start a text; 0 for never."""

@@ -15,6 +15,7 @@ from charlm.errors import InputError, check_temperature, command_line, require
 from charlm.evaluation import documents, report
 from charlm.generation import generate
 from charlm.runs import lookup, run_folder
+from charlm.text.encoded_text import characters_in
 from charlm.text.mapped_ids import Ids
 from charlm.text.vocab import Vocab
 
@@ -96,9 +97,9 @@ def _main(argv):
         )
     else:
         found = cli.documents(other, saved, args.unknown)
-    names, ids = documents.measurable(found)
+    names, ids = documents.measurable(found, saved.vocab)
     of = "1 document" if len(ids) == 1 else f"{len(ids)} documents"
-    characters = sum(int(saved.vocab.lengths[d[1:]].sum()) for d in ids)
+    characters = sum(characters_in(d[1:], saved.vocab) for d in ids)
     cli.say(f"{path}: {characters:,} characters of {of}")
     training: Any = None if spelled is None else spelled.training
     dynamic = own.training if args.dynamic and own is not None else None

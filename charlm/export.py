@@ -76,7 +76,7 @@ def _main(argv):
     what = "logits" if args.format == "keras" else "logits and states"
     print(
         f"{output}, {export.vocab_file(output)}; {what} equal the sampler's to {difference:.0e} "
-        f"over {export.CHECK_LENGTH} characters of {export.STREAMS} streams"
+        f"over {export.CHECK_LENGTH} steps of {export.STREAMS} streams"
     )
     data = saved.config.data
     lost = [flag("records")] * (data.separator is not None)

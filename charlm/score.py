@@ -9,8 +9,8 @@ import tyro
 
 from charlm import cli
 from charlm.cli.options import RUNS_DIR, Debug, Quiet, Run, RunsDir
-from charlm.errors import InputError
 from charlm.evaluation import losses as scoring
+from charlm.evaluation.documents import measurable
 from charlm.runs import lookup
 
 
@@ -47,19 +47,15 @@ def _main(argv):
     args = cli.parse(Score, "charlm score", argv)
     _, saved = lookup.read_best(args.runs_dir, args.run)
     corpus = cli.other_corpus(args.file, args.encoding, saved)
-    documents = cli.documents(corpus, saved, args.unknown)
-    losses = scoring.stateful_losses(saved.to_network(), [ids for _, ids in documents])
-    if not sum(map(len, losses)):
-        expected = "tokens" if saved.vocab.texts else "characters"
-        raise InputError(f"expected two {expected} or more to measure, found fewer")
-    if args.per_character:
-        _each(documents, losses, saved.vocab)
-        return
     vocab = saved.vocab
+    names, documents = measurable(cli.documents(corpus, saved, args.unknown), vocab)
+    losses = scoring.stateful_losses(saved.to_network(), documents)
+    if args.per_character:
+        _each(names, documents, losses, vocab)
+        return
     rows = [
         (name, _figures(x, ids, vocab))
-        for (name, ids), x in zip(documents, losses, strict=True)
-        if len(x)
+        for name, ids, x in zip(names, documents, losses, strict=True)
     ]
     if len(rows) > 1:
         rows.append(("all", np.sum([figures for _, figures in rows], axis=0)))
@@ -79,16 +75,15 @@ def _figures(losses, ids, vocab):
 
 def _print(name, figures, units):
     total, characters, *counts = figures.tolist()
-    bits = total / max(1, characters)
+    bits = total / characters
     more = "".join(f"  {scoring.perplexity(bits, characters, n):>10}" for n in counts[:units])
     print(f"{int(characters):11,}  {bits:9.4f}  {2**bits:10.3f}{more}  {cli.visible(name)}")
 
 
-def _each(documents, losses, vocab):
-    print("file\tat\tcharacter\tbits")
-    for (name, ids), x in zip(documents, losses, strict=True):
-        texts = vocab.texts or vocab.characters
-        places = np.cumsum(vocab.lengths[ids]) if len(ids) else ids
+def _each(names, documents, losses, vocab):
+    print(f"file\tat\t{'token' if vocab.texts else 'character'}\tbits")
+    for name, ids, x in zip(names, documents, losses, strict=True):
+        texts, places = vocab.texts or vocab.characters, np.cumsum(vocab.lengths[ids])
         for at, k, bits in zip(places[:-1], ids[1:], (x / np.log(2)).tolist(), strict=True):
             print(f"{cli.visible(name)}\t{at}\t{texts[k]!r}\t{bits:.4f}")
 

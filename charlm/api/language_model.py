@@ -53,7 +53,7 @@ class LanguageModel:
     @property
     def vocabulary(self) -> Sequence[str]:
         """The characters or tokens that the model knows, in the order of their ids: a string of
-        characters, or a list of the texts of tokens."""
+        characters, or a list of tokens, in which a byte of a part of a character is \\xff."""
         vocab = self._checkpoint.vocab
         return vocab.texts or vocab.characters
 
@@ -67,8 +67,8 @@ class LanguageModel:
 
     @property
     def history(self) -> list[dict]:
-        """A dictionary for each epoch: its number, losses in nats and in bits per character ("bpc",
-        "val_bpc"), characters per second, learning rate."""
+        """A dictionary for each epoch: its number, losses in nats (per character or token) and in
+        bits per character ("bpc", "val_bpc"), characters per second, learning rate."""
         return [dict(row) for row in self._checkpoint.progress.history]
 
     def generate(
@@ -96,8 +96,8 @@ class LanguageModel:
             temperature: logits are divided by it; 0 always takes the most probable character.
             n: number of texts.
             seed: random seed; None draws other texts in each call.
-            top_k: draw from the k most probable characters only; 0 for all.
-            top_p: draw from the smallest set of characters whose probabilities sum to top_p
+            top_k: draw from the k most probable characters (or tokens) only; 0 for all.
+            top_p: draw from the smallest set of them whose probabilities sum to top_p
                 (nucleus sampling).
             repetition_penalty: divides the probability of a character that would repeat
                 `repetition_length` characters of the text, its prompt included; 1 for none.
@@ -207,6 +207,7 @@ class LanguageModel:
         """
         from charlm.inside import webpage
 
+        self._checkpoint.vocab.require_characters("show the model")
         saved, name = self._checkpoint, self.path.resolve().parent.name if self.path else "a model"
         with arguments.named_as_arguments(), notes.without_progress():
             require(weights in get_args(Kind), "weights", "fp32, fp16 or int8", weights)
@@ -216,7 +217,7 @@ class LanguageModel:
     def to_keras(self) -> "keras.Model":
         """Builds the model from stock Keras layers: ids (B, T) -> logits (B, T, V).
 
-        States start at zero. An id is a character's index in `vocabulary`. A cell that Keras lacks
+        States start at zero. An id is an index in `vocabulary`. A cell that Keras lacks
         is converted to an LSTM.
 
         Raises:

@@ -13,7 +13,7 @@ from charlm.errors import InputError, Stopped, command_line, flag
 from charlm.runs import checkpoint, lookup, run_folder
 from charlm.runs.checkpoint import Checkpoint
 from charlm.runs.progress import Progress
-from charlm.text import units
+from charlm.text import tokenizing, units
 from charlm.text.encoded_text import Text
 from charlm.text.vocab import Vocab
 from charlm.text.windows import check_held_out, check_training
@@ -24,6 +24,7 @@ from corpora.normalizing import normalized
 if TYPE_CHECKING:
     from charlm.training.trainer import Training  # which loads Keras
 
+TOKENIZERS = "tokenizers"
 BACKENDS = "tensorflow", "jax", "torch"
 
 
@@ -73,10 +74,11 @@ def prepare(
     _check_backend(os.environ.get("KERAS_BACKEND", ""))
     if saved:
         resume.check_same_text(saved, text)
-        if config.data.tokens != units.CHARACTERS:
-            text = text.translated(saved.vocab)
-    check_training(len(text.training), config.data.batch_size, config.data.window)
-    check_held_out(text.held_out_lengths)
+        _note_version(saved)
+        text = text.translated(saved.vocab)
+    what = "characters" if config.data.tokens == units.CHARACTERS else "tokens"
+    check_training(len(text.training), config.data.batch_size, config.data.window, what)
+    check_held_out(text.held_out_lengths, what)
     checkpoint.check_size_limits(config, (saved or text).vocab)
     _check_prompts(config, (saved or text).vocab)
     if reporting.tensorboard:
@@ -165,6 +167,15 @@ def _check_prompts(config: Config, vocab: Vocab) -> None:
             vocab.encode(normalized(prompt, config.data.normalize))
         except InputError as error:
             raise InputError(f"--sample-prompts: {error}") from None
+
+
+def _note_version(saved: Checkpoint) -> None:
+    before = saved.versions.get(TOKENIZERS)
+    if before and before != (now := tokenizing.version()):
+        cli.note(
+            f"NOTE: the run's text was split into tokens by {TOKENIZERS} {before}, this is {now}; "
+            "if it splits the text differently, the resumed run differs from an uninterrupted one"
+        )
 
 
 def _require_tensorboard() -> None:

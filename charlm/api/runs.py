@@ -56,11 +56,10 @@ def start(
         cli.note(line)
     text = cli.text(corpus)
     n, kept = len(text.training), [*given, *(("units", "dropout") if first else ())]
-    vocab = (
-        first[1].vocab if first else text.learned_vocab(config.data.tokens, config.data.separator)
-    )
-    if config.data.tokens != units.CHARACTERS:
-        text = text.translated(vocab)
+    if first is None:
+        text = text.translated(text.learned_vocab(config.data.tokens, config.data.separator))
+    elif config.data.tokens != units.CHARACTERS:
+        text = text.translated(first[1].vocab.with_separator(config.data.separator))
     chosen, (config, adapted) = config, presets.for_size(config, len(text.training), kept, n)
     saved = warm_start.warm_start(first[1], text, config.data.seed) if first else None
     lines = [presets.describe(preset, chosen, own_model=first is None)]

@@ -4,9 +4,11 @@ from collections.abc import Iterable
 
 from charlm.errors import InputError
 from charlm.text.encode import fingerprint
-from charlm.text.encoded_text import Text
+from charlm.text.encoded_text import Text, characters_in
 from charlm.text.mapped_ids import Ids
 from charlm.text.split import Ends
+from charlm.text.tokens import TokenVocab
+from charlm.text.vocab import Vocab
 from corpora import Corpus
 from corpora.document import Document
 from corpora.records import parts_of
@@ -38,16 +40,17 @@ def held_out(corpus: Corpus, own: Text, most: int) -> list[tuple[str | None, Ids
 
 
 def measurable(
-    documents: Iterable[tuple[str | None, Ids]],
+    documents: Iterable[tuple[str | None, Ids]], vocab: Vocab
 ) -> tuple[list[str | None], list[Ids]]:
-    """Returns the names and the ids of the documents that have two ids or more.
+    """Returns the names and the ids of the documents with a character after their first id.
 
     Raises:
         InputError: there are none.
     """
-    kept = [(name, ids) for name, ids in documents if len(ids) > 1]
+    kept = [(name, ids) for name, ids in documents if characters_in(ids[1:], vocab)]
     if not kept:
-        raise InputError("expected two characters or more to measure, found fewer")
+        what = "tokens" if isinstance(vocab, TokenVocab) else "characters"
+        raise InputError(f"expected two {what} or more to measure, found fewer")
     names, ids = zip(*kept, strict=True)
     return list(names), list(ids)
 

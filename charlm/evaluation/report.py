@@ -10,6 +10,7 @@ from charlm.evaluation.documents import parts
 from charlm.evaluation.ngram import NGram
 from charlm.notes import note, progress
 from charlm.reference.network import Network
+from charlm.text.encoded_text import characters_in
 from charlm.text.mapped_ids import Ids
 from charlm.text.vocab import Vocab
 from corpora import Corpus
@@ -104,7 +105,7 @@ def _ngram_bits(training, V, order, documents):
 
 def _zero_state_bits(network, documents, context, vocab):
     """Returns {name: bits} of windows from a zero state; empty if no document is long enough."""
-    per_token = np.mean(np.concatenate([vocab.lengths[np.asarray(d)] for d in documents]))
+    per_token = sum(characters_in(d, vocab) for d in documents) / sum(map(len, documents))
     n = max(1, round(context / per_token))
     cold = scoring.zero_state_losses(network, documents, n, MAX_WINDOWS)
     if len(cold):

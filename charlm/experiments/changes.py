@@ -47,9 +47,12 @@ def _main(argv):
     args, flags = parser.parse_known_args(argv)
     config = cli.parse(Config, parser.prog, flags, presets.PRESETS[args.preset])
     CHANGES[args.change]()
-    training = Training(config, cli.text(cli.corpus(config.data)))
-    characters = config.data.batch_size * config.data.window
-    track = TrackProgress(training.progress, characters, training.windows().steps)
+    text, data = cli.text(cli.corpus(config.data)), config.data
+    vocab = text.learned_vocab(data.tokens, data.separator)
+    training = Training(config, text.translated(vocab))
+    characters = data.batch_size * data.window * training.per_token.training
+    steps = training.windows().steps
+    track = TrackProgress(training.progress, characters, steps, training.per_token)
     try:
         training.fit([StopOnNaN(training.progress), track])
     except NonFiniteLossError as error:

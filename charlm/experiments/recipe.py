@@ -172,18 +172,30 @@ def measured(row: Row, corpus: str, seed: int, out: Path, name: str) -> dict:
     documents = text.to_measure(data.max_held_out)
     best = saved.progress.history[saved.progress.best_epoch - 1]
 
-    def cold(texts, n):
-        return losses.zero_state_losses(network, texts, n, MAX_WINDOWS)
+    lengths, per_token = saved.vocab.lengths, text.held_out_characters / len(text.held_out)
+
+    def bits(found, ids):
+        """Bits per character; the first id of each array is not measured."""
+        rows = zip(found, ids, strict=True)
+        return losses.bits([losses.by_character(x, d, lengths) for x, d in rows])
+
+    def cold(texts, n, only_last=False):
+        n = max(1, round(n / per_token))
+        found = losses.zero_state_losses(network, texts, n, MAX_WINDOWS)
+        windows = losses.windows(texts, n, MAX_WINDOWS)
+        if only_last:
+            found, windows = found[:, -1:], [ids[-2:] for ids in windows]
+        return bits(found, windows)
 
     return {
         "seconds": seconds,
         "flags": printed[0],
         "training": best["bpc"],
         # what the original recipe trains on: the character after a window of 40
-        "after 40": losses.bits([cold([text.training], 40)[:, -1]]),
-        "held out, carried": losses.bits(losses.stateful_losses(network, documents)),
-        "cold, 64": losses.bits([cold(documents, 64)]),
-        "cold, 256": losses.bits([cold(documents, 256)]),
+        "after 40": cold([text.training], 40, only_last=True),
+        "held out, carried": bits(losses.stateful_losses(network, documents), documents),
+        "cold, 64": cold(documents, 64),
+        "cold, 256": cold(documents, 256),
     }
 
 

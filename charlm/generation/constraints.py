@@ -21,7 +21,8 @@ class SamplingConstraints:
     """
 
     top_k: int = 0
-    """Top-k sampling: draw from the k most probable characters only; 0 for all."""
+    """Top-k sampling: draw from the k most probable characters (tokens in a run with --tokens)
+    only; 0 for all."""
     top_p: float = 1.0
     """Nucleus (top-p) sampling: draw from the smallest set of most probable characters whose
     probabilities sum to at least this; 1 for all."""
@@ -119,9 +120,9 @@ class TokenChooser:
         self.runs: list[_SeenNgrams | _SeenText] = []
         if rules.repetition_penalty > 1:
             n = rules.repetition_length
+            tokens = None if pieces is None else _Tokens(pieces, n)
             self.runs = [
-                _SeenNgrams(n, ids) if pieces is None else _SeenText(n, ids, pieces)
-                for ids in prompt
+                _SeenNgrams(n, ids) if tokens is None else _SeenText(tokens, ids) for ids in prompt
             ]
 
     def __call__(
@@ -163,25 +164,56 @@ class _SeenNgrams:
         return self.found.get(self.last, ())
 
 
-class _SeenText:
-    """The n-grams of characters, n = `length`, of a text whose ids have several characters each."""
+class _Tokens:
+    """The tokens by what they begin with, and by the n-grams of characters within them.
 
-    def __init__(self, length, ids, pieces):
-        self.length, self.pieces, self.last, self.found = length, pieces, "", set()
+    Args:
+        pieces: the text of each of V ids.
+        length: n.
+    """
+
+    def __init__(self, pieces, length):
+        self.pieces, self.length = pieces, length
+        self.longest = max(map(len, pieces))
+        self.beginning: dict[str, list[int]] = {}
+        self.holding: dict[str, list[int]] = {}
+        for k, piece in enumerate(pieces):
+            for end in range(1, len(piece) + 1):
+                self.beginning.setdefault(piece[:end], []).append(k)
+            for gram in {piece[at : at + length] for at in range(len(piece) - length + 1)}:
+                self.holding.setdefault(gram, []).append(k)
+
+
+class _SeenText:
+    """The n-grams of characters, n = `length`, of a text whose ids have several characters each.
+
+    An n-gram may end at each character of a token. It is found by the characters before the token,
+    for every number of them; an n-gram within a token needs none.
+    """
+
+    def __init__(self, tokens, ids):
+        self.tokens, self.last, self.seen = tokens, "", set()
+        self.within = set()  # ids that hold an n-gram of the text
+        self.after = {}  # the ends of n-grams by their beginnings
         for new in ids.tolist():
             self.add(new)
 
     def add(self, new):
-        self.found.update(self._ngrams(new))
-        text = self.last + self.pieces[new]
-        self.last = text[max(0, len(text) - self.length + 1) :]
+        n, text = self.tokens.length, self.last + self.tokens.pieces[new]
+        for at in range(len(text) - n + 1):
+            gram = text[at : at + n]
+            if gram in self.seen:
+                continue
+            self.seen.add(gram)
+            self.within.update(self.tokens.holding.get(gram, ()))
+            for cut in range(max(1, n - self.tokens.longest), n):
+                self.after.setdefault(gram[:cut], []).append(gram[cut:])
+        self.last = text[max(0, len(text) - n + 1) :]
 
     def again(self):
         """Returns the ids with a character that would end an n-gram of the text."""
-        ids = range(len(self.pieces))
-        return [k for k in ids if any(x in self.found for x in self._ngrams(k))]
-
-    def _ngrams(self, new):
-        """Yields the n-grams that end in the characters of an id."""
-        text = self.last + self.pieces[new]
-        return (text[k : k + self.length] for k in range(len(text) - self.length + 1))
+        found = set(self.within)
+        for cut in range(max(1, self.tokens.length - self.tokens.longest), len(self.last) + 1):
+            for end in self.after.get(self.last[len(self.last) - cut :], ()):
+                found.update(self.tokens.beginning.get(end, ()))
+        return found

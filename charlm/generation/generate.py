@@ -33,8 +33,9 @@ def texts(
 ) -> Iterator[list[str]]:
     """Yields the next characters of each of N texts that continue `prompt`.
 
-    The last word of a prompt of tokens is drawn again, see `charlm.generation.healing`. A text
-    depends only on the seed, its index, its temperature and the rules, to the last
+    The last word of a prompt of tokens is drawn again, see `charlm.generation.healing`.
+
+    A text depends only on the seed, its index, its temperature and the rules, to the last
     character; not on batch size or `length`.
 
     Args:
@@ -74,13 +75,13 @@ def texts(
     if start.healing:
         for k in ids[:-1, None]:
             _, states = step(k, states)
-        first, states = heal(step, states, int(ids[-1]), start.healing, temperatures, seed)
+        first, states = heal(step, states, int(ids[-1]), start.healing, temperatures, seed, rules)
         before = [np.append(ids, x) for x in first]
         ids = np.array([x[-1:] for x in first])
         yield cut(first)
     longest = MAX_BYTES * length if of_tokens else length  # a token may be a byte
     for drawn in sampler.generate(
-        step, states, ids, longest, temperatures, seed, rules, block, going, before, vocab.texts
+        step, states, ids, longest, temperatures, seed, rules, block, going, before, vocab.pieces
     ):
         yield cut(drawn.T)
 
@@ -111,7 +112,8 @@ def beam_search_text(
 ) -> list[tuple[str, float]]:
     """Returns the most probable continuations of a prompt, as (text, nats per character).
 
-    Args: see `texts` and `beam_search`.
+    With tokens, the nats are those of all that was searched: the last word of the prompt, the text,
+    and the rest of its last token. Args: see `texts` and `beam_search`.
 
     Raises:
         UnknownCharacterError: a character of the prompt is not in the vocabulary.
@@ -119,7 +121,7 @@ def beam_search_text(
 
     def read(ids):
         end = _End(stops, min_length, length, start.taken_back)
-        return end.cut(vocab.decode(ids)), end.reached
+        return end.cut(vocab.decoder()(ids)), end.reached
 
     def ended(ids):
         if of_tokens:

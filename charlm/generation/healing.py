@@ -1,10 +1,10 @@
 """Token healing: continues a prompt of tokens that ends within a token.
 
 The prompt "The Presid" has other tokens than the beginning of "The President", and a model has
-rarely seen what follows those. So the tokens of the prompt's last word are taken back, and the
-sequences of tokens that begin with its bytes are compared: each is drawn with the probability that
-the model gives it among them. That is the distribution of all texts that begin with the prompt, as
-far as the tokens before the last word are certain; the least probable sequences are left out.
+rarely seen what follows those. So the tokens of the prompt's last word are removed and drawn again,
+together with the first token after them. Of all sequences of tokens whose bytes begin with the
+word, each is drawn with its probability among them. Only the `KEPT` most probable beginnings are
+followed. Top-k and top-p select among these sequences; the repetition penalty does not apply.
 """
 
 from collections.abc import Sequence
@@ -13,13 +13,15 @@ from typing import Any
 
 import numpy as np
 
-from charlm.generation.constraints import draw, probabilities
+from charlm.generation.constraints import SamplingConstraints, draw, filter_top_k_top_p
 from charlm.generation.sampler import Step, select_rows
-from charlm.text.tokens import TokenVocab
+from charlm.reference.loss import log_softmax
+from charlm.text import tokenizing
+from charlm.text.tokens import TokenVocab, begins_character
 from charlm.text.vocab import Vocab
 
 KEPT = 64  # unfinished sequences
-MOST = 32  # bytes that are taken back
+MOST = 32  # bytes that are removed
 RANDOM = 2**32  # beyond every index: the random numbers of healing
 
 
@@ -72,17 +74,26 @@ def begin(vocab: Vocab, prompt: str, separator: str | None = None) -> Start:
     """
     first = "\n" if "\n" in vocab else vocab.characters[0]
     ids = vocab.encode((separator or "") + prompt or first)
-    if not (prompt and isinstance(vocab, TokenVocab)):
+    if not isinstance(vocab, TokenVocab):
         return Start(ids)
-    size, taken_back, n = min(MOST, vocab.size_of_last_word(prompt[-2 * MOST :])), b"", len(ids)
-    while len(taken_back) < size or taken_back[0] & 0xC0 == 0x80:  # within a character
+    word = tokenizing.last_word(prompt, vocab.separator).encode()
+    if not word:
+        return Start(ids)
+    size, taken_back, n = min(MOST, len(word)), b"", len(ids)
+    while len(taken_back) < size or not begins_character(taken_back[0]):
         n -= 1
         taken_back = vocab.bytes[ids[n]] + taken_back
     return Start(ids[:n] if n else vocab.encode(first), Healing(vocab, taken_back))
 
 
 def heal(
-    step: Step, states: Any, last: int, healing: Healing, temperatures: Sequence[float], seed: int
+    step: Step,
+    states: Any,
+    last: int,
+    healing: Healing,
+    temperatures: Sequence[float],
+    seed: int,
+    rules: SamplingConstraints = SamplingConstraints(),  # noqa: B008 - never changed
 ) -> tuple[list[list[int]], Any]:
     """Draws the first ids of each of N texts.
 
@@ -93,11 +104,12 @@ def heal(
         healing: the bytes that each must begin with.
         temperatures: N numbers.
         seed: random seed.
+        rules: of which top_k and top_p are used.
 
     Returns:
         The ids of each text, and the states (N rows) before the last of them is read.
     """
-    sequences = {t: _Sequences(step, states, last, healing, t) for t in {*temperatures}}
+    sequences = {t: _Sequences(step, states, last, healing, t, rules) for t in {*temperatures}}
     found = [
         sequences[t].drawn(np.random.default_rng([seed, RANDOM, n]).random())
         for n, t in enumerate(temperatures)
@@ -107,16 +119,15 @@ def heal(
 
 
 class _Sequences:
-    """All sequences of ids whose bytes begin with those taken back, with their probabilities."""
+    """The sequences of ids whose bytes begin with those removed, with their probabilities."""
 
-    def __init__(self, step, states, last, healing, temperature):
+    def __init__(self, step, states, last, healing, temperature, rules):
         self.paths, self.rows, self.ends, weights = [], [], [], []
         paths: list[list[int]] = [[]]
         log_p, ids = np.zeros(1), np.array([last])
         while paths:
             logits, states = step(ids, states)
-            with np.errstate(divide="ignore"):
-                total = log_p[:, None] + np.log(probabilities(logits, temperature or 1.0))
+            total = log_p[:, None] + log_softmax(logits.astype(np.float64) / (temperature or 1.0))
             going = []
             for row, path in enumerate(paths):
                 allowed, complete = healing.agreeing(path)
@@ -132,13 +143,15 @@ class _Sequences:
             log_p, ids = np.array([x[0] for x in going]), np.array([x[2] for x in going])
             states = select_rows(states, kept)
         joined = np.concatenate(weights)
-        p = np.exp(joined - joined.max())
-        self.p = p if temperature else (p == 1) * 1.0
+        p = np.exp(joined - joined.max())[None]
+        top_k = rules.top_k if temperature else 1
+        some = top_k or rules.top_p < 1
+        self.p = filter_top_k_top_p(p, top_k, rules.top_p) if some else p
         self.places = [(k, end) for k, ends in enumerate(self.ends) for end in ends.tolist()]
 
     def drawn(self, uniform):
         """Returns the ids of a sequence, and the states before its last id is read."""
-        k, end = self.places[int(draw(self.p[None], np.array([uniform]))[0])]
+        k, end = self.places[int(draw(self.p, np.array([uniform]))[0])]
         return [*self.paths[k], end], self.rows[k]
 
 

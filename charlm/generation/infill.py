@@ -84,6 +84,7 @@ def fill(
     """
     require(len(right) >= 1, "right", "one character or more", "none")
     step = (machine or generate.stepper(network))[0]
+    vocab.require_characters("fill a gap")
     ids, wanted = generate.begin(vocab, left, separator).ids, vocab.encode(right)
     rng = np.random.default_rng([seed, draws])
     # by length and text: natural logarithms of weights, and of p(right | left m)

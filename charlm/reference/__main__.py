@@ -16,6 +16,7 @@ from charlm.reference import gradient_check
 from charlm.reference.trainer import RMSprop
 from charlm.runs import checkpoint, lookup, run_folder
 from charlm.training import numpy_run
+from charlm.training.resume import check_same_tokens
 
 TOLERANCE = 1e-6  # of --check: relative, in float64
 WITH_CHECK = {"check", "init", "runs_dir", "quiet", "debug"}  # what --check uses
@@ -102,8 +103,10 @@ def _main(argv):
     corpus = cli.corpus(args.data, saved, command_line("reference", *argv))
     text = cli.text(corpus)
     separator = args.data.separator
-    vocab = saved.vocab if saved else text.learned_vocab(args.data.tokens, separator)
-    text = text.translated(vocab)
+    if saved is None:
+        text = text.translated(text.learned_vocab(args.data.tokens, separator))
+    else:
+        text = text.translated(saved.vocab.with_separator(separator))
     data = replace(args.data, corpus=corpus.name)
     training = numpy_run.NumpyRun.start(args.model, data, text, saved and saved.weights)
     cli.note_overlap(text)
@@ -125,6 +128,7 @@ def _from_run(run, argv):
     default = Reference(run, kept, replace(saved.config.data, corpus=None))
     args = _parse(argv, default)
     numpy_run.check_same_model(args.model, kept, found)
+    check_same_tokens(args.data, saved.config.data, found)
     return args, saved
 
 

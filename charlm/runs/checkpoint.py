@@ -8,6 +8,7 @@ import json
 import math
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -137,7 +138,7 @@ def check_size_limits(config: Config, vocab: Vocab) -> None:
         raise InputError(
             f"expected a run whose description has at most {most / 1e6:.1f} MB, found "
             f"{described / 1e6:.1f} MB (vocabulary {V}, epochs {config.fit.epochs}); give fewer "
-            "--epochs or other text"
+            "--epochs, fewer --tokens or other text"
         )
 
 
@@ -154,7 +155,8 @@ def read(path: Path) -> Checkpoint:
 def from_bytes(data: bytes) -> Checkpoint:
     """Parses the result of `to_bytes`; may raise any exception on other data."""
     meta, arrays = file_format.parse(data)
-    config, vocab = Config.from_dict(meta["config"]), _vocab(meta)
+    config = Config.from_dict(meta["config"])
+    vocab = _vocab(meta, config.data)
     if not len(vocab):
         raise InputError("expected a vocabulary, found it empty")
     shapes = _checked_shapes(arrays, config.model, len(vocab))
@@ -200,13 +202,20 @@ def _checked_shapes(arrays: dict, config: ModelConfig, V: int) -> dict[str, tupl
     return expected
 
 
-def _vocab(meta):
+def _vocab(meta, data):
     """Returns the vocabulary; refuses one that the format or the settings contradict."""
-    vocab = tokens.from_stored(meta["vocabulary"])
-    of_characters = type(vocab) is Vocab
-    named = meta["config"].get("data", {}).get("tokens", units.CHARACTERS)
-    if of_characters != (meta["format"] < 4) or of_characters != (named == units.CHARACTERS):
-        raise InputError("expected a vocabulary as the settings describe it, found another")
+    vocab, wanted = tokens.from_stored(meta["vocabulary"]), units.parse(data.tokens)
+    found: Any = None
+    if isinstance(vocab, tokens.TokenVocab):
+        count = len(vocab) - units.BYTES * (vocab.kind == "words")
+        found = vocab.kind, count
+        if vocab.separator != data.separator:
+            raise InputError(
+                f"expected tokens of records that end with {data.separator!r}, found some of "
+                f"{vocab.separator!r:.40}"
+            )
+    if wanted != found or (meta["format"] < 4) != (found is None):
+        raise InputError(f"expected a vocabulary of --tokens {data.tokens}, found another one")
     return vocab
 
 

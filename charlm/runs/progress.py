@@ -10,14 +10,6 @@ NOT_STORED = {"steps", "updates"}
 ROW = {"epoch", "bpc", "val_bpc"}  # every row of history must have these
 
 
-@dataclass(frozen=True)
-class CharactersPerToken:
-    """Mean numbers of characters that an id of the text stands for; 1 for characters."""
-
-    training: float = 1.0
-    held_out: float = 1.0
-
-
 @dataclass
 class Progress:
     """The progress of a run."""

@@ -21,7 +21,7 @@ UNSPACED = regex.compile(
     r"[\p{Han}\p{Hiragana}\p{Katakana}\p{Thai}\p{Lao}\p{Khmer}\p{Myanmar}\p{Tibetan}]"
 )
 MAX_COUNTED = 2**22  # ids that `log_shares` counts
-MAX_LEARNED = 2**26  # characters that a vocabulary of tokens is learned from
+MAX_LEARNED = 2**24  # characters that a vocabulary of tokens is learned from
 PIECE = 2**20  # ids that are counted at a time
 
 
@@ -54,7 +54,11 @@ class Text:
         if not limit or self.held_out_characters <= limit:
             ends = itertools.accumulate(self.held_out_lengths, initial=0)
             return [mapped_ids.part(self.held_out, *places) for places in itertools.pairwise(ends)]
-        return _stretches(self.held_out, max(2, limit * m // self.held_out_characters))
+        stretches = _stretches(self.held_out, max(2, limit * m // self.held_out_characters))
+        if not isinstance(self.vocab, TokenVocab):
+            return stretches
+        begins = [self.vocab.lengths[ids] > 0 for ids in stretches]  # a whole character
+        return [ids[int(first.argmax()) :] for ids, first in zip(stretches, begins, strict=True)]
 
     @functools.cached_property
     def training_characters(self) -> int:
@@ -129,6 +133,11 @@ class Text:
         if wanted is None:
             return self.vocab
         kind, count = wanted
+        if bad := [c for c in self.vocab.characters if "\ud800" <= c <= "\udfff"]:
+            raise InputError(
+                f"expected Unicode text for --tokens {tokens}, found {bad[0]!r}, an unpaired "
+                "surrogate; remove it from the text"
+            )
         if kind == "words":
             self._check_has_words(tokens)
         ids = self.training

@@ -12,7 +12,8 @@ from charlm.text.mapped_ids import Ids
 from charlm.text.tokens import TokenVocab
 from charlm.text.vocab import Vocab
 
-IN_MEMORY = 2**26  # characters; the ids of more are in a file in the cache
+IN_MEMORY = 2**22  # characters, which take two seconds; the ids of more are in a file of the cache
+SPLITTING = 1  # changes when a text is cut differently before it is split into tokens
 PIECE = 2**20  # characters that are decoded at a time
 
 
@@ -40,7 +41,8 @@ def encoded(
             found = [np.zeros(0, vocab.dtype)]
             lengths = _encode(parts, known, vocab, found.append, tell)
             return np.concatenate(found), lengths
-        key = json.dumps([sha256, sizes, vocab.stored()]).encode()
+        version = SPLITTING, tokenizing.version()
+        key = json.dumps([sha256, sizes, vocab.stored(), version]).encode()
         with id_cache.held(note) as folder:
             path = folder / f"{hashlib.sha256(key).hexdigest()}.ids"
             made = id_cache.read(path, note)

@@ -3,14 +3,17 @@
 A token is named by characters that stand for its bytes, see `NAMES`.
 """
 
+import functools
 import itertools
 import json
 import os
+import threading
 from collections.abc import Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING
 
 import regex
 
+from charlm import systems
 from charlm.errors import InputError
 from charlm.text.units import BYTES, Kind
 
@@ -19,10 +22,11 @@ if TYPE_CHECKING:
 
 MAX_TOKEN = 1000  # bytes
 BLOCK = 2**14  # characters that are split by one thread
-# where a text may be cut without changing its tokens, because none has a blank after another sign
+MOST_BLOCKS = 64  # split at a time: their tokens take 80 bytes each until they are ids
+# a text may be cut here: no token has whitespace after another character
 CUT = regex.compile(r"(?<=\S)(?=\s)")
-# A word with the blank before it; digits; other signs; blanks. Every repetition is bounded: looking
-# for the words in a run of n signs takes n^2 steps.
+# A word with the space before it; digits; punctuation; whitespace. Repetitions are bounded, because
+# unbounded ones take n^2 steps on a run of n characters.
 WORD = (
     r" ?[\p{L}\p{M}]{1,40}(?:['’][\p{L}\p{M}]{1,20})?| ?\p{N}{1,20}"
     r"| ?[^\s\p{L}\p{M}\p{N}]{1,20}|\s{1,20}(?!\S)|\s"
@@ -66,27 +70,45 @@ def tokenizer(
 
 def encode(tokenizer: "Tokenizer", text: str, separator: str | None) -> Iterator[int]:
     """Yields the ids of a text's tokens; the blocks of a long text are split in parallel."""
-    found = tokenizer.encode_batch_fast(list(blocks(text, separator)), add_special_tokens=False)
-    return itertools.chain.from_iterable(x.ids for x in found)
+    parts = blocks(text, separator)
+    while batch := list(itertools.islice(parts, MOST_BLOCKS)):
+        for found in tokenizer.encode_batch_fast(batch, add_special_tokens=False):
+            yield from found.ids
 
 
 def blocks(text: str, separator: str | None = None) -> Iterator[str]:
     """Cuts a text into blocks of `BLOCK` characters or a little more, whose tokens are the text's.
 
-    A stretch of `BLOCK` characters without a blank is cut all the same.
+    A stretch of `BLOCK` characters without whitespace is cut all the same.
 
     Args:
-        text: the text.
+        text: the text; or a piece of it, whose last block the rest of the text may continue.
         separator: text that ends a record, which is not cut.
     """
-    begin, end_of_record = 0, separator or ""
-    n = len(end_of_record)
+    begin, n = 0, len(separator or "")
+    last = len(text) - max(0, n - 1)  # a separator that begins here may not have its end yet
     while begin < len(text):
         places = (x.start() for x in CUT.finditer(text, begin + BLOCK, begin + 2 * BLOCK))
-        whole = (k for k in places if not n or end_of_record not in text[k - n + 1 : k + n - 1])
-        end = next(whole, begin + 2 * BLOCK)
+        end = next((k for k in places if k <= last and not _within(text, separator, k)), None)
+        if end is None:
+            end = begin + 2 * BLOCK
+            while _within(text, separator, end):
+                end += 1
         yield text[begin:end]
         begin = end
+
+
+def _within(text, separator, at):
+    """Returns whether a place lies within a separator."""
+    n = len(separator or "")
+    return n > 1 and separator in text[max(0, at - n + 1) : at + n - 1]
+
+
+def last_word(text: str, separator: str | None) -> str:
+    """Returns the end of a text from the last place on that no token reaches over."""
+    _, _, text = text.rpartition(separator) if separator else ("", "", text)
+    *_, at = itertools.chain([0], (x.start() for x in CUT.finditer(text)))
+    return text[at:]
 
 
 def learn(
@@ -96,8 +118,8 @@ def learn(
 
     Args:
         kind: "bpe" or "words".
-        count: "bpe": number of tokens, the 256 bytes among them. "words": number of words, with the
-            blanks before them, and of runs of other signs, in addition to the 256 bytes.
+        count: "bpe": number of tokens, the 256 bytes among them. "words": number of words (with the
+            spaces before them, and of runs of punctuation), in addition to the 256 bytes.
         texts: the text, in parts that end where `blocks` may end.
         separator: text that ends a record; no token reaches over its ends.
 
@@ -120,13 +142,19 @@ def learn(
     else:
         learner = library.Tokenizer(library.models.WordLevel())
         trainer = library.trainers.WordLevelTrainer(**options)
-    _split_by(kind, separator, learner).train_from_iterator(texts, trainer)
+    _interruptible(_split_by(kind, separator, learner).train_from_iterator, texts, trainer)
     found = sorted(learner.get_vocab(), key=learner.token_to_id)
     names = [*NAMES, *(name for name in found if len(name) > 1)]
     if len(names) < count + own:
+        what = "pairs of tokens" if kind == "bpe" else "words"
+        if len(names) == own:
+            raise InputError(
+                f"expected a text in which words occur twice for --tokens {kind}:{count}, found "
+                "one without; give --tokens bpe:N, or a longer text"
+            )
         raise InputError(
             f"expected --tokens {kind}:N with N at most {len(names) - own:,}, because no more "
-            f"occur twice in this text, found {kind}:{count}"
+            f"{what} occur twice in this text, found {kind}:{count}"
         )
     names = names[: count + own]
     ids = {name: k for k, name in enumerate(names)}
@@ -134,8 +162,41 @@ def learn(
     return names, [(ids[left], ids[right]) for left, right in merges]
 
 
-def _library():
+def _interruptible(function, *args):
+    """Calls a function that does not notice Ctrl-C, in a thread that is left behind then."""
+    failed = []
+
+    def call():
+        try:
+            function(*args)
+        except BaseException as error:
+            failed.append(error)
+
+    thread = threading.Thread(target=call, daemon=True)
+    thread.start()
+    while thread.is_alive():
+        thread.join(0.1)
+    if failed:
+        raise failed[0]
+
+
+def version() -> str:
+    """Returns the version of the library, on which the tokens of a text may depend."""
+    return _library().__version__
+
+
+def _in_one_thread():
+    os.environ["TOKENIZERS_PARALLELISM"] = "false"  # a child has none of its parent's threads
+
+
+@functools.cache
+def _prepare_for_forks():
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "true")  # or it warns when a process is forked
+    systems.at_fork(after_in_child=_in_one_thread)
+
+
+def _library():
+    _prepare_for_forks()
     try:
         import tokenizers
     except ImportError:

@@ -27,12 +27,12 @@ if TYPE_CHECKING:
     from tokenizers import Tokenizer
 
 BYTE_OF = {name: byte for byte, name in enumerate(NAMES)}
-KEYS = {"kind", "tokens", "merges", "separator"}
-CONTINUES = 0b11_000000, 0b10_000000  # a byte of UTF-8 that does not begin a character: mask, value
+KEYS = "kind", "tokens", "merges", "separator"
+MAX_SEPARATOR = 1000  # characters
 
 
 class TokenVocab(Vocab):
-    """V tokens; a token's id is its place.
+    """V tokens; a token's id is its place. A text is cut into parts, and tokens stay within them.
 
     Args:
         kind: "bpe": a text's tokens are found by merging pairs. "words": each word is a token, and
@@ -49,16 +49,15 @@ class TokenVocab(Vocab):
         self,
         kind: Kind,
         names: Sequence[str],
-        merges: Sequence[Sequence[int]] = (),
+        merges: Sequence[tuple[int, int]] = (),
         separator: str | None = None,
     ):
         _check(kind, names, merges, separator)
         self.kind, self.names, self.separator = kind, tuple(names), separator
-        self.merges = tuple((left, right) for left, right in merges)
+        self.merges = tuple(merges)
         self.bytes = [bytes(BYTE_OF[c] for c in name) for name in self.names]
         self.dtype = np.min_scalar_type(len(self.names) - 1)
-        mask, value = CONTINUES
-        counts = (sum(byte & mask != value for byte in token) for token in self.bytes)
+        counts = (sum(map(begins_character, token)) for token in self.bytes)
         self.lengths = np.fromiter(counts, np.int64, len(self.names))
 
     @classmethod
@@ -106,13 +105,13 @@ class TokenVocab(Vocab):
 
     def stored(self) -> dict[str, Any]:
         """Returns the vocabulary for JSON; `from_stored` reads it."""
-        merges = [list(pair) for pair in self.merges]
-        return {
-            "kind": self.kind,
-            "tokens": list(self.names),
-            "merges": merges,
-            "separator": self.separator,
-        }
+        merges = " ".join(f"{left} {right}" for left, right in self.merges)
+        values = self.kind, " ".join(self.names), merges, self.separator
+        return dict(zip(KEYS, values, strict=True))
+
+    def with_separator(self, separator: str | None) -> "TokenVocab":
+        """Returns the same tokens for a text whose records end with this."""
+        return TokenVocab(self.kind, self.names, self.merges, separator)
 
     def known(self, text: str) -> str:
         """Returns `text` without lone surrogates, which have no bytes."""
@@ -129,7 +128,7 @@ class TokenVocab(Vocab):
         except UnicodeEncodeError as error:
             raise UnknownCharacterError(
                 f"expected Unicode text, found {text[error.start]!r} at position {error.start}, "
-                "which is half a character"
+                "an unpaired surrogate"
             ) from None
         return np.fromiter(tokenizing.encode(self.tokenizer, text, self.separator), dtype)
 
@@ -147,17 +146,17 @@ class TokenVocab(Vocab):
 
     @functools.cached_property
     def texts(self) -> Sequence[str]:
-        """The text of each token; that of a part of a character is empty."""
-        return [token.decode("utf-8", "ignore") for token in self.bytes]
+        """The text of each token; bytes that are a part of a character are shown as \\xff."""
+        return [token.decode("utf-8", "backslashreplace") for token in self.bytes]
+
+    @functools.cached_property
+    def pieces(self) -> Sequence[str]:
+        """The text of each token, in which a byte of a part of a character is one character."""
+        return [token.decode("utf-8", "surrogateescape") for token in self.bytes]
 
     def joined(self, ids: ArrayLike) -> bytes:
         """Returns the bytes of ids (n,)."""
         return b"".join(self.bytes[k] for k in np.asarray(ids).tolist())
-
-    def size_of_last_word(self, text: str) -> int:
-        """Returns the bytes of the last part of a text over whose ends no token reaches."""
-        split: Any = self.tokenizer.pre_tokenizer
-        return len(split.pre_tokenize_str(text)[-1][0])
 
     @functools.cached_property
     def tokenizer(self) -> "Tokenizer":
@@ -165,37 +164,51 @@ class TokenVocab(Vocab):
         return tokenizing.tokenizer(self.kind, self.names, self.merges, self.separator)
 
 
+def begins_character(byte: int) -> bool:
+    """Returns whether a byte of UTF-8 begins a character; else it continues one."""
+    return byte & 0b11_000000 != 0b10_000000
+
+
 def from_stored(stored: Any) -> Vocab:
-    """Reads the result of `stored` of either kind of vocabulary, which may be a stranger's.
+    """Reads the result of `stored` of either kind of vocabulary, which is untrusted.
 
     Raises:
         InputError: it is something else.
     """
     if isinstance(stored, str):
         return Vocab(stored)
-    if not isinstance(stored, Mapping) or stored.keys() != KEYS:
+    ok = isinstance(stored, Mapping) and stored.keys() == {*KEYS}
+    if not ok or not all(isinstance(stored[x], str) for x in ("tokens", "merges")):
         raise InputError("expected a vocabulary of characters or of tokens, found something else")
-    return TokenVocab(*(stored[key] for key in ("kind", "tokens", "merges", "separator")))
+    ids = stored["merges"].split()
+    if len(ids) % 2 or not all(x.isascii() and x.isdigit() and len(x) < 6 for x in ids):
+        raise InputError("expected merges as pairs of ids, found something else")
+    numbers = [int(x) for x in ids]
+    merges = [*zip(numbers[::2], numbers[1::2], strict=True)]
+    return TokenVocab(stored["kind"], stored["tokens"].split(" "), merges, stored["separator"])
 
 
 def _check(kind, names, merges, separator):
     """Raises InputError unless these are tokens that fit together."""
     if not is_kind(kind):
         raise InputError(f"expected tokens of kind bpe or words, found {kind!r:.40}")
-    if not isinstance(names, list | tuple) or not BYTES <= len(names) <= MAX_TOKENS:
-        raise InputError(f"expected {BYTES} to {MAX_TOKENS:,} tokens, found something else")
-    ok = all(isinstance(x, str) and 0 < len(x) <= MAX_TOKEN and BYTE_OF.keys() >= {*x}
-             for x in names)  # fmt: skip
-    if not ok or len({*names}) < len(names) or not {*NAMES} <= {*names}:
-        raise InputError("expected distinct tokens, all single bytes among them, found others")
-    if not isinstance(merges, list | tuple) or (merges and kind != "bpe"):
-        raise InputError("expected merges of byte pairs only, found others")
-    if not (separator is None or (isinstance(separator, str) and separator)):
-        raise InputError("expected a separator of records or none, found something else")
+    if not BYTES <= len(names) <= MAX_TOKENS:
+        raise InputError(f"expected {BYTES} to {MAX_TOKENS:,} tokens, found {len(names):,}")
+    for name in names:
+        if not (0 < len(name) <= MAX_TOKEN and BYTE_OF.keys() >= {*name}):
+            raise InputError(f"expected the bytes of tokens, found {name!r:.40}")
     known = {*names}
+    if len(known) < len(names) or not {*NAMES} <= known:
+        raise InputError("expected distinct tokens, all single bytes among them, found others")
+    if merges and kind != "bpe":
+        raise InputError("expected merges of byte pairs only, found some of words")
     for pair in merges:
-        ids = isinstance(pair, list | tuple) and [type(k) for k in pair] == [int, int]
-        if not (ids and all(0 <= k < len(names) for k in pair)):
-            raise InputError("expected merges as pairs of ids, found something else")
-        if names[pair[0]] + names[pair[1]] not in known:
-            raise InputError("expected merges that give tokens, found one that gives none")
+        if not all(0 <= k < len(names) for k in pair):
+            raise InputError(f"expected merges of the {len(names):,} tokens, found {pair!r:.40}")
+        if (merged := names[pair[0]] + names[pair[1]]) not in known:
+            raise InputError(f"expected each merge to form a token, found {merged!r:.40}")
+    if separator is None:
+        return
+    ok = isinstance(separator, str) and 0 < len(separator) <= MAX_SEPARATOR
+    if not ok or separator.encode("utf-8", "ignore").decode() != separator:
+        raise InputError(f"expected a separator of records or none, found {separator!r:.40}")

@@ -1,5 +1,6 @@
 """Units of text, as the setting `tokens` names them: characters, byte pairs or words."""
 
+from dataclasses import dataclass
 from typing import Literal, TypeGuard
 
 Kind = Literal["bpe", "words"]
@@ -10,6 +11,14 @@ EXPECTED = (
     f"{CHARACTERS}, bpe:N with N from {BYTES} to {MAX_TOKENS}, or words:N with N from 1 to "
     f"{MAX_TOKENS - BYTES}"
 )
+
+
+@dataclass(frozen=True)
+class CharactersPerToken:
+    """Mean numbers of characters that an id of a text stands for; 1 for characters."""
+
+    training: float = 1.0
+    held_out: float = 1.0
 
 
 def is_valid(units: str) -> bool:

@@ -112,6 +112,11 @@ class Vocab:
         """The text of each id; None if each is a character."""
         return None
 
+    @property
+    def pieces(self) -> Sequence[str] | None:
+        """The text of each id for counting repetitions; None if each is a character."""
+        return None
+
     def decoder(self) -> Decoder:
         """Returns a function that decodes a text's ids in parts, one call after another."""
         return self.decode
@@ -119,6 +124,10 @@ class Vocab:
     def stored(self) -> Any:
         """Returns the vocabulary for JSON."""
         return self.characters
+
+    def with_separator(self, separator: str | None) -> "Vocab":
+        """Returns the vocabulary for a text whose records end with this."""
+        return self
 
     def known(self, text: str) -> str:
         """Returns `text` without the characters that have no id."""

@@ -24,24 +24,25 @@ MAX_PIECE = 2**14  # characters of a held-out document in one piece; longer ones
 WARM_UP = 512  # characters read before a piece that starts within a document
 RECORDS = 2**32  # beyond every step: the random numbers of restarts in a text of records
 MAX_POSITIONS = 2**13  # in a step of all streams; each has a row of logits
+MAX_LOGITS = 2**23  # of a step
 
 
-def check_training(n: int, batch_size: int, window: int) -> None:
-    """Raises InputError if n characters are too few to train on."""
+def check_training(n: int, batch_size: int, window: int, what: str = "characters") -> None:
+    """Raises InputError if n characters, or tokens, are too few to train on."""
     needed = batch_size * window + 1
     if n < needed:
         raise InputError(
-            f"expected at least {needed:,} characters to train on (--batch-size {batch_size} x "
+            f"expected at least {needed:,} {what} to train on (--batch-size {batch_size} x "
             f"--window {window} + 1), found {n:,}; give more text or smaller numbers"
         )
 
 
-def check_held_out(lengths: Sequence[int]) -> None:
+def check_held_out(lengths: Sequence[int], what: str = "characters") -> None:
     """Raises InputError if no held-out document is long enough to measure a prediction."""
     longest = max(lengths, default=0)
     if longest < 2:
         raise InputError(
-            "expected 2 characters or more in a held-out part (the last tenth of a text, or every "
+            f"expected 2 {what} or more in a held-out part (the last tenth of a text, or every "
             f"tenth document), found {longest}; give more text"
         )
 
@@ -150,6 +151,7 @@ class HeldOutWindows:
         documents: list of (n,) integer arrays.
         window: T, at most.
         piece: characters of a document in one piece, `MAX_PIECE` by default.
+        vocab_size: V, which limits the window: a position has V logits.
 
     Each item is ((ids (B, T), fresh (B,)), next ids (B, T), weights (B, T)). Indexing with K steps
     gives K windows, on a first axis.
@@ -159,7 +161,11 @@ class HeldOutWindows:
     """
 
     def __init__(
-        self, documents: Sequence[Ids], window: int = VALIDATION_WINDOW, piece: int | None = None
+        self,
+        documents: Sequence[Ids],
+        window: int = VALIDATION_WINDOW,
+        piece: int | None = None,
+        vocab_size: int = 1,
     ):
         piece = piece or MAX_PIECE
         pieces = [  # ids, and the number of first ids that are not targets
@@ -171,7 +177,8 @@ class HeldOutWindows:
         self.targets = sum(len(ids) - before for ids, before in pieces)
         shares = [pieces[k::MAX_STREAMS] for k in range(min(len(pieces), MAX_STREAMS))]
         longest = max(sum(len(ids) for ids, _ in share) for share in shares)
-        self.window = min(window, longest - 1, MAX_POSITIONS // len(shares))
+        positions = min(MAX_POSITIONS, max(len(shares), MAX_LOGITS // vocab_size))
+        self.window = min(window, longest - 1, positions // len(shares))
         steps = -(-(longest - 1) // self.window)
         self.ids = np.zeros((len(shares), steps * self.window + 1), np.int32)
         counted = np.zeros(self.ids.shape, bool)

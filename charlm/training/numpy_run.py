@@ -19,8 +19,9 @@ from charlm.reference.network import Network, initial_weights
 from charlm.reference.trainer import RMSprop
 from charlm.runs import atomic, run_folder
 from charlm.runs.checkpoint import Checkpoint
-from charlm.runs.progress import CharactersPerToken, Progress
+from charlm.runs.progress import Progress
 from charlm.text.encoded_text import Text
+from charlm.text.units import CharactersPerToken
 from charlm.text.windows import HeldOutWindows, TrainingWindows
 from charlm.training.resume import differences
 from charlm.training.training_windows import characters_per_token, training_windows
@@ -101,7 +102,7 @@ class NumpyRun:
             versions={"backend": "numpy", "numpy": np.__version__},
         )
         windows = training_windows(text, data)
-        held_out = HeldOutWindows(text.to_measure(data.max_held_out))
+        held_out = HeldOutWindows(text.to_measure(data.max_held_out), vocab_size=len(vocab))
         return cls(network, windows, held_out, characters_per_token(text, held_out), checkpoint)
 
     def train(

@@ -1,9 +1,10 @@
 """Checks which settings change when a run is resumed; needs no backend."""
 
-from charlm.config import DROPOUTS, Config, FitConfig
+from charlm.config import DROPOUTS, Config, DataConfig, FitConfig
 from charlm.errors import InputError, flag
 from charlm.runs.checkpoint import Checkpoint
 from charlm.runs.progress import Progress
+from charlm.text import units
 from charlm.text.encoded_text import Text
 
 FIXED = ("model", "data")  # parts of the configuration that cannot change,
@@ -19,13 +20,17 @@ def check_changes(kept: Config, asked: Config, has_optimizer: bool) -> None:
         kept: the run's settings.
         asked: the settings to resume it with.
         has_optimizer: False for weights that no training saved; then the settings of the text may
-            change, because none of it was read.
+            change, because none of it was read; but not those of the vocabulary.
 
     Raises:
         InputError: a setting cannot change.
     """
-    for part in FIXED if has_optimizer else ("model",):
+    of_tokens = kept.data.tokens != units.CHARACTERS
+    vocabulary = ("tokens", "records", "column") if of_tokens else ("tokens",)
+    for part in FIXED:
         for name, (new, old) in differences(asked, kept, part).items():
+            if part == "data" and not has_optimizer and name not in vocabulary:
+                continue
             same_cell = name == "cell" and asked.model.cell_name == kept.model.cell_name
             if name not in MOVABLE and not same_cell:
                 raise InputError(
@@ -50,10 +55,15 @@ def check_same_model(asked: Config, trained: Config, path: object) -> None:
                 f"expected {flag(name)} {old}, as {path} was trained with it, found "
                 f"{flag(name)} {new}; leave it out, because --init-from sets the model"
             )
-    if asked.data.tokens != trained.data.tokens:
+    check_same_tokens(asked.data, trained.data, path)
+
+
+def check_same_tokens(asked: DataConfig, trained: DataConfig, path: object) -> None:
+    """Raises InputError unless the weights in `path` are for the units that are asked for."""
+    if asked.tokens != trained.tokens:
         raise InputError(
-            f"expected --tokens {trained.data.tokens}, as {path} was trained with it, found "
-            f"--tokens {asked.data.tokens}; leave it out"
+            f"expected --tokens {trained.tokens}, as {path} was trained with it, found --tokens "
+            f"{asked.tokens}; leave it out"
         )
 
 

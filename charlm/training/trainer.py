@@ -16,7 +16,9 @@ from charlm.reference.network import Network
 from charlm.runs import checkpoint
 from charlm.runs.checkpoint import Checkpoint
 from charlm.runs.progress import Progress
+from charlm.text import tokenizing
 from charlm.text.encoded_text import Text
+from charlm.text.tokens import TokenVocab
 from charlm.text.windows import HeldOutWindows, TrainingWindows
 from charlm.training import network as model
 from charlm.training import resume
@@ -57,8 +59,12 @@ class Training:
         self.vocab, self.corpus_sha256 = text.vocab, text.sha256
         self.progress = saved.progress if saved else Progress()
         self.learned_before = saved.learned_before if saved else []
-        self.held_out = HeldOutWindows(text.to_measure(config.data.max_held_out))
+        self.held_out = HeldOutWindows(
+            text.to_measure(config.data.max_held_out), vocab_size=len(text.vocab)
+        )
         self.per_token = characters_per_token(text, self.held_out)
+        of_tokens = isinstance(self.vocab, TokenVocab)
+        self._tokenizers = {"tokenizers": tokenizing.version()} if of_tokens else {}
         self.held_out_characters = round(self.per_token.held_out * self.held_out.targets)
         windows = self.windows()
         checkpoint.check_size_limits(config, self.vocab)
@@ -133,7 +139,8 @@ class Training:
                 "keras": keras.__version__,
                 "backend": keras.backend.backend(),
                 "numpy": np.__version__,
-            },
+            }
+            | self._tokenizers,
         )
 
     def to_network(self) -> Network:

@@ -1,8 +1,9 @@
 """The windows of a run's training text, from its settings; needs no backend."""
 
 from charlm.config import DataConfig
-from charlm.runs.progress import CharactersPerToken
+from charlm.errors import InputError
 from charlm.text.encoded_text import Text
+from charlm.text.units import CharactersPerToken
 from charlm.text.windows import HeldOutWindows, TrainingWindows
 
 
@@ -29,7 +30,10 @@ def training_windows(
 
 def characters_per_token(text: Text, held_out: HeldOutWindows) -> CharactersPerToken:
     """Returns the mean numbers of characters of a text's ids and of the targets held out of it."""
-    targets = held_out.ids[:, 1:][held_out.weights > 0]
-    return CharactersPerToken(
-        text.training_characters / len(text.training), float(text.vocab.lengths[targets].mean())
-    )
+    measured = float(text.vocab.lengths[held_out.ids[:, 1:][held_out.weights > 0]].mean())
+    if not measured:  # every token is a part of the first character
+        raise InputError(
+            "expected a character after the first token of a held-out part, found none; give more "
+            "text"
+        )
+    return CharactersPerToken(text.training_characters / len(text.training), measured)

@@ -13,20 +13,20 @@ from charlm.text.vocab import Vocab
 def warm_start(saved: Checkpoint, text: Text, seed: int) -> Checkpoint:
     """Returns a run on `text` with the weights of `saved` and no optimizer state.
 
-    The vocabulary is the union of both; one of tokens stays as it is. A character has a row in the
-    first kernel, a column in the output kernel and an output bias. Known characters
-    keep them; those of new characters are initialized as in a new model, except that the bias is
-    the lowest of the known ones, since the model has learned of no rarer character.
+    The vocabulary is the union of both. A character has a row in the first kernel, a column in the
+    output kernel and an output bias. Known characters keep them; those of new characters are
+    initialized as in a new model, except that the bias is the lowest of the known ones, since the
+    model has learned of no rarer character. A vocabulary of tokens does not change.
 
     Args:
         saved: the trained run.
-        text: the text of the new run.
+        text: the text of the new run; in tokens of `saved`, if that has tokens.
         seed: random seed of the new rows and columns.
     """
     config, before = saved.config.model, [*saved.learned_before, saved.corpus_sha256]
     weights = {path: saved.weights[path] for path in shapes(config, len(saved.vocab))}
-    vocab: Vocab = saved.vocab
-    if not isinstance(vocab, TokenVocab):  # which has ids for every text
+    vocab = text.vocab
+    if not isinstance(vocab, TokenVocab):  # whose ids every text has
         vocab = Vocab("".join(sorted({*saved.vocab.characters, *text.vocab.characters})))
         weights = _with_new(weights, config, saved.vocab, vocab, seed)
     return Checkpoint(

@@ -119,6 +119,49 @@ def test_a_text_does_not_depend_on_others_or_on_length(network, prompt, separato
     assert alone == texts[0]
 
 
+@pytest.mark.parametrize("t", [1e-3, 5e-3, 30.0])
+@pytest.mark.filterwarnings("error")
+def test_any_temperature_draws_what_agrees(network, t):
+    for prompt in ("the th", "the Zq", "\0\0"):
+        start = healing.begin(VOCAB, prompt)
+        states, last = network.initial_states(1), int(start.ids[-1])
+        found, _ = healing.heal(network.step, states, last, start.healing, [t] * 9, 3)
+        assert all(VOCAB.joined(ids).startswith(start.healing.taken_back) for ids in found)
+
+
+def test_constraints_select_among_the_sequences(network):
+    rules = SamplingConstraints(top_k=1)
+    texts = [joined(generate.texts(network, VOCAB, "the th", 9, [1.0], k, rules)) for k in range(9)]
+    greedy = joined(generate.texts(network, VOCAB, "the th", 9, [0.0], 0))
+    assert texts == [greedy] * 9
+    few = SamplingConstraints(top_p=0.01)
+    assert joined(generate.texts(network, VOCAB, "the th", 9, [1.0], 1, few)) == greedy
+
+
+@pytest.mark.parametrize(
+    ("prompt", "separator", "taken_back"),
+    [
+        ("the don'", None, " don'"), ("they'l", None, "they'l"), ("we ", None, " "),
+        ("the\n", None, "\n"), ("a  \n b", None, "  \n b"), ("the|end", "|", "end"),
+        ("the|", "|", ""), ("", "|", ""), ("the of|the", "of|", "the"),
+    ],
+)  # fmt: skip
+def test_the_last_word_is_drawn_again(prompt, separator, taken_back):
+    vocab = VOCAB.with_separator(separator)
+    start = healing.begin(vocab, prompt, separator)
+    assert start.taken_back == taken_back
+    assert (separator or "") + prompt in vocab.decode(start.ids) + taken_back
+
+
+def test_a_beam_does_not_end_within_a_character(network):
+    lead = VOCAB.names.index("Ð")
+    network.weights["layers/dense/vars/1"][lead] = 50
+    again = Network(network.weights, len(VOCAB), network.config)
+    for text, _ in generate.beam_search_text(again, VOCAB, "the", 3, 4):
+        assert len(text) == 3
+        assert not text.endswith("\ufffd") or VOCAB.encode(text).size > 3
+
+
 def test_a_prompt_within_a_word_continues_it(network):
     network.weights["layers/dense/vars/1"][VOCAB.encode(" there")] = 12
     again = Network(network.weights, len(VOCAB), network.config)

@@ -1,7 +1,8 @@
 """Law: tokens give every text back, count its characters, and do not depend on how it is cut."""
 
-import copy
 import json
+import os
+import subprocess
 import sys
 
 import numpy as np
@@ -11,6 +12,7 @@ import regex
 import corpora
 from charlm.errors import InputError
 from charlm.text import encode, id_cache, token_ids, tokenizing, units
+from charlm.text.tokenizing import NAMES
 from charlm.text.tokens import TokenVocab, from_stored
 from charlm.text.vocab import UnknownCharacterError
 from corpora import Corpus
@@ -63,6 +65,9 @@ def test_words_are_tokens_and_pairs_are_merged(vocab):
 def test_half_a_character_is_refused_by_name_and_place(vocab):
     with pytest.raises(UnknownCharacterError, match=r"'\\ud800' at position 2"):
         vocab.encode("ab\ud800")
+    found = encode.read(Corpus("made", (Document("a", "the people of \ud800 " * 99),)))
+    with pytest.raises(InputError, match=r"expected Unicode text for --tokens words:1"):
+        found.learned_vocab("words:1")
     assert vocab.known("ab\ud800c") == "abc"
     assert "\ud800" not in vocab
 
@@ -130,26 +135,28 @@ def test_what_is_stored_is_read_back(vocab, rng):
 
 def changes(stored):
     """Yields descriptions that are no vocabulary."""
-    fitting = {"separator": [None, "bpe "], "merges": [[]]}  # a text without pairs has none
+    fitting = {
+        "separator": [None, "bpe ", " "],
+        "merges": ["", " "],
+    }  # a text without pairs has none
     for key in stored:
         yield {k: v for k, v in stored.items() if k != key}
-        for value in (None, 3, "bpe ", [], {}, [[]], [None]):
+        for value in (None, 3, "bpe ", "", " ", [], {}, [[]], [None], "\ud800", "x" * 1001):
             if value not in fitting.get(key, []):
                 yield stored | {key: value}
     yield stored | {"more": 1}
+    names, merges = stored["tokens"].split(), stored["merges"].split()
     for place, value in (
-        (0, ""), (0, stored["tokens"][1]), (0, 5), (0, "a b"), (0, "日"), (280, "Ġ" * 1001),
-        (279, stored["tokens"][280]),
+        (0, ""), (0, names[1]), (0, "a b"), (0, "日"), (280, "Ġ" * 1001), (279, names[280]),
     ):  # fmt: skip
-        names = list(stored["tokens"])
-        names[place] = value
-        yield stored | {"tokens": names}
-    yield stored | {"tokens": stored["tokens"] + [f"a{chr(97 + k)}" for k in range(26)] * 2600}
-    yield stored | {"tokens": stored["tokens"][:280]}
-    for pair in ([0], [0, 1, 2], [-1, 0], [0, 10**9], [0, 0.5], [True, 1], "ab", [60, 255]):
-        merges = copy.deepcopy(stored["merges"])
-        merges[3] = pair
-        yield stored | {"merges": merges}
+        yield stored | {"tokens": " ".join([*names[:place], value, *names[place + 1 :]])}
+    more = [f"{x}{y}" for x in NAMES for y in NAMES]
+    yield stored | {"tokens": " ".join([*names, *more])}
+    yield stored | {"tokens": " ".join(names[:280])}
+    yield stored | {"tokens": " ".join(names[1:])}
+    for pair in (["0"], ["0", "1", "2"], ["-1", "0"], ["0", "99999"], ["0", "0.5"], ["60", "255"],
+                 ["0", "9" * 5000], ["³", "1"]):  # fmt: skip
+        yield stored | {"merges": " ".join([*pair, *merges])}
     yield [*stored]
     yield None
 
@@ -165,7 +172,7 @@ def test_a_vocabulary_of_a_stranger_is_refused_unless_it_is_whole(rng):
 def test_merges_belong_to_byte_pairs():
     stored = TokenVocab.learned("words", 3, ["a sun, a sun, the sun, the moon " * 3]).stored()
     with pytest.raises(InputError, match="byte pairs only"):
-        from_stored(stored | {"merges": [[0, 1]]})
+        from_stored(stored | {"merges": "0 1"})
 
 
 @pytest.fixture(params=["in memory", "cached"])
@@ -216,6 +223,46 @@ def test_two_texts_of_the_same_sizes_have_their_own_files(tmp_path, monkeypatch)
         vocab = TokenVocab("bpe", [*tokenizing.NAMES])
         tokens = found.translated(vocab)
         assert vocab.decode(np.asarray(tokens.training)) == found.vocab.decode(found.training)
+
+
+@pytest.mark.parametrize("separator", ["|| ", "x. \n", ";\n\n", "||"])
+def test_pieces_of_a_text_have_its_tokens(separator, rng, monkeypatch):
+    """A separator is cut neither by blocks nor where a piece of the text ends."""
+    monkeypatch.setattr(tokenizing, "BLOCK", 40)
+    x = "".join(text(rng, 4) + separator * rng.integers(2) for _ in range(60))
+    found = encode.read(Corpus("made", (Document("a", x),)))
+    vocab = TokenVocab.learned("bpe", 280, [x], separator)
+    monkeypatch.setattr(tokenizing, "BLOCK", 10**6)
+    whole = vocab.encode(x[: len(found.training)]).tolist()
+    monkeypatch.setattr(tokenizing, "BLOCK", 40)
+    for size in range(97, 200, 7):
+        monkeypatch.setattr(token_ids, "PIECE", size)
+        assert found.translated(vocab).training.tolist() == whole
+
+
+def test_measured_stretches_begin_with_whole_characters(rng):
+    x = "".join(rng.permutation([*"мир日本é"] * 500))
+    found = encode.read(Corpus("made", (Document("a", x),)))
+    tokens = found.translated(found.learned_vocab("bpe:256"))
+    for ids in tokens.to_measure(limit=150):
+        assert tokens.vocab.decode(ids).rstrip("\ufffd") in x
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
+def test_a_forked_process_splits_texts_too():
+    program = (
+        "import os\n"
+        "from charlm.text.tokens import TokenVocab\n"
+        "x = 'the people of the state\\n' * 9000\n"
+        "vocab = TokenVocab.learned('bpe', 260, [x])\n"
+        "n = len(vocab.encode(x))\n"
+        "child = os.fork()\n"
+        "if not child: os._exit(0 if len(vocab.encode(x)) == n else 3)\n"
+        "print(os.waitpid(child, 0)[1])\n"
+    )
+    command = [sys.executable, "-W", "ignore", "-c", program]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=60)
+    assert done.stdout == "0\n", done.stderr
 
 
 def test_words_need_blanks_between_them():

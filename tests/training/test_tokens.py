@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 import charlm
-from charlm import evaluate, export, sample, score, train
+from charlm import evaluate, export, import_weights, sample, score, train
 from charlm.config import Config, DataConfig, FitConfig, ModelConfig
 from charlm.evaluation import losses
 from charlm.reference.__main__ import main as reference
@@ -143,6 +143,62 @@ def test_tokens_stay_on_resume_and_from_another_run(folder, tmp_path, capsys):
     assert second.learned_before == [first.corpus_sha256]
 
 
+def test_a_fine_tuned_run_has_the_records_of_its_own_text(folder, tmp_path):
+    lines = tmp_path / "l.txt"
+    lines.write_text("the people\n\n\nof peace\n\n" * 300)
+    model = charlm.fit(
+        str(lines), init_from=folder / "bpe", records="blank", runs_dir=tmp_path, name="l",
+        epochs=1, sample_length=0, quiet=True,
+    )  # fmt: skip
+    vocab = model._checkpoint.vocab
+    assert vocab.separator == "\n\n"
+    assert vocab.names == charlm.load(folder / "bpe")._checkpoint.vocab.names
+
+
+@pytest.mark.parametrize("flags", [["--tokens", "characters"], ["--tokens", "bpe:280"]], ids=str)
+def test_a_run_of_the_reference_keeps_its_tokens(folder, tmp_path, capsys, flags):
+    runs = ["--runs-dir", str(tmp_path), "--name", "n", "--sample-length", "0", "--epochs", "1"]
+    sizes = ["--units", "4", "--batch-size", "2", "--window", "6"]
+    assert reference([str(folder / "t.txt"), "--tokens", "bpe:290", *sizes, *runs]) == 0
+    capsys.readouterr()
+    resumed = ["--resume", str(tmp_path / "n"), "--epochs", "2", *flags]
+    assert train.main(resumed) == 2
+    assert "cannot change --tokens on --resume" in capsys.readouterr().err
+    again = ["--init", str(tmp_path / "n"), *flags, *runs, "--overwrite"]
+    assert reference([str(folder / "t.txt"), *again]) == 2
+    assert "was trained with it" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("command", ["score", "evaluate"])
+def test_documents_of_a_single_character_are_left_out(folder, tmp_path, capsys, command):
+    (tmp_path / "a.txt").write_text("é")
+    (tmp_path / "b.txt").write_text("the people of the state")
+    runs = ["--runs-dir", str(folder)]
+
+    def measured(text):
+        if command == "score":
+            return score.main([str(text), "--run", "bpe", *runs]), capsys.readouterr()
+        output = ["--output", str(tmp_path / "o")]
+        options = ["bpe", "--corpus", str(text), *runs, *output]
+        return evaluate.main(options), capsys.readouterr()
+
+    code, found = measured(tmp_path / "a.txt")
+    assert code == 2
+    assert "expected two tokens or more to measure" in found.err
+    code, found = measured(tmp_path)
+    assert code == 0
+    assert "a.txt" not in found.out
+
+
+def test_a_note_names_another_version_of_the_library(folder, tmp_path, capsys, monkeypatch):
+    options = {**SMALL, "epochs": 1}
+    place = {"runs_dir": tmp_path, "name": "v", "tokens": "bpe:290", "quiet": True}
+    charlm.fit(str(folder / "t.txt"), **place, **options)
+    monkeypatch.setattr("charlm.text.tokenizing.version", lambda: "0.99")
+    assert train.main(["--resume", str(tmp_path / "v"), "--epochs", "2"]) == 0
+    assert "this is 0.99; if it splits the text differently" in capsys.readouterr().err
+
+
 def test_records_begin_and_end_where_they_do_in_the_text(tmp_path):
     lines = tmp_path / "lines.txt"
     lines.write_text("".join(f"{RNG.choice(WORDS)} {RNG.choice(WORDS)}\n" for _ in range(600)))
@@ -181,7 +237,7 @@ def test_settings_and_vocabulary_of_a_file_fit_together(folder, tmp_path, tokens
     meta = saved.meta()
     meta["config"]["data"]["tokens"] = tokens
     path.write_bytes(file_format.to_bytes(meta, saved.arrays()))
-    with pytest.raises(charlm.InputError, match="a vocabulary as the settings describe it"):
+    with pytest.raises(charlm.InputError, match=r"a vocabulary of --tokens"):
         checkpoint.read(path)
 
 
@@ -200,6 +256,16 @@ def test_what_needs_characters_says_so(folder, command, options, capsys, tmp_pat
     found = capsys.readouterr().err
     assert "this needs a run of characters, and this run has 290 byte pairs" in found
     assert not [*tmp_path.iterdir()]
+
+
+def test_pages_and_imports_are_of_characters_only(folder, tmp_path, capsys, monkeypatch):
+    with pytest.raises(charlm.InputError, match="cannot show the model: this needs a run of char"):
+        charlm.load(folder / "bpe").show()
+    monkeypatch.chdir(tmp_path)
+    assert export.main(["bpe", "--runs-dir", str(folder), "-o", "m.keras"]) == 0
+    options = ["m.keras", "--vocab", "m.keras.vocab.json", "--runs-dir", str(tmp_path)]
+    assert import_weights.main(options) == 2
+    assert "runs of tokens can be exported, not imported" in capsys.readouterr().err
 
 
 def test_cells_are_recorded_of_characters_only(folder, tmp_path, capsys):

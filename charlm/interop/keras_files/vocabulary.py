@@ -65,6 +65,10 @@ def _by_id(value):
             return list(zip(values, keys, strict=True))
         if all(re.fullmatch("0|[1-9][0-9]{0,8}", key) for key in keys):
             return list(zip(map(int, keys), values, strict=True))
+    if isinstance(value, _Pairs) and "model" in keys:
+        raise InputError(
+            "expected characters, found a tokenizer; runs of tokens can be exported, not imported"
+        )
     what = "a mapping of something else" if isinstance(value, _Pairs) else repr(value)[:60]
     raise InputError(f"expected {FORMS} and nothing around it, found {what}")
 
