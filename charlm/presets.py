@@ -9,6 +9,7 @@ from typing import Any
 
 from charlm.config import Config, DataConfig, FitConfig, ModelConfig
 from charlm.errors import flag
+from charlm.text import units
 
 DEFAULT = "default"
 GPU = "-gpu"  # suffix of presets that were chosen for a GPU
@@ -18,6 +19,7 @@ UPDATES, EPOCH_UPDATES, MIN_STREAMS = 2000, 100, 2
 PATIENCE = 8  # epochs
 SIZES = (10_000, 64, 0.3), (100_000, 128, 0.3), (500_000, 256, 0.2)  # characters, units, dropout
 LARGE = 1_000_000  # characters
+PER_TOKEN, FEWEST_TOKENS = 100, 300  # characters of the text for each token; fewer are of no use
 TOO_SMALL = 10_000  # characters: such a text is learned by heart
 PRESETS = {
     "quick": Config(
@@ -29,6 +31,11 @@ PRESETS = {
     "best": Config(
         ModelConfig(dropout=0.2, weight_drop=0.1),
         fit=FitConfig(epochs=10, learning_rate=0.01),
+    ),
+    "quick-bpe": Config(
+        ModelConfig(units=96, dropout=0.0),
+        DataConfig(window=24, tokens="bpe:4000"),
+        FitConfig(epochs=2, learning_rate=0.025),
     ),
     "quick-gpu": Config(
         ModelConfig(units=1024, dropout=0.1),
@@ -98,6 +105,21 @@ def _value(config, part, name):
     return getattr(getattr(config, part), name)
 
 
+def tokens_for(tokens: str, characters: int) -> str:
+    """Returns the units of a preset for a text: fewer tokens for a small one, or characters.
+
+    Args:
+        tokens: of the preset.
+        characters: number of characters to train on.
+    """
+    wanted = units.parse(tokens)
+    if wanted is None:
+        return tokens
+    kind, count = wanted
+    count = min(count, characters // PER_TOKEN)
+    return f"{kind}:{count}" if count >= FEWEST_TOKENS else units.CHARACTERS
+
+
 def for_size(
     config: Config, n: int, given: Collection[str] = (), characters: int | None = None
 ) -> tuple[Config, list[str]]:
@@ -125,9 +147,9 @@ def for_size(
     B = max(MIN_STREAMS, min(data.batch_size, n // (EPOCH_UPDATES * T)))
     changes: dict[str, Any] = {"window": T, "batch_size": B}
     changes["epochs"] = max(fit.epochs, -(-UPDATES * B * T // n))
-    for most, units, dropout in SIZES:
+    for most, width, dropout in SIZES:
         if characters < most:
-            changes |= {"units": min(units, model.units), "dropout": max(dropout, model.dropout)}
+            changes |= {"units": min(width, model.units), "dropout": max(dropout, model.dropout)}
             changes |= {"patience": fit.patience or PATIENCE}
             break
     found: dict[str, Any] = {}

@@ -178,6 +178,7 @@ def test_the_text_and_the_seed_are_no_changes():
 @pytest.mark.parametrize("name", presets.PRESETS)
 def test_a_large_text_keeps_every_setting(name):
     config = replace(presets.PRESETS[name], data=DataConfig(batch_size=256, window=128))
+    assert presets.tokens_for("bpe:4000", 1_894_856) == "bpe:4000"
     for n in (presets.LARGE, 1_894_856, 10**10):
         assert presets.for_size(config, n) == (config, [])
 
@@ -201,6 +202,18 @@ def test_a_small_text_gets_enough_updates_of_a_smaller_network(name, rng):
         assert not said
     assert sizes == sorted(sizes, key=lambda x: x[1])
     assert [x[0] for x in sizes] == sorted(x[0] for x in sizes)
+
+
+@pytest.mark.parametrize(
+    ("tokens", "characters", "found"),
+    [
+        ("bpe:4000", 400_000, "bpe:4000"), ("bpe:4000", 60_000, "bpe:600"),
+        ("words:4000", 30_000, "words:300"), ("bpe:4000", 29_999, "characters"),
+        ("characters", 10, "characters"),
+    ],
+)  # fmt: skip
+def test_a_small_text_has_fewer_tokens(tokens, characters, found):
+    assert presets.tokens_for(tokens, characters) == found
 
 
 def test_what_is_given_is_not_adapted():

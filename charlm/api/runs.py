@@ -9,7 +9,7 @@ from charlm import cli, presets
 from charlm.api import run_training
 from charlm.api.run_training import Reporting
 from charlm.config import Config
-from charlm.errors import InputError, command_line
+from charlm.errors import InputError, command_line, flag
 from charlm.runs import checkpoint, lookup, names, run_folder
 from charlm.runs.checkpoint import Checkpoint
 from charlm.text import units
@@ -56,11 +56,14 @@ def start(
         cli.note(line)
     text = cli.text(corpus)
     n, kept = len(text.training), [*given, *(("units", "dropout") if first else ())]
-    if first is None:
-        text = text.translated(text.learned_vocab(config.data.tokens, config.data.separator))
-    elif config.data.tokens != units.CHARACTERS:
-        text = text.translated(first[1].vocab.with_separator(config.data.separator))
-    chosen, (config, adapted) = config, presets.for_size(config, len(text.training), kept, n)
+    chosen = config
+    if first is None and "tokens" not in given:
+        tokens = presets.tokens_for(config.data.tokens, n)
+        config = replace(config, data=replace(config.data, tokens=tokens))
+    text = _in_units(text, config.data, first)
+    config, adapted = presets.for_size(config, len(text.training), kept, n)
+    if config.data.tokens != chosen.data.tokens:
+        adapted.insert(0, f"{flag('tokens')} {config.data.tokens}")
     saved = warm_start.warm_start(first[1], text, config.data.seed) if first else None
     lines = [presets.describe(preset, chosen, own_model=first is None)]
     if first:
@@ -78,6 +81,15 @@ def start(
         # the sizes of a run that starts from weights are another run's
         run_training.train(prepared, folder, reporting, None if first else preset)
     return folder
+
+
+def _in_units(text, data, first):
+    """Returns a text of characters in the units of the settings, or of the run to start from."""
+    if first is None:
+        return text.translated(text.learned_vocab(data.tokens, data.separator))
+    if data.tokens == units.CHARACTERS:  # whose vocabulary the new run may extend
+        return text
+    return text.translated(first[1].vocab.with_separator(data.separator))
 
 
 def find(runs: Path, run: str) -> Path:

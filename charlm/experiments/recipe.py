@@ -63,7 +63,7 @@ MAIN = {
         "--preset best --dropout 0.4 --weight-drop 0.4 --output-bias zeros --epochs 23",
     ),
 }
-BY_DEFAULT = ["quick", "default", "best", "original"]  # these need no other text and no GPU
+BY_DEFAULT = ["quick", "default", "best", "quick-bpe", "original"]  # no other text, no GPU
 # Trials: runs of a minute, and longer ones that overfit a small text
 SHORT = Row("state_union", "--preset quick")
 LONG = Row(
@@ -81,6 +81,20 @@ TRIED_SHORT = (
     *("adam-beta-2-99", "adamw", "nadam", "rmsprop", "lion", "sgd"),
     *("layer-normalisation", "multiplicative"),
 )
+# on byte pairs: the more tokens, the smaller a network of the same time
+EPOCHS_2, EPOCHS_3 = "--epochs 2 --learning-rate 0.025", "--epochs 3 --learning-rate 0.025"
+TRIED_TOKENS = (
+    *("--tokens bpe:1000", "--tokens bpe:2000"),
+    *(f"--epochs 2 --tokens bpe:{N}" for N in (1000, 1500, 2000)),
+    *(f"--epochs 2 --tokens bpe:1000 --learning-rate {rate}" for rate in (0.014, 0.028)),
+    "--epochs 2 --tokens bpe:1000 --window 16",
+    *(f"{EPOCHS_2} --tokens bpe:1500 --units 144", f"{EPOCHS_2} --tokens bpe:2000 --units 128"),
+    *(f"{EPOCHS_2} --tokens bpe:{N} --units 96" for N in (3000, 4000, 6000)),
+    *(f"{EPOCHS_2} --tokens bpe:4000 --units 80", f"{EPOCHS_2} --tokens bpe:8000 --units 64"),
+    f"{EPOCHS_2} --tokens bpe:4000 --units 96 --window 16",
+    f"{EPOCHS_2} --tokens bpe:4000 --units 96 --dropout 0.1",
+    *(f"{EPOCHS_3} --tokens bpe:2000 --units 112", f"{EPOCHS_3} --tokens bpe:4000 --units 80"),
+)
 TRIED_LONG = (
     *("", "--dropout 0 --weight-drop 0", "--dropout 0.4 --weight-drop 0"),
     *("--dropout 0 --weight-drop 0.4", "--dropout 0.4 --weight-drop 0.4"),
@@ -97,7 +111,13 @@ def _trials(name, base, tried):
         yield f"{name}: {x or 'as it is'}", row
 
 
-TRIALS = dict([*_trials("short", SHORT, TRIED_SHORT), *_trials("long", LONG, TRIED_LONG)])
+TRIALS = dict(
+    [
+        *_trials("short", SHORT, TRIED_SHORT),
+        *_trials("long", LONG, TRIED_LONG),
+        *_trials("tokens", SHORT, TRIED_TOKENS),
+    ]
+)
 ROWS = MAIN | TRIALS
 
 
@@ -113,7 +133,9 @@ def _parsed(argv):
     )
     which = parser.add_mutually_exclusive_group()
     which.add_argument("--only", nargs="+", choices=ROWS, default=BY_DEFAULT, metavar="ROW")
-    which.add_argument("--trials", choices=("short", "long"), help="all rows of these instead")
+    which.add_argument(
+        "--trials", choices=("short", "long", "tokens"), help="all rows of these instead"
+    )
     parser.add_argument("--seeds", nargs="+", type=int, default=[1, 2, 3])
     parser.add_argument("--shakespeare", type=Path, help="tinyshakespeare's text")
     parser.add_argument(

@@ -293,10 +293,10 @@ def test_held_out_documents_have_their_names(rng, lengths, expected):
     documents = tuple(Document(str(k), "ab" * n) for k, n in enumerate(lengths))
     corpus = Corpus("c", documents)
     own = encode.read(corpus)
-    names, found = measurable(held_out(corpus, own, 0))
+    names, found = measurable(held_out(corpus, own, 0), own.vocab)
     assert names == expected
     assert [len(d) for d in found] == [n for n in own.held_out_lengths if n > 1]
-    names, found = measurable(held_out(corpus, own, 4))
+    names, found = measurable(held_out(corpus, own, 4), own.vocab)
     assert set(names) == {None}
 
 
