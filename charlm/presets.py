@@ -57,7 +57,7 @@ FIT_OF_OTHERS = FitConfig(epochs=6, learning_rate=5e-3, precision="fp32")
 
 def flags(config: Config) -> str:
     """Returns the settings in which presets differ, as flags of the command line."""
-    return " ".join(_flag(config, *where) for where in _decided())
+    return " ".join(_flag(config, *where) for where in _decided() if _is_shown(config, *where))
 
 
 def describe(name: str, config: Config, own_model: bool = True) -> str:
@@ -76,7 +76,11 @@ def describe(name: str, config: Config, own_model: bool = True) -> str:
         for f in fields(getattr(config, part))
         if f.name not in NOT_PRESET and _value(config, part, f.name) != _value(preset, part, f.name)
     ]
-    kept = [where for where in _decided() if where not in changed and where[0] in parts]
+    kept = [
+        where
+        for where in _decided()
+        if where not in changed and where[0] in parts and _is_shown(config, *where)
+    ]
     flags_kept = " ".join(_flag(config, *where) for where in kept)
     line = f"preset {name}: {flags_kept or '(every setting was changed)'}"
     if not changed:
@@ -95,6 +99,11 @@ def _decided():
         for name in (f.name for f in fields(getattr(Config(), part))):
             if len({_value(c, part, name) for c in (Config(), *PRESETS.values())}) > 1:
                 yield part, name
+
+
+def _is_shown(config, part, name):
+    """Whether a setting is worth a place in the line: not the usual units of text."""
+    return name != "tokens" or _value(config, part, name) != units.CHARACTERS
 
 
 def _flag(config, part, name):
