@@ -37,6 +37,11 @@ PRESETS = {
         DataConfig(window=24, tokens="bpe:4000"),
         FitConfig(epochs=2, learning_rate=0.025),
     ),
+    "default-bpe": Config(
+        ModelConfig(units=256, dropout=0.3, weight_drop=0.2),
+        DataConfig(tokens="bpe:4000"),
+        FitConfig(epochs=5),
+    ),
     "quick-gpu": Config(
         ModelConfig(units=1024, dropout=0.1),
         fit=FitConfig(epochs=4, learning_rate=0.008),

@@ -19,7 +19,7 @@ REPEATS = 20
 
 @dataclass(frozen=True)
 class OutputLayer:
-    """What to time."""
+    """Sizes to time."""
 
     vocab: tuple[int, ...] = (87, 500, 1000, 2000, 4000, 8000)
     """V, sizes of the vocabulary."""

@@ -63,7 +63,14 @@ MAIN = {
         "--preset best --dropout 0.4 --weight-drop 0.4 --output-bias zeros --epochs 23",
     ),
 }
-BY_DEFAULT = ["quick", "default", "best", "quick-bpe", "original"]  # no other text, no GPU
+BY_DEFAULT = [
+    "quick",
+    "default",
+    "best",
+    "quick-bpe",
+    "default-bpe",
+    "original",
+]  # no other text, no GPU
 # Trials: runs of a minute, and longer ones that overfit a small text
 SHORT = Row("state_union", "--preset quick")
 LONG = Row(

@@ -45,7 +45,15 @@ def backward(slopes: np.ndarray, d_losses: np.ndarray) -> np.ndarray:
     """
     require("slopes", slopes, (*d_losses.shape, None))
     require("d_losses", d_losses, d_losses.shape)  # checks its type
-    return np.multiply(slopes, d_losses[..., None], out=empty(*slopes.shape))
+    found = empty(*slopes.shape)
+    flat = slopes.reshape(-1, slopes.shape[-1]), d_losses.reshape(-1, 1)
+    rows_of = found.reshape(flat[0].shape)
+
+    def part(begin, end):
+        np.multiply(flat[0][begin:end], flat[1][begin:end], out=rows_of[begin:end])
+
+    parallel_for(part, d_losses.size)
+    return found
 
 
 def rows(targets, logits, losses, slopes, begin, end):
