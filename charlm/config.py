@@ -140,7 +140,7 @@ class DataConfig:
         expected = f"blank, line, or a text of 1 to {MAX_SEPARATOR} characters"
         require(ok, "records", expected, repr(self.records))
         require(self.column != "", "column", "the name of a column", "''")
-        require(units.is_valid(self.tokens), "tokens", units.EXPECTED, self.tokens)
+        require(units.is_valid(self.tokens), "tokens", units.EXPECTED, self.tokens or "none")
         require(self.batch_size >= 1, "batch_size", "1 or more", self.batch_size)
         require(self.window >= 1, "window", "1 or more", self.window)
         require(self.restart_every >= 0, "restart_every", "0 or more", self.restart_every)

@@ -79,7 +79,8 @@ def describe(name: str, config: Config, own_model: bool = True) -> str:
         (part, f.name)
         for part in parts
         for f in fields(getattr(config, part))
-        if f.name not in NOT_PRESET and _value(config, part, f.name) != _value(preset, part, f.name)
+        if f.name not in (NOT_PRESET if own_model else (*NOT_PRESET, "tokens"))
+        and _value(config, part, f.name) != _value(preset, part, f.name)
     ]
     kept = [
         where

@@ -32,7 +32,8 @@ class Score:
     """Refuse or skip characters that are not in the vocabulary."""
     per_character: bool = False
     """Print a line for each character, or each token of a run with --tokens, instead: file,
-    position in characters, character or token (as a Python string) and bits, separated by tabs."""
+    position in characters, character or token (as a string of Python, or as bytes if it is a part
+    of a character) and bits, separated by tabs."""
     runs_dir: RunsDir = RUNS_DIR
     quiet: Quiet = False
     debug: Debug = False
@@ -77,15 +78,17 @@ def _print(name, figures, units):
     total, characters, *counts = figures.tolist()
     bits = total / characters
     more = "".join(f"  {scoring.perplexity(bits, characters, n):>10}" for n in counts[:units])
-    print(f"{int(characters):11,}  {bits:9.4f}  {2**bits:10.3f}{more}  {cli.visible(name)}")
+    first = scoring.perplexity(bits, 1, 1)
+    print(f"{int(characters):11,}  {bits:9.4f}  {first:>10}{more}  {cli.visible(name)}")
 
 
 def _each(names, documents, losses, vocab):
     print(f"file\tat\t{'token' if vocab.texts else 'character'}\tbits")
     for name, ids, x in zip(names, documents, losses, strict=True):
-        texts, places = vocab.texts or vocab.characters, np.cumsum(vocab.lengths[ids])
-        for at, k, bits in zip(places[:-1], ids[1:], (x / np.log(2)).tolist(), strict=True):
-            print(f"{cli.visible(name)}\t{at}\t{texts[k]!r}\t{bits:.4f}")
+        lengths = vocab.lengths[ids]
+        places = np.cumsum(lengths) - lengths - (lengths == 0)  # within the character before
+        for at, k, bits in zip(places[1:], ids[1:], (x / np.log(2)).tolist(), strict=True):
+            print(f"{cli.visible(name)}\t{at}\t{vocab.shown(k)}\t{bits:.4f}")
 
 
 if __name__ == "__main__":

@@ -135,7 +135,7 @@ class LanguageModel:
         """Yields one text piece by piece, as it is drawn. Args: see `generate`."""
         rules = arguments.constraints(top_k, top_p, repetition_penalty, repetition_length)
         pieces = self._pieces(prompt, length, temperature, 1, seed, stop, min_length, rules)
-        return (piece for (piece,) in pieces)
+        return (piece for (piece,) in pieces if piece)
 
     def _pieces(self, prompt, length, temperature, n, seed, stop, min_length, rules):
         vocab = self._checkpoint.vocab

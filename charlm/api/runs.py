@@ -56,11 +56,10 @@ def start(
         cli.note(line)
     text = cli.text(corpus)
     n, kept = len(text.training), [*given, *(("units", "dropout") if first else ())]
-    chosen = config
-    if first is None and "tokens" not in given:
-        tokens = presets.tokens_for(config.data.tokens, n)
-        config = replace(config, data=replace(config.data, tokens=tokens))
-    text = _in_units(text, config.data, first)
+    chosen, exact = config, "tokens" in given
+    text = _in_units(text, config.data, first, exact)
+    tokens = first[1].config.data.tokens if first else text.vocab.setting
+    config = replace(config, data=replace(config.data, tokens=tokens))
     config, adapted = presets.for_size(config, len(text.training), kept, n)
     if config.data.tokens != chosen.data.tokens:
         adapted.insert(0, f"{flag('tokens')} {config.data.tokens}")
@@ -83,10 +82,18 @@ def start(
     return folder
 
 
-def _in_units(text, data, first):
-    """Returns a text of characters in the units of the settings, or of the run to start from."""
+def _in_units(text, data, first, exact):
+    """Returns a text of characters in the units of the settings, or of the run to start from.
+
+    Units that a preset chose (not `exact`) are adapted to the text.
+    """
     if first is None:
-        return text.translated(text.learned_vocab(data.tokens, data.separator))
+        n, tokens = len(text.training), data.tokens
+        vocab = text.learned_vocab(
+            tokens if exact else presets.tokens_for(tokens, n), data.separator, exact
+        )
+        few = not exact and len(vocab) < presets.FEWEST_TOKENS
+        return text if few else text.translated(vocab)
     if data.tokens == units.CHARACTERS:  # whose vocabulary the new run may extend
         return text
     return text.translated(first[1].vocab.with_separator(data.separator))

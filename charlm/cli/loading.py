@@ -13,6 +13,7 @@ from charlm.notes import DETAILS, detail, note
 from charlm.runs.checkpoint import Checkpoint
 from charlm.text.encode import fingerprint, read
 from charlm.text.encoded_text import Text
+from charlm.text.vocab import UnknownCharacterError
 from corpora import Corpus, CorpusError, CorpusNotFound, records, tables
 
 
@@ -180,7 +181,7 @@ def documents(
         skipped += len(text) - len(known)
         try:
             found.append((name, saved.vocab.encode(known, saved.vocab.dtype)))
-        except InputError as error:
+        except UnknownCharacterError as error:
             raise InputError(
                 f"{corpora.title(name)}: {error}; --unknown skip leaves such characters out"
             ) from None

@@ -8,6 +8,7 @@ from charlm import cli
 from charlm.errors import InputError
 from charlm.runs.checkpoint import Checkpoint
 from charlm.runs.untrusted import check_size, file_bytes
+from charlm.text.vocab import UnknownCharacterError
 from corpora import detection
 from corpora.decoding import MARK
 from corpora.files import read_piped
@@ -42,7 +43,7 @@ def read(
         return saved.vocab.known(text)
     try:
         saved.vocab.encode(text)
-    except InputError as error:
+    except UnknownCharacterError as error:
         raise InputError(f"{what}: {error}; --unknown skip leaves such characters out") from None
     return text
 

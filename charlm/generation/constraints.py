@@ -175,13 +175,17 @@ class _Tokens:
     def __init__(self, pieces, length):
         self.pieces, self.length = pieces, length
         self.longest = max(map(len, pieces))
+        self.repetitive: set[int] = set()  # that repeat an n-gram within themselves
         self.beginning: dict[str, list[int]] = {}
         self.holding: dict[str, list[int]] = {}
         for k, piece in enumerate(pieces):
             for end in range(1, len(piece) + 1):
                 self.beginning.setdefault(piece[:end], []).append(k)
-            for gram in {piece[at : at + length] for at in range(len(piece) - length + 1)}:
+            grams = [piece[at : at + length] for at in range(len(piece) - length + 1)]
+            for gram in {*grams}:
                 self.holding.setdefault(gram, []).append(k)
+            if len({*grams}) < len(grams):
+                self.repetitive.add(k)
 
 
 class _SeenText:
@@ -193,7 +197,7 @@ class _SeenText:
 
     def __init__(self, tokens, ids):
         self.tokens, self.last, self.seen = tokens, "", set()
-        self.within = set()  # ids that hold an n-gram of the text
+        self.within = {*tokens.repetitive}  # ids that hold an n-gram of the text
         self.after = {}  # the ends of n-grams by their beginnings
         for new in ids.tolist():
             self.add(new)

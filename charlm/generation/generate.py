@@ -136,7 +136,10 @@ def beam_search_text(
     most = MAX_BYTES * (length + len(start.taken_back)) if of_tokens else length
     allowed = start.healing.allowed if start.healing else None
     found = beam_search(network.step, states, start.ids, most, width, ended, vocab.lengths, allowed)
-    return [(read(ids)[0], nats) for ids, nats in found]
+    texts: dict[str, float] = {}  # different tokens may give the same text; the best are first
+    for ids, nats in found:
+        texts.setdefault(read(ids)[0], nats)
+    return [*texts.items()]
 
 
 def record_stops(stops: Sequence[str], separator: str | None) -> Sequence[str]:

@@ -8,7 +8,6 @@ import json
 import math
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
@@ -204,17 +203,15 @@ def _checked_shapes(arrays: dict, config: ModelConfig, V: int) -> dict[str, tupl
 
 def _vocab(meta, data):
     """Returns the vocabulary; refuses one that the format or the settings contradict."""
-    vocab, wanted = tokens.from_stored(meta["vocabulary"]), units.parse(data.tokens)
-    found: Any = None
-    if isinstance(vocab, tokens.TokenVocab):
-        count = len(vocab) - units.BYTES * (vocab.kind == "words")
-        found = vocab.kind, count
-        if vocab.separator != data.separator:
-            raise InputError(
-                f"expected tokens of records that end with {data.separator!r}, found some of "
-                f"{vocab.separator!r:.40}"
-            )
-    if wanted != found or (meta["format"] < 4) != (found is None):
+    vocab = tokens.from_stored(meta["vocabulary"])
+    of_tokens = isinstance(vocab, tokens.TokenVocab)
+    if isinstance(vocab, tokens.TokenVocab) and vocab.separator != data.separator:
+        raise InputError(
+            f"expected tokens of records that end with {data.separator!r}, found some of "
+            f"{vocab.separator!r:.40}"
+        )
+    wanted = units.parse(data.tokens)
+    if wanted != units.parse(vocab.setting) or of_tokens != (meta["format"] > 3):
         raise InputError(f"expected a vocabulary of --tokens {data.tokens}, found another one")
     return vocab
 

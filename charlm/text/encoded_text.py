@@ -119,12 +119,13 @@ class Text:
             held_out_lengths=lengths[1:],
         )
 
-    def learned_vocab(self, tokens: str, separator: str | None = None) -> Vocab:
+    def learned_vocab(self, tokens: str, separator: str | None = None, exact: bool = True) -> Vocab:
         """Returns the vocabulary for a setting of `tokens`, learned from the training text.
 
         Args:
             tokens: for example "bpe:1000", see `charlm.text.units`.
             separator: text that ends a record.
+            exact: see `tokenizing.learn`.
 
         Raises:
             InputError: see `tokenizing.learn`; or these are words of a language without blanks.
@@ -145,7 +146,7 @@ class Text:
         with progress(f"learning tokens ({tokens})"):
             pieces = (token_ids.texts(part, self.vocab, separator) for part in parts)
             texts = itertools.chain.from_iterable(pieces)
-            return TokenVocab.learned(kind, count, texts, separator)
+            return TokenVocab.learned(kind, count, texts, separator, exact)
 
     def _check_has_words(self, tokens):
         """Raises InputError if most letters are of scripts that put no blanks between words."""

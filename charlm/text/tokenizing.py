@@ -112,7 +112,7 @@ def last_word(text: str, separator: str | None) -> str:
 
 
 def learn(
-    kind: Kind, count: int, texts: Iterable[str], separator: str | None
+    kind: Kind, count: int, texts: Iterable[str], separator: str | None, exact: bool = True
 ) -> tuple[list[str], list[tuple[int, int]]]:
     """Finds the tokens that a text needs.
 
@@ -122,6 +122,7 @@ def learn(
             spaces before them, and of runs of punctuation), in addition to the 256 bytes.
         texts: the text, in parts that end where `blocks` may end.
         separator: text that ends a record; no token reaches over its ends.
+        exact: whether texts with fewer tokens are refused; else there are fewer.
 
     Returns:
         The names and merges of a `charlm.text.tokens.TokenVocab`.
@@ -145,7 +146,7 @@ def learn(
     _interruptible(_split_by(kind, separator, learner).train_from_iterator, texts, trainer)
     found = sorted(learner.get_vocab(), key=learner.token_to_id)
     names = [*NAMES, *(name for name in found if len(name) > 1)]
-    if len(names) < count + own:
+    if len(names) < count + own and exact:
         what = "pairs of tokens" if kind == "bpe" else "words"
         if len(names) == own:
             raise InputError(
@@ -202,7 +203,7 @@ def _library():
     except ImportError:
         raise InputError(
             "cannot split text into tokens: the package tokenizers is not installed; "
-            "pip install 'charlm[tokens]'"
+            "pip install -e '.[tokens]' in charlm's folder installs it"
         ) from None
     return tokenizers
 

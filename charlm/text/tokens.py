@@ -62,11 +62,21 @@ class TokenVocab(Vocab):
 
     @classmethod
     def learned(
-        cls, kind: Kind, count: int, texts: Iterable[str], separator: str | None = None
+        cls,
+        kind: Kind,
+        count: int,
+        texts: Iterable[str],
+        separator: str | None = None,
+        exact: bool = True,
     ) -> "TokenVocab":
         """Learns a vocabulary from texts. Args, errors: see `tokenizing.learn`."""
-        names, merges = tokenizing.learn(kind, count, texts, separator)
+        names, merges = tokenizing.learn(kind, count, texts, separator, exact)
         return cls(kind, names, merges, separator)
+
+    @property
+    def setting(self) -> str:
+        """The setting `tokens` that gives so many tokens."""
+        return f"{self.kind}:{len(self) - BYTES * (self.kind == 'words')}"
 
     def require_characters(self, what: str) -> None:
         """Raises InputError: these are not characters."""
@@ -153,6 +163,13 @@ class TokenVocab(Vocab):
     def pieces(self) -> Sequence[str]:
         """The text of each token, in which a byte of a part of a character is one character."""
         return [token.decode("utf-8", "surrogateescape") for token in self.bytes]
+
+    def shown(self, k: int) -> str:
+        """Returns the text of an id as Python writes it, or its bytes if it is no text."""
+        try:
+            return repr(self.bytes[k].decode())
+        except UnicodeDecodeError:
+            return repr(self.bytes[k])
 
     def joined(self, ids: ArrayLike) -> bytes:
         """Returns the bytes of ids (n,)."""

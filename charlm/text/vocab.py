@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import ArrayLike, DTypeLike
 
 from charlm.errors import InputError
+from charlm.text.units import CHARACTERS
 
 Decoder = Callable[[ArrayLike], str]
 
@@ -56,6 +57,11 @@ class Vocab:
 
     def __len__(self) -> int:
         return len(self.characters)
+
+    @property
+    def setting(self) -> str:
+        """The setting `tokens` for such a vocabulary."""
+        return CHARACTERS
 
     def __str__(self):
         return f"{len(self)}"
@@ -106,6 +112,10 @@ class Vocab:
         Args:
             what: what needs characters, after "cannot".
         """
+
+    def shown(self, k: int) -> str:
+        """Returns the text of an id, as Python writes it."""
+        return repr(self.characters[k])
 
     @property
     def texts(self) -> Sequence[str] | None:

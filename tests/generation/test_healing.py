@@ -195,11 +195,23 @@ def test_repetitions_are_counted_in_characters(network, n):
     assert len({*itertools.pairwise(free)}) < 30
 
 
+def test_a_token_that_repeats_itself_is_penalized(network):
+    vocab = TokenVocab.learned("bpe", 258, ["====\n" * 50])
+    config = network.config
+    again = Network(initial_weights(config, 258, np.random.default_rng(1)), 258, config)
+    again.weights["layers/dense/vars/1"][vocab.names.index("====")] = 20
+    rules = SamplingConstraints(repetition_penalty=1e30, repetition_length=2)
+    last = Network(again.weights, 258, config)
+    assert "====" in joined(generate.texts(last, vocab, "", 40, [1.0], 3))[0]
+    assert "===" not in joined(generate.texts(last, vocab, "", 40, [1.0], 3, rules))[0]
+
+
 @pytest.mark.parametrize("width", [1, 3, 40])
 def test_beams_have_the_length_that_was_asked_for(network, width):
     found = generate.beam_search_text(network, VOCAB, "the th", 5, width)
     assert {len(text) for text, _ in found} == {5}
     assert [nats for _, nats in found] == sorted(nats for _, nats in found)
+    assert len({text for text, _ in found}) == len(found)
 
 
 def test_the_best_beam_is_the_most_probable_text(network):

@@ -275,7 +275,7 @@ def test_words_need_blanks_between_them():
 
 def test_the_missing_library_is_named(monkeypatch, rng):
     monkeypatch.setitem(sys.modules, "tokenizers", None)
-    with pytest.raises(InputError, match=r"tokenizers is not installed; pip install 'charlm\[tok"):
+    with pytest.raises(InputError, match=r"tokenizers is not installed; pip install -e '\.\[tok"):
         TokenVocab.learned("bpe", 300, [text(rng)])
 
 

@@ -301,6 +301,23 @@ def test_numpy_trains_tokens_too(folder, tmp_path, capsys):
     assert charlm.load(tmp_path / "n").score(TEXT[-200:]) == pytest.approx(bits, rel=0.2)
 
 
+def test_a_preset_takes_as_many_tokens_as_a_text_gives(tmp_path):
+    """Of its own choice; a number that is given is kept or refused."""
+    names = tmp_path / "names.txt"
+    names.write_text("Anna\nBerta\nClara\nDora\n" * 2500)
+    place = {"runs_dir": tmp_path, "preset": "quick-bpe", "quiet": True, "sample_length": 0}
+    small = {"units": 4, "epochs": 1, "records": "line"}
+    model = charlm.fit(str(names), name="a", **place, **small)
+    assert model.config.data.tokens == "characters"
+    words = " ".join(f"{x}{y}{z}" for x in WORDS for y in WORDS[:7] for z in WORDS[:4])
+    names.write_text((words + "\n") * 30)
+    model = charlm.fit(str(names), name="b", **place, **small)
+    assert 300 <= int(model.config.data.tokens.removeprefix("bpe:")) < names.stat().st_size // 100
+    assert len(model.vocabulary) == int(model.config.data.tokens.removeprefix("bpe:"))
+    with pytest.raises(charlm.InputError, match="at most"):
+        charlm.fit(str(names), name="c", tokens="bpe:4000", **place, **small)
+
+
 @pytest.mark.parametrize("tokens", ["bpe:100", "bpe", "words:0", "pairs:500"])
 def test_other_units_are_refused_in_one_line(folder, tokens, capsys):
     assert train.main([str(folder / "t.txt"), "--tokens", tokens]) == 2
