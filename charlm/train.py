@@ -46,10 +46,10 @@ class RunConfig:
 
 @dataclass(frozen=True)
 class Train:
-    """Trains a character-level recurrent language model, or resumes a run.
+    """Trains a recurrent language model of characters (or of tokens, --tokens), or resumes a run.
 
     On a text of less than a million characters, --window, --batch-size, --epochs, --units,
-    --dropout and --patience adapt to its size unless you give them.
+    --dropout, --patience and a preset's --tokens adapt to its size unless you give them.
 
     Prints progress and samples after each epoch, and saves the weights with the lowest held-out
     (validation) loss. The environment variable KERAS_BACKEND chooses the backend: tensorflow
