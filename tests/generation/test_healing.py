@@ -105,6 +105,7 @@ PROMPTS = [
 ]
 
 
+@pytest.mark.usual(8)
 @pytest.mark.parametrize("prompt", PROMPTS)
 @pytest.mark.parametrize("separator", [None, "\n"])
 def test_a_text_does_not_depend_on_others_or_on_length(network, prompt, separator):

@@ -34,6 +34,7 @@ def folder(tmp_path_factory):
     return place
 
 
+@pytest.mark.usual(1)
 @pytest.mark.parametrize("unit", ["bpe", "words"])
 def test_bits_per_character_are_the_same_everywhere(folder, unit, capsys):
     model = charlm.load(folder / unit)
@@ -143,6 +144,7 @@ def test_tokens_stay_on_resume_and_from_another_run(folder, tmp_path, capsys):
     assert second.learned_before == [first.corpus_sha256]
 
 
+@pytest.mark.full
 def test_a_fine_tuned_run_has_the_records_of_its_own_text(folder, tmp_path):
     lines = tmp_path / "l.txt"
     lines.write_text("the people\n\n\nof peace\n\n" * 300)
@@ -155,6 +157,7 @@ def test_a_fine_tuned_run_has_the_records_of_its_own_text(folder, tmp_path):
     assert vocab.names == charlm.load(folder / "bpe")._checkpoint.vocab.names
 
 
+@pytest.mark.full
 @pytest.mark.parametrize("flags", [["--tokens", "characters"], ["--tokens", "bpe:280"]], ids=str)
 def test_a_run_of_the_reference_keeps_its_tokens(folder, tmp_path, capsys, flags):
     runs = ["--runs-dir", str(tmp_path), "--name", "n", "--sample-length", "0", "--epochs", "1"]
@@ -190,6 +193,7 @@ def test_documents_of_a_single_character_are_left_out(folder, tmp_path, capsys, 
     assert "a.txt" not in found.out
 
 
+@pytest.mark.full
 def test_a_note_names_another_version_of_the_library(folder, tmp_path, capsys, monkeypatch):
     options = {**SMALL, "epochs": 1}
     place = {"runs_dir": tmp_path, "name": "v", "tokens": "bpe:290", "quiet": True}
@@ -199,6 +203,7 @@ def test_a_note_names_another_version_of_the_library(folder, tmp_path, capsys, m
     assert "this is 0.99; if it splits the text differently" in capsys.readouterr().err
 
 
+@pytest.mark.full
 def test_records_begin_and_end_where_they_do_in_the_text(tmp_path):
     lines = tmp_path / "lines.txt"
     lines.write_text("".join(f"{RNG.choice(WORDS)} {RNG.choice(WORDS)}\n" for _ in range(600)))
@@ -258,6 +263,7 @@ def test_what_needs_characters_says_so(folder, command, options, capsys, tmp_pat
     assert not [*tmp_path.iterdir()]
 
 
+@pytest.mark.full
 def test_pages_and_imports_are_of_characters_only(folder, tmp_path, capsys, monkeypatch):
     with pytest.raises(charlm.InputError, match="cannot show the model: this needs a run of char"):
         charlm.load(folder / "bpe").show()
@@ -268,6 +274,7 @@ def test_pages_and_imports_are_of_characters_only(folder, tmp_path, capsys, monk
     assert "runs of tokens can be exported, not imported" in capsys.readouterr().err
 
 
+@pytest.mark.full
 def test_cells_are_recorded_of_characters_only(folder, tmp_path, capsys):
     options = ["--tokens", "bpe:290", "--record-cells", "--runs-dir", str(tmp_path), "--name", "x"]
     assert train.main([str(folder / "t.txt"), *options]) == 2
@@ -275,6 +282,7 @@ def test_cells_are_recorded_of_characters_only(folder, tmp_path, capsys):
     assert not [*tmp_path.iterdir()]
 
 
+@pytest.mark.full
 def test_an_export_has_its_tokenizer_beside_it(folder, tmp_path, monkeypatch):
     from tokenizers import Tokenizer
 
@@ -290,6 +298,7 @@ def test_an_export_has_its_tokenizer_beside_it(folder, tmp_path, monkeypatch):
     assert logits.shape == (1, 9, 290)
 
 
+@pytest.mark.full
 def test_numpy_trains_tokens_too(folder, tmp_path, capsys):
     options = ["--units", "4", "--epochs", "1", "--batch-size", "2", "--window", "6"]
     options += ["--runs-dir", str(tmp_path), "--name", "n", "--sample-length", "9"]
@@ -301,6 +310,7 @@ def test_numpy_trains_tokens_too(folder, tmp_path, capsys):
     assert charlm.load(tmp_path / "n").score(TEXT[-200:]) == pytest.approx(bits, rel=0.2)
 
 
+@pytest.mark.full
 def test_a_preset_takes_as_many_tokens_as_a_text_gives(tmp_path):
     """Of its own choice; a number that is given is kept or refused."""
     names = tmp_path / "names.txt"
