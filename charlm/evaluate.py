@@ -90,7 +90,8 @@ def _main(argv):
     output = outputs.stem(args.output, path.parent / run_folder.EVALUATION, ENDINGS)
     network = saved.to_network()
     corpus, spelled, other = _texts(args, saved, command_line("evaluate", *argv))
-    own = spelled and spelled.translated(saved.vocab)
+    needed = spelled is not None and (other is None or args.dynamic)
+    own: Any = spelled.translated(saved.vocab) if needed else None
     if other is None:
         found: Sequence[tuple[str | None, Ids]] = documents.held_out(
             corpus, own, saved.config.data.max_held_out
@@ -102,7 +103,7 @@ def _main(argv):
     characters = sum(characters_in(d[1:], saved.vocab) for d in ids)
     cli.say(f"{path}: {characters:,} characters of {of}")
     training: Any = None if spelled is None else spelled.training
-    dynamic = own.training if args.dynamic and own is not None else None
+    dynamic = own.training if args.dynamic else None
     known = None
     if saved.vocab.texts:
         known = Vocab.of(map(saved.vocab.decode, ids))

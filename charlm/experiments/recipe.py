@@ -63,14 +63,8 @@ MAIN = {
         "--preset best --dropout 0.4 --weight-drop 0.4 --output-bias zeros --epochs 23",
     ),
 }
-BY_DEFAULT = [
-    "quick",
-    "default",
-    "best",
-    "quick-bpe",
-    "default-bpe",
-    "original",
-]  # no other text, no GPU
+# these need no other text and no GPU
+BY_DEFAULT = ["quick", "default", "best", "quick-bpe", "default-bpe", "original"]
 # Trials: runs of a minute, and longer ones that overfit a small text
 SHORT = Row("state_union", "--preset quick")
 LONG = Row(
@@ -91,7 +85,9 @@ TRIED_SHORT = (
 # on byte pairs: the more tokens, the smaller a network of the same time
 EPOCHS_2, EPOCHS_3 = "--epochs 2 --learning-rate 0.025", "--epochs 3 --learning-rate 0.025"
 TRIED_TOKENS = (
-    *("--tokens bpe:1000", "--tokens bpe:2000"),
+    *("--tokens bpe:1000", "--tokens bpe:2000", "--tokens bpe:1000 --batch-size 16"),
+    "--tokens bpe:4000 --units 128 --learning-rate 0.025",
+    "--epochs 2 --tokens bpe:4000 --units 96 --learning-rate 0.04",
     *(f"--epochs 2 --tokens bpe:{N}" for N in (1000, 1500, 2000)),
     *(f"--epochs 2 --tokens bpe:1000 --learning-rate {rate}" for rate in (0.014, 0.028)),
     "--epochs 2 --tokens bpe:1000 --window 16",

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from charlm.config import ModelConfig
-from charlm.generation import generate, healing
+from charlm.generation import constraints, generate, healing
 from charlm.generation.constraints import SamplingConstraints, probabilities
 from charlm.reference.network import Network, initial_weights
 from charlm.text.tokens import TokenVocab
@@ -18,7 +18,7 @@ VOCAB = TokenVocab.learned("bpe", 268, [TEXT])
 
 @pytest.fixture
 def network(rng):
-    """Of random weights, that draws mostly the letters of the text."""
+    """A network of random weights whose output bias prefers the letters of the text."""
     config, V = ModelConfig(units=5), len(VOCAB)
     weights = initial_weights(config, V, rng)
     ids = VOCAB.encode(TEXT)
@@ -180,6 +180,25 @@ def test_a_stop_may_lie_within_a_token(network, stops, min_length):
     found = joined(generate.texts(network, VOCAB, *args, stops=stops, min_length=min_length))
     assert found == [until(text, stops, min_length) for text in free]
     assert any(len(x) < 60 for x in found)
+
+
+@pytest.mark.parametrize("n", [1, 2, 3, 7])
+def test_the_ids_that_repeat_are_those_of_the_definition(rng, n):
+    pieces = [*"abc", "ab", "ba", "abca", "aaaa", "cbacb", "bbccaabb"]
+    tokens = constraints._Tokens(pieces, n)
+    for _ in range(200):
+        ids = rng.integers(len(pieces), size=rng.integers(12))
+        text = "".join(pieces[k] for k in ids)
+
+        def repeats(piece, text=text):
+            whole = text + piece
+            old = {text[k : k + n] for k in range(len(text) - n + 1)}
+            new = [whole[k : k + n] for k in range(max(0, len(text) - n + 1), len(whole) - n + 1)]
+            inside = [piece[k : k + n] for k in range(len(piece) - n + 1)]
+            return bool(old & {*new}) or len({*inside}) < len(inside)
+
+        found = constraints._SeenText(tokens, ids).again()
+        assert found == {k for k, piece in enumerate(pieces) if repeats(piece)}
 
 
 @pytest.mark.parametrize("n", [2, 5])

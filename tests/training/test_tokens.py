@@ -111,7 +111,7 @@ def test_losses_are_spread_over_characters():
 
 
 def test_resumed_within_an_epoch_it_is_the_run_that_never_stopped():
-    def begun(saved=None):
+    def training(saved=None):
         data = DataConfig("t", tokens="bpe:290", batch_size=2, window=8, restart_every=4)
         fit = FitConfig(epochs=2, warmup_steps=4)
         text = read(Corpus("t", (Document("t", TEXT[:1500]),)))
@@ -119,9 +119,9 @@ def test_resumed_within_an_epoch_it_is_the_run_that_never_stopped():
         model = ModelConfig(units=3, layers=2, dropout=0.3)
         return Training(Config(model, data, fit), text.translated(vocab), saved)
 
-    saves = test_exact.run(begun())
+    saves = test_exact.run(training())
     last, k = test_exact.all_but_speed(saves[-1]), len(saves) // 2 - 2
-    again = test_exact.run(begun(checkpoint.from_bytes(saves[k])))
+    again = test_exact.run(training(checkpoint.from_bytes(saves[k])))
     test_exact.assert_same_end(again, last)
     assert last.meta()["format"] == 4
 
