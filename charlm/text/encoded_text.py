@@ -6,7 +6,6 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
-import regex
 
 from charlm.errors import InputError
 from charlm.notes import progress
@@ -17,9 +16,8 @@ from charlm.text.tokens import TokenVocab
 from charlm.text.vocab import Vocab
 from charlm.text.windows import MAX_STREAMS, VALIDATION_WINDOW
 
-UNSPACED = regex.compile(
-    r"[\p{Han}\p{Hiragana}\p{Katakana}\p{Thai}\p{Lao}\p{Khmer}\p{Myanmar}\p{Tibetan}]"
-)
+# scripts without spaces between words
+UNSPACED = r"[\p{Han}\p{Hiragana}\p{Katakana}\p{Thai}\p{Lao}\p{Khmer}\p{Myanmar}\p{Tibetan}]"
 MAX_COUNTED = 2**22  # ids that `log_shares` counts
 MAX_LEARNED = 2**24  # characters that a vocabulary of tokens is learned from
 PIECE = 2**20  # ids that are counted at a time
@@ -150,9 +148,11 @@ class Text:
 
     def _check_has_words(self, tokens):
         """Raises InputError if most letters are of scripts that put no blanks between words."""
+        import regex  # here, because it takes 25 ms and few texts need it
+
         shares = np.exp(self.log_shares(self.vocab), dtype=np.float64)
         letters = np.array([c.isalpha() for c in self.vocab.characters])
-        unspaced = np.array([UNSPACED.match(c) is not None for c in self.vocab.characters])
+        unspaced = np.array([regex.match(UNSPACED, c) is not None for c in self.vocab.characters])
         if shares[unspaced].sum() > shares[letters].sum() / 2:
             raise InputError(
                 f"expected a text with blanks between its words for --tokens {tokens}, found one "

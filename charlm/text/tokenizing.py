@@ -7,11 +7,10 @@ import functools
 import itertools
 import json
 import os
+import re
 import threading
 from collections.abc import Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING
-
-import regex
 
 from charlm import systems
 from charlm.errors import InputError
@@ -24,7 +23,9 @@ MAX_TOKEN = 1000  # bytes
 BLOCK = 2**14  # characters that are split by one thread
 MOST_BLOCKS = 64  # split at a time: their tokens take 80 bytes each until they are ids
 # a text may be cut here: no token has whitespace after another character
-CUT = regex.compile(r"(?<=\S)(?=\s)")
+# Unicode's whitespace, as the library has it; Python's \s has four more characters
+SPACE = r"\t-\r \x85\xa0\u1680\u2000-\u200a\u2028\u2029\u202f\u205f\u3000"
+CUT = re.compile(f"(?<=[^{SPACE}])(?=[{SPACE}])")
 # A word with the space before it; digits; punctuation; whitespace. Repetitions are bounded, because
 # unbounded ones take n^2 steps on a run of n characters.
 WORD = (

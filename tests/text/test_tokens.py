@@ -265,6 +265,14 @@ def test_a_forked_process_splits_texts_too():
     assert done.stdout == "0\n", done.stderr
 
 
+def test_texts_are_cut_at_the_whitespace_of_the_library():
+    for k in (*range(0x300), *range(0x1600, 0x3100)):
+        x = f"a{chr(k)}b"
+        assert [m.start() for m in tokenizing.CUT.finditer(x)] == [1] * bool(
+            regex.match(r"\s", x[1])
+        )
+
+
 def test_words_need_blanks_between_them():
     found = encode.read(Corpus("made", (Document("a", "今日は天気がいいです。\n" * 40 + "Yes, "),)))
     with pytest.raises(InputError, match=r"blanks between its words.*give --tokens bpe:N"):
