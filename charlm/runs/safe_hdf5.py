@@ -102,7 +102,7 @@ def read(data: bytes | memoryview) -> Listing:
     if ended:
         why = f"the HDF5 library crashed: {ended}"
         if ended == "SIGPROF":
-            why = "the HDF5 library did not finish within a second"
+            why = "the HDF5 library did not finish within two seconds"
         raise InputError(f"expected a whole HDF5 file, found it damaged ({why})")
     untrusted.check_size("a list of names", len(text), MAX_LIST)
     if code or not text:

@@ -106,8 +106,11 @@ class Opened:
             time.sleep(0.05)
 
     def asked_for(self, page, worker):
-        """Whether there was one request for each, and no other. Firefox reports only http."""
-        found = [address.partition(":")[0] for address in self.requests]
+        """Whether there was one request for each, and no other.
+
+        Firefox reports only http, and since version 153 the empty `data:` of the page's icon.
+        """
+        found = [address.partition(":")[0] for address in self.requests if address != "data:,"]
         return found == [page, worker] or (self.is_firefox and found == [page] * (page == "http"))
 
     def pixel(self, k):

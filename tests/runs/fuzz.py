@@ -30,7 +30,7 @@ from charlm.errors import InputError
 from charlm.interop import keras_files
 from charlm.runs import checkpoint, file_format, hdf5_child, safe_hdf5
 
-SECONDS, MEMORY = 2, 64 * 2**20
+SECONDS, MEMORY = 4, 64 * 2**20
 WHOLE = 500
 SIGNATURES = rb"TREE|HEAP|SNOD|GCOL|PK\x01\x02|PK\x03\x04|PK\x05\x06"
 DATA = Path(__file__).parent / "data"
