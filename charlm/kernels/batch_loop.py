@@ -2,104 +2,18 @@
 
 from collections.abc import Sequence
 from types import ModuleType
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 
 from charlm.kernels import time_loop, work_space
-from charlm.kernels.arrays import indices, require
+from charlm.kernels.arrays import require
+from charlm.kernels.batch import Batch
 from charlm.kernels.buffer_pool import empty, zeros
 from charlm.kernels.denormals import flushed
 from charlm.kernels.jit import specialized
 from charlm.kernels.matmul import sums
 from charlm.kernels.parallel import parallel_for, sum_parts
-
-
-class Batch(NamedTuple):
-    """The arguments of both loops, arrays in float32 unless noted otherwise.
-
-    The inputs' share of the pre-activations is x W + b; or rows[ids]; or, without ids, rows.
-    """
-
-    U: np.ndarray
-    """(H, G*H)"""
-    h: np.ndarray
-    """(B, H), before the first step."""
-    c: np.ndarray | None = None
-    """(B, H), before the first step, for a cell with c."""
-    d: np.ndarray | None = None
-    """(G*H,), the bias of h' U."""
-    x: np.ndarray | None = None
-    """(B, T, D)"""
-    W: np.ndarray | None = None
-    """(D, G*H)"""
-    b: np.ndarray | None = None
-    """(G*H,)"""
-    rows: np.ndarray | None = None
-    """(N, G*H), or (B, T, G*H) without ids."""
-    ids: np.ndarray | None = None
-    """(B, T), whole numbers of any type from 0 to N - 1."""
-    live: np.ndarray | None = None
-    """(B, T) booleans, whether a sequence takes a step; None if each takes all."""
-    drop: np.ndarray | None = None
-    """(G, B, H), recurrent dropout: the factor of h for each gate."""
-
-    @property
-    def states(self) -> list[np.ndarray]:
-        """Lists h and, for a cell with c, c."""
-        return [self.h] if self.c is None else [self.h, self.c]
-
-    def laid_out(self, B: int, T: int) -> tuple[np.ndarray, ...]:
-        """Returns rows, index, x, live, start and drop for the loops; empty where not given."""
-        GH = self.U.shape[1]
-        if self.rows is None:
-            rows, index = np.zeros((0, GH), np.float32), np.zeros((0, 0), np.int32)
-        else:
-            rows = self.rows.reshape(-1, GH)
-            index = np.arange(B * T, dtype=np.int32).reshape(B, T)
-            index = index if self.ids is None else indices(self.ids, len(rows))
-        x = np.zeros((1, 1, 0), np.float32) if self.x is None else self.x
-        if self.live is None:
-            live, start = np.zeros((0, 0), bool), np.zeros(B, np.int32)
-        else:
-            live = self.live
-            first = live.argmax(axis=1) if T else 0
-            start = np.where(live.any(axis=1), first, T).astype(np.int32)
-        drop = np.zeros((0, 0, 0), np.float32) if self.drop is None else self.drop
-        return rows, index, x, live, start, drop
-
-    def sizes(self, cell: ModuleType) -> tuple[int, int, int, int]:
-        """Checks the arrays, and returns B, T, H and G*H, for a cell from `jit.cell`.
-
-        Raises:
-            ValueError: arrays that do not fit together, or of a wrong type.
-        """
-        vectors, rows, ids = (a is not None for a in (self.x, self.rows, self.ids))
-        whole = vectors == (self.W is not None) and vectors != rows and rows >= ids
-        if len(self.states) != cell.STATES or not whole:
-            raise ValueError(
-                f"Expected {cell.STATES} states, and x and W, or rows, or rows and ids. "
-                f"Received: {[n for n, a in self._asdict().items() if a is not None]}"
-            )
-        inputs = next(a for a in (self.x, self.ids, self.rows) if a is not None)
-        B, T = (*inputs.shape, 0, 0)[:2]
-        for name, matrix in (("h", self.h), ("W", self.W)):
-            if matrix is not None:
-                require(name, matrix, (None, None))
-        gates, H = cell.GATES, self.h.shape[1]
-        GH, D = gates * H, None if self.W is None else self.W.shape[0]
-        shapes: dict[str, tuple[int | None, ...]] = {
-            "U": (H, GH), "h": (B, H), "c": (B, H), "d": (GH,),
-            "x": (B, T, D), "W": (D, GH), "b": (GH,),
-            "rows": (B, T, GH) if self.ids is None else (None, GH),
-            "ids": (B, T), "live": (B, T), "drop": (gates, B, H),
-        }  # fmt: skip
-        for name, array in self._asdict().items():
-            if array is not None:
-                require(
-                    name, array, shapes[name], {"ids": None, "live": "bool"}.get(name, "float32")
-                )
-        return B, T, H, GH
 
 
 def forward(
@@ -126,16 +40,24 @@ def forward(
     first = batch.states
     states = [empty(B, T, H) for _ in first]
     kept = empty(B, T if keep else 1, cell.CACHE * H)
-    rows, index, x, live, start, drop = batch.laid_out(B, T)
+    rows, index, added, contexts, x, live, start, drop = batch.laid_out(B, T)
     arrays = (
-        *(rows, index, x, factors.pack_panels(_or_zeros(batch.W, 1, GH)), _or_zeros(batch.b, GH)),
+        *(
+            rows,
+            index,
+            added,
+            contexts,
+            x,
+            factors.pack_panels(_or_zeros(batch.W, 1, GH)),
+            _or_zeros(batch.b, GH),
+        ),
         *(_panels(factors, batch.U, drop), _or_zeros(batch.d, GH), live, start, drop),
         *(first[0], first[-1], states[0], states[-1], kept, show_first),
     )
     loop = specialized(time_loop.forward, cell=cell, factors=factors)
 
     def part(begin, end):
-        n, sizes = end - begin, (H, GH, x.shape[2], len(drop))
+        n, sizes = end - begin, (H, GH, x.shape[2], len(drop), len(added))
         space = work_space.for_forward(factors, n, *sizes)
         with flushed():
             loop(*arrays, begin, end, *space)
@@ -176,13 +98,13 @@ def backward(
     B, T, H, GH = batch.sizes(cell)
     _check_gradients(cell, (B, T, H), states, kept, d_h, d_last)
     first, d_first = batch.states, [np.array(x) for x in d_last]  # changed in place
-    rows, index, x, live, start, drop = batch.laid_out(B, T)
+    rows, index, added, contexts, x, live, start, drop = batch.laid_out(B, T)
     D, groups = x.shape[2], max(1, len(drop))
     share = GH // groups
     d_x, shared = zeros(*x.shape), zeros(*rows.shape) if batch.ids is None else None
     panels = factors.pack_panels(_or_zeros(batch.W, 1, GH).T), _panels(factors, batch.U.T, drop)
     arrays = (
-        *(index, x, *panels, live, start, drop),
+        *(index, contexts, x, *panels, live, start, drop),
         *(first[0], first[-1], states[0], states[-1], kept, show_first),
         *(d_h, d_first[0], d_first[-1]),
     )
@@ -190,14 +112,15 @@ def backward(
 
     def part(begin, end):
         d_rows = zeros(*rows.shape) if shared is None else shared  # several cores may share a row
+        d_added = zeros(*added.shape)
         dW, dU = sums(D, GH), sums(groups, H, share)
         db, dd = zeros(0 if batch.b is None else GH), zeros(0 if batch.d is None else GH)
         if (end - begin) * T:
             sizes = H, GH, D, len(drop), cell.SPLIT
             space = work_space.for_backward(factors, end - begin, *sizes)
             with flushed():
-                loop(*arrays, d_rows, d_x, dW, db, dU, dd, begin, end, *space)
-        return d_rows, dW[:D, :GH], db, dU[:, :H, :share], dd
+                loop(*arrays, d_rows, d_added, d_x, dW, db, dU, dd, begin, end, *space)
+        return d_rows, d_added, dW[:D, :GH], db, dU[:, :H, :share], dd
 
     return _joined(batch, parallel_for(part, B), shared, d_first, d_x)
 
@@ -206,7 +129,7 @@ def _joined(batch, parts, shared, d_first, d_x):
     """Sums the gradients of the parts; leaves out those of arrays that were not given."""
     of_rows, *others = zip(*parts, strict=True)
     d_rows = sum_parts(of_rows) if shared is None else shared
-    dW, db, dU, dd = map(sum_parts, others)
+    d_added, dW, db, dU, dd = map(sum_parts, others)
     found = Batch(
         U=dU[0] if len(dU) == 1 else np.concatenate(dU, axis=1),  # groups with their own dropped h
         h=d_first[0],
@@ -216,6 +139,7 @@ def _joined(batch, parts, shared, d_first, d_x):
         W=dW,
         b=db,
         rows=d_rows.reshape(_or_zeros(batch.rows, 0).shape),
+        context_rows=d_added,
     )
     pairs = zip(found, batch, strict=True)
     wanted: Any = (g if given is not None else None for g, given in pairs)

@@ -23,16 +23,19 @@ factors: Any = None
 
 
 def forward(
-    rows, index, x, W, b, U, d, live, start, drop, h0, c0, hs, cs, cache, show_first,
-    begin, end, h, u, x_block, v, dropped,
+    rows, index, added, contexts, x, W, b, U, d, live, start, drop, h0, c0, hs, cs, cache,
+    show_first, begin, end, h, u, x_block, v, dropped, summed,
 ):  # fmt: skip
     """Fills h and c of every step and what `backward` needs, for sequences begin..end of a batch.
 
-    The inputs' share of the pre-activations is rows[index] or, if that is empty, x W + b.
+    The inputs' share of the pre-activations is rows[index], to which added[contexts] is added if
+    there are any; or, if rows is empty, x W + b.
 
     Args:
         rows: (N, G*H).
         index: (B, T).
+        added: (C, G*H), may be empty.
+        contexts: (B, T).
         x: (B, T, D).
         W: `pack_panels` of (D, G*H).
         b: (G*H,).
@@ -87,6 +90,11 @@ def forward(
             h_prev, c_prev = (hs[s, t - 1], cs[s, t - 1]) if t > start[s] else (h0[s], c0[s])
             if takes(live, s, t):
                 a_x = v[at] if len(v) else rows[index[s, t]]
+                if len(added):
+                    more = added[contexts[s, t]]
+                    for j in range(GH):
+                        summed[j] = a_x[j] + more[j]
+                    a_x = summed
                 gates = cache[s, t % cache.shape[1]]
                 cell.step(a_x, u[n], h_prev, c_prev, hs[s, t], cs[s, t], gates)
                 n += 1
@@ -104,8 +112,8 @@ def takes(live, s, t):
 
 
 def backward(
-    index, x, W_t, U_t, live, start, drop, h0, c0, hs, cs, cache, show_first, d_hs, dh, dc,
-    d_rows, d_x, dW, db, dU, dd, begin, end,
+    index, contexts, x, W_t, U_t, live, start, drop, h0, c0, hs, cs, cache, show_first, d_hs, dh,
+    dc, d_rows, d_added, d_x, dW, db, dU, dd, begin, end,
     du, du_first, du_below, dx, dx_first, dx_below, h_below, x_below, up, part, x_up, places,
     dropped,
 ):  # fmt: skip
@@ -118,6 +126,7 @@ def backward(
         d_hs: (B, T, H), dLoss/dh of every step from the layer above.
         dh, dc: (B, H), dLoss/d(states after the last step); at the end, before the first.
         d_rows: (N, G*H), or (0, G*H) if x is given.
+        d_added: (C, G*H), or (0, G*H) without contexts.
         d_x: (B, T, D), zeros.
         dW: `sums` of (D, G*H).
         db: (G*H,), or empty without this bias.
@@ -170,6 +179,10 @@ def backward(
                 d_row = d_rows[index[s, t]]
                 for j in range(GH):
                     d_row[j] += d_a[j]
+                if len(d_added):
+                    d_row = d_added[contexts[s, t]]
+                    for j in range(GH):
+                        d_row[j] += d_a[j]
             gathered += 1
             n += 1
         if len(drop) == 0 and n:

@@ -18,7 +18,7 @@ def width(GH: int, drops: int) -> int:
 
 
 def for_forward(
-    factors: ModuleType, n: int, H: int, GH: int, D: int, drops: int
+    factors: ModuleType, n: int, H: int, GH: int, D: int, drops: int, contexts: int
 ) -> tuple[np.ndarray, ...]:
     """Allocates the work space of `time_loop.forward` for n sequences.
 
@@ -29,6 +29,7 @@ def for_forward(
         GH: G*H.
         D: the width of the inputs, 0 if they are rows to read.
         drops: the number of groups with recurrent dropout, else 0.
+        contexts: the number of contexts, 0 without.
     """
     R = padded(n)
     block = rounded(max(1, BLOCK // R) * R, ROWS) if D else 0
@@ -38,6 +39,7 @@ def for_forward(
         factors.rows(block, D),
         empty(block, rounded(GH, COLUMNS) if D else 0),
         empty(H),
+        empty(GH if contexts else 0),
     )
 
 

@@ -161,7 +161,7 @@ def in_backend_ops(
     return ops.swapaxes(h[0], 0, 1) if every_step else states[0][:, None], states
 
 
-GIVEN = "ids", "live", "drop"  # arguments of machine code that have no gradient
+GIVEN = "ids", "contexts", "live", "drop"  # arguments of machine code that have no gradient
 
 
 def run_compiled(
@@ -229,6 +229,8 @@ def _by_tensors(cell, arrays, show_first):
         xs, project = arrays["rows"], lambda a_x: a_x
         if "ids" in arrays:
             xs = gather_rows(xs, arrays["ids"])
+        if "contexts" in arrays:
+            xs += gather_rows(arrays["context_rows"], arrays["contexts"])
     if drop is not None:
         drop = list(ops.unstack(drop, len(cell.GATES)))
     h, last = in_backend_ops(cell, xs, project, states, weights, drop, live)

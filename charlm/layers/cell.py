@@ -56,7 +56,7 @@ class RecurrentCell(InputProjection, keras.layers.Layer, StepDropout):
         equations = ["step", "recurrent_matmul", "matmul"]
         if overrides(cls, equations, since="step_backward"):
             cls.step_backward = None
-        equations += ["step_backward", "project", "input_table"]
+        equations += ["step_backward", "project", "input_table", "context_table"]
         if overrides(cls, equations, since="COMPILED"):
             cls.COMPILED = None
 
@@ -79,8 +79,13 @@ class RecurrentCell(InputProjection, keras.layers.Layer, StepDropout):
         self.output_size = units
 
     def build(self, input_shape: tuple[int | None, ...]) -> None:
-        """Creates `kernel` (D, G*H), `recurrent_kernel` (H, G*H) and `bias`."""
-        D, H = self.vocab_size or input_shape[-1], self.units
+        """Creates `kernel` (D, G*H), `recurrent_kernel` (H, G*H) and `bias`.
+
+        With `context_size`, D is `vocab_size` + `context_size`.
+        """
+        D, H = input_shape[-1], self.units
+        if self.vocab_size:
+            D = self.vocab_size + (self.context_size or 0)
         GH = len(self.GATES) * H
         self.kernel = self.add_weight(
             name="kernel",
@@ -209,7 +214,7 @@ class RecurrentCell(InputProjection, keras.layers.Layer, StepDropout):
     def call(
         self, inputs: Tensor, states: Tensor | Tensors | list[Tensor], training: bool = False
     ) -> tuple[Tensor, Tensor | list[Tensor]]:
-        """Computes one step: (B, D) or ids (B,) or (B, 1), states -> h, states."""
+        """Computes one step: (B, D), ids (B,) or (B, 1), or with contexts (B, 2) -> h, states."""
         if self.vocab_size and len(inputs.shape) == 1:
             inputs = inputs[:, None]
         nested = isinstance(states, (list, tuple))
@@ -228,7 +233,7 @@ class RecurrentCell(InputProjection, keras.layers.Layer, StepDropout):
         config = super().get_config()
         for name in type(self).OPTIONS:
             config[name] = serialized(name, getattr(self, name))
-        for name in ("vocab_size", "weight_drop"):
+        for name in ("vocab_size", "context_size", "weight_drop"):
             if not config[name]:
                 del config[name]  # so that Keras's namesake accepts the configuration
         return config

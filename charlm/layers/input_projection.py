@@ -18,12 +18,14 @@ class InputProjection(MixedPrecisionMatmul):
     kernel: Tensor
     bias: Tensor | None
     vocab_size: int | None
+    context_size: int | None
 
     def project(self, inputs: Tensor, masks: Masks = None) -> Tensor:
         """Computes the inputs' share of the pre-activations, x W + b, of any number of steps.
 
         Args:
-            inputs: (..., D), or integer ids (..., 1) where `vocab_size` is set.
+            inputs: (..., D); or integer ids (..., 1) where `vocab_size` is set; or ids and contexts
+                (..., 2) where `context_size` is set, too.
             masks: masks of input dropout: None, one for all gates or a list of one for each. A mask
                 has the shape (B, D), or (B, 1, D) where `inputs` has a time axis.
 
@@ -31,7 +33,10 @@ class InputProjection(MixedPrecisionMatmul):
             (..., G*H).
         """
         if self.vocab_size and masks is None:
-            return gather_rows(self.input_table(), inputs[..., 0])
+            a_x = gather_rows(self.input_table(), inputs[..., 0])
+            if self.context_size:
+                a_x += gather_rows(self.context_table(), inputs[..., 1])
+            return a_x
         return self._projected(tensor(self.kernel), self.input_bias(), inputs, masks)
 
     def _projected(self, kernel, bias, inputs, masks=None):
@@ -52,7 +57,7 @@ class InputProjection(MixedPrecisionMatmul):
         product of all steps does not fit into the processor's caches.
 
         Args:
-            inputs: (B, T, D), or integer ids (B, T, 1).
+            inputs: as for `project`, (B, T, ...).
             masks: as in `project`, for one step.
             training: whether gradients are needed.
 
@@ -61,7 +66,8 @@ class InputProjection(MixedPrecisionMatmul):
         """
         if overrides(type(self), ["project"], since="projection"):
             return inputs, partial(self.project, masks=masks)
-        if self.vocab_size and training:  # all rows at once: their gradient is one sum by id
+        if self.vocab_size and (training or self.context_size):  # all rows at once: their gradient
+            # is one sum by id
             if masks is not None:
                 masks = keras.tree.map_structure(lambda m: m[:, None], masks)
             return self.project(inputs, masks), lambda a_x: a_x
@@ -76,7 +82,14 @@ class InputProjection(MixedPrecisionMatmul):
     def input_table(self) -> Tensor:
         """Computes x W + b for each id x, (D, G*H); cheaper than adding b to B * T inputs."""
         kernel, bias = tensor(self.kernel), self.input_bias()
+        if self.context_size:
+            kernel = kernel[: self.vocab_size]
         return kernel if bias is None else kernel + bias
+
+    def context_table(self) -> Tensor:
+        """Returns what each context adds to x W + b, and their mean, (C + 1, G*H)."""
+        rows = tensor(self.kernel)[self.vocab_size :]
+        return ops.concatenate([rows, ops.mean(rows, axis=0, keepdims=True)])
 
     def _times(self, inputs, mask, kernel):
         if not self.vocab_size:

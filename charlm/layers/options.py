@@ -44,6 +44,11 @@ CELL_OPTIONS = {
     "weight_drop": Option(
         0.0, "float", "share of `recurrent_kernel` dropped, drawn for each call of a layer."
     ),
+    "context_size": Option(
+        None,
+        "int | None",
+        "C if each input is an id and a context 0 to C, whose rows are added; C: their mean.",
+    ),
 }
 """Options of every cell."""
 
@@ -190,13 +195,15 @@ def check_cell_options(options: Mapping[str, Any]) -> None:
             value = options[name]
             raise ValueError(f"Expected {name} to be {expected}. Received: {name}={value!r}")
 
-    units, vocab_size = options["units"], options["vocab_size"]
+    units, vocab_size, contexts = (options[n] for n in ("units", "vocab_size", "context_size"))
     require(_is_positive(units), "units", "a positive integer")
     for name in ("dropout", "recurrent_dropout"):
         require(0 <= options[name] <= 1, name, "from 0 to 1")
     require(0 <= options["weight_drop"] < 1, "weight_drop", "from 0 to below 1")
     ok = vocab_size is None or _is_positive(vocab_size)
     require(ok, "vocab_size", "None or a positive integer")
+    ok = contexts is None or (_is_positive(contexts) and vocab_size and not options["dropout"])
+    require(ok, "context_size", "None, or a positive integer with vocab_size and without dropout")
 
 
 def _is_positive(value):

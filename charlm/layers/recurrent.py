@@ -68,7 +68,7 @@ class Recurrent(MixedPrecisionMatmul, keras.layers.RNN):
             self.use_cudnn = use_cudnn
         for name, allowed in compiled.items():  # from `get_config`
             setattr(self, name, allowed)
-        self.input_spec = keras.layers.InputSpec(ndim=2 if self.vocab_size else 3)
+        self.input_spec = keras.layers.InputSpec(ndim=2 if self._reads_single_ids() else 3)
 
     def build(
         self, sequences_shape: tuple[int | None, ...], initial_state_shape: Any = None
@@ -78,7 +78,7 @@ class Recurrent(MixedPrecisionMatmul, keras.layers.RNN):
                 "Expected use_cudnn='auto' or False on a GPU: this layer is written by hand and "
                 "never runs cuDNN; keras.layers has one that does. Received: use_cudnn=True"
             )
-        if self.vocab_size:
+        if self._reads_single_ids():
             sequences_shape = (*sequences_shape, 1)
         super().build(sequences_shape, initial_state_shape)
 
@@ -89,8 +89,11 @@ class Recurrent(MixedPrecisionMatmul, keras.layers.RNN):
         mask: Tensor | None = None,
         training: bool = False,
     ) -> Tensor | Tensors:
-        """Computes h, (B, T, H) or (B, H), of (B, T, D) or ids (B, T), and states if asked."""
-        if self.vocab_size:
+        """Computes h, (B, T, H) or (B, H), of (B, T, D) or ids (B, T), and states if asked.
+
+        With `context_size`, the input is ids and contexts (B, T, 2).
+        """
+        if self._reads_single_ids():
             sequences = ops.expand_dims(sequences, -1)
         try:
             # a wrapper such as TimeDistributed calls this in an autocast scope of its own
@@ -99,6 +102,9 @@ class Recurrent(MixedPrecisionMatmul, keras.layers.RNN):
         finally:  # a call that failed must not leave its dropout masks to the next one
             self._maybe_reset_dropout_masks(self.cell)
         return self._shown(result, lambda h: ops.cast(h, self.product_dtype))
+
+    def _reads_single_ids(self):
+        return self.vocab_size and not self.context_size
 
     def compute_output_spec(self, *args: Any, **kwargs: Any) -> Tensor | Tensors:
         spec = super().compute_output_spec(*args, **kwargs)
@@ -170,6 +176,8 @@ class Recurrent(MixedPrecisionMatmul, keras.layers.RNN):
         arrays |= dict(zip(cell.STATES, states, strict=True))
         if cell.vocab_size and masks is None:
             arrays |= {"rows": cell.input_table(), "ids": sequences[..., 0]}
+            if cell.context_size:
+                arrays |= {"context_rows": cell.context_table(), "contexts": sequences[..., 1]}
         elif cell.vocab_size or isinstance(masks, list):  # a mask for each gate
             masks = keras.tree.map_structure(lambda m: m[:, None], masks)
             arrays["rows"] = cell.project(sequences, masks)

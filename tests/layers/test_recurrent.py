@@ -221,12 +221,15 @@ def test_stateful_goes_on_and_resets(rng, case):
         results_and_gradients(ours, x, training=True)
 
 
+OWN = "vocab_size", "weight_drop", "context_size"
+
+
 @pytest.mark.parametrize("part", ["keras_kind", "keras_cell"])
-def test_constructor_is_keras_own_and_two_options_more(named, part):
+def test_constructor_is_keras_own_and_three_options_more(named, part):
     theirs = inspect.signature(getattr(named, part)).parameters
     ours = named.kind if part == "keras_kind" else named.kind.CELL
     ours = inspect.signature(ours).parameters
-    assert [n for n in ours if n not in ("vocab_size", "weight_drop")] == list(theirs)
+    assert [n for n in ours if n not in OWN] == list(theirs)
     assert all(ours[n].default == p.default for n, p in theirs.items())
 
 
@@ -254,7 +257,7 @@ OPTIONS = {
 
 def test_config_rebuilds_layer_and_cell_with_every_option(case):
     known = inspect.signature(case.kind).parameters
-    assert set(known) - set(OPTIONS) <= {"units", "reset_after", "kwargs"}
+    assert set(known) - set(OPTIONS) <= {"units", "reset_after", "kwargs", "context_size"}
     layer = case.make(H, **OPTIONS)
     config = layer.get_config()
     assert config["name"] == "mine"
@@ -265,7 +268,7 @@ def test_config_rebuilds_layer_and_cell_with_every_option(case):
     given = {**case.options, **case.known(OPTIONS)}
     assert {n: cell[n] for n in case.options} == case.options
     if case.keras_kind:
-        given = {k: v for k, v in given.items() if k not in ("vocab_size", "weight_drop")}
+        given = {k: v for k, v in given.items() if k not in OWN}
         theirs = case.keras_kind(H, **given)
         expected = theirs.get_config()
         if case.name == "rnn":  # keras.layers.SimpleRNN takes it and forgets it
