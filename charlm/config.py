@@ -119,6 +119,10 @@ class DataConfig:
     """Units of the text: characters; bpe:N, N byte-pair tokens learned from it (for example
     bpe:4000); or words:N, its N most frequent words, with other words spelled in smaller tokens.
     bpe and words need the extra "tokens"."""
+    context: str | None = None
+    """Condition the network on this field of each text. State of the Union: president, party, year
+    or decade; files: folder or file; with --column, another column; with --records, FIELD in a line
+    "FIELD: value" of the record."""
     batch_size: int = 32
     """Batch size: number of streams of text that are read in parallel, one in each batch row."""
     window: int = 32
@@ -140,6 +144,7 @@ class DataConfig:
         expected = f"blank, line, or a text of 1 to {MAX_SEPARATOR} characters"
         require(ok, "records", expected, repr(self.records))
         require(self.column != "", "column", "the name of a column", "''")
+        require(self.context != "", "context", "the name of a field", "''")
         require(units.is_valid(self.tokens), "tokens", units.EXPECTED, self.tokens or "none")
         require(self.batch_size >= 1, "batch_size", "1 or more", self.batch_size)
         require(self.window >= 1, "window", "1 or more", self.window)

@@ -86,7 +86,9 @@ def main(argv: list[str] | None = None) -> int:
 
 def _main(argv):
     args = cli.parse(Evaluate, "charlm evaluate", argv)
-    path, saved = lookup.read_best(args.runs_dir, args.run)
+    path, saved = lookup.read_with_contexts(args.runs_dir, args.run)
+    if saved.contexts and args.dynamic:
+        raise InputError("--dynamic is not for runs with --context; leave it out")
     output = outputs.stem(args.output, path.parent / run_folder.EVALUATION, ENDINGS)
     network = saved.to_network()
     corpus, spelled, other = _texts(args, saved, command_line("evaluate", *argv))
@@ -98,6 +100,16 @@ def _main(argv):
         )
     else:
         found = cli.documents(other, saved, args.unknown)
+    contexts = None
+    if saved.contexts and other is None:
+        contexts = documents.of_measurable(
+            found, own.contexts_to_measure(saved.config.data.max_held_out), saved.vocab
+        )
+    elif saved.contexts:
+        cli.note(
+            f"NOTE: {other.title} is measured without contexts (with the mean of all); charlm "
+            "score --context NAME measures in one"
+        )
     names, ids = documents.measurable(found, saved.vocab)
     of = "1 document" if len(ids) == 1 else f"{len(ids)} documents"
     characters = sum(characters_in(d[1:], saved.vocab) for d in ids)
@@ -121,6 +133,7 @@ def _main(argv):
         passages=args.passages,
         dynamic=dynamic,
         characters=known,
+        contexts=contexts,
     )
     if args.samples:
         samples, vocab = _samples(args, network, saved), saved.vocab

@@ -10,7 +10,7 @@ import tyro
 
 from charlm import cli
 from charlm.cli import outputs
-from charlm.cli.options import RUNS_DIR, Debug, Quiet, Run, RunsDir
+from charlm.cli.options import RUNS_DIR, Context, Debug, Quiet, Run, RunsDir
 from charlm.errors import InputError, flag, require
 from charlm.inside import webpage
 from charlm.interop import export
@@ -40,6 +40,7 @@ class Export:
     the format's ending (saved_model: -step)."""
     overwrite: bool = False
     """Replace an earlier export of the same name."""
+    context: Context = None
     runs_dir: RunsDir = RUNS_DIR
     quiet: Quiet = False
     debug: Debug = False
@@ -52,7 +53,7 @@ def main(argv: list[str] | None = None) -> int:
 
 def _main(argv):
     args = cli.parse(Export, "charlm export", argv)
-    path, saved = lookup.read_best(args.runs_dir, args.run)
+    path, saved = lookup.read_best(args.runs_dir, args.run, args.context)
     output = args.output or Path(f"{path.parent.resolve().name}{export.SUFFIX[args.format]}")
     _check_output(args, output)
     network = saved.to_network()

@@ -171,7 +171,8 @@ def _of_runs(args, again):
     series = []
     for run in args.runs:
         found = lookup.find(args.runs_dir, run, True)
-        saved = checkpoint.read(lookup.weights_file(found, (lookup.BEST, lookup.LAST)))
+        path = lookup.weights_file(found, (lookup.BEST, lookup.LAST))
+        saved = checkpoint.read(path).in_context()
         saved.vocab.require_characters("measure gradients")
         given = args.text if args.text.corpus is not None else saved.config.data
         form = saved.config.data.normalize

@@ -8,10 +8,14 @@ import numpy as np
 import tyro
 
 from charlm import cli
-from charlm.cli.options import RUNS_DIR, Debug, Quiet, Run, RunsDir
+from charlm.cli.options import RUNS_DIR, Context, Debug, Quiet, Run, RunsDir
+from charlm.errors import InputError, flag
+from charlm.evaluation import by_context
 from charlm.evaluation import losses as scoring
 from charlm.evaluation.documents import measurable
 from charlm.runs import lookup
+
+SHOWN = 20  # contexts of a file
 
 
 @dataclass(frozen=True)
@@ -30,6 +34,11 @@ class Score:
     """Encoding of the files."""
     unknown: Literal["refuse", "skip"] = "refuse"
     """Refuse or skip characters that are not in the vocabulary."""
+    context: Context = None
+    by_context: bool = False
+    """Who would have written this? For a run trained with --context: measure each file in every
+    context, and print the contexts by their probability (Bayes' rule; before the text is read, all
+    count as equally probable)."""
     per_character: bool = False
     """Print a line for each character, or each token of a run with --tokens, instead: file,
     position in characters, character or token (as a string of Python, or as bytes if it is a part
@@ -37,6 +46,11 @@ class Score:
     runs_dir: RunsDir = RUNS_DIR
     quiet: Quiet = False
     debug: Debug = False
+
+    def __post_init__(self):
+        for name in ("context", "per_character"):
+            if self.by_context and getattr(self, name):
+                raise InputError(f"{flag(name)} has no effect with --by-context; leave it out")
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -46,10 +60,18 @@ def main(argv: list[str] | None = None) -> int:
 
 def _main(argv):
     args = cli.parse(Score, "charlm score", argv)
-    _, saved = lookup.read_best(args.runs_dir, args.run)
+    if args.by_context:
+        _, saved = lookup.read_with_contexts(args.runs_dir, args.run)
+        if saved.contexts is None:
+            saved.in_context("NAME")  # which says how to train a run that has them
+    else:
+        _, saved = lookup.read_best(args.runs_dir, args.run, args.context)
     corpus = cli.other_corpus(args.file, args.encoding, saved)
     vocab = saved.vocab
     names, documents = measurable(cli.documents(corpus, saved, args.unknown), vocab)
+    if args.by_context:
+        _by_context(names, documents, saved)
+        return
     losses = scoring.stateful_losses(saved.to_network(), documents)
     if args.per_character:
         _each(names, documents, losses, vocab)
@@ -80,6 +102,21 @@ def _print(name, figures, units):
     more = "".join(f"  {scoring.perplexity(bits, characters, n):>10}" for n in counts[:units])
     first = scoring.perplexity(bits, 1, 1)
     print(f"{int(characters):11,}  {bits:9.4f}  {first:>10}{more}  {cli.visible(name)}")
+
+
+def _by_context(names, documents, saved):
+    for name, ids in zip(names, documents, strict=True):
+        characters = saved.vocab.lengths[ids[1:]].sum()
+        nats = by_context.losses(saved, ids)
+        shares = by_context.probabilities(nats)
+        print(f"{cli.visible(name)}, {characters:,} characters")
+        print(f"{'probability':>11}  bits/char  {saved.config.data.context}")
+        order = np.argsort(nats, kind="stable")
+        for k in order[:SHOWN]:
+            bits = nats[k] / characters / np.log(2)
+            print(f"{shares[k]:11.4f}  {bits:9.4f}  {cli.visible(saved.contexts.names[k])}")
+        if len(order) > SHOWN:
+            print(f"{shares[order[SHOWN:]].sum():11.4f}  {'':9}  {len(order) - SHOWN:,} others")
 
 
 def _each(names, documents, losses, vocab):

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import tyro
 
 from charlm import cli
-from charlm.cli.options import RUNS_DIR, Debug, Quiet, Run, RunsDir
+from charlm.cli.options import RUNS_DIR, Context, Debug, Quiet, Run, RunsDir
 from charlm.errors import InputError, require
 from charlm.runs import lookup
 from charlm.serving import server
@@ -32,6 +32,7 @@ class Serve:
     token: str | None = None
     """Password of 8 characters or more, which every request must have (Authorization: Bearer). A
     browser asks for it; any user name will do."""
+    context: Context = None
     runs_dir: RunsDir = RUNS_DIR
     quiet: Quiet = False
     debug: Debug = False
@@ -64,7 +65,7 @@ def _main(argv):
     args = cli.parse(Serve, "charlm serve", argv)
     server.check_installed()
     with contextlib.closing(server.listen(args.host, args.port)) as listening:
-        path, saved = lookup.read_best(args.runs_dir, args.run)
+        path, saved = lookup.read_best(args.runs_dir, args.run, args.context)
         from charlm.serving import app, page
         from charlm.serving.completion import Writer
 

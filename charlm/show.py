@@ -13,7 +13,7 @@ from tyro.conf import UseAppendAction as Repeated
 
 from charlm import cli
 from charlm.cli import outputs
-from charlm.cli.options import RUNS_DIR, Debug, Quiet, Run, RunsDir
+from charlm.cli.options import RUNS_DIR, Context, Debug, Quiet, Run, RunsDir
 from charlm.errors import InputError, command_line, flag, require
 from charlm.evaluation import documents as selection
 from charlm.generation import generate
@@ -60,6 +60,7 @@ class Show:
     output: Annotated[str | None, tyro.conf.arg(aliases=["-o"], metavar="PATH")] = None
     """Files to write, FILE.html, or without the endings .html, .json and .png. Default: cells in
     the run's folder."""
+    context: Context = None
     runs_dir: RunsDir = RUNS_DIR
     quiet: Quiet = False
     debug: Debug = False
@@ -96,7 +97,7 @@ def main(argv: list[str] | None = None) -> int:
 
 def _main(argv):
     args = cli.parse(Show, "charlm show", argv)
-    path, saved = lookup.read_best(args.runs_dir, args.run)
+    path, saved = lookup.read_best(args.runs_dir, args.run, args.context)
     saved.vocab.require_characters("show the cells")
     endings = ENDINGS if args.find else (*ENDINGS, PAGE)
     output = outputs.stem(args.stem, path.parent / run_folder.CELLS, endings)

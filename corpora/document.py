@@ -37,6 +37,11 @@ class Document:
     """For a file: values that change when the file changes, so that it need not be read."""
 
     @property
+    def facts(self) -> dict[str, str]:
+        """What is known about the document, by field, for --context."""
+        return {}
+
+    @property
     def size(self) -> int:
         """Approximate size in bytes."""
         return len(self.text)
@@ -53,10 +58,20 @@ class Document:
 
 @dataclass(frozen=True)
 class Speech(Document):
-    """A speech, with its year and speaker."""
+    """A speech, with its year, its speaker and the speaker's party."""
 
     year: int
     president: str
+    party: str
+
+    @property
+    def facts(self) -> dict[str, str]:
+        """See `Document.facts`."""
+        decade = f"{self.year // 10 * 10}s"
+        return {
+            "president": self.president, "party": self.party, "year": str(self.year),
+            "decade": decade,
+        }  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -86,6 +101,11 @@ class Wrapper:
     def name(self) -> str:
         """The name of the document."""
         return self.document.name
+
+    @property
+    def facts(self) -> dict[str, str]:
+        """See `Document.facts`."""
+        return self.document.facts
 
     @property
     def size(self) -> int:

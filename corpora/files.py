@@ -41,6 +41,14 @@ class File:
         return [os.path.abspath(self.path), self.encoding, *self.stamp] if self.lasting else None
 
     @property
+    def facts(self) -> dict[str, str]:
+        """See `Document.facts`."""
+        if self.name == PIPED:
+            return {}
+        path = Path(os.path.abspath(self.path))
+        return {"folder": path.parent.name, "file": path.stem}
+
+    @property
     def size(self) -> int:
         """Size in bytes."""
         return self.stamp[0]

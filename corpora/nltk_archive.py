@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from corpora import presidents
 from corpora.document import CorpusError, CorpusNotFound, Speech
 
 DOWNLOAD_TIMEOUT = 30  # seconds of silence
@@ -102,4 +103,6 @@ def speech(name: str, data: bytes, encodings: Mapping[str, str]) -> Speech:
     if not text.endswith("\n"):
         text += "\n"  # or its last word would be joined to the next speech's first
     ((year, president),) = re.findall(r"\A(\d{4})-(\w+?)(?:-\d)?\.txt\Z", name)
-    return Speech(name.removesuffix(".txt"), text, int(year), president)
+    president = presidents.person(president, int(year))
+    party = presidents.PARTIES[president]
+    return Speech(name.removesuffix(".txt"), text, int(year), president, party)

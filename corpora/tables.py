@@ -14,6 +14,18 @@ MAX_NAMES = 300  # characters of a message that lists the columns
 def fields(pieces: Iterable[str], column: str, name: str) -> Iterator[str]:
     """Yields the text of one column, row by row, without newlines around it and without empty ones.
 
+    Args, raises: see `rows`.
+    """
+    return (text for text, _ in rows(pieces, column, name))
+
+
+def rows(
+    pieces: Iterable[str], column: str, name: str, other: str | None = None
+) -> Iterator[tuple[str, str]]:
+    """Yields the text of one column and of another one, row by row.
+
+    Rows without a text are left out, and newlines around it.
+
     A table whose first character is `{` is JSON Lines (an object in each line), any other is CSV.
     The delimiter of CSV is the one at which the header row has the column.
 
@@ -21,18 +33,19 @@ def fields(pieces: Iterable[str], column: str, name: str) -> Iterator[str]:
         pieces: the table's text, in any pieces.
         column: its name in the header row, or the key in each object.
         name: of the file, for messages.
+        other: the name of the other column; its texts are "" if there is none, or no value.
 
     Raises:
         CorpusError: the table has no such column or is not well-formed; names the line.
     """
-    rows = lines(pieces)
-    first = next(rows, "")
+    rest = lines(pieces)
+    first = next(rest, "")
     while first.isspace():
-        first = next(rows, "")
-    read = _json_fields if first.lstrip().startswith("{") else _csv_fields
-    for text in read(first, rows, column, name):
+        first = next(rest, "")
+    read = _json_rows if first.lstrip().startswith("{") else _csv_rows
+    for text, value in read(first, rest, column, name, other):
         if text := text.strip("\n"):
-            yield text
+            yield text, value
 
 
 def ended(records: Iterable[str], separator: str, name: str) -> Iterator[str]:
@@ -89,22 +102,20 @@ def _header(line, delimiter):
         return []
 
 
-def _csv_fields(header, rows, column, name):
+def _csv_rows(header, rows, column, name, other):
     csv.field_size_limit(MAX_FIELD)
     delimiter = next((d for d in DELIMITERS if column in _header(header, d)), None)
     if delimiter is None:
         raise _missing(column, columns(header), name)
     names = _header(header, delimiter)
-    if names.count(column) > 1:
-        raise CorpusError(
-            f"expected one column {column!r} in {name}, found {names.count(column)}; rename them"
-        )
-    at = names.index(column)
+    at = _place(names, column, name)
+    beside = None if other is None else _place(names, other, name)
     reader = csv.reader(rows, delimiter=delimiter, strict=True)  # else an open quote takes it all
     try:
         for row in reader:
             if at < len(row) <= len(names):
-                yield row[at]
+                value = "" if beside is None or beside >= len(row) else row[beside]
+                yield row[at], value
             elif row:  # a text with the delimiter in it would be cut without a word
                 few = f"{at + 1} to " * (at + 1 < len(names))
                 raise CorpusError(
@@ -118,7 +129,18 @@ def _csv_fields(header, rows, column, name):
         ) from None
 
 
-def _json_fields(first, rows, column, name):
+def _place(names, column, name):
+    """Returns the place of a column of CSV."""
+    if column not in names:
+        raise _missing(column, names, name)
+    if names.count(column) > 1:
+        raise CorpusError(
+            f"expected one column {column!r} in {name}, found {names.count(column)}; rename them"
+        )
+    return names.index(column)
+
+
+def _json_rows(first, rows, column, name, other):
     number = 0
     for line in _with_first(first, rows):
         number += 1
@@ -139,10 +161,12 @@ def _json_fields(first, rows, column, name):
                 "each line"
             )
         value = row.get(column)
-        if number == 1 and column not in row:
-            raise _missing(column, [*row], name)
+        if number == 1 and (missing := [key for key in (column, other) if key not in (None, *row)]):
+            raise _missing(missing[0], [*row], name)
+        beside = row.get(other)
+        beside = "" if beside is None else beside if isinstance(beside, str) else json.dumps(beside)
         if isinstance(value, str):
-            yield value.replace("\r\n", "\n").replace("\r", "\n")  # as in other texts
+            yield value.replace("\r\n", "\n").replace("\r", "\n"), beside  # as in other texts
         elif value is not None:
             raise CorpusError(
                 f"expected text in column {column!r} of {name}, found {value!r:.40} in row "
@@ -159,6 +183,6 @@ def _missing(column, names, name):
     listed = ", ".join(map(str, names))
     has = f"which has {listed:.{MAX_NAMES}}" if listed else "which is neither CSV nor JSON Lines"
     return CorpusError(
-        f"expected a column {column!r} in {name}, {has}; --column names one of a CSV file's header "
-        "row, or a key of each object of JSON Lines"
+        f"expected a column {column!r} in {name}, {has}; name one of a CSV file's header row, or a "
+        "key of each object of JSON Lines"
     )

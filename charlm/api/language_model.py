@@ -35,20 +35,37 @@ class LanguageModel:
     Args:
         checkpoint: the run's weights, settings and vocabulary.
         path: the weights file that it was read from.
+        context: see `in_context`.
 
     >>> model = charlm.load("saved_models/speeches")  # doctest: +SKIP
     >>> model.generate("My fellow", length=40, seed=1)  # doctest: +SKIP
     [' Americans, we have the strength to build']
     """
 
-    def __init__(self, checkpoint: Checkpoint, path: Path | None = None):
-        self._checkpoint, self.path = checkpoint, path
-        self._network = checkpoint.to_network()
+    def __init__(
+        self, checkpoint: Checkpoint, path: Path | None = None, context: str | None = None
+    ):
+        self._trained, self.path = checkpoint, path
+        self._checkpoint = checkpoint.in_context(context)
+        self._network = self._checkpoint.to_network()
 
     @property
     def config(self) -> Config:
         """The settings of the run."""
-        return self._checkpoint.config
+        return self._trained.config
+
+    @property
+    def contexts(self) -> Sequence[str]:
+        """The values of the field that the model was conditioned on in training (--context)."""
+        return self._trained.contexts.names if self._trained.contexts else ()
+
+    def in_context(self, name: str | None = None) -> "LanguageModel":
+        """Returns the model for one of its `contexts`; None for the mean of all.
+
+        Raises:
+            InputError: there is no such context, or the run has none.
+        """
+        return LanguageModel(self._trained, self.path, name)
 
     @property
     def vocabulary(self) -> Sequence[str]:
@@ -243,7 +260,9 @@ class LanguageModel:
 
 
 def load(
-    run: str | PathLike[str] = lookup.LATEST, runs_dir: str | PathLike[str] = lookup.RUNS_DIR
+    run: str | PathLike[str] = lookup.LATEST,
+    runs_dir: str | PathLike[str] = lookup.RUNS_DIR,
+    context: str | None = None,
 ) -> LanguageModel:
     """Loads a trained model.
 
@@ -251,12 +270,13 @@ def load(
         run: a run's folder or its name in `runs_dir`, a `.weights.h5` file in one, or "latest".
             From a folder, the weights with the lowest held-out loss are read.
         runs_dir: folder that holds the runs.
+        context: see `LanguageModel.in_context`.
 
     Returns:
         A `LanguageModel`.
 
     Raises:
-        InputError: there is no such run, or its weights file is damaged.
+        InputError: there is no such run or context, or its weights file is damaged.
     """
-    path, checkpoint = lookup.read_best(Path(runs_dir), os.fspath(run))
-    return LanguageModel(checkpoint, path)
+    path, checkpoint = lookup.read_with_contexts(Path(runs_dir), os.fspath(run))
+    return LanguageModel(checkpoint, path, context)

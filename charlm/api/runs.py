@@ -54,7 +54,7 @@ def start(
     config = replace(config, data=replace(config.data, corpus=corpus.name))
     if config.data.separator is None and (line := suggestion(corpus)):
         cli.note(line)
-    text = cli.text(corpus)
+    text = cli.text(corpus, config.data.context)
     n, kept = len(text.training), [*given, *(("units", "dropout") if first else ())]
     chosen, exact = config, "tokens" in given
     text = _in_units(text, config.data, first, exact)
@@ -187,7 +187,8 @@ def resume_run(
     resume.check_unfinished(saved.progress, config.fit)
     where = resume.position(saved.progress)
     lines = [f"resuming {path} at {where}; changed: {', '.join(changed) or 'nothing'}"]
-    prepared = run_training.prepare(config, cli.text(corpus()), reporting, saved, lines)
+    text = cli.text(corpus(), config.data.context)
+    prepared = run_training.prepare(config, text, reporting, saved, lines)
     run_folder.rewind_logs(folder, saved, say)
     if config.data != kept.data:
         _rename_corpus(folder, config, say)

@@ -11,9 +11,11 @@ from charlm.config import NO_TEXT, DataConfig
 from charlm.errors import InputError
 from charlm.notes import DETAILS, detail, note
 from charlm.runs.checkpoint import Checkpoint
+from charlm.text import contexts
 from charlm.text.encode import fingerprint, read
 from charlm.text.encoded_text import Text
 from charlm.text.vocab import UnknownCharacterError
+from charlm.training.resume import check_same_text
 from corpora import Corpus, CorpusError, CorpusNotFound, records, tables
 
 
@@ -92,11 +94,15 @@ def _stored_corpus(data, again):
         ) from error
 
 
-def text(corpus: Corpus) -> Text:
+def text(corpus: Corpus, context: str | None = None) -> Text:
     """Encodes a corpus as ids, reporting long steps on standard error.
 
+    Args:
+        corpus: the text.
+        context: the field of its documents or records that a model is conditioned on.
+
     Raises:
-        InputError: it has fewer than two distinct characters, or only blanks.
+        InputError: it has fewer than two distinct characters, or only blanks; or no such context.
         CorpusError, OSError: see `charlm.text.encode.read`.
     """
     found = read(corpus, note)
@@ -111,7 +117,9 @@ def text(corpus: Corpus) -> Text:
             "give a text with letters"
         )
     _note_reading(corpus)
-    return found
+    if context is None:
+        return found
+    return replace(found, contexts=contexts.read(corpus, context))
 
 
 def own_text(corpus: Corpus, saved: Checkpoint) -> Text:
@@ -129,13 +137,15 @@ def own_characters(corpus: Corpus, saved: Checkpoint) -> Text:
     Raises:
         InputError: it is another text.
     """
-    own = text(corpus)
+    own = text(corpus, saved.config.data.context)
     if own.sha256 != saved.corpus_sha256:
         raise InputError(
             f"expected the text that the run was trained on (sha256 {saved.corpus_sha256[:12]}), "
             f"found another ({own.sha256[:12]}) in {corpus.title}; if the text is elsewhere, name "
             "it with --corpus"
         )
+    if saved.contexts:
+        check_same_text(saved, own)
     note_overlap(own)
     return own if saved.vocab.texts else own.translated(saved.vocab)
 

@@ -20,6 +20,13 @@ RunsDir = Annotated[Path, tyro.conf.arg(help="Folder that holds the runs.")]
 Quiet = Annotated[
     bool, tyro.conf.arg(help="Show no progress; results and warnings are still printed.")
 ]
+Context = Annotated[
+    str | None,
+    tyro.conf.arg(
+        help="For a run trained with --context: the value of its field, for example a president. "
+        "Default: the mean of all values."
+    ),
+]
 Debug = Annotated[bool, tyro.conf.arg(help="Show the traceback of an error.")]
 Text = tyro.conf.Positional[
     Annotated[str | None, tyro.conf.arg(help="Text to train on; the same as --corpus.")]

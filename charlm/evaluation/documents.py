@@ -1,6 +1,7 @@
 """Selects the documents that `charlm evaluate` measures, and those that a run was trained on."""
 
 from collections.abc import Iterable
+from typing import Any
 
 from charlm.errors import InputError
 from charlm.text.encode import fingerprint
@@ -53,6 +54,14 @@ def measurable(
         raise InputError(f"expected two {what} or more to measure, found fewer")
     names, ids = zip(*kept, strict=True)
     return list(names), list(ids)
+
+
+def of_measurable(
+    documents: Iterable[tuple[str | None, Ids]], values: Iterable[Any], vocab: Vocab
+) -> list[Any]:
+    """Returns the values, one for each document, of those that `measurable` returns."""
+    pairs = zip(documents, values, strict=True)
+    return [value for (_, ids), value in pairs if characters_in(ids[1:], vocab)]
 
 
 def parts(corpus: Corpus) -> list[tuple[Document, int, int]]:

@@ -20,7 +20,7 @@ def stateful_losses(network: Network, documents: Sequence[Ids]) -> list[np.ndarr
 
     Args:
         network: the model.
-        documents: arrays (n,) of ids.
+        documents: arrays (n,) of ids, which may have contexts, see `ConditionedNetwork`.
 
     Returns:
         For each document, the losses of all its characters except the first, (n - 1,), in nats.
@@ -55,7 +55,8 @@ def _side_by_side(network, documents, tell):
         logits, states = network.step(ids[:n, t], states)
         tell(n)
         log_p = log_softmax(logits)
-        losses[:n, t + 1] = -np.take_along_axis(log_p, ids[:n, t + 1, None], axis=-1)[:, 0]
+        target = ids[:n, t + 1, None] % log_p.shape[-1]  # ids may have contexts
+        losses[:n, t + 1] = -np.take_along_axis(log_p, target, axis=-1)[:, 0]
     return [row[1:n] for row, n in zip(losses, lengths, strict=True)]
 
 

@@ -19,7 +19,8 @@ from corpora.records import Records
 MAX_WINDOWS = 4096  # windows from a zero state, spread evenly over the text
 SHOWN = 12  # documents in the table; the JSON has all
 CARRIED, DYNAMIC = "state carried", "dynamic evaluation"
-KEYS = {CARRIED: "bits", DYNAMIC: "dynamic_bits"}  # in the JSON
+UNKNOWN = "contexts unknown"
+KEYS = {CARRIED: "bits", DYNAMIC: "dynamic_bits", UNKNOWN: "unknown_bits"}  # in the JSON
 MEASURED = "text that was measured"
 TEXTS, LENGTH = 20, 2000  # samples at each temperature, and characters in each
 MAX_COPY = 200  # characters of a copy in the table; the JSON has all
@@ -37,6 +38,7 @@ def measure(
     passages: int,
     dynamic: Ids | None,
     characters: Vocab | None = None,
+    contexts: Sequence[np.ndarray] | None = None,
 ) -> dict:
     """Measures a model and simpler models on the same documents, in bits per character.
 
@@ -51,8 +53,14 @@ def measure(
         passages: number of hardest passages to report.
         dynamic: the training text in ids of the model, to measure with dynamic evaluation, too.
         characters: the vocabulary of `training`, if the model's is of tokens.
+        contexts: the context of each id of each document, for a model that is conditioned on them.
     """
-    losses = {CARRIED: scoring.stateful_losses(network, documents)}
+    read = documents
+    if contexts is not None:
+        read = [np.asarray(d) + len(vocab) * c for d, c in zip(documents, contexts, strict=True)]
+    losses = {CARRIED: scoring.stateful_losses(network, read)}
+    if contexts is not None:
+        losses[UNKNOWN] = scoring.stateful_losses(network, documents)
     if dynamic is not None:
         adapting = scoring.DynamicEvaluation(network, dynamic)
         size = sum(map(len, documents))
@@ -68,7 +76,7 @@ def measure(
     models = {f"uniform over {len(known)} characters": float(np.log2(len(known)))}
     spelled = [known.encode(x) for x in texts] if characters else documents
     models |= _ngram_bits(training, len(known), order, spelled)
-    models |= _zero_state_bits(network, documents, context, vocab)
+    models |= _zero_state_bits(network, documents, read, context, vocab)
     models |= {f"this model, {name}": scoring.bits(x) for name, x in losses.items()}
     return {
         "characters": sum(map(len, losses[CARRIED])),
@@ -103,11 +111,11 @@ def _ngram_bits(training, V, order, documents):
         }
 
 
-def _zero_state_bits(network, documents, context, vocab):
+def _zero_state_bits(network, documents, read, context, vocab):
     """Returns {name: bits} of windows from a zero state; empty if no document is long enough."""
     per_token = sum(characters_in(d, vocab) for d in documents) / sum(map(len, documents))
     n = max(1, round(context / per_token))
-    cold = scoring.zero_state_losses(network, documents, n, MAX_WINDOWS)
+    cold = scoring.zero_state_losses(network, read, n, MAX_WINDOWS)
     if len(cold):
         windows = scoring.windows(documents, n, MAX_WINDOWS)
         parts = [scoring.by_character(x, ids, vocab.lengths)

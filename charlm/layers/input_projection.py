@@ -87,9 +87,9 @@ class InputProjection(MixedPrecisionMatmul):
         return kernel if bias is None else kernel + bias
 
     def context_table(self) -> Tensor:
-        """Returns what each context adds to x W + b, and their mean, (C + 1, G*H)."""
+        """Returns what each context adds to x W + b, (C + 1, G*H): first the mean of all."""
         rows = tensor(self.kernel)[self.vocab_size :]
-        return ops.concatenate([rows, ops.mean(rows, axis=0, keepdims=True)])
+        return ops.concatenate([ops.mean(rows, axis=0, keepdims=True), rows])
 
     def _times(self, inputs, mask, kernel):
         if not self.vocab_size:

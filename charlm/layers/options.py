@@ -47,7 +47,7 @@ CELL_OPTIONS = {
     "context_size": Option(
         None,
         "int | None",
-        "C if each input is an id and a context 0 to C, whose rows are added; C: their mean.",
+        "C if each input is an id and a context 1 to C, whose rows are added; 0: their mean.",
     ),
 }
 """Options of every cell."""

@@ -95,7 +95,7 @@ def _main(argv):
         args, saved = _parse(argv), None
     else:
         args, saved = _from_run(run, argv)
-    numpy_run.check_model(args.model)
+    numpy_run.check_model(args.model, args.data)
     if args.run.check:
         return _check(args)
     if args.run.text_file is not None:
@@ -123,7 +123,7 @@ def _parse(argv, default=None):
 def _from_run(run, argv):
     """Returns the options, with a saved run's model as defaults, and its checkpoint."""
     found = lookup.find(run.runs_dir, run.init, True)
-    saved = checkpoint.read(lookup.weights_file(found, (lookup.BEST, lookup.LAST)))
+    saved = checkpoint.read(lookup.weights_file(found, (lookup.BEST, lookup.LAST))).in_context()
     kept = replace(saved.config.model.without_dropout(), cell=saved.config.model.cell_name)
     default = Reference(run, kept, replace(saved.config.data, corpus=None))
     args = _parse(argv, default)

@@ -42,7 +42,7 @@ class Network:
         self.gates = len(CELLS[config.cell_name].gates)
         self.options = options(config)
         self.weights = {
-            path: _checked(weights, path, shape, dtype)
+            path: checked(weights, path, shape, dtype)
             for path, shape in shapes(config, vocab_size).items()
         }
         layers = [
@@ -81,7 +81,7 @@ class Network:
         after, gates = [], []
         x = None
         for k, ((W, b, recurrent), before) in enumerate(zip(self.steps, states, strict=True)):
-            a_x = W[ids] if x is None else x @ W + b
+            a_x = self.first_inputs(ids) if x is None else x @ W + b
             new, cache = self.cell.step(a_x, before, recurrent, **self.options)
             gates.append(cache[len(before) : len(before) + self.gates])
             if change is not None:
@@ -90,6 +90,10 @@ class Network:
             x = new[0] if x is None or self.config.skip == "none" else x + new[0]
         kernel, bias = self.dense
         return x @ kernel + bias, after, gates
+
+    def first_inputs(self, ids: np.ndarray) -> np.ndarray:
+        """Returns the first layer's share of the inputs, x W + b, for ids (B,): (B, G*H)."""
+        return self.steps[0][0][ids]
 
     def forward(
         self, ids: np.ndarray, states: Sequence[Arrays]
@@ -147,15 +151,21 @@ def layer_path(config: ModelConfig, k: int) -> str:
     return f"layers/{CELLS[config.cell_name].saved_as}{f'_{k}' if k else ''}/cell/vars"
 
 
-def shapes(config: ModelConfig, vocab_size: int) -> dict[str, tuple[int, ...]]:
-    """Returns {path: shape} of all weights of a network."""
+def shapes(config: ModelConfig, vocab_size: int, contexts: int = 0) -> dict[str, tuple[int, ...]]:
+    """Returns {path: shape} of all weights of a network.
+
+    Args:
+        config: sizes and options.
+        vocab_size: V.
+        contexts: C, the number of rows that the first kernel has for contexts.
+    """
     V, H = vocab_size, config.units
     GH = len(CELLS[config.cell_name].gates) * H
     two_rows = options(config).get("reset_after", False)
     found: dict[str, tuple[int, ...]] = {}
     for k in range(config.layers):
         path = layer_path(config, k)
-        found[f"{path}/0"] = (H if k else V, GH)
+        found[f"{path}/0"] = (H if k else V + contexts, GH)
         found[f"{path}/1"] = (H, GH)
         found[f"{path}/2"] = (2, GH) if two_rows else (GH,)
     return found | {f"{DENSE}/0": (H, V), f"{DENSE}/1": (V,)}
@@ -239,7 +249,10 @@ _INITIALIZERS = {
 }
 
 
-def _checked(weights, path, shape, dtype):
+def checked(
+    weights: dict[str, np.ndarray], path: str, shape: tuple[int, ...], dtype: DTypeLike
+) -> np.ndarray:
+    """Returns an array of the weights; raises InputError if it is missing or has another shape."""
     value = weights.get(path)
     if value is None or value.shape != shape:
         what = "none" if value is None else value.shape

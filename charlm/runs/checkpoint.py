@@ -6,18 +6,20 @@ or types, missing or extra arrays, numbers that are not finite and a wrong check
 
 import json
 import math
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
 
 from charlm.config import Config, ModelConfig
 from charlm.errors import CharlmError, InputError
-from charlm.reference import network
+from charlm.reference import contexts, network
 from charlm.runs import atomic, file_format, untrusted
 from charlm.runs.progress import Progress, read_progress
 from charlm.text import tokens, units
+from charlm.text.contexts import MAX_CONTEXTS, KnownContexts
 from charlm.text.vocab import Vocab
+from corpora.contexts import MAX_VALUE
 
 ARRAY_META, EPOCH_META = 100, 220  # bytes of the description for each array and each epoch
 GROUPS = "optimizer", "carried", "metrics"
@@ -43,6 +45,8 @@ class Checkpoint:
     metrics: list[np.ndarray] = field(default_factory=list)
     learned_before: list[str] = field(default_factory=list)
     """SHA-256 of the corpora that the run's initial weights were trained on."""
+    contexts: KnownContexts | None = None
+    """What the network is conditioned on: a row more of the first kernel for each."""
 
     def arrays(self) -> dict[str, np.ndarray]:
         """Returns all arrays by their path in a file."""
@@ -53,7 +57,32 @@ class Checkpoint:
 
     def to_network(self) -> network.Network:
         """Returns the model in NumPy."""
-        return network.Network(self.weights, len(self.vocab), self.config.model)
+        given = self.weights, len(self.vocab), self.config.model
+        if self.contexts is None:
+            return network.Network(*given)
+        return contexts.ConditionedNetwork(*given, len(self.contexts.names))
+
+    def in_context(self, name: str | None = None) -> "Checkpoint":
+        """Returns a run without contexts, and without what resuming needs, for one context.
+
+        Args:
+            name: of the context; None if it is unknown, for the mean of all.
+
+        Raises:
+            InputError: there is no such context, or the run has none.
+        """
+        if self.contexts is None:
+            if name is None:
+                return self
+            raise InputError(
+                f"expected a run with contexts for --context {name}, found one without; charlm "
+                "train --context FIELD trains one"
+            )
+        number = 0 if name is None else self.contexts.number(name)
+        config = replace(self.config, data=replace(self.config.data, context=None))
+        weights = contexts.in_context(self.weights, config.model, len(self.vocab), number)
+        none: dict[str, list[np.ndarray]] = {group: [] for group in GROUPS}
+        return replace(self, config=config, weights=weights, contexts=None, **none)
 
     def finite(self) -> bool:
         """Returns whether every number is finite."""
@@ -62,15 +91,16 @@ class Checkpoint:
     def meta(self) -> dict:
         """Returns everything but the arrays, for JSON."""
         vocabulary = self.vocab.stored()
+        is_new = self.contexts is not None or not isinstance(vocabulary, str)
         return {
-            "format": 3 if isinstance(vocabulary, str) else file_format.FORMAT,
+            "format": file_format.FORMAT if is_new else 3,
             "config": self.config.to_dict(),
             "vocabulary": vocabulary,
             "corpus_sha256": self.corpus_sha256,
             "learned_before": self.learned_before,
             "progress": self.progress.stored(),
             "versions": self.versions,
-        }
+        } | ({} if self.contexts is None else {"contexts": asdict(self.contexts)})
 
 
 def write(path: Path, checkpoint: Checkpoint, like: Path | None = None) -> None:
@@ -116,13 +146,14 @@ def to_bytes(checkpoint: Checkpoint) -> bytes:
     return file_format.to_bytes(checkpoint.meta(), checkpoint.arrays())
 
 
-def check_size_limits(config: Config, vocab: Vocab) -> None:
+def check_size_limits(config: Config, vocab: Vocab, known: KnownContexts | None = None) -> None:
     """Raises InputError if a run's file would become too large to be read.
 
     The file holds the weights, Adam's two moments of each, the carried states and the description.
     """
     m, V = config.model, len(vocab)
-    weights = sum(math.prod(s) for s in network.shapes(m, V).values())
+    shapes = network.shapes(m, V, len(known.names) if known else 0)
+    weights = sum(math.prod(s) for s in shapes.values())
     states, most = 2 * m.layers * m.units * config.data.batch_size, file_format.MAX_META
     size = 4 * (3 * weights + states) + 2 * most
     if size > untrusted.MAX_BYTES:
@@ -132,7 +163,8 @@ def check_size_limits(config: Config, vocab: Vocab) -> None:
             f"vocabulary {V}); give fewer --units or other text"
         )
     described = len(json.dumps(vocab.stored())) + config.fit.epochs * EPOCH_META
-    described += ARRAY_META * (3 * len(network.shapes(m, V)) + 2 * m.layers)
+    described += len(json.dumps(known.names)) if known else 0
+    described += ARRAY_META * (3 * len(shapes) + 2 * m.layers)
     if described > most - 10_000:
         raise InputError(
             f"expected a run whose description has at most {most / 1e6:.1f} MB, found "
@@ -158,7 +190,8 @@ def from_bytes(data: bytes) -> Checkpoint:
     vocab = _vocab(meta, config.data)
     if not len(vocab):
         raise InputError("expected a vocabulary, found it empty")
-    shapes = _checked_shapes(arrays, config.model, len(vocab))
+    known = _contexts(meta, config.data)
+    shapes = _checked_shapes(arrays, config.model, len(vocab), known)
     # no array is read yet: under different names, several may lie in the same place
     untrusted.check_size("arrays", sum(x.nbytes for x in arrays.values()), len(data))
     kinds: dict[str, tuple[str, ...]] = dict.fromkeys(shapes, FLOAT)
@@ -173,7 +206,8 @@ def from_bytes(data: bytes) -> Checkpoint:
         groups["metrics"] = metrics or groups["metrics"]
     found = Checkpoint(
         config, vocab, meta["corpus_sha256"], read_progress(progress), weights,
-        versions=meta["versions"], learned_before=_learned_before(meta), **groups,
+        versions=meta["versions"], learned_before=_learned_before(meta), contexts=known,
+        **groups,
     )  # fmt: skip
     if not found.finite():
         bad = next(k for k, x in found.arrays().items() if not np.isfinite(x).all())
@@ -185,9 +219,11 @@ def from_bytes(data: bytes) -> Checkpoint:
     return found
 
 
-def _checked_shapes(arrays: dict, config: ModelConfig, V: int) -> dict[str, tuple[int, ...]]:
+def _checked_shapes(
+    arrays: dict, config: ModelConfig, V: int, known: KnownContexts | None
+) -> dict[str, tuple[int, ...]]:
     """Returns the shapes of the model's weights by path; raises InputError if others are stored."""
-    expected = network.shapes(config, V)
+    expected = network.shapes(config, V, len(known.names) if known else 0)
     random = network.random_states(config) & set(arrays)  # only Keras's own layers save them
     expected |= dict.fromkeys(random, (2,))
     if odd := {path for path in arrays if not path.startswith("charlm/")} ^ set(expected):
@@ -210,10 +246,26 @@ def _vocab(meta, data):
             f"expected tokens of records that end with {data.separator!r}, found some of "
             f"{vocab.separator!r:.40}"
         )
-    wanted = units.parse(data.tokens)
-    if wanted != units.parse(vocab.setting) or of_tokens != (meta["format"] > 3):
+    wanted, is_new = units.parse(data.tokens), of_tokens or "contexts" in meta
+    if wanted != units.parse(vocab.setting) or is_new != (meta["format"] > 3):
         raise InputError(f"expected a vocabulary of --tokens {data.tokens}, found another one")
     return vocab
+
+
+def _contexts(meta, data):
+    """Returns `Checkpoint.contexts`; refuses other contexts than training makes."""
+    stored = meta.get("contexts")
+    if (stored is None) != (data.context is None):
+        raise InputError(f"expected contexts of --context {data.context}, found others")
+    if stored is None:
+        return None
+    names, sha256 = stored["names"], stored["sha256"]
+    texts = [*names, sha256]
+    if not all(isinstance(x, str) and 1 <= len(x) <= MAX_VALUE for x in texts):
+        raise InputError("expected names of contexts, found something else")
+    if sorted({*names}) != names or not 2 <= len(names) <= MAX_CONTEXTS:
+        raise InputError(f"expected 2 to {MAX_CONTEXTS} contexts in order, found others")
+    return KnownContexts(tuple(names), sha256)
 
 
 def _learned_before(meta):

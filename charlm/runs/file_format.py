@@ -13,10 +13,11 @@ A file holds only arrays and text, and reading one never runs code from it. h5py
 so Keras and other programs can read it. charlm itself takes the arrays from the places in
 charlm/meta, so the HDF5 library never parses an untrusted file in this process.
 
-Format 4 differs from format 3 in the vocabulary only: an object describes its tokens, where format
-3 has a string of characters. Older formats do not store the places of the arrays and are read with
-`safe_hdf5`. Format 2 has OLD_MARK, and no place of charlm/meta after the checksum. Format 1 has no
-checksum and no metrics; its progress holds the sum of the epoch's losses so far.
+Format 4 differs from format 3 in the description only: its vocabulary may be an object that
+describes tokens, where format 3 has a string of characters; and it may have contexts, whose rows
+follow those of the ids in the first kernel. Older formats do not store the places of the arrays and
+are read with `safe_hdf5`. Format 2 has OLD_MARK, and no place of charlm/meta after the checksum.
+Format 1 has no checksum and no metrics; its progress holds the sum of the epoch's losses so far.
 """
 
 import hashlib
@@ -31,7 +32,7 @@ from charlm.errors import InputError
 from charlm.runs import safe_hdf5, untrusted
 from charlm.runs.safe_hdf5 import Array
 
-FORMAT = 4  # of runs whose vocabulary has tokens; those of characters are saved in format 3
+FORMAT = 4  # of runs with tokens or contexts; others are saved in format 3
 SIGNATURE = b"\x89HDF\r\n\x1a\n"  # of HDF5
 MARK = b"\x89charlm-places\r\n"  # not text, and sixteen bytes that no array is likely to have
 OLD_MARK = b"\x89charlm-sha256\r\n"

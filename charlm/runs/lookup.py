@@ -101,14 +101,26 @@ def weights_file(path: Path, prefer: tuple[str, ...]) -> Path:
     return next((path / name for name in prefer if os.path.exists(path / name)), path / prefer[0])
 
 
-def read_best(runs: Path, run: str) -> tuple[Path, Checkpoint]:
+def read_best(runs: Path, run: str, context: str | None = None) -> tuple[Path, Checkpoint]:
     """Reads the run that `run` names: its best weights, or the last if it has no best.
+
+    A run that is conditioned on contexts is returned as one without, see `Checkpoint.in_context`.
+
+    Args:
+        runs, run: see `find`.
+        context: the name of its context; None for the mean of all.
 
     Returns:
         The weights file, and what it holds.
 
     Raises:
-        InputError: see `find`, `checkpoint.read`.
+        InputError: see `find`, `checkpoint.read`, `Checkpoint.in_context`.
     """
+    path, saved = read_with_contexts(runs, run)
+    return path, saved.in_context(context)
+
+
+def read_with_contexts(runs: Path, run: str) -> tuple[Path, Checkpoint]:
+    """Reads what `read_best` reads, with the rows of all contexts."""
     path = weights_file(find(runs, run, or_shipped=True), (BEST, LAST))
     return path, checkpoint.read(path)

@@ -10,6 +10,7 @@ import numpy as np
 from charlm.errors import InputError
 from charlm.notes import progress
 from charlm.text import mapped_ids, token_ids, units
+from charlm.text.contexts import Contexts
 from charlm.text.mapped_ids import Ids, MappedIds
 from charlm.text.overlap import Overlap
 from charlm.text.tokens import TokenVocab
@@ -37,6 +38,8 @@ class Text:
     held_out_lengths: list[int]
     """Numbers of ids of the held-out parts."""
     overlap: Overlap = field(default_factory=Overlap)
+    contexts: Contexts | None = None
+    """What each part of the text is, if the model is conditioned on that."""
 
     def to_measure(self, limit: int = 0) -> list[np.ndarray | MappedIds]:
         """Returns the held-out text to measure on.
@@ -48,15 +51,27 @@ class Text:
             All of it, one array per document; or, if it is longer than `limit`, stretches of equal
             length that are spread evenly over it.
         """
+        return [mapped_ids.part(self.held_out, *places) for places in self._places(limit)]
+
+    def contexts_to_measure(self, limit: int = 0) -> list[np.ndarray] | None:
+        """Returns the contexts of all ids of `to_measure`; None without contexts."""
+        if self.contexts is None:
+            return None
+        runs = self.contexts.held_out
+        return [runs.at(np.arange(*places)) for places in self._places(limit)]
+
+    def _places(self, limit):
+        """Returns where each array of `to_measure` begins and ends in the held-out text."""
         m = len(self.held_out)
         if not limit or self.held_out_characters <= limit:
-            ends = itertools.accumulate(self.held_out_lengths, initial=0)
-            return [mapped_ids.part(self.held_out, *places) for places in itertools.pairwise(ends)]
-        stretches = _stretches(self.held_out, max(2, limit * m // self.held_out_characters))
+            return [*itertools.pairwise(itertools.accumulate(self.held_out_lengths, initial=0))]
+        stretches = _stretches(m, max(2, limit * m // self.held_out_characters))
         if not isinstance(self.vocab, TokenVocab):
             return stretches
-        begins = [self.vocab.lengths[ids] > 0 for ids in stretches]  # a whole character
-        return [ids[int(first.argmax()) :] for ids, first in zip(stretches, begins, strict=True)]
+        begins = [self.vocab.lengths[self.held_out[a:b]] > 0 for a, b in stretches]
+        return [  # from a whole character on
+            (a + int(first.argmax()), b) for (a, b), first in zip(stretches, begins, strict=True)
+        ]
 
     @functools.cached_property
     def training_characters(self) -> int:
@@ -80,7 +95,7 @@ class Text:
             (V,) float32.
         """
         ids = self.training
-        parts = [ids] if len(ids) <= MAX_COUNTED else _stretches(ids, MAX_COUNTED)
+        parts = _parts(ids, MAX_COUNTED)
         counts: Any = sum(np.bincount(part, minlength=len(self.vocab)) for part in parts)
         if vocab == self.vocab:
             return np.log((counts + 1) / (counts + 1).sum()).astype(np.float32)
@@ -109,12 +124,21 @@ class Text:
         parts = [self.training, *self.to_measure()]
         ids, lengths = token_ids.encoded(parts, self.vocab, vocab, self.sha256)
         n = lengths[0]
+        training, held_out = mapped_ids.part(ids, 0, n), mapped_ids.part(ids, n, len(ids))
+        contexts = self.contexts
+        if contexts is not None:
+            contexts = replace(
+                contexts,
+                training=contexts.training.in_tokens(training, vocab),
+                held_out=contexts.held_out.in_tokens(held_out, vocab),
+            )
         return replace(
             self,
             vocab=vocab,
-            training=mapped_ids.part(ids, 0, n),
-            held_out=mapped_ids.part(ids, n, len(ids)),
+            training=training,
+            held_out=held_out,
             held_out_lengths=lengths[1:],
+            contexts=contexts,
         )
 
     def learned_vocab(self, tokens: str, separator: str | None = None, exact: bool = True) -> Vocab:
@@ -140,7 +164,7 @@ class Text:
         if kind == "words":
             self._check_has_words(tokens)
         ids = self.training
-        parts = [ids] if len(ids) <= MAX_LEARNED else _stretches(ids, MAX_LEARNED)
+        parts = _parts(ids, MAX_LEARNED)
         with progress(f"learning tokens ({tokens})"):
             pieces = (token_ids.texts(part, self.vocab, separator) for part in parts)
             texts = itertools.chain.from_iterable(pieces)
@@ -167,9 +191,15 @@ def characters_in(ids: Ids, vocab: Vocab) -> int:
     return sum(int(vocab.lengths[ids[k : k + PIECE]].sum()) for k in range(0, len(ids), PIECE))
 
 
-def _stretches(ids, limit):
-    """Returns at most `limit` of the ids, in stretches of equal length, spread evenly."""
+def _parts(ids, limit):
+    """Returns the ids, or at most `limit` of them, in stretches."""
+    if len(ids) <= limit:
+        return [ids]
+    return [ids[begin:end] for begin, end in _stretches(len(ids), limit)]
+
+
+def _stretches(n, limit):
+    """Returns where stretches of equal length begin and end, spread evenly: of n, `limit` ids."""
     count = min(MAX_STREAMS, -(-limit // VALIDATION_WINDOW))
     size = limit // count
-    starts = np.linspace(0, len(ids) - size, count).astype(int)
-    return [ids[k : k + size] for k in starts]
+    return [(k, k + size) for k in np.linspace(0, n - size, count).astype(int).tolist()]

@@ -161,8 +161,12 @@ class Streams:
             length: ids of each row.
             skipped: (..., B), 0 or more, added to each stream's place.
         """
-        places = (self._begin + at[..., None] + skipped)[..., None] + np.arange(length)
+        places = self.places(at, length, skipped)
         return np.take(self._verified(at, length + int(np.max(skipped))), places, mode="wrap")
+
+    def places(self, at: np.ndarray, length: int, skipped: int | np.ndarray = 0) -> np.ndarray:
+        """Returns where the ids of `rows` are, (..., B, length), beyond the end if it wraps."""
+        return (self._begin + at[..., None] + skipped)[..., None] + np.arange(length)
 
     def _verified(self, at, length):
         low, high = int(at.min()), int(at.max()) + length

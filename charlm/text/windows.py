@@ -15,6 +15,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from charlm.errors import InputError
+from charlm.text.contexts import Runs
 from charlm.text.mapped_ids import Ids, Streams
 from charlm.text.record_streams import RecordStreams
 
@@ -62,13 +63,15 @@ class TrainingWindows:
         epoch: of the first pass; `set_epoch` selects another.
         first: the first step of every pass, for a run that is resumed within an epoch.
         separator: (L,) ids that end each record; None for a text without records.
+        contexts: the number of each place's context; None for none.
 
     In a text of records, a stream whose state is reset goes on at the separator before the next
     record: what a model reads from a zero state is a separator, then a record. Each stream is reset
     every `restart_every` windows, from a random one on.
 
     Each item is ((ids (B, T), fresh (B,)), next ids (B, T)); fresh is 1 for a stream whose state is
-    reset before the window, else 0. Indexing with K steps gives K windows, on a first axis.
+    reset before the window, else 0. With contexts, the first are ids and contexts (B, T, 2).
+    Indexing with K steps gives K windows, on a first axis.
 
     Raises:
         InputError: the text is too short for one window per stream; for an item: it is damaged.
@@ -84,10 +87,11 @@ class TrainingWindows:
         epoch: int = 0,
         first: int = 0,
         separator: np.ndarray | None = None,
+        contexts: Runs | None = None,
     ):
         check_training(len(ids), batch_size, window)
         self.ids, self.window, self.seed, self.first = ids, window, seed, first
-        self.restart_every, self.separator = restart_every, separator
+        self.restart_every, self.separator, self.contexts = restart_every, separator, contexts
         self.length = len(ids) // batch_size  # of a stream
         self.starts = np.arange(batch_size) * self.length
         self.set_epoch(epoch)
@@ -119,9 +123,13 @@ class TrainingWindows:
             fresh = self._restarts(step)
         else:
             fresh, skipped = self.records.restarts(step)
-        ids = self.streams.rows(step * self.window, self.window + 1, skipped)  # (..., B, T+1)
-        ids = ids.astype(np.int32)
-        return (ids[..., :-1], fresh.astype(np.float32)), ids[..., 1:]
+        rows = step * self.window, self.window + 1, skipped
+        ids = self.streams.rows(*rows).astype(np.int32)  # (..., B, T+1)
+        inputs, following = ids[..., :-1], ids[..., 1:]
+        if self.contexts is not None:
+            places = self.streams.places(*rows)[..., :-1]
+            inputs = _with_contexts(inputs, self.contexts.at(places))
+        return (inputs, fresh.astype(np.float32)), following
 
     def _restarts(self, step):
         """Returns (..., B), which streams are reset before these steps: some, at random."""
@@ -152,6 +160,7 @@ class HeldOutWindows:
         window: T, at most.
         piece: characters of a document in one piece, `MAX_PIECE` by default.
         vocab_size: V, which limits the window: a position has V logits.
+        contexts: the context of each id of each document; None for none.
 
     Each item is ((ids (B, T), fresh (B,)), next ids (B, T), weights (B, T)). Indexing with K steps
     gives K windows, on a first axis.
@@ -166,8 +175,12 @@ class HeldOutWindows:
         window: int = VALIDATION_WINDOW,
         piece: int | None = None,
         vocab_size: int = 1,
+        contexts: Sequence[np.ndarray] | None = None,
     ):
         piece = piece or MAX_PIECE
+        if contexts is not None:  # one number for both, until they are in their places
+            pairs = zip(documents, contexts, strict=True)
+            documents = [np.asarray(d) + vocab_size * c for d, c in pairs]
         pieces = [  # ids, and the number of first ids that are not targets
             (d[max(0, k - WARM_UP) : k + piece + 1], min(k, WARM_UP) + 1)
             for d in documents
@@ -188,6 +201,9 @@ class HeldOutWindows:
                 begin, end = end, end + len(ids)
                 self.ids[row, begin:end] = ids
                 counted[row, begin + before : end] = True
+        self.contexts = None
+        if contexts is not None:
+            self.contexts, self.ids = np.divmod(self.ids, np.int32(vocab_size))
         self.weights = counted[:, 1:] * np.float32(counted[:, 1:].size / self.targets)
 
     def __len__(self):
@@ -200,5 +216,12 @@ class HeldOutWindows:
             np.moveaxis(x, 0, -2)  # (..., B, T)
             for x in (self.ids[:, columns], self.ids[:, columns + 1], self.weights[:, columns])
         )
+        if self.contexts is not None:
+            ids = _with_contexts(ids, np.moveaxis(self.contexts[:, columns], 0, -2))
         fresh = np.repeat((step == 0)[..., None], len(self.ids), axis=-1)
         return (ids, fresh.astype(np.float32)), following, weights
+
+
+def _with_contexts(ids, contexts):
+    """Returns ids and contexts of a shape (...) together, (..., 2)."""
+    return np.stack([ids, contexts.astype(np.int32)], axis=-1)

@@ -27,6 +27,7 @@ def build(
     seed: int | None = None,
     states: bool = True,
     precision: str = "fp32",
+    contexts: int = 0,
 ) -> keras.Model:
     """Builds the network: recurrent layers, then logits over the vocabulary at every position.
 
@@ -36,6 +37,8 @@ def build(
         seed: random seed of dropout.
         states: whether states are inputs and outputs; else every call starts at zero states.
         precision: of the recurrent layers, a key of `POLICIES`; logits are in float32.
+        contexts: C, if the network is conditioned on one of C contexts. The first input is then ids
+            and contexts (B, T, 2), see `context_size` of the layers. Their rows start at zero.
 
     Returns:
         A functional model, [ids (B, T), states (B, H) ...] -> [logits (B, T, V), states ...].
@@ -43,17 +46,17 @@ def build(
         `keras.Sequential([Input((None, V)), LSTM(H, return_sequences=True), Dense(V)])`.
     """
     V, H = vocab_size, config.units
-    x = keras.Input((None,), dtype="int32", name="ids")
+    x = keras.Input((None, 2) if contexts else (None,), dtype="int32", name="ids")
     inputs = [x]
     after: list[keras.KerasTensor] = []
     if not config.uses_own_layer:  # a Keras layer reads vectors
-        x = ops.one_hot(x, V)
+        x = _vectors(x, V, contexts)
     cell = CELLS[config.cell_name]
     for k in range(config.layers):
         before = [keras.Input((H,), name=f"{state}_{k}") for state in cell.states if states]
         options: dict[str, Any] = {"dtype": POLICIES[precision]}
         if config.uses_own_layer and k == 0:
-            options["vocab_size"] = V
+            options |= {"vocab_size": V, "context_size": contexts or None}
         layer = _recurrent_layer(config, k, return_state=states, **options)
         h = layer(x, initial_state=before or None)
         h, *new = h if states else [h]
@@ -71,7 +74,21 @@ def build(
     network = keras.Model(inputs if states else inputs[0], outputs, name="charlm")
     if config.forget_bias != 1:
         _set_forget_bias(network, cell.gates.index("f"), config)
+    if contexts:
+        kernel = network.get_layer(_numbered(cell.saved_as, 0)).cell.kernel
+        value = ops.convert_to_numpy(kernel).copy()
+        value[V:] = 0
+        kernel.assign(value)
     return network
+
+
+def _vectors(ids, V, C):
+    """Returns one-hot vectors of ids (B, T); with C contexts, of ids and contexts (B, T, 2)."""
+    if not C:
+        return ops.one_hot(ids, V)
+    added = np.concatenate([np.full((1, C), 1 / C), np.eye(C)]).astype("float32")
+    of_contexts = ops.take(ops.convert_to_tensor(added), ids[..., 1], axis=0)
+    return ops.concatenate([ops.one_hot(ids[..., 0], V), of_contexts], axis=-1)
 
 
 def _recurrent_layer(config, k, **options):

@@ -24,15 +24,21 @@ from charlm.text.encoded_text import Text
 from charlm.text.units import CharactersPerToken
 from charlm.text.windows import HeldOutWindows, TrainingWindows
 from charlm.training.resume import differences
-from charlm.training.training_windows import characters_per_token, training_windows
+from charlm.training.training_windows import (
+    characters_per_token,
+    held_out_windows,
+    training_windows,
+)
 
 REPORTS = 10  # progress lines in an epoch
 
 Say = Callable[[str], object]
 
 
-def check_model(model: ModelConfig) -> None:
+def check_model(model: ModelConfig, data: DataConfig) -> None:
     """Raises InputError for a model that the NumPy network cannot train."""
+    if data.context is not None:
+        raise InputError("--context is not for this network; charlm train has it, leave it out")
     if not model.uses_own_layer or model != model.without_dropout():
         raise InputError(
             f"expected a cell of {', '.join(CELLS)} and no dropout, found --cell {model.cell} "
@@ -102,7 +108,7 @@ class NumpyRun:
             versions={"backend": "numpy", "numpy": np.__version__},
         )
         windows = training_windows(text, data)
-        held_out = HeldOutWindows(text.to_measure(data.max_held_out), vocab_size=len(vocab))
+        held_out = held_out_windows(text, data)
         return cls(network, windows, held_out, characters_per_token(text, held_out), checkpoint)
 
     def train(

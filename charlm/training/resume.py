@@ -26,7 +26,7 @@ def check_changes(kept: Config, asked: Config, has_optimizer: bool) -> None:
         InputError: a setting cannot change.
     """
     of_tokens = kept.data.tokens != units.CHARACTERS
-    vocabulary = ("tokens", "records", "column") if of_tokens else ("tokens",)
+    vocabulary = ("tokens", "context", *(("records", "column") if of_tokens else ()))
     for part in FIXED:
         for name, (new, old) in differences(asked, kept, part).items():
             if part == "data" and not has_optimizer and name not in vocabulary:
@@ -117,6 +117,11 @@ def check_same_text(saved: Checkpoint, text: Text) -> None:
             f"expected the text the run was trained on (sha256 {saved.corpus_sha256[:12]}),"
             f" found another ({text.sha256[:12]}); name the run's text with --corpus, or "
             "train a new run on another text (--init-from)"
+        )
+    if saved.contexts != (text.contexts and text.contexts.known):
+        raise InputError(
+            f"expected texts with the {saved.config.data.context} that they had in training, found "
+            "others; put files and columns back as they were, or train a new run"
         )
 
 

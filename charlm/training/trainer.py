@@ -12,6 +12,7 @@ from charlm.config import Config
 from charlm.errors import InputError
 from charlm.generation import generate
 from charlm.layers import numpy_op
+from charlm.reference.contexts import in_context
 from charlm.reference.network import Network
 from charlm.runs import checkpoint
 from charlm.runs.checkpoint import Checkpoint
@@ -19,12 +20,16 @@ from charlm.runs.progress import Progress
 from charlm.text import tokenizing
 from charlm.text.encoded_text import Text
 from charlm.text.tokens import TokenVocab
-from charlm.text.windows import HeldOutWindows, TrainingWindows
+from charlm.text.windows import TrainingWindows
 from charlm.training import network as model
 from charlm.training import resume
 from charlm.training.dataset import batches, errors_of
 from charlm.training.streams import Streams, compile_for
-from charlm.training.training_windows import characters_per_token, training_windows
+from charlm.training.training_windows import (
+    characters_per_token,
+    held_out_windows,
+    training_windows,
+)
 from corpora.normalizing import normalized
 
 
@@ -59,15 +64,15 @@ class Training:
         self.vocab, self.corpus_sha256 = text.vocab, text.sha256
         self.progress = saved.progress if saved else Progress()
         self.learned_before = saved.learned_before if saved else []
-        self.held_out = HeldOutWindows(
-            text.to_measure(config.data.max_held_out), vocab_size=len(text.vocab)
-        )
+        self.contexts = text.contexts and text.contexts.known
+        self.held_out = held_out_windows(text, config.data)
         self.per_token = characters_per_token(text, self.held_out)
         of_tokens = isinstance(self.vocab, TokenVocab)
         self._tokenizers = {"tokenizers": tokenizing.version()} if of_tokens else {}
         self.held_out_characters = round(self.per_token.held_out * self.held_out.targets)
         windows = self.windows()
-        checkpoint.check_size_limits(config, self.vocab)
+        C = len(self.contexts.names) if self.contexts else 0
+        checkpoint.check_size_limits(config, self.vocab, self.contexts)
         if self.progress.step >= windows.steps:
             raise InputError(
                 f"expected a run that stopped within an epoch of {windows.steps} windows, found "
@@ -76,8 +81,9 @@ class Training:
         keras.config.set_floatx("float32")  # overrides a keras.json; files and code need it
         keras.utils.set_random_seed(config.data.seed)
         self.network = model.build(
-            config.model, len(self.vocab), config.data.seed, precision=config.fit.precision
-        )
+            config.model, len(self.vocab), config.data.seed, precision=config.fit.precision,
+            contexts=C,
+        )  # fmt: skip
         self.streams = Streams(self.network, config.data.batch_size, len(self.held_out.ids))
         compile_for(self.streams, config.fit, windows.steps)
         self.means: list[np.ndarray] = []  # that the next epoch begins with
@@ -135,6 +141,7 @@ class Training:
             carried=[ops.convert_to_numpy(v) for v in self.streams.carried["training"]],
             metrics=self._running_means(),
             learned_before=self.learned_before,
+            contexts=self.contexts,
             versions={
                 "keras": keras.__version__,
                 "backend": keras.backend.backend(),
@@ -144,8 +151,11 @@ class Training:
         )
 
     def to_network(self) -> Network:
-        """Returns the network in NumPy, with a copy of the weights."""
-        return Network(model.weights(self.network), len(self.vocab), self.config.model)
+        """Returns the network in NumPy, with a copy of the weights; for an unknown context."""
+        weights, V = model.weights(self.network), len(self.vocab)
+        if self.contexts:
+            weights = in_context(weights, self.config.model, V)
+        return Network(weights, V, self.config.model)
 
     def _restore(self, saved):
         if not saved.optimizer:  # imported or fine-tuned weights: the optimizer state is new

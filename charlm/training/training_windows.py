@@ -25,6 +25,21 @@ def training_windows(
         epoch,
         first,
         separator,
+        text.contexts and text.contexts.training,
+    )
+
+
+def held_out_windows(text: Text, data: DataConfig) -> HeldOutWindows:
+    """Returns the windows to measure on after each epoch.
+
+    Raises:
+        InputError: no document has two characters, or tokens.
+    """
+    limit = data.max_held_out
+    return HeldOutWindows(
+        text.to_measure(limit),
+        vocab_size=len(text.vocab),
+        contexts=text.contexts_to_measure(limit),
     )
 
 

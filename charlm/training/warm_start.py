@@ -19,7 +19,7 @@ def warm_start(saved: Checkpoint, text: Text, seed: int) -> Checkpoint:
     model has learned of no rarer character. A vocabulary of tokens does not change.
 
     Args:
-        saved: the trained run.
+        saved: the trained run, without contexts.
         text: the text of the new run; in tokens of `saved`, if that has tokens.
         seed: random seed of the new rows and columns.
     """
@@ -29,9 +29,15 @@ def warm_start(saved: Checkpoint, text: Text, seed: int) -> Checkpoint:
     if not isinstance(vocab, TokenVocab):  # whose ids every text has
         vocab = Vocab("".join(sorted({*saved.vocab.characters, *text.vocab.characters})))
         weights = _with_new(weights, config, saved.vocab, vocab, seed)
+    contexts = text.contexts and text.contexts.known
+    if contexts:  # whose rows are zero, as in a new model
+        first = f"{layer_path(config, 0)}/0"
+        rows = np.zeros((len(contexts.names), weights[first].shape[1]), np.float32)
+        weights = weights | {first: np.concatenate([weights[first], rows])}
     return Checkpoint(
-        saved.config, vocab, text.sha256, Progress(), weights, [], [], {}, learned_before=before
-    )
+        saved.config, vocab, text.sha256, Progress(), weights, [], [], {}, learned_before=before,
+        contexts=contexts,
+    )  # fmt: skip
 
 
 def _with_new(old, config, known, vocab, seed):

@@ -32,14 +32,14 @@ def case(request):
 
 def vectors(inputs):
     """(B, T, V + C) of ids and contexts (B, T, 2)."""
-    added = np.concatenate([np.eye(C), np.full((1, C), 1 / C)])
+    added = np.concatenate([np.full((1, C), 1 / C), np.eye(C)])
     parts = np.eye(V)[inputs[..., 0]], added[inputs[..., 1]]
     return np.concatenate(parts, axis=-1).astype("float32")
 
 
 def inputs(rng, *shape):
     found = np.stack([rng.integers(V, size=shape), rng.integers(C + 1, size=shape)], -1)
-    found.reshape(-1, 2)[:2, 1] = C, 0  # one that is unknown, and one that is not
+    found.reshape(-1, 2)[:2, 1] = 0, C  # one that is unknown, and one that is not
     return found.astype("int32")
 
 

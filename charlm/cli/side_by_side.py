@@ -1,0 +1,35 @@
+"""Texts in columns beside each other, as wide as the terminal."""
+
+import shutil
+import textwrap
+from collections.abc import Sequence
+from itertools import zip_longest
+
+LEAST = 24  # characters of a column; narrower ones are hard to read
+GAP = "  |  "
+
+
+def columns(titles: Sequence[str], texts: Sequence[str], width: int | None = None) -> list[str]:
+    """Returns lines with the texts in columns under their titles, or one text after another.
+
+    Args:
+        titles: one for each text.
+        texts: in which newlines are kept.
+        width: of a line in characters; None for that of the terminal, 100 without one.
+    """
+    width = width or shutil.get_terminal_size((100, 24)).columns
+    each = (width - len(GAP) * (len(texts) - 1)) // len(texts)
+    if each < LEAST:
+        pairs = zip(titles, texts, strict=True)
+        return [line for title, text in pairs for line in (f"--- {title} ---", text)]
+    found = [
+        [title[:each], "-" * min(len(title), each), *_wrapped(text, each)]
+        for title, text in zip(titles, texts, strict=True)
+    ]
+    rows = zip_longest(*found, fillvalue="")
+    return [GAP.join(cell.ljust(each) for cell in row).rstrip() for row in rows]
+
+
+def _wrapped(text, width):
+    lines = text.split("\n")
+    return [part for line in lines for part in textwrap.wrap(line, width) or [""]]

@@ -1,0 +1,141 @@
+"""What each part of a text is, for --context: one of C known values of a field, or unknown.
+
+The known values have the numbers 1 to C, in alphabetical order; 0 means unknown.
+"""
+
+import hashlib
+import json
+from dataclasses import dataclass
+
+import numpy as np
+
+from charlm.errors import InputError
+from charlm.notes import progress
+from charlm.text.mapped_ids import Ids
+from charlm.text.split import Ends
+from charlm.text.vocab import Vocab
+from corpora import Corpus, contexts, records
+
+MAX_CONTEXTS = 1000  # values; more are hardly those of a field that documents share
+PIECE = 2**20  # ids whose places are looked at together
+SHOWN = 300  # characters of a message that lists values
+
+
+@dataclass(frozen=True)
+class Runs:
+    """A number for each place of a text, the same over long stretches."""
+
+    ends: np.ndarray
+    """(R,) where each stretch ends, ascending."""
+    numbers: np.ndarray
+    """(R,)"""
+
+    @classmethod
+    def of(cls, lengths: np.ndarray, numbers: np.ndarray) -> "Runs":
+        """Returns stretches of these lengths, without those that are empty."""
+        kept = lengths > 0
+        return cls(np.cumsum(lengths[kept]), numbers[kept])
+
+    def at(self, places: np.ndarray) -> np.ndarray:
+        """Returns the numbers at places of any shape, which are taken modulo the text's length."""
+        places = places % self.ends[-1]
+        return self.numbers[np.searchsorted(self.ends, places, side="right")]
+
+    def in_tokens(self, ids: Ids, vocab: Vocab) -> "Runs":
+        """Returns the same for the text in tokens: a token has its first character's number."""
+        ends, at, k = np.zeros(len(self.ends), np.int64), 0, 0
+        for begin in range(0, len(ids), PIECE):
+            lengths = vocab.lengths[np.asarray(ids[begin : begin + PIECE])]
+            starts = at + np.cumsum(lengths) - lengths
+            at = int(starts[-1] + lengths[-1])
+            k = int(np.searchsorted(self.ends, starts[0], side="right"))
+            ends[k:] = begin + np.searchsorted(starts, self.ends[k:], side="left")
+        return Runs.of(np.diff(ends, prepend=0), self.numbers)
+
+
+@dataclass(frozen=True)
+class KnownContexts:
+    """The contexts of a run's training text."""
+
+    names: tuple[str, ...]
+    """C values of the field, in alphabetical order."""
+    sha256: str
+    """Fingerprint of the values of all documents and records, and of where they begin and end."""
+
+    def number(self, name: str) -> int:
+        """Returns the number of a context by its name, in any case if that is unambiguous.
+
+        Raises:
+            InputError: there is no such context.
+        """
+        if name in self.names:
+            return self.names.index(name) + 1
+        alike = [k for k, x in enumerate(self.names, 1) if x.casefold() == name.casefold()]
+        if len(alike) == 1:
+            return alike[0]
+        listed = ", ".join(self.names)
+        raise InputError(
+            f"expected a context that the run was trained on ({listed:.{SHOWN}}), found {name!r}"
+        )
+
+
+@dataclass(frozen=True)
+class Contexts:
+    """The contexts of a text, for each of its places."""
+
+    known: KnownContexts
+    training: Runs
+    """In the training parts of the documents, concatenated."""
+    held_out: Runs
+    """In the held-out parts."""
+
+
+def read(corpus: Corpus, field: str) -> Contexts:
+    """Finds the contexts of a corpus. It is read once more for that.
+
+    Args:
+        corpus: as it is read for training.
+        field: see `corpora.contexts.spans`.
+
+    Raises:
+        InputError: there is no such field; the training text has one value of it, or very many.
+        CorpusError: a document cannot be read.
+    """
+    ends, values = Ends(), []
+    size = sum(d.size for d in corpus.documents)
+    with progress(f"reading {field} of {corpus.title}", size) as tell:
+        for length, value in contexts.spans(corpus, field, tell):
+            ends.add(length, [length])
+            values.append(value)
+    if not values:  # as `charlm.text.encode.read` says
+        return Contexts(
+            KnownContexts((), ""), Runs.of(*np.zeros((2, 0), int)), Runs.of(*np.zeros((2, 0), int))
+        )
+    split = ends.split(bool(records.key(corpus.documents)))
+    lengths, _ = split.sections(0, ends.at)
+    trained, held_out = lengths[::2], lengths[1::2]
+    names = sorted({v for v, n in zip(values, trained.tolist(), strict=True) if v and n})
+    _check(names, field, corpus.title)
+    number = {name: k for k, name in enumerate(names, 1)}
+    numbers = np.array([number.get(v, 0) for v in values], np.int32)
+    digest = hashlib.sha256(json.dumps([values, lengths.tolist()]).encode()).hexdigest()
+    found = (Runs.of(part, numbers) for part in (trained, held_out))
+    return Contexts(KnownContexts(tuple(names), digest), *found)
+
+
+def _check(names, field, title):
+    if not names:
+        raise InputError(
+            f"expected documents or records with {field!r} in {title}, found none; name another "
+            "field with --context, or leave it out"
+        )
+    if len(names) == 1:
+        raise InputError(
+            f"expected two or more values of {field!r} in the training text of {title}, found only "
+            f"{names[0]!r}; name another field with --context, or leave it out"
+        )
+    if len(names) > MAX_CONTEXTS:
+        raise InputError(
+            f"expected at most {MAX_CONTEXTS:,} values of {field!r} in {title}, found "
+            f"{len(names):,} ({names[0]!r}, {names[1]!r} ...); name a field that texts share"
+        )

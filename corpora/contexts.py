@@ -1,0 +1,102 @@
+"""The value of a field for each document or record of a corpus: its president, its folder ..."""
+
+import re
+from collections.abc import Callable, Iterator
+from typing import Any
+
+from corpora import tables
+from corpora.document import Corpus, CorpusError, title
+from corpora.normalizing import NONE, normalized
+from corpora.records import Records, parts_of
+
+MAX_VALUE = 200  # characters of a value
+
+
+def spans(
+    corpus: Corpus, field: str, tell: Callable[[int], object] | None = None
+) -> Iterator[tuple[int, str]]:
+    """Yields (characters, value) of each document or record with text, in order.
+
+    A record of a table has the value of another column, `field`. Any other record has what follows
+    `FIELD:` in the first of its lines that begins so (as in the header of a tune or a letter). A
+    document has what is known about it: the folder or the name of its file, or the facts of a named
+    corpus. The value is "" where there is none.
+
+    Args:
+        corpus: as it is read for training.
+        field: the name of the field.
+        tell: called with the number of bytes after each read.
+
+    Raises:
+        CorpusError: there is no such field, or a document cannot be read.
+    """
+    for document in corpus.documents:
+        if isinstance(document, Records) and document.column is not None:
+            yield from _of_table(document, field, tell)
+        elif isinstance(document, Records) and field not in document.facts:
+            yield from _of_records(document, field, tell)
+        else:
+            value = _fact(corpus, document, field)
+            length = 0
+            for piece, inside in parts_of(document, tell):
+                begin = 0
+                for end in inside:
+                    yield length + end - begin, value
+                    begin, length = end, 0
+                length += len(piece) - begin
+            if length:
+                yield length, value
+
+
+def value_of(corpus: Corpus, field: str, document: Any) -> str:
+    """Returns the value for a whole document: that of its first record; "" if there is none."""
+    alone: Any = Corpus(corpus.name, (document,))
+    return next(spans(alone, field), (0, ""))[1]
+
+
+def _fact(corpus, document, field):
+    if field not in document.facts:
+        fields = ", ".join(document.facts)
+        has = f"which has {fields}" if fields else "which has none"
+        raise CorpusError(
+            f"expected the field {field!r} in {corpus.title}, {has}; give --context one of these, "
+            "a column beside --column, or a field of the records' headers beside --records"
+        )
+    return _cleaned(document.facts[field], getattr(document, "form", NONE), document)
+
+
+def _of_table(document, field, tell):
+    pieces = document.document.pieces(tell)
+    rows = tables.rows(pieces, document.column, title(document.name), field)
+    for text, value in rows:
+        length = len(normalized(text, document.form)) + len(document.separator)
+        yield length, _cleaned(value, document.form, document)
+
+
+def _of_records(document, field, tell):
+    header = re.compile(rf"^{re.escape(field)}:(.*)$", re.MULTILINE)
+
+    def value(text):
+        found = header.search(text)
+        return _cleaned(found[1], document.form, document) if found else ""
+
+    rest = ""
+    for piece, ends in parts_of(document, tell):
+        begin = 0
+        for end in ends:
+            rest += piece[begin:end]
+            yield len(rest), value(rest)
+            begin, rest = end, ""
+        rest += piece[begin:]
+    if rest:
+        yield len(rest), value(rest)
+
+
+def _cleaned(value, form, document):
+    value = normalized(value, form).strip()
+    if len(value) > MAX_VALUE or not value.isprintable():
+        raise CorpusError(
+            f"expected values of --context of {MAX_VALUE} printable characters at most, found "
+            f"{value:.40}... in {title(document.name)}; name another field"
+        )
+    return value
