@@ -8,6 +8,11 @@ import importlib
 from dataclasses import dataclass
 from types import ModuleType
 
+CONTEXT_SCALE = 1 / 32
+"""The factor of what a context adds. Adam moves every weight by about the learning rate in a step,
+and a context's weights are used in all steps of its texts: without a factor they follow the last
+few sentences of a text, not what its texts share (docs/experiments.md)."""
+
 
 @dataclass(frozen=True)
 class Cell:

@@ -1,11 +1,12 @@
 """Networks that are conditioned on contexts: rows of the first kernel, added in every step.
 
-The rows follow those of the ids. Contexts have the numbers 1 to C; 0 means that it is unknown, and
-adds the mean of the rows.
+The rows follow those of the ids, and are multiplied by `CONTEXT_SCALE`. Contexts have the numbers 1
+to C; 0 means that it is unknown, and adds the mean of the rows.
 """
 
 import numpy as np
 
+from charlm.cells import CONTEXT_SCALE
 from charlm.config import ModelConfig
 from charlm.reference.network import Network, checked, layer_path, shapes
 
@@ -36,7 +37,7 @@ def in_context(
 
 def _context_table(kernel, vocab_size):
     """Returns what each context adds, (C + 1, G*H): first the mean of all."""
-    rows = kernel[vocab_size:]
+    rows = np.float32(CONTEXT_SCALE) * kernel[vocab_size:]
     return np.concatenate([rows.mean(axis=0, keepdims=True), rows])
 
 

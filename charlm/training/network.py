@@ -12,7 +12,7 @@ import keras
 import numpy as np
 from keras import ops
 
-from charlm.cells import CELLS
+from charlm.cells import CELLS, CONTEXT_SCALE
 from charlm.config import ModelConfig
 from charlm.errors import InputError
 from charlm.layers.dense import Dense
@@ -86,7 +86,8 @@ def _vectors(ids, V, C):
     """Returns one-hot vectors of ids (B, T); with C contexts, of ids and contexts (B, T, 2)."""
     if not C:
         return ops.one_hot(ids, V)
-    added = np.concatenate([np.full((1, C), 1 / C), np.eye(C)]).astype("float32")
+    added = CONTEXT_SCALE * np.concatenate([np.full((1, C), 1 / C), np.eye(C)])
+    added = added.astype("float32")
     of_contexts = ops.take(ops.convert_to_tensor(added), ids[..., 1], axis=0)
     return ops.concatenate([ops.one_hot(ids[..., 0], V), of_contexts], axis=-1)
 

@@ -1,7 +1,7 @@
 """Law: a context is a row more of the kernel, added to each step; one that is unknown, their mean.
 
 Judged by the same layer reading vectors: an id's one-hot vector and beside it a context's, or 1/C
-in all of its places.
+in all of its places, times the factor of contexts.
 """
 
 import keras
@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from charlm import layers
+from charlm.cells import CONTEXT_SCALE
 from tests.cells import CASES, FEW, KINDS, set_random
 from tests.layers.test_recurrent import MASK, close, not_compiled  # noqa: F401 - a fixture
 from tests.oracle import outputs, results_and_gradients
@@ -33,7 +34,7 @@ def case(request):
 def vectors(inputs):
     """(B, T, V + C) of ids and contexts (B, T, 2)."""
     added = np.concatenate([np.full((1, C), 1 / C), np.eye(C)])
-    parts = np.eye(V)[inputs[..., 0]], added[inputs[..., 1]]
+    parts = np.eye(V)[inputs[..., 0]], CONTEXT_SCALE * added[inputs[..., 1]]
     return np.concatenate(parts, axis=-1).astype("float32")
 
 
@@ -54,7 +55,7 @@ def test_a_context_is_a_row_more(rng, case, way, request):
     x = inputs(rng, B, T)
     reads_ids.build(x.shape)
     reads_vectors.build((B, T, V + C))
-    set_random(rng, reads_ids)
+    set_random(rng, reads_ids, scale=1)
     reads_vectors.set_weights(reads_ids.get_weights())
     if not call["training"]:
         close(outputs(reads_ids, x, **call), outputs(reads_vectors, vectors(x), **call))
