@@ -26,7 +26,7 @@ USUAL = "lstm", "gru"  # without options of their own; the other cells are in th
 def pytest_collection_modifyitems(items):
     """Leaves to the full product the cells beyond the usual ones, and rows beyond `usual(n)`.
 
-    Rows beyond `product(n)` are left to the soak.
+    Rows beyond `product(n)` are left to the soak, unless they are usual ones.
 
     The tests of other backends take minutes, so they start first and no worker idles at the end.
     """
@@ -43,7 +43,7 @@ def pytest_collection_modifyitems(items):
         for (*_, n), found in rows[name].items():
             kept = {k * len(found) // n for k in range(n)}  # spread over all of them
             for k, item in enumerate(found):
-                if k not in kept:
+                if k not in kept and (name == "usual" or item.get_closest_marker("full")):
                     item.add_marker(other)
 
 

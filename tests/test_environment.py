@@ -60,7 +60,7 @@ def drawing(folder, characters, corpus=None):
     stepper(saved.to_network())  # compiles what is not in the cache, which is said
 
 
-@pytest.mark.product(2)
+@pytest.mark.product(1)
 @pytest.mark.full
 @pytest.mark.parametrize(
     ("name", "flags", "python", "changes"),
@@ -90,7 +90,7 @@ def test_trains_and_samples(here, name, flags, python, changes):
     assert all(line.startswith(notes) for line in done.stderr.splitlines()), done.stderr
 
 
-@pytest.mark.full
+@pytest.mark.soak
 def test_a_keras_json_of_float64_changes_nothing(here):
     (here / "keras").mkdir()
     settings = {"floatx": "float64", "backend": "tensorflow", "epsilon": 1e-7}
@@ -113,7 +113,7 @@ def test_a_backend_that_cannot_train_is_refused(here, backend):
     assert not Path("saved_models").exists()
 
 
-@pytest.mark.full
+@pytest.mark.soak
 def test_a_working_folder_that_is_gone(here):
     gone = here / "gone"
     gone.mkdir()
@@ -128,7 +128,7 @@ def test_a_working_folder_that_is_gone(here):
     assert done.stderr.count("\n") == 1
 
 
-@pytest.mark.full
+@pytest.mark.soak
 def test_a_folder_that_is_deleted_while_a_run_writes_in_it(here):
     run = [sys.executable, "-m", "charlm.train", *ON, "--epochs", "400"]
     with subprocess.Popen(
@@ -249,6 +249,7 @@ def test_tensorflow_reuses_memory_on_every_processor():
     assert code == ["0"], err
 
 
+@pytest.mark.soak
 @pytest.mark.skipif(
     allocator.uses_onednn(allocator._flags()), reason="oneDNN's allocator counts memory anyway"
 )

@@ -300,7 +300,7 @@ def threads(monkeypatch):
     monkeypatch.setenv("OMP_NUM_THREADS", "1")
 
 
-@pytest.mark.full
+@pytest.mark.soak
 @pytest.mark.parametrize(("cell", "layers"), [("lstm", 2), ("gru", 1)])
 def test_peers_of_a_step_compute_the_same(threads, cell, layers):
     from charlm.benchmarks import keras_step

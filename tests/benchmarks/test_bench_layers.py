@@ -31,7 +31,7 @@ PARTS = (
 # --- models and data ---
 
 
-@pytest.mark.product(2)
+@pytest.mark.product(1)
 @pytest.mark.full
 @BACKENDS
 @pytest.mark.parametrize("name", PARTS)
@@ -259,7 +259,7 @@ def test_rounds_are_many_unless_it_is_to_be_quick(monkeypatch, options, rounds):
     assert (engines, setup.rounds) == (("jax",), rounds)
 
 
-@pytest.mark.full
+@pytest.mark.soak
 @TENSORFLOW
 def test_the_command_measures_and_tells(tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)

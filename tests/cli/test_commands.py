@@ -129,7 +129,7 @@ def test_a_run_goes_on_with_its_text_in_the_cache(run, here, capsys, monkeypatch
     assert one.progress.best == pytest.approx(other.progress.best)
 
 
-@pytest.mark.product(4)
+@pytest.mark.product(2)
 @pytest.mark.full
 @pytest.mark.parametrize(
     ("cell", "layer", "how"),
@@ -167,6 +167,7 @@ def test_ours_and_keras_own_cell_are_the_same_run(here, capsys):
     assert told[0] == pytest.approx(told[1], abs=2e-3)
 
 
+@pytest.mark.product(1)
 @pytest.mark.full
 @pytest.mark.parametrize("cell", ["lstm", "keras-lstm"])
 def test_train_in_half_precision_and_in_another_on_resume(here, capsys, cell):
@@ -199,6 +200,7 @@ def test_clipping_by_value_stands_in_for_clipping_by_norm(here):
     assert train.main([*argv, "--clip-norm", "0", "--clip-value", "0.001"]) == 0
 
 
+@pytest.mark.product(2)
 @pytest.mark.usual(1)
 @pytest.mark.parametrize(
     "which", ["latest", "saved_models/a", "a", "saved_models/a/last.weights.h5"]

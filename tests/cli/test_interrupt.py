@@ -83,7 +83,7 @@ def moments(argv, times):
     return f"{sum(answered)} of {len(answered)}"
 
 
-@pytest.mark.product(2)
+@pytest.mark.product(1)
 @pytest.mark.full
 @pytest.mark.parametrize("which", COMMANDS)
 def test_at_many_moments(here, which):

@@ -46,7 +46,7 @@ def test_a_table_has_medians_and_ranges_in_the_unit_of_its_row():
 SOONER = {"tied-output"}  # which touches most of the model
 
 
-@pytest.mark.full
+@pytest.mark.soak
 @pytest.mark.parametrize(
     "change",
     [pytest.param(x, marks=[] if x in SOONER else pytest.mark.soak) for x in changes.CHANGES],

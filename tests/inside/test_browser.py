@@ -170,6 +170,7 @@ def test_it_writes_what_sample_writes(browser, made):
         server.shutdown()
 
 
+@pytest.mark.product(2)
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 def test_the_keyboard_reaches_every_character(browser, made, scheme):
     folder, *_ = made
@@ -284,7 +285,7 @@ def test_a_selection_names_cells_and_a_click_chooses_one(browser, made):
     assert not opened.faults
 
 
-@pytest.mark.product(6)
+@pytest.mark.product(2)
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 @pytest.mark.parametrize("width", [360, 1280])
 def test_the_page_is_accessible(browser, made, scheme, width):
@@ -546,6 +547,7 @@ HOSTILE = [
 ]  # fmt: skip
 
 
+@pytest.mark.product(2)
 @pytest.mark.parametrize("part", range(3))
 def test_hostile_texts_and_names_run_nothing_and_keep_a_place_for_each_character(
     rng, browser, tmp_path, part

@@ -75,6 +75,7 @@ CASES = [
 ]
 
 
+@pytest.mark.product(15)
 @needs_node
 @pytest.mark.usual(4)
 @pytest.mark.parametrize(("name", "layers", "options"), CASES, ids=str)
@@ -135,6 +136,7 @@ def test_rounding_keeps_what_can_be_kept(rng):
             assert (np.abs(w - net.weights[path]) <= 1.001 * most * largest).all(), (kind, path)
 
 
+@pytest.mark.product(4)
 @needs_node
 @pytest.mark.usual(1)
 @pytest.mark.parametrize("name", ["lstm", "gru", "coupled", "rnn"])
@@ -158,6 +160,7 @@ def test_it_draws_the_texts_that_python_draws(tmp_path, rng, name, kind):
     assert len({*expected[1]}) > 10
 
 
+@pytest.mark.product(2)
 @needs_node
 @pytest.mark.usual(2)
 @pytest.mark.parametrize("name", CELLS)

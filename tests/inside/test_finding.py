@@ -54,6 +54,7 @@ def case(rng, request):
     return planted(rng, request.param, vocab), vocab, [vocab.encode(text)]
 
 
+@pytest.mark.product(1)
 @pytest.mark.usual(1)
 def test_a_planted_cell_is_found_first(case):
     net, vocab, documents = case
@@ -76,7 +77,7 @@ def test_with_shifted_labels_nothing_is_listed(case, rng, monkeypatch):
     net, vocab, documents = case
     right, states = properties.of_texts, finding.States(net, documents)
     monkeypatch.setattr(finding, "States", lambda *args: states)
-    for _ in range(20):
+    for _ in range(8):
         shift = int(rng.integers(2000, len(documents[0]) - 2000))
         monkeypatch.setattr(
             finding.properties,

@@ -185,8 +185,7 @@ def test_by_default_it_shows_the_half_in_which_cells_were_scored(here, capsys):
     assert "expected the text that the run was trained on" in capsys.readouterr()[1]
 
 
-@pytest.mark.product(1)
-@pytest.mark.full
+@pytest.mark.soak
 @pytest.mark.parametrize("options", [[], ["--records", "so. "], ["--cell", "keras-gru"]])
 def test_a_run_that_recorded_its_cells_gets_a_slider(rng, tmp_path, monkeypatch, capsys, options):
     monkeypatch.chdir(tmp_path)

@@ -56,7 +56,7 @@ def id_(options):
     return " ".join(map(str, options.values()))
 
 
-@pytest.mark.product(9)
+@pytest.mark.product(5)
 @pytest.mark.usual(2)
 @pytest.mark.filterwarnings("ignore:In the future `np.object`:FutureWarning")  # Keras for tf2onnx
 @pytest.mark.parametrize("options", MODELS, ids=id_)
@@ -252,8 +252,7 @@ def texts(folder):
     return tuple(path.read_text() if path.exists() else None for path in files)
 
 
-@pytest.mark.product(1)
-@pytest.mark.full
+@pytest.mark.soak
 @pytest.mark.parametrize("kind", ["file", "folder"])
 def test_killed_at_every_call_a_model_never_lies_beside_another_s_characters(
     tmp_path, monkeypatch, kind

@@ -101,7 +101,7 @@ def assert_same_network(model, text, characters, first, ids):
         np.testing.assert_allclose(found[c], p, atol=1e-6)
 
 
-@pytest.mark.product(6)
+@pytest.mark.product(3)
 @pytest.mark.usual(2)
 @pytest.mark.parametrize("ids", [False, True])
 @pytest.mark.parametrize("first", [0, 1])
@@ -154,6 +154,7 @@ def model_bits(model, characters, text):
     return float(loss(ids[None, 1:], logits)) / np.log(2)
 
 
+@pytest.mark.product(1)
 @pytest.mark.full
 @pytest.mark.parametrize(
     ("asked", "right"), [("codepoint", "frequency"), ("frequency", "codepoint")]
@@ -252,7 +253,7 @@ FORMS = {
 }
 
 
-@pytest.mark.product(12)
+@pytest.mark.product(6)
 @pytest.mark.usual(2)
 @pytest.mark.parametrize("ids", [False, True])
 @pytest.mark.parametrize("with_text", [False, True])
@@ -316,6 +317,7 @@ def test_a_run_without_a_text_begins_another(here, rng, capsys):
     assert train.main(["--init-from", "a", "--corpus", "small.txt", "--name", "b", *small]) == 0
 
 
+@pytest.mark.product(1)
 @pytest.mark.usual(1)
 @pytest.mark.parametrize("of_export", [False, True])
 def test_a_run_without_a_text_names_none(here, capsys, of_export):
@@ -403,7 +405,7 @@ BAD = {  # of the characters a, b, c
 }
 
 
-@pytest.mark.product(12)
+@pytest.mark.product(6)
 @pytest.mark.usual(5)
 @pytest.mark.parametrize("value", BAD, ids=lambda x: repr(x[:20]))
 def test_a_file_that_is_no_vocabulary_is_refused_in_one_line(here, rng, capsys, value):

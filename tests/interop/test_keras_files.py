@@ -85,7 +85,7 @@ def save(model, path):
     model.save_weights(path) if path.name.endswith(".weights.h5") else model.save(path)
 
 
-@pytest.mark.product(12)
+@pytest.mark.product(6)
 @pytest.mark.usual(3)
 @pytest.mark.parametrize("file", KERAS_3)
 @pytest.mark.parametrize("name", MODELS)
@@ -173,6 +173,7 @@ def test_a_model_with_names_of_its_own_is_ordered_by_widths_or_refused(rng, tmp_
             )
 
 
+@pytest.mark.product(8)
 @pytest.mark.usual(6)
 @pytest.mark.parametrize(
     ("make", "match"),
@@ -624,7 +625,7 @@ def written(rng, tmp_path):
     return [*KERAS_3, "1.h5", "2.h5"]
 
 
-@pytest.mark.full
+@pytest.mark.soak
 def test_a_file_cut_anywhere_is_refused(rng, tmp_path):
     for file in written(rng, tmp_path):
         path = tmp_path / file
@@ -660,6 +661,7 @@ def soft(file, value):
     return h5py.SoftLink("/elsewhere")
 
 
+@pytest.mark.product(4)
 @pytest.mark.usual(3)
 @pytest.mark.parametrize(
     ("name", "make"),

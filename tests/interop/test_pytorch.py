@@ -57,6 +57,7 @@ def oracle(request):
 # Import
 
 
+@pytest.mark.product(24)
 @pytest.mark.usual(12)
 @pytest.mark.parametrize("bias", [True, False])
 @pytest.mark.parametrize("width", [None, D, H])

@@ -132,6 +132,7 @@ def test_a_chain_is_read(rng, tmp_path, form):
     assert_same(keras_files.read(path), model.get_weights())
 
 
+@pytest.mark.product(14)
 @pytest.mark.usual(5)
 @pytest.mark.parametrize("form", FORMS)
 @pytest.mark.parametrize("make", WIRINGS)

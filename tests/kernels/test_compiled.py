@@ -239,7 +239,7 @@ def flat(h, last, gradients):
     return [h, *last, *(g for g in gradients if g is not None)]
 
 
-@pytest.mark.product(8)
+@pytest.mark.product(4)
 @pytest.mark.usual(3)
 @pytest.mark.parametrize("inputs", ["ids", "rows", "vectors"])
 @pytest.mark.parametrize("name", CELLS)

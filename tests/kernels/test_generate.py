@@ -29,6 +29,7 @@ def random_states(rng, net, n):
     ]
 
 
+@pytest.mark.product(24)
 @pytest.mark.usual(2)
 @pytest.mark.parametrize("n", [1, ALONE - 1, ROWS - 1, 2 * ROWS + 3])
 @pytest.mark.parametrize("layers", LAYERS, ids=str)
@@ -62,6 +63,7 @@ def test_picks_what_the_sampler_draws(rng, scale, temperature):
     assert found == expected.tolist()
 
 
+@pytest.mark.product(2)
 @pytest.mark.full
 @pytest.mark.parametrize("cell", CELLS)
 def test_other_activations(rng, cell):

@@ -47,7 +47,7 @@ def kind(request):
     return request.param
 
 
-@pytest.mark.product(9)
+@pytest.mark.product(3)
 @pytest.mark.usual(6)
 @only_tensorflow
 @pytest.mark.parametrize("training", [True, False])
@@ -79,6 +79,7 @@ def test_static_shapes_are_keras_own(case, mode, training):
     assert found[0] == found[1]
 
 
+@pytest.mark.product(1)
 @pytest.mark.full
 def test_a_short_last_batch_trains_on_every_step(rng, case):
     """A time-distributed layer above needs the length; pooled, a lost one would go unseen."""
@@ -104,6 +105,7 @@ def test_a_short_last_batch_trains_on_every_step(rng, case):
 WRONG = [(1, H + 1), (2 * B, H), (B, 1), (B, 100 * H), (B, H, 1), (1,), (), (0, H)]
 
 
+@pytest.mark.product(8)
 @pytest.mark.usual(2)
 @pytest.mark.parametrize("compiled", [True, False])
 @pytest.mark.parametrize("training", [True, False])
@@ -233,6 +235,7 @@ def test_a_cell_on_its_own_refuses_too(rng, kind):
             cell(np.array([1, wrong]), cell.get_initial_state(2))
 
 
+@pytest.mark.product(8)
 @only_tensorflow
 @pytest.mark.parametrize(("training", "compiled"), WAYS)
 def test_in_a_graph_it_is_refused_when_it_runs(rng, kind, training, compiled):
@@ -246,6 +249,7 @@ def test_in_a_graph_it_is_refused_when_it_runs(rng, kind, training, compiled):
         assert re.search(rf"Received: .*{str(wrong)[:3]}", str(error.value), re.S)
 
 
+@pytest.mark.product(4)
 @pytest.mark.skipif(BACKEND == "torch", reason="it compiles nothing here")
 @pytest.mark.parametrize("training", [True, False])
 def test_where_nothing_can_be_refused_it_is_nan_from_there_on(rng, kind, training):

@@ -91,7 +91,7 @@ def close(found, expected):
         np.testing.assert_allclose(a, b, rtol=2e-4, atol=1e-5)
 
 
-@pytest.mark.product(8)
+@pytest.mark.product(3)
 @pytest.mark.usual(1)
 @pytest.mark.parametrize("compiled", [True, False])
 @pytest.mark.parametrize("mode", MODES)
@@ -134,7 +134,7 @@ def test_a_penalty_where_one_input_is_computed_from_another(rng, case, compiled)
     close(penalty(ours, x, training=True), penalty(theirs, x, training=True))
 
 
-@pytest.mark.product(2)
+@pytest.mark.product(1)
 @pytest.mark.full
 @pytest.mark.skipif(BACKEND != "tensorflow", reason="tf.vectorized_map")
 def test_a_vectorized_map_loses_no_gradient_without_a_word(rng, case):
@@ -185,6 +185,7 @@ def test_the_loss_has_second_derivatives(rng):
     close([second(CrossEntropy())], [second(theirs)])
 
 
+@pytest.mark.product(2)
 @pytest.mark.full
 @pytest.mark.skipif(BACKEND != "tensorflow", reason="TensorFlow's forward mode")
 def test_forward_mode(rng, case):

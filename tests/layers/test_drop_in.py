@@ -78,6 +78,7 @@ def test_the_snippet_of_the_guide_runs_when_pasted(tmp_path, monkeypatch):
     np.testing.assert_allclose(found, expected, atol=1e-6)
 
 
+@pytest.mark.product(1)
 @pytest.mark.full
 def test_many_to_one_classifier_of_padded_sequences(rng, kind, padded):
     def build(layer):
@@ -102,6 +103,7 @@ def test_masked_vectors_through_two_layers(rng, case, padded):
     same(pair(rng, case, build), x)
 
 
+@pytest.mark.product(1)
 @pytest.mark.usual(1)
 def test_encoder_hands_its_state_to_a_decoder(rng, case):
     def build(layer):

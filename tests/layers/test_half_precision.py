@@ -45,7 +45,7 @@ def test_ids_that_recur_thousands_of_times_keep_their_gradient_in_half_precision
     np.testing.assert_allclose(per_row, per_row[0], rtol=0.02)
 
 
-@pytest.mark.product(8)
+@pytest.mark.product(4)
 @pytest.mark.full
 @pytest.mark.parametrize("policy", HALF)
 @pytest.mark.parametrize("way", ["compiled", "hand-derived", "autodiff"])
@@ -81,6 +81,7 @@ def test_in_half_precision_states_and_gradients_add_up_over_long_sequences(
         assert np.abs(a - b).max() < 3 * HALF[policy] * np.abs(b).max()
 
 
+@pytest.mark.product(2)
 @pytest.mark.usual(1)
 @pytest.mark.skipif(BACKEND != "tensorflow", reason="its graphs alone sum in a loop's own type")
 def test_autodiff_s_gradients_add_up_in_a_graph_too(rng, case):

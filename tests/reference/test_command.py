@@ -79,6 +79,7 @@ def test_the_held_out_loss_is_keras_own(rng, cell):
     assert trainer.evaluate(network, held_out) == pytest.approx(expected, rel=1e-5)
 
 
+@pytest.mark.product(2)
 @pytest.mark.usual(1)
 @pytest.mark.parametrize("cell", CELLS)
 def test_trains_and_keras_goes_on_with_it(here, capsys, cell):

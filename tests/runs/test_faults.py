@@ -121,7 +121,7 @@ def check(folder, old, new, said_saved=None):
             checkpoint.read(folder / name)
 
 
-@pytest.mark.product(2)
+@pytest.mark.product(1)
 @pytest.mark.full
 @pytest.mark.parametrize("for_good", [False, True], ids=["once", "for good"])
 @pytest.mark.parametrize("overwrite", [False, True], ids=["first save", "overwrite"])
@@ -154,8 +154,7 @@ def test_every_call_fails_in_turn(tmp_path, monkeypatch, states, overwrite, for_
     assert injections >= 140  # four such tests
 
 
-@pytest.mark.product(1)
-@pytest.mark.full
+@pytest.mark.soak
 @pytest.mark.parametrize("overwrite", [True, False], ids=["overwrite", "first save"])
 def test_killed_at_every_call(tmp_path, states, overwrite):
     old, new = states[overwrite], states[overwrite + 1]

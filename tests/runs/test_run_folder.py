@@ -329,8 +329,7 @@ def files_of(folder):
     return {p.name: p.read_bytes() for p in folder.iterdir() if p.name != run_folder.LOCK}
 
 
-@pytest.mark.full
-@pytest.mark.product(1)
+@pytest.mark.soak
 @pytest.mark.parametrize("lacks", [None, lookup.BEST, lookup.LAST])
 def test_killed_at_every_call_while_one_run_replaces_another(tmp_path, monkeypatch, lacks):
     best, last = old_run(tmp_path / "count")

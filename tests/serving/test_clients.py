@@ -65,6 +65,7 @@ def test_openai_raises_its_errors(client, writer):
             unknown.models.list()
 
 
+@pytest.mark.product(1)
 @pytest.mark.parametrize("options", [[], ["--no-stream"]])
 def test_llm_writes_a_text(saved, tmp_path, options):
     pytest.importorskip("llm")

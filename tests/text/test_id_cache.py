@@ -397,7 +397,7 @@ def test_damaged_ids_end_a_command_with_one_line_that_says_how_to_go_on(folder, 
     read(folder)
 
 
-@pytest.mark.full
+@pytest.mark.soak
 def test_training_that_meets_damage_ends_with_one_line(folder, capsys, monkeypatch):
     """In the midst of an epoch, where TensorFlow makes an error of its own of it."""
     from charlm import train

@@ -181,6 +181,7 @@ def test_times_become_rarer_and_every_epoch_has_its_end(windows, calls):
     assert all(epochs == n / windows for n, epochs in seen)
 
 
+@pytest.mark.soak
 def test_at_most_64_snapshots_are_kept(rng):
     net, vocab = network(rng, units=3, vocab=4), Vocab("abcd")
     cells = training_cells.empty("abcdabcd", net)

@@ -34,6 +34,7 @@ def folder(tmp_path_factory):
     return place
 
 
+@pytest.mark.product(1)
 @pytest.mark.usual(1)
 @pytest.mark.parametrize("unit", ["bpe", "words"])
 def test_bits_per_character_are_the_same_everywhere(folder, unit, capsys):

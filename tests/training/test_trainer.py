@@ -91,8 +91,7 @@ def test_stopped_after_an_epoch_and_gone_on_equals_straight_on(cut):
     np.testing.assert_array_equal(weights(second), weights(straight))
 
 
-@pytest.mark.product(1)
-@pytest.mark.full
+@pytest.mark.soak
 @pytest.mark.parametrize("precision", ["bf16", "fp16"])
 def test_in_half_precision_too(precision):
     straight = made(epochs=2, precision=precision)
@@ -149,7 +148,7 @@ def test_a_step_of_fp16_beyond_its_range_is_left_out_and_the_run_goes_on():
     assert training.snapshot().finite()
 
 
-@pytest.mark.product(2)
+@pytest.mark.product(1)
 @pytest.mark.full
 @pytest.mark.parametrize(("window", "steps"), [(0, None), (7, None), (LAST_WINDOW, None), (6, 1)])
 def test_stopped_within_an_epoch_and_gone_on_equals_straight_on(window, steps):
