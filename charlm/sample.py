@@ -127,7 +127,8 @@ def _main(argv):
     temperatures = [t for t in args.temperature or (TEMPERATURE,) for _ in range(args.n)]
     options = seed, args.rules, stops, args.min_length, saved.config.data.separator
     if len(runs) > 1:
-        _show_contexts(args.context, runs, prompt, (args.length, temperatures, *options))
+        names = [trained.contexts.names[trained.contexts.number(x) - 1] for x in args.context]
+        _show_contexts(names, runs, prompt, (args.length, temperatures, *options))
         return
     pieces = generate.texts(network, saved.vocab, prompt, args.length, temperatures, *options)
     titles = [str(k) for k in range(1, len(temperatures) + 1)]

@@ -20,7 +20,7 @@ def publish(run: Path, folder: Path) -> Path:
     Returns:
         The file.
     """
-    _, saved = lookup.read_best(run.parent, run.name)
+    _, saved = lookup.read_with_contexts(run.parent, run.name)
     folder.mkdir(parents=True, exist_ok=True)
     progress = replace(saved.progress, samples_size=0)
     small = replace(saved, optimizer=[], carried=[], metrics=[], progress=progress)

@@ -152,13 +152,7 @@ def layer_path(config: ModelConfig, k: int) -> str:
 
 
 def shapes(config: ModelConfig, vocab_size: int, contexts: int = 0) -> dict[str, tuple[int, ...]]:
-    """Returns {path: shape} of all weights of a network.
-
-    Args:
-        config: sizes and options.
-        vocab_size: V.
-        contexts: C, the number of rows that the first kernel has for contexts.
-    """
+    """Returns {path: shape} of all weights of a network; C contexts are rows after those of ids."""
     V, H = vocab_size, config.units
     GH = len(CELLS[config.cell_name].gates) * H
     two_rows = options(config).get("reset_after", False)

@@ -14,12 +14,10 @@ import numpy as np
 from charlm.config import Config, ModelConfig
 from charlm.errors import CharlmError, InputError
 from charlm.reference import contexts, network
-from charlm.runs import atomic, file_format, untrusted
+from charlm.runs import atomic, description, file_format, untrusted
 from charlm.runs.progress import Progress, read_progress
-from charlm.text import tokens, units
-from charlm.text.contexts import MAX_CONTEXTS, KnownContexts
+from charlm.text.contexts import KnownContexts
 from charlm.text.vocab import Vocab
-from corpora.contexts import MAX_VALUE
 
 ARRAY_META, EPOCH_META = 100, 220  # bytes of the description for each array and each epoch
 GROUPS = "optimizer", "carried", "metrics"
@@ -187,10 +185,10 @@ def from_bytes(data: bytes) -> Checkpoint:
     """Parses the result of `to_bytes`; may raise any exception on other data."""
     meta, arrays = file_format.parse(data)
     config = Config.from_dict(meta["config"])
-    vocab = _vocab(meta, config.data)
+    vocab = description.vocabulary(meta, config.data)
     if not len(vocab):
         raise InputError("expected a vocabulary, found it empty")
-    known = _contexts(meta, config.data)
+    known = description.contexts(meta, config.data)
     shapes = _checked_shapes(arrays, config.model, len(vocab), known)
     # no array is read yet: under different names, several may lie in the same place
     untrusted.check_size("arrays", sum(x.nbytes for x in arrays.values()), len(data))
@@ -206,7 +204,7 @@ def from_bytes(data: bytes) -> Checkpoint:
         groups["metrics"] = metrics or groups["metrics"]
     found = Checkpoint(
         config, vocab, meta["corpus_sha256"], read_progress(progress), weights,
-        versions=meta["versions"], learned_before=_learned_before(meta), contexts=known,
+        versions=meta["versions"], learned_before=description.learned_before(meta), contexts=known,
         **groups,
     )  # fmt: skip
     if not found.finite():
@@ -235,46 +233,6 @@ def _checked_shapes(
         if arrays[path].shape != shape:
             raise InputError(f"expected {path!r} of shape {shape}, found {arrays[path].shape}")
     return expected
-
-
-def _vocab(meta, data):
-    """Returns the vocabulary; refuses one that the format or the settings contradict."""
-    vocab = tokens.from_stored(meta["vocabulary"])
-    of_tokens = isinstance(vocab, tokens.TokenVocab)
-    if isinstance(vocab, tokens.TokenVocab) and vocab.separator != data.separator:
-        raise InputError(
-            f"expected tokens of records that end with {data.separator!r}, found some of "
-            f"{vocab.separator!r:.40}"
-        )
-    wanted, is_new = units.parse(data.tokens), of_tokens or "contexts" in meta
-    if wanted != units.parse(vocab.setting) or is_new != (meta["format"] > 3):
-        raise InputError(f"expected a vocabulary of --tokens {data.tokens}, found another one")
-    return vocab
-
-
-def _contexts(meta, data):
-    """Returns `Checkpoint.contexts`; refuses other contexts than training makes."""
-    stored = meta.get("contexts")
-    if (stored is None) != (data.context is None):
-        raise InputError(f"expected contexts of --context {data.context}, found others")
-    if stored is None:
-        return None
-    names, sha256 = stored["names"], stored["sha256"]
-    texts = [*names, sha256]
-    if not all(isinstance(x, str) and 1 <= len(x) <= MAX_VALUE for x in texts):
-        raise InputError("expected names of contexts, found something else")
-    if sorted({*names}) != names or not 2 <= len(names) <= MAX_CONTEXTS:
-        raise InputError(f"expected 2 to {MAX_CONTEXTS} contexts in order, found others")
-    return KnownContexts(tuple(names), sha256)
-
-
-def _learned_before(meta):
-    """Returns `Checkpoint.learned_before`; refuses a description that lacks texts."""
-    before = meta.get("learned_before", [])  # absent from files of earlier versions
-    texts = [meta["corpus_sha256"], *before, *meta["versions"], *meta["versions"].values()]
-    if not (isinstance(before, list) and all(isinstance(x, str) for x in texts)):
-        raise InputError("expected texts for the corpus and versions, found something else")
-    return before
 
 
 def _numbered(name, arrays, data):

@@ -15,13 +15,17 @@ from corpora import Corpus, Document
 from corpora.document import Speech
 
 
-def speeches(count=30, words=40, seed=0):
-    """Texts in whose words every letter names the president: A speaks in a's, B in b's."""
+def speeches(count=30, words=40, seed=0, sure=1.0):
+    """Texts in whose words every letter names the president: A speaks in a's, B in b's.
+
+    Only a share of the words does, if it is not sure; the others are anybody's.
+    """
     rng = np.random.default_rng(seed)
     found = []
     for k in range(count):
         who = "ABCD"[k % 4]
-        text = " ".join(who.lower() * n for n in rng.integers(1, 5, words)) + "\n"
+        letters = [who if rng.random() < sure else rng.choice([*"ABCD"]) for _ in range(words)]
+        text = " ".join(x.lower() * rng.integers(1, 5) for x in letters) + "\n"
         found.append(Speech(f"{k}", text, 1900 + k, who, "none"))
     return Corpus("s", tuple(found))
 

@@ -33,7 +33,7 @@ def write(folder, corpus):
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory):
     place = tmp_path_factory.mktemp("contexts")
-    write(place / "t", speeches(40, 60))
+    write(place / "t", speeches(40, 60, sure=0.6))
     options = {"runs_dir": place, "context": "folder", "quiet": True, **SMALL}
     charlm.fit(str(place / "t"), name="lstm", units=12, epochs=6, learning_rate=0.05, **options)
     return place
@@ -98,7 +98,7 @@ def test_contexts_are_learned_and_measured_the_same_everywhere(folder, capsys):
     found = json.loads((folder / "lstm" / "evaluation.json").read_text())
     bits = found["models"]["this model, state carried"]
     assert bits == pytest.approx(saved.progress.best_bits, rel=1e-4)
-    assert bits < found["models"]["this model, contexts unknown"] - 0.01
+    assert bits < found["models"]["this model, contexts unknown"] - 0.05
     model = charlm.load(folder / "lstm")
     assert model.contexts == saved.contexts.names
     assert model.config.data.context == "folder"
