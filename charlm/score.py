@@ -36,9 +36,9 @@ class Score:
     """Refuse or skip characters that are not in the vocabulary."""
     context: Context = None
     by_context: bool = False
-    """Who would have written this? For a run trained with --context: measure each file in every
-    context, and print the contexts by their probability (Bayes' rule; before the text is read, all
-    count as equally probable)."""
+    """For a run trained with --context: print in which context a file is most probable (who would
+    have written this?). Each file is measured in every context, and Bayes' rule gives the contexts'
+    probabilities; before the text is read, all count as equally probable."""
     per_character: bool = False
     """Print a line for each character, or each token of a run with --tokens, instead: file,
     position in characters, character or token (as a string of Python, or as bytes if it is a part

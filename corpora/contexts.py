@@ -59,8 +59,8 @@ def _fact(corpus, document, field):
         fields = ", ".join(document.facts)
         has = f"which has {fields}" if fields else "which has none"
         raise CorpusError(
-            f"expected the field {field!r} in {corpus.title}, {has}; give --context one of these, "
-            "a column beside --column, or a field of the records' headers beside --records"
+            f"expected the field {field!r} in {corpus.title}, {has}; give --context one of these; "
+            "or, with --column, another column; or, with --records, a field of their headers"
         )
     return _cleaned(document.facts[field], getattr(document, "form", NONE), document)
 

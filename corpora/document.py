@@ -38,7 +38,7 @@ class Document:
 
     @property
     def facts(self) -> dict[str, str]:
-        """What is known about the document, by field, for --context."""
+        """Facts about the document by field, for --context."""
         return {}
 
     @property

@@ -1,4 +1,4 @@
-"""Texts in columns beside each other, as wide as the terminal."""
+"""Lays out texts in columns next to each other, as wide as the terminal."""
 
 import shutil
 import textwrap

@@ -44,7 +44,7 @@ class Checkpoint:
     learned_before: list[str] = field(default_factory=list)
     """SHA-256 of the corpora that the run's initial weights were trained on."""
     contexts: KnownContexts | None = None
-    """What the network is conditioned on: a row more of the first kernel for each."""
+    """Contexts of the network: each has a row of the first kernel, after those of the ids."""
 
     def arrays(self) -> dict[str, np.ndarray]:
         """Returns all arrays by their path in a file."""

@@ -1,4 +1,4 @@
-"""What each part of a text is, for --context: one of C known values of a field, or unknown.
+"""Contexts of a text, for --context: each part has one of C known values of a field, or none.
 
 The known values have the numbers 1 to C, in alphabetical order; 0 means unknown.
 """

@@ -39,7 +39,7 @@ class Text:
     """Numbers of ids of the held-out parts."""
     overlap: Overlap = field(default_factory=Overlap)
     contexts: Contexts | None = None
-    """What each part of the text is, if the model is conditioned on that."""
+    """Contexts of all parts of the text, if the model is conditioned on them."""
 
     def to_measure(self, limit: int = 0) -> list[np.ndarray | MappedIds]:
         """Returns the held-out text to measure on.
