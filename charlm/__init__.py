@@ -16,7 +16,8 @@ from charlm import interrupt
 if TYPE_CHECKING:
     from charlm import layers
     from charlm.api.fit import fit
-    from charlm.api.language_model import LanguageModel, load
+    from charlm.api.language_model import LanguageModel
+    from charlm.api.load import load
     from charlm.errors import InputError, NonFiniteLossError, Stopped
 
 __version__ = "0.1.0"
@@ -36,7 +37,7 @@ _PLACES = {
     "NonFiniteLossError": "charlm.errors",
     "Stopped": "charlm.errors",
     "fit": "charlm.api.fit",
-    "load": "charlm.api.language_model",
+    "load": "charlm.api.load",
 }
 
 

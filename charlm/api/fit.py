@@ -14,7 +14,8 @@ import numpy as np
 from charlm import cli, notes, presets
 from charlm.api import runs
 from charlm.api.arguments import named_as_arguments
-from charlm.api.language_model import LanguageModel, load
+from charlm.api.language_model import LanguageModel
+from charlm.api.load import load
 from charlm.api.run_training import Reporting
 from charlm.config import Config
 from charlm.errors import InputError

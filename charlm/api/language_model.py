@@ -1,9 +1,7 @@
 """A trained model: generates text, measures text, gives access to its weights and settings."""
 
-import os
 import secrets
 from collections.abc import Iterator, Sequence
-from os import PathLike
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal, get_args, overload
 
@@ -18,7 +16,6 @@ from charlm.evaluation import losses
 from charlm.generation import generate
 from charlm.generation.constraints import SamplingConstraints
 from charlm.inside.weights import Kind
-from charlm.runs import lookup
 from charlm.runs.checkpoint import Checkpoint
 from corpora.normalizing import normalized
 
@@ -257,26 +254,3 @@ class LanguageModel:
             parts.append(f"{best:.4f} held-out bits per character")
         where = f" from {self.path}" if self.path else ""
         return f"<LanguageModel {', '.join(parts)}{where}>"
-
-
-def load(
-    run: str | PathLike[str] = lookup.LATEST,
-    runs_dir: str | PathLike[str] = lookup.RUNS_DIR,
-    context: str | None = None,
-) -> LanguageModel:
-    """Loads a trained model.
-
-    Args:
-        run: a run's folder or its name in `runs_dir`, a `.weights.h5` file in one, or "latest".
-            From a folder, the weights with the lowest held-out loss are read.
-        runs_dir: folder that holds the runs.
-        context: see `LanguageModel.in_context`.
-
-    Returns:
-        A `LanguageModel`.
-
-    Raises:
-        InputError: there is no such run or context, or its weights file is damaged.
-    """
-    path, checkpoint = lookup.read_with_contexts(Path(runs_dir), os.fspath(run))
-    return LanguageModel(checkpoint, path, context)

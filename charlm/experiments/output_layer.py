@@ -1,7 +1,8 @@
 """`python -m charlm.experiments.output_layer`: what the output layer and the loss cost by V.
 
 Times the compiled kernels of one training step next to the same products in NumPy's BLAS, and the
-recurrent layer's products in BLAS. Run it on an idle machine; each number is the lower third of 20.
+recurrent layer's products in BLAS; and how many ids of one text an LSTM with random weights draws
+in a second. Run it on an idle machine; each number is the lower third of 20.
 """
 
 import time
@@ -12,9 +13,13 @@ from functools import partial
 import numpy as np
 import tyro
 
+from charlm.config import ModelConfig
+from charlm.generation import generate, sampler
+from charlm.generation.constraints import SamplingConstraints
 from charlm.kernels import dense, loss
+from charlm.reference.network import Network, initial_weights
 
-REPEATS = 20
+REPEATS, DRAWN = 20, 500
 
 
 @dataclass(frozen=True)
@@ -44,8 +49,11 @@ def main() -> None:
     """Prints a table."""
     args, rng = tyro.cli(OutputLayer), np.random.default_rng(1)
     N = args.positions
-    print("| H | V | forward, ms | backward | loss | same products in BLAS | recurrent products |")
-    print("|--:|--:|--:|--:|--:|--:|--:|")
+    print(
+        "| H | V | forward, ms | backward | loss | same products in BLAS | recurrent products "
+        "| ids drawn a second |"
+    )
+    print("|--:|--:|--:|--:|--:|--:|--:|--:|")
     for H in args.units:
         x, U = (rng.normal(size=s).astype(np.float32) for s in ((N, H), (H, 4 * H)))
         d = rng.normal(size=(N, 4 * H)).astype(np.float32)
@@ -64,7 +72,18 @@ def main() -> None:
                 milliseconds(partial(_products, x, K, slopes)),
                 recurrent,
             ]
-            print(f"| {H} | {V:,} | {' | '.join(f'{t:.1f}' for t in times)} |", flush=True)
+            drawn = DRAWN / milliseconds(_drawing(H, V, rng)) * 1000
+            cells = " | ".join(f"{t:.1f}" for t in times)
+            print(f"| {H} | {V:,} | {cells} | {drawn:,.0f} |", flush=True)
+
+
+def _drawing(H, V, rng):
+    """Returns a function that draws `DRAWN` ids."""
+    config = ModelConfig(units=H)
+    network = Network(initial_weights(config, V, rng), V, config)
+    step, block = generate.stepper(network)
+    rest = np.zeros(1, np.int64), DRAWN, [1.0], 1, SamplingConstraints(), block
+    return lambda: sum(map(len, sampler.generate(step, network.initial_states(1), *rest)))
 
 
 def _products(x, K, d):
