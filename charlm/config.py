@@ -12,6 +12,7 @@ from charlm.cells import CELLS
 from charlm.errors import check_temperature, require
 from charlm.hints import check_fields
 from charlm.text import units
+from corpora.contexts import is_name
 from corpora.records import MAX_SEPARATOR, separator
 
 DROPOUTS = "dropout", "weight_drop"
@@ -144,7 +145,8 @@ class DataConfig:
         expected = f"blank, line, or a text of 1 to {MAX_SEPARATOR} characters"
         require(ok, "records", expected, repr(self.records))
         require(self.column != "", "column", "the name of a column", "''")
-        require(self.context != "", "context", "the name of a field", "''")
+        ok = self.context is None or (is_name(self.context) and self.context != self.column)
+        require(ok, "context", "the name of a field, not that of --column", repr(self.context))
         require(units.is_valid(self.tokens), "tokens", units.EXPECTED, self.tokens or "none")
         require(self.batch_size >= 1, "batch_size", "1 or more", self.batch_size)
         require(self.window >= 1, "window", "1 or more", self.window)

@@ -20,7 +20,8 @@ from charlm.text.mapped_ids import Ids
 from charlm.text.vocab import Vocab
 
 MAX_ORDER = 12
-MAX_CONTEXT = 1_000_000
+MAX_WINDOW = 1_000_000
+RENAMED = {"--context": "--window"}
 ENDINGS = ".json", ".png"
 TEMPERATURES = 0.2, 0.5, 0.8, 1.0, 1.2
 
@@ -43,7 +44,7 @@ class Evaluate:
     """Encoding of --corpus."""
     unknown: Literal["refuse", "skip"] = "refuse"
     """Refuse or skip characters of --corpus that are not in the vocabulary."""
-    context: int = 256
+    window: int = 256
     """Sequence length (window) for measuring from a zero state, in characters."""
     order: int = 6
     """Order n of the n-gram model: it predicts a character from the n - 1 before it."""
@@ -66,8 +67,8 @@ class Evaluate:
     debug: Debug = False
 
     def __post_init__(self):
-        ok = 1 <= self.context <= MAX_CONTEXT
-        require(ok, "context", f"from 1 to {MAX_CONTEXT}", self.context)
+        ok = 1 <= self.window <= MAX_WINDOW
+        require(ok, "window", f"from 1 to {MAX_WINDOW}", self.window)
         require(1 <= self.order <= MAX_ORDER, "order", f"from 1 to {MAX_ORDER}", self.order)
         if self.temperature and not self.samples:
             raise InputError("--temperature has no effect without --samples; leave it out")
@@ -85,10 +86,14 @@ def main(argv: list[str] | None = None) -> int:
 
 
 def _main(argv):
+    argv = cli.renamed(argv, RENAMED)
     args = cli.parse(Evaluate, "charlm evaluate", argv)
     path, saved = lookup.read_with_contexts(args.runs_dir, args.run)
     if saved.contexts and args.dynamic:
-        raise InputError("--dynamic is not for runs with --context; leave it out")
+        raise InputError(
+            "--dynamic changes the weights while it reads, and cannot do that with contexts "
+            "(the run has --context); leave it out"
+        )
     output = outputs.stem(args.output, path.parent / run_folder.EVALUATION, ENDINGS)
     network = saved.to_network()
     corpus, spelled, other = _texts(args, saved, command_line("evaluate", *argv))
@@ -100,17 +105,17 @@ def _main(argv):
         )
     else:
         found = cli.documents(other, saved, args.unknown)
-    contexts = None
+    values: Any = [None] * len(found)
     if saved.contexts and other is None:
-        contexts = documents.of_measurable(
-            found, own.contexts_to_measure(saved.config.data.max_held_out), saved.vocab
-        )
+        values = own.contexts_to_measure(saved.config.data.max_held_out)
     elif saved.contexts:
         cli.note(
             f"NOTE: {other.title} is measured without contexts (with the mean of all); charlm "
             "score --context NAME measures in one"
         )
-    names, ids = documents.measurable(found, saved.vocab)
+    named = [((name, c), x) for (name, x), c in zip(found, values, strict=True)]
+    both, ids = documents.measurable(named, saved.vocab)
+    names, contexts = zip(*both, strict=True)
     of = "1 document" if len(ids) == 1 else f"{len(ids)} documents"
     characters = sum(characters_in(d[1:], saved.vocab) for d in ids)
     cli.say(f"{path}: {characters:,} characters of {of}")
@@ -128,12 +133,12 @@ def _main(argv):
         names,
         ids,
         training,
-        context=args.context,
+        window=args.window,
         order=args.order,
         passages=args.passages,
         dynamic=dynamic,
         characters=known,
-        contexts=contexts,
+        contexts=None if contexts[0] is None else contexts,
     )
     if args.samples:
         samples, vocab = _samples(args, network, saved), saved.vocab

@@ -15,7 +15,7 @@ from charlm.config import DataConfig
 from charlm.errors import InputError, command_line, require
 from charlm.notes import step_of_progress
 from charlm.reference import gradient_series, gradient_tables
-from charlm.runs import checkpoint, lookup, run_folder
+from charlm.runs import lookup, run_folder
 
 MAX_STEPS = 10_000
 UNTRAINED = """\
@@ -171,8 +171,7 @@ def _of_runs(args, again):
     series = []
     for run in args.runs:
         found = lookup.find(args.runs_dir, run, True)
-        path = lookup.weights_file(found, (lookup.BEST, lookup.LAST))
-        saved = checkpoint.read(path).in_context()
+        _, saved = lookup.read_best(args.runs_dir, run)
         saved.vocab.require_characters("measure gradients")
         given = args.text if args.text.corpus is not None else saved.config.data
         form = saved.config.data.normalize

@@ -9,7 +9,7 @@ import tyro
 from tyro.conf import UseAppendAction as Repeated
 
 from charlm import cli
-from charlm.cli import beams, infilling, prompts, side_by_side
+from charlm.cli import beams, contexts, infilling, prompts
 from charlm.cli.options import RUNS_DIR, Debug, Quiet, Run, RunsDir
 from charlm.errors import InputError, check_temperature, flag, require
 from charlm.generation import generate
@@ -19,7 +19,6 @@ from charlm.inside.weights import Kind, rounded
 from charlm.runs import lookup
 
 TEMPERATURE = 0.8
-LISTED = 300  # characters of a note that lists contexts
 
 
 @dataclass(frozen=True)
@@ -60,7 +59,7 @@ class Sample:
     context: Repeated[tuple[str, ...]] = ()
     """For a run trained with --context: write as in this value of its field, for example a
     president. Repeat the option for several, side by side, with the same random numbers. Default:
-    the mean of all values."""
+    unknown, which is the mean of all."""
     seed: int | None = None
     """Random seed; the same seed gives the same text. Default: a new one in each call."""
     weights: Kind = "fp32"
@@ -81,12 +80,7 @@ class Sample:
             for name in ("top_k", "top_p"):
                 if getattr(self.rules, name) != getattr(SamplingConstraints, name):
                     raise InputError(f"{flag(name)} has no effect at temperature 0; leave it out")
-        if len(self.context) > 1:
-            for name in ("between", "beam"):
-                if getattr(self, name):
-                    raise InputError(f"expected one --context with {flag(name)}, found several")
-            if self.n > 1 or len(self.temperature) > 1:
-                raise InputError("expected one text for each of several --context, found more")
+        contexts.check(self)
         beams.check(self)
         infilling.check(self)
         most = MAX_TEXTS // max(1, len(self.temperature))
@@ -105,14 +99,10 @@ def main(argv: list[str] | None = None) -> int:
 
 def _main(argv):
     args = cli.parse(Sample, "charlm sample", argv)
-    _, trained = lookup.read_with_contexts(args.runs_dir, args.run)
-    if trained.contexts and not args.context:
-        listed = ", ".join(trained.contexts.names)
-        cli.note(f"NOTE: the mean of all contexts; --context chooses one of {listed:.{LISTED}}")
-    runs = [trained.in_context(name) for name in args.context or (None,)]
-    for run in runs:
+    runs = contexts.read(args)
+    for run in runs.values():
         run.weights = rounded(run.weights, run.config.model, args.weights)
-    saved = runs[0]
+    saved = next(iter(runs.values()))
     network = saved.to_network()
     if args.between:
         given = "length" in cli.given(argv)
@@ -127,26 +117,13 @@ def _main(argv):
     temperatures = [t for t in args.temperature or (TEMPERATURE,) for _ in range(args.n)]
     options = seed, args.rules, stops, args.min_length, saved.config.data.separator
     if len(runs) > 1:
-        names = [trained.contexts.names[trained.contexts.number(x) - 1] for x in args.context]
-        _show_contexts(names, runs, prompt, (args.length, temperatures, *options))
+        contexts.show(runs, prompt, args.length, temperatures, *options)
         return
     pieces = generate.texts(network, saved.vocab, prompt, args.length, temperatures, *options)
     titles = [str(k) for k in range(1, len(temperatures) + 1)]
     if len(args.temperature) > 1:
         titles = [f"{k}, temperature {t:g}" for k, t in zip(titles, temperatures, strict=True)]
     _show(prompt, pieces, titles)
-
-
-def _show_contexts(names, runs, prompt, options):
-    """Prints a text in each context, side by side."""
-    length, temperatures, *others = options
-    texts = []
-    with cli.progress("sampling", len(runs)) as tell:
-        for run in runs:
-            args = run.to_network(), run.vocab, prompt, length, temperatures, *others
-            texts.append(prompt + "".join(piece for (piece,) in generate.texts(*args)))
-            tell()
-    print(cli.visible("\n".join(side_by_side.columns(names, texts))))
 
 
 def _seed(args):

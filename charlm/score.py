@@ -62,8 +62,7 @@ def _main(argv):
     args = cli.parse(Score, "charlm score", argv)
     if args.by_context:
         _, saved = lookup.read_with_contexts(args.runs_dir, args.run)
-        if saved.contexts is None:
-            saved.in_context("NAME")  # which says how to train a run that has them
+        saved.required_contexts()
     else:
         _, saved = lookup.read_best(args.runs_dir, args.run, args.context)
     corpus = cli.other_corpus(args.file, args.encoding, saved)
@@ -105,12 +104,13 @@ def _print(name, figures, units):
 
 
 def _by_context(names, documents, saved):
+    network = saved.conditioned_network()
     for name, ids in zip(names, documents, strict=True):
         characters = saved.vocab.lengths[ids[1:]].sum()
-        nats = by_context.losses(saved, ids)
+        nats = by_context.losses(network, ids)
         shares = by_context.probabilities(nats)
         print(f"{cli.visible(name)}, {characters:,} characters")
-        print(f"{'probability':>11}  bits/char  {saved.config.data.context}")
+        print(f"{'probability':>11}  bits/char  {cli.visible(saved.config.data.context)}")
         order = np.argsort(nats, kind="stable")
         for k in order[:SHOWN]:
             bits = nats[k] / characters / np.log(2)

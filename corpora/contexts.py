@@ -2,7 +2,6 @@
 
 import re
 from collections.abc import Callable, Iterator
-from typing import Any
 
 from corpora import tables
 from corpora.document import Corpus, CorpusError, title
@@ -10,6 +9,8 @@ from corpora.normalizing import NONE, normalized
 from corpora.records import Records, parts_of
 
 MAX_VALUE = 200  # characters of a value
+# control characters, unpaired surrogates, line ends, and what changes the direction of a line
+UNSEEN = "[\0-\x1f\x7f-\x9f\ud800-\udfff\u2028\u2029\u200e\u200f\u202a-\u202e\u2066-\u2069]"
 
 
 def spans(
@@ -48,19 +49,18 @@ def spans(
                 yield length, value
 
 
-def value_of(corpus: Corpus, field: str, document: Any) -> str:
-    """Returns the value for a whole document: that of its first record; "" if there is none."""
-    alone: Any = Corpus(corpus.name, (document,))
-    return next(spans(alone, field), (0, ""))[1]
+def is_name(value: str) -> bool:
+    """Whether a text can be a value or the name of a field: one short line."""
+    return 0 < len(value) <= MAX_VALUE and not re.search(UNSEEN, value)
 
 
 def _fact(corpus, document, field):
     if field not in document.facts:
         fields = ", ".join(document.facts)
-        has = f"which has {fields}" if fields else "which has none"
+        has = f"which has {fields}" if fields else "which has no fields"
         raise CorpusError(
-            f"expected the field {field!r} in {corpus.title}, {has}; give --context one of these; "
-            "or, with --column, another column; or, with --records, a field of their headers"
+            f"expected the field {field!r} in {corpus.title}, {has}; --context takes one of these; "
+            "with --column, another column; with --records, a field of the records' headers"
         )
     return _cleaned(document.facts[field], getattr(document, "form", NONE), document)
 
@@ -74,7 +74,8 @@ def _of_table(document, field, tell):
 
 
 def _of_records(document, field, tell):
-    header = re.compile(rf"^{re.escape(field)}:(.*)$", re.MULTILINE)
+    field = re.escape(normalized(field, document.form))
+    header = re.compile(rf"^{field}:(.*)$", re.MULTILINE)
 
     def value(text):
         found = header.search(text)
@@ -93,10 +94,11 @@ def _of_records(document, field, tell):
 
 
 def _cleaned(value, form, document):
-    value = normalized(value, form).strip()
-    if len(value) > MAX_VALUE or not value.isprintable():
+    value = " ".join(normalized(value, form).split())
+    if value and not is_name(value):
         raise CorpusError(
-            f"expected values of --context of {MAX_VALUE} printable characters at most, found "
-            f"{value:.40}... in {title(document.name)}; name another field"
+            f"expected values of --context of {MAX_VALUE} characters at most, without control "
+            f"characters, found {value!r:.60}... in {title(document.name)}; name another field, or "
+            "correct that value"
         )
     return value

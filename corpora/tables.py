@@ -33,7 +33,8 @@ def rows(
         pieces: the table's text, in any pieces.
         column: its name in the header row, or the key in each object.
         name: of the file, for messages.
-        other: the name of the other column; its texts are "" if there is none, or no value.
+        other: the name of the other column; its texts are "" where there is no value, or without
+            such a column.
 
     Raises:
         CorpusError: the table has no such column or is not well-formed; names the line.
@@ -161,8 +162,8 @@ def _json_rows(first, rows, column, name, other):
                 "each line"
             )
         value = row.get(column)
-        if number == 1 and (missing := [key for key in (column, other) if key not in (None, *row)]):
-            raise _missing(missing[0], [*row], name)
+        if number == 1 and column not in row:
+            raise _missing(column, [*row], name)
         beside = row.get(other)
         beside = "" if beside is None else beside if isinstance(beside, str) else json.dumps(beside)
         if isinstance(value, str):

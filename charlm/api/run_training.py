@@ -79,7 +79,7 @@ def prepare(
     what = "characters" if config.data.tokens == units.CHARACTERS else "tokens"
     check_training(len(text.training), config.data.batch_size, config.data.window, what)
     check_held_out(text.held_out_lengths, what)
-    contexts = text.contexts and text.contexts.known
+    contexts = text.known_contexts
     checkpoint.check_size_limits(config, (saved or text).vocab, contexts)
     _check_prompts(config, (saved or text).vocab)
     if reporting.tensorboard:

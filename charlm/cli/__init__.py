@@ -12,7 +12,7 @@ from charlm.cli.loading import (
     text,
 )
 from charlm.cli.terminal import note_terminal, quiet_stderr, say, visible
-from charlm.cli.usage import given
+from charlm.cli.usage import given, renamed
 from charlm.notes import note, progress
 
 __all__ = [
@@ -32,6 +32,7 @@ __all__ = [
     "progress",
     "quiet_stderr",
     "read_as",
+    "renamed",
     "run",
     "say",
     "text",

@@ -15,7 +15,7 @@ from charlm.text import contexts
 from charlm.text.encode import fingerprint, read
 from charlm.text.encoded_text import Text
 from charlm.text.vocab import UnknownCharacterError
-from charlm.training.resume import check_same_text
+from charlm.training.resume import check_same_contexts
 from corpora import Corpus, CorpusError, CorpusNotFound, records, tables
 
 
@@ -144,8 +144,7 @@ def own_characters(corpus: Corpus, saved: Checkpoint) -> Text:
             f"found another ({own.sha256[:12]}) in {corpus.title}; if the text is elsewhere, name "
             "it with --corpus"
         )
-    if saved.contexts:
-        check_same_text(saved, own)
+    check_same_contexts(saved, own)
     note_overlap(own)
     return own if saved.vocab.texts else own.translated(saved.vocab)
 

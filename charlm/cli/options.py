@@ -24,7 +24,7 @@ Context = Annotated[
     str | None,
     tyro.conf.arg(
         help="For a run trained with --context: the value of its field, for example a president. "
-        "Default: the mean of all values."
+        "Default: unknown, which is the mean of all."
     ),
 ]
 Debug = Annotated[bool, tyro.conf.arg(help="Show the traceback of an error.")]

@@ -2,6 +2,7 @@
 
 import shutil
 import textwrap
+import unicodedata
 from collections.abc import Sequence
 from itertools import zip_longest
 
@@ -14,7 +15,8 @@ def columns(titles: Sequence[str], texts: Sequence[str], width: int | None = Non
 
     Args:
         titles: one for each text.
-        texts: in which newlines are kept.
+        texts: in which newlines are kept. Characters that a terminal shows twice as wide
+            (Chinese, Japanese, Korean) count as two.
         width: of a line in characters; None for that of the terminal, 100 without one.
     """
     width = width or shutil.get_terminal_size((100, 24)).columns
@@ -27,9 +29,25 @@ def columns(titles: Sequence[str], texts: Sequence[str], width: int | None = Non
         for title, text in zip(titles, texts, strict=True)
     ]
     rows = zip_longest(*found, fillvalue="")
-    return [GAP.join(cell.ljust(each) for cell in row).rstrip() for row in rows]
+    return [GAP.join(_padded(cell, each) for cell in row).rstrip() for row in rows]
 
 
 def _wrapped(text, width):
-    lines = text.split("\n")
-    return [part for line in lines for part in textwrap.wrap(line, width) or [""]]
+    found = []
+    for line in text.split("\n"):
+        most = max(1, width * len(line) // max(1, _wide(line)))  # of mixed lines, a guess
+        for part in textwrap.wrap(line, most) or [""]:
+            while _wide(part) > width:
+                kept = next(k for k in range(len(part), 0, -1) if _wide(part[:k]) <= width)
+                found.append(part[:kept])
+                part = part[kept:]
+            found.append(part)
+    return found
+
+
+def _wide(text):
+    return len(text) + sum(unicodedata.east_asian_width(c) in "WF" for c in text)
+
+
+def _padded(text, width):
+    return text + " " * (width - _wide(text))

@@ -2,11 +2,13 @@
 
 import re
 import shlex
+from collections.abc import Mapping, Sequence
 from dataclasses import is_dataclass
 from typing import Annotated, Any, get_args, get_origin, get_type_hints
 
 from charlm.cli import option_table, suggest
 from charlm.hints import type_in_words
+from charlm.notes import note
 
 REPEATED = "UseAppendAction"  # tyro's marker, by name: tyro is not loaded to write a hint
 ABOUT = re.compile(  # tyro's messages about the value of one option; a group holds its name
@@ -15,6 +17,23 @@ ABOUT = re.compile(  # tyro's messages about the value of one option; a group ho
 )
 UNKNOWN = re.compile(r"Unrecognized options: (.+)")
 MISSING = re.compile(r"Missing from [^:]+: [A-Z]\S* (.+?)\.? \(required\)")
+
+
+def renamed(argv: Sequence[str], names: Mapping[str, str]) -> list[str]:
+    """Returns the arguments with flags of earlier versions under their present names, with a note.
+
+    Args:
+        argv: the command's arguments.
+        names: the present name of each flag by its earlier one.
+    """
+    found = []
+    for argument in argv:
+        name, equals, value = argument.partition("=")
+        if name in names:
+            note(f"NOTE: {name} is now {names[name]}")
+            argument = f"{names[name]}{equals}{value}"
+        found.append(argument)
+    return found
 
 
 def given(argv: list[str]) -> set[str]:

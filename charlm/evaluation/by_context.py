@@ -1,27 +1,35 @@
-"""In which context a text is most probable: Bayes' rule over a run's contexts."""
+"""Finds in which context a text is most probable: Bayes' rule over a run's contexts."""
 
 import numpy as np
 
 from charlm.evaluation import losses as scoring
-from charlm.runs.checkpoint import Checkpoint
+from charlm.notes import progress, without_progress
+from charlm.reference.contexts import ConditionedNetwork
 from charlm.text.mapped_ids import Ids
 
 
-def losses(saved: Checkpoint, ids: Ids) -> np.ndarray:
+def losses(network: ConditionedNetwork, ids: Ids) -> np.ndarray:
     """Computes the loss of a text in each context, of all its ids but the first.
 
     Args:
-        saved: a run with C contexts.
+        network: with C contexts.
         ids: (n,).
 
     Returns:
-        (C,) sums in nats, in the order of the contexts' names.
+        (C,) sums in nats, in the order of the contexts' numbers.
     """
-    assert saved.contexts is not None
-    numbers = np.arange(1, len(saved.contexts.names) + 1)
-    texts = [np.asarray(ids, np.int64) + len(saved.vocab) * c for c in numbers]
-    found = scoring.stateful_losses(saved.to_network(), texts)
-    return np.array([x.sum(dtype=np.float64) for x in found])
+    C, most = len(network.added) - 1, scoring.MAX_SIDE_BY_SIDE
+    plain, found = np.asarray(ids, np.int64), []
+    with progress("measuring in each context", C) as tell:
+        for first in range(1, C + 1, most):
+            numbers = range(first, min(first + most, C + 1))
+            with without_progress():
+                group = scoring.stateful_losses(
+                    network, [network.read_in(plain, c) for c in numbers]
+                )
+            found += [x.sum(dtype=np.float64) for x in group]
+            tell(len(numbers))
+    return np.array(found)
 
 
 def probabilities(nats: np.ndarray) -> np.ndarray:

@@ -1,7 +1,7 @@
 """Selects the documents that `charlm evaluate` measures, and those that a run was trained on."""
 
 from collections.abc import Iterable
-from typing import Any
+from typing import TypeVar
 
 from charlm.errors import InputError
 from charlm.text.encode import fingerprint
@@ -40,10 +40,13 @@ def held_out(corpus: Corpus, own: Text, most: int) -> list[tuple[str | None, Ids
     return list(zip(names, documents, strict=True))
 
 
-def measurable(
-    documents: Iterable[tuple[str | None, Ids]], vocab: Vocab
-) -> tuple[list[str | None], list[Ids]]:
-    """Returns the names and the ids of the documents with a character after their first id.
+Name = TypeVar("Name")
+
+
+def measurable(documents: Iterable[tuple[Name, Ids]], vocab: Vocab) -> tuple[list[Name], list[Ids]]:
+    """Returns names (or what stands for them) and ids of documents that can be measured.
+
+    These have a character after their first id.
 
     Raises:
         InputError: there are none.
@@ -54,14 +57,6 @@ def measurable(
         raise InputError(f"expected two {what} or more to measure, found fewer")
     names, ids = zip(*kept, strict=True)
     return list(names), list(ids)
-
-
-def of_measurable(
-    documents: Iterable[tuple[str | None, Ids]], values: Iterable[Any], vocab: Vocab
-) -> list[Any]:
-    """Returns the values, one for each document, of those that `measurable` returns."""
-    pairs = zip(documents, values, strict=True)
-    return [value for (_, ids), value in pairs if characters_in(ids[1:], vocab)]
 
 
 def parts(corpus: Corpus) -> list[tuple[Document, int, int]]:

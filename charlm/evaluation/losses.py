@@ -55,7 +55,7 @@ def _side_by_side(network, documents, tell):
         logits, states = network.step(ids[:n, t], states)
         tell(n)
         log_p = log_softmax(logits)
-        target = ids[:n, t + 1, None] % log_p.shape[-1]  # ids may have contexts
+        target = network.targets(ids[:n, t + 1, None])
         losses[:n, t + 1] = -np.take_along_axis(log_p, target, axis=-1)[:, 0]
     return [row[1:n] for row, n in zip(losses, lengths, strict=True)]
 

@@ -9,6 +9,7 @@ from charlm.evaluation import novelty
 from charlm.evaluation.documents import parts
 from charlm.evaluation.ngram import NGram
 from charlm.notes import note, progress
+from charlm.reference.contexts import ConditionedNetwork
 from charlm.reference.network import Network
 from charlm.text.encoded_text import characters_in
 from charlm.text.mapped_ids import Ids
@@ -33,7 +34,7 @@ def measure(
     documents: Sequence[Ids],
     training: Ids | None,
     *,
-    context: int,
+    window: int,
     order: int,
     passages: int,
     dynamic: Ids | None,
@@ -48,16 +49,16 @@ def measure(
         names: one for each document, or None.
         documents: arrays (n,) of ids.
         training: the run's training text in ids of characters; None leaves out the n-gram models.
-        context: characters in a window from a zero state.
+        window: characters in a window from a zero state.
         order: n of the n-gram model.
         passages: number of hardest passages to report.
         dynamic: the training text in ids of the model, to measure with dynamic evaluation, too.
         characters: the vocabulary of `training`, if the model's is of tokens.
-        contexts: the context of each id of each document, for a model that is conditioned on them.
+        contexts: the context in which each id of each document is read, if the model has contexts.
     """
     read = documents
-    if contexts is not None:
-        read = [np.asarray(d) + len(vocab) * c for d, c in zip(documents, contexts, strict=True)]
+    if isinstance(network, ConditionedNetwork) and contexts is not None:
+        read = [network.read_in(d, c) for d, c in zip(documents, contexts, strict=True)]
     losses = {CARRIED: scoring.stateful_losses(network, read)}
     if contexts is not None:
         losses[UNKNOWN] = scoring.stateful_losses(network, documents)
@@ -76,7 +77,7 @@ def measure(
     models = {f"uniform over {len(known)} characters": float(np.log2(len(known)))}
     spelled = [known.encode(x) for x in texts] if characters else documents
     models |= _ngram_bits(training, len(known), order, spelled)
-    models |= _zero_state_bits(network, documents, read, context, vocab)
+    models |= _zero_state_bits(network, documents, read, window, vocab)
     models |= {f"this model, {name}": scoring.bits(x) for name, x in losses.items()}
     return {
         "characters": sum(map(len, losses[CARRIED])),
@@ -111,17 +112,17 @@ def _ngram_bits(training, V, order, documents):
         }
 
 
-def _zero_state_bits(network, documents, read, context, vocab):
+def _zero_state_bits(network, documents, read, window, vocab):
     """Returns {name: bits} of windows from a zero state; empty if no document is long enough."""
     per_token = sum(characters_in(d, vocab) for d in documents) / sum(map(len, documents))
-    n = max(1, round(context / per_token))
+    n = max(1, round(window / per_token))
     cold = scoring.zero_state_losses(network, read, n, MAX_WINDOWS)
     if len(cold):
         windows = scoring.windows(documents, n, MAX_WINDOWS)
         parts = [scoring.by_character(x, ids, vocab.lengths)
                  for x, ids in zip(cold, windows, strict=True)]  # fmt: skip
-        return {f"this model, cold windows of {context}": scoring.bits(parts)}
-    note(f"NOTE: no cold windows, because no document has more than {context} characters")
+        return {f"this model, cold windows of {window}": scoring.bits(parts)}
+    note(f"NOTE: no cold windows, because no document has more than {window} characters")
     return {}
 
 

@@ -38,36 +38,33 @@ def main() -> None:
     """Prints the figures."""
     args = tyro.cli(Contexts)
     _, saved = lookup.read_with_contexts(args.runs_dir, args.run)
-    if saved.contexts is None:
-        saved.in_context(args.run)
+    names, network = saved.required_contexts().names, saved.conditioned_network()
     own = cli.own_text(cli.corpus(saved.config.data, saved, ""), saved)
-    names, V = saved.contexts.names, len(saved.vocab)
     documents, right = own.to_measure(), own.contexts_to_measure()
-    network = saved.to_network()
-    read = [np.asarray(d) + V * c for d, c in zip(documents, right, strict=True)]
+    read = [network.read_in(d, c) for d, c in zip(documents, right, strict=True)]
     known, unknown = (scoring.bits(scoring.stateful_losses(network, x)) for x in (read, documents))
     print(f"bits per character (or token): {known:.4f}, in an unknown context {unknown:.4f}")
     if args.without is not None:
         _, plain = lookup.read_best(args.runs_dir, args.without)
         bits = scoring.bits(scoring.stateful_losses(plain.to_network(), documents))
         print(f"without contexts {bits:.4f}, so {known - bits:+.4f} with them")
-    nats = np.array([by_context.losses(saved, d) for d in documents])
+    nats = np.array([by_context.losses(network, d) for d in documents])
     truth = np.array([c[0] for c in right]) - 1
     kept = truth >= 0
     wins = [(n[t] < np.delete(n, t)).mean() for n, t in zip(nats[kept], truth[kept], strict=True)]
     each = ", ".join(f"{names[t]} {w:.2f}" for t, w in zip(truth[kept], wins, strict=True))
     print(f"the right context beats {np.mean(wins):.1%} of the others ({each})")
-    _name(args.passage, saved, own)
+    _name(args.passage, saved, own, network)
 
 
-def _name(size, saved, own):
+def _name(size, saved, own, network):
     """Prints how often the context of a passage is named."""
     test = [*_passages(own, own.to_measure(), own.contexts_to_measure(), size)]
     ids = [x for x, _ in test]
     truth = np.array([c for _, c in test])
-    C, V = len(saved.contexts.names), len(saved.vocab)
-    read = [x.astype(np.int64) + V * c for x in ids for c in range(1, C + 1)]
-    nats = scoring.stateful_losses(saved.to_network(), read)
+    C = len(saved.contexts.names)
+    read = [network.read_in(x, c) for x in ids for c in range(1, C + 1)]
+    nats = scoring.stateful_losses(network, read)
     nats = np.array([x.sum() for x in nats]).reshape(-1, C)
     ours = (nats.argmin(axis=1) + 1 == truth).mean()
     places = np.arange(len(own.training))

@@ -47,7 +47,7 @@ CELL_OPTIONS = {
     "context_size": Option(
         None,
         "int | None",
-        "C if each input is an id and a context 1 to C, whose rows are added; 0: their mean.",
+        "C, for inputs (B, T, 2) of an id and a context 1 to C, whose row is added; 0: their mean.",
     ),
 }
 """Options of every cell."""

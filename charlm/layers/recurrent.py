@@ -68,7 +68,10 @@ class Recurrent(MixedPrecisionMatmul, keras.layers.RNN):
             self.use_cudnn = use_cudnn
         for name, allowed in compiled.items():  # from `get_config`
             setattr(self, name, allowed)
-        self.input_spec = keras.layers.InputSpec(ndim=2 if self._reads_single_ids() else 3)
+        axes = {-1: 2} if self.context_size else None
+        self.input_spec = keras.layers.InputSpec(
+            ndim=2 if self._reads_single_ids() else 3, axes=axes
+        )
 
     def build(
         self, sequences_shape: tuple[int | None, ...], initial_state_shape: Any = None

@@ -8,6 +8,7 @@ import numpy as np
 
 from charlm.cells import CONTEXT_SCALE
 from charlm.config import ModelConfig
+from charlm.errors import InputError
 from charlm.reference.network import Network, checked, layer_path, shapes
 
 
@@ -27,18 +28,24 @@ def in_context(
         config: its sizes and options.
         vocab_size: V.
         context: its number, from 1 on; 0 if it is unknown, for the mean of the rows.
+
+    Raises:
+        InputError: a sum is infinite.
     """
     first, bias = (f"{layer_path(config, 0)}/{n}" for n in (0, 2))
     kernel, added = weights[first], weights[bias].copy()
     # the bias of the inputs is the first one of a GRU with reset_after
     np.atleast_2d(added)[0] += _context_table(kernel, vocab_size)[context]
+    if not np.isfinite(added).all():
+        raise InputError("expected contexts of finite sums, found infinity")
     return weights | {first: kernel[:vocab_size].copy(), bias: added}
 
 
 def _context_table(kernel, vocab_size):
     """Returns what each context adds, (C + 1, G*H): first the mean of all."""
     rows = np.float32(CONTEXT_SCALE) * kernel[vocab_size:]
-    return np.concatenate([rows.mean(axis=0, keepdims=True), rows])
+    mean = rows.mean(axis=0, keepdims=True, dtype=np.float64)
+    return np.concatenate([mean.astype(np.float32), rows])
 
 
 class ConditionedNetwork(Network):
@@ -56,7 +63,15 @@ class ConditionedNetwork(Network):
         super().__init__(in_context(weights, config, vocab_size), vocab_size, config)
         self.vocab_size, self.added = vocab_size, table - table[0]
 
+    def read_in(self, ids: np.ndarray, contexts: int | np.ndarray) -> np.ndarray:
+        """Returns ids (n,) to be read in one context, or in one for each (n,)."""
+        return np.asarray(ids, np.int64) + self.vocab_size * contexts
+
     def first_inputs(self, ids: np.ndarray) -> np.ndarray:
         """See `Network.first_inputs`."""
         contexts, ids = np.divmod(ids, self.vocab_size)
         return super().first_inputs(ids) + self.added[contexts]
+
+    def targets(self, ids: np.ndarray) -> np.ndarray:
+        """See `Network.targets`."""
+        return ids % self.vocab_size

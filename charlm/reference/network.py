@@ -95,6 +95,10 @@ class Network:
         """Returns the first layer's share of the inputs, x W + b, for ids (B,): (B, G*H)."""
         return self.steps[0][0][ids]
 
+    def targets(self, ids: np.ndarray) -> np.ndarray:
+        """Returns ids as they are predicted, of any shape."""
+        return ids
+
     def forward(
         self, ids: np.ndarray, states: Sequence[Arrays]
     ) -> tuple[np.ndarray, list[Arrays], tuple]:

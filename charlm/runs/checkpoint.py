@@ -13,7 +13,8 @@ import numpy as np
 
 from charlm.config import Config, ModelConfig
 from charlm.errors import CharlmError, InputError
-from charlm.reference import contexts, network
+from charlm.reference import network
+from charlm.reference.contexts import ConditionedNetwork, in_context
 from charlm.runs import atomic, description, file_format, untrusted
 from charlm.runs.progress import Progress, read_progress
 from charlm.text.contexts import KnownContexts
@@ -55,10 +56,9 @@ class Checkpoint:
 
     def to_network(self) -> network.Network:
         """Returns the model in NumPy."""
-        given = self.weights, len(self.vocab), self.config.model
-        if self.contexts is None:
-            return network.Network(*given)
-        return contexts.ConditionedNetwork(*given, len(self.contexts.names))
+        if self.contexts is not None:
+            return self.conditioned_network()
+        return network.Network(self.weights, len(self.vocab), self.config.model)
 
     def in_context(self, name: str | None = None) -> "Checkpoint":
         """Returns a run without contexts, and without what resuming needs, for one context.
@@ -69,18 +69,27 @@ class Checkpoint:
         Raises:
             InputError: there is no such context, or the run has none.
         """
-        if self.contexts is None:
-            if name is None:
-                return self
-            raise InputError(
-                f"expected a run with contexts for --context {name}, found one without; charlm "
-                "train --context FIELD trains one"
-            )
-        number = 0 if name is None else self.contexts.number(name)
+        if self.contexts is None and name is None:
+            return self
+        number = 0 if name is None else self.required_contexts().number(name)
         config = replace(self.config, data=replace(self.config.data, context=None))
-        weights = contexts.in_context(self.weights, config.model, len(self.vocab), number)
+        weights = in_context(self.weights, config.model, len(self.vocab), number)
         none: dict[str, list[np.ndarray]] = {group: [] for group in GROUPS}
         return replace(self, config=config, weights=weights, contexts=None, **none)
+
+    def required_contexts(self) -> KnownContexts:
+        """Returns the contexts; raises InputError if there are none."""
+        if self.contexts is None:
+            raise InputError(
+                "expected a run with contexts, found one without; charlm train --context FIELD "
+                "trains one"
+            )
+        return self.contexts
+
+    def conditioned_network(self) -> ConditionedNetwork:
+        """Returns the model in NumPy with its contexts; raises InputError if there are none."""
+        C, V = len(self.required_contexts().names), len(self.vocab)
+        return ConditionedNetwork(self.weights, V, self.config.model, C)
 
     def finite(self) -> bool:
         """Returns whether every number is finite."""
@@ -167,7 +176,7 @@ def check_size_limits(config: Config, vocab: Vocab, known: KnownContexts | None 
         raise InputError(
             f"expected a run whose description has at most {most / 1e6:.1f} MB, found "
             f"{described / 1e6:.1f} MB (vocabulary {V}, epochs {config.fit.epochs}); give fewer "
-            "--epochs, fewer --tokens or other text"
+            "--epochs, fewer --tokens, another --context or other text"
         )
 
 

@@ -8,7 +8,7 @@ from charlm.errors import InputError
 from charlm.text import tokens, units
 from charlm.text.contexts import MAX_CONTEXTS, KnownContexts
 from charlm.text.vocab import Vocab
-from corpora.contexts import MAX_VALUE
+from corpora.contexts import is_name
 
 
 def vocabulary(meta: dict, data: DataConfig) -> Vocab:
@@ -20,9 +20,13 @@ def vocabulary(meta: dict, data: DataConfig) -> Vocab:
             f"expected tokens of records that end with {data.separator!r}, found some of "
             f"{vocab.separator!r:.40}"
         )
-    wanted, is_new = units.parse(data.tokens), of_tokens or "contexts" in meta
-    if wanted != units.parse(vocab.setting) or is_new != (meta["format"] > 3):
+    if units.parse(data.tokens) != units.parse(vocab.setting):
         raise InputError(f"expected a vocabulary of --tokens {data.tokens}, found another one")
+    if (of_tokens or "contexts" in meta) != (meta["format"] > 3):
+        raise InputError(
+            f"expected format 4 for tokens or contexts, found format {meta['format']}; the file is "
+            "damaged"
+        )
     return vocab
 
 
@@ -34,8 +38,7 @@ def contexts(meta: dict, data: DataConfig) -> KnownContexts | None:
     if stored is None:
         return None
     names, sha256 = stored["names"], stored["sha256"]
-    texts = [*names, sha256]
-    if not all(isinstance(x, str) and 1 <= len(x) <= MAX_VALUE for x in texts):
+    if not all(isinstance(x, str) and is_name(x) for x in [*names, sha256]):
         raise InputError("expected names of contexts, found something else")
     if sorted({*names}) != names or not 2 <= len(names) <= MAX_CONTEXTS:
         raise InputError(f"expected 2 to {MAX_CONTEXTS} contexts in order, found others")

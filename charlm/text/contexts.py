@@ -5,6 +5,8 @@ The known values have the numbers 1 to C, in alphabetical order; 0 means unknown
 
 import hashlib
 import json
+import unicodedata
+from array import array
 from dataclasses import dataclass
 
 import numpy as np
@@ -12,7 +14,7 @@ import numpy as np
 from charlm.errors import InputError
 from charlm.notes import progress
 from charlm.text.mapped_ids import Ids
-from charlm.text.split import Ends
+from charlm.text.split import Split
 from charlm.text.vocab import Vocab
 from corpora import Corpus, contexts, records
 
@@ -22,7 +24,7 @@ SHOWN = 300  # characters of a message that lists values
 
 
 @dataclass(frozen=True)
-class Runs:
+class Stretches:
     """A number for each place of a text, the same over long stretches."""
 
     ends: np.ndarray
@@ -31,7 +33,7 @@ class Runs:
     """(R,)"""
 
     @classmethod
-    def of(cls, lengths: np.ndarray, numbers: np.ndarray) -> "Runs":
+    def of(cls, lengths: np.ndarray, numbers: np.ndarray) -> "Stretches":
         """Returns stretches of these lengths, without those that are empty."""
         kept = lengths > 0
         return cls(np.cumsum(lengths[kept]), numbers[kept])
@@ -41,16 +43,17 @@ class Runs:
         places = places % self.ends[-1]
         return self.numbers[np.searchsorted(self.ends, places, side="right")]
 
-    def in_tokens(self, ids: Ids, vocab: Vocab) -> "Runs":
+    def in_tokens(self, ids: Ids, vocab: Vocab) -> "Stretches":
         """Returns the same for the text in tokens: a token has its first character's number."""
         ends, at, k = np.zeros(len(self.ends), np.int64), 0, 0
         for begin in range(0, len(ids), PIECE):
             lengths = vocab.lengths[np.asarray(ids[begin : begin + PIECE])]
-            starts = at + np.cumsum(lengths) - lengths
-            at = int(starts[-1] + lengths[-1])
+            ends_here = at + np.cumsum(lengths)
+            starts = ends_here - lengths - (lengths == 0)  # bytes that continue a character
+            at = int(ends_here[-1])
             k = int(np.searchsorted(self.ends, starts[0], side="right"))
             ends[k:] = begin + np.searchsorted(starts, self.ends[k:], side="left")
-        return Runs.of(np.diff(ends, prepend=0), self.numbers)
+        return Stretches.of(np.diff(ends, prepend=0), self.numbers)
 
 
 @dataclass(frozen=True)
@@ -63,20 +66,27 @@ class KnownContexts:
     """Fingerprint of the values of all documents and records, and of where they begin and end."""
 
     def number(self, name: str) -> int:
-        """Returns the number of a context by its name, in any case if that is unambiguous.
+        """Returns the number of a context by its name.
+
+        Its case, and how accents are encoded, count only if names differ in nothing else.
 
         Raises:
             InputError: there is no such context.
         """
         if name in self.names:
             return self.names.index(name) + 1
-        alike = [k for k, x in enumerate(self.names, 1) if x.casefold() == name.casefold()]
+        alike = [k for k, x in enumerate(self.names, 1) if _folded(x) == _folded(name)]
         if len(alike) == 1:
             return alike[0]
         listed = ", ".join(self.names)
         raise InputError(
-            f"expected a context that the run was trained on ({listed:.{SHOWN}}), found {name!r}"
+            f"expected a context that the run was trained on, found {name!r}; give one of "
+            f"{listed:.{SHOWN}}"
         )
+
+
+def _folded(name):
+    return unicodedata.normalize("NFC", name).casefold()
 
 
 @dataclass(frozen=True)
@@ -84,9 +94,9 @@ class Contexts:
     """The contexts of a text, for each of its places."""
 
     known: KnownContexts
-    training: Runs
+    training: Stretches
     """In the training parts of the documents, concatenated."""
-    held_out: Runs
+    held_out: Stretches
     """In the held-out parts."""
 
 
@@ -101,26 +111,26 @@ def read(corpus: Corpus, field: str) -> Contexts:
         InputError: there is no such field; the training text has one value of it, or very many.
         CorpusError: a document cannot be read.
     """
-    ends, values = Ends(), []
+    lengths, numbers = array("q"), array("l")
+    number: dict[str, int] = {}  # of each value, in the order in which they come
     size = sum(d.size for d in corpus.documents)
     with progress(f"reading {field} of {corpus.title}", size) as tell:
         for length, value in contexts.spans(corpus, field, tell):
-            ends.add(length, [length])
-            values.append(value)
-    if not values:  # as `charlm.text.encode.read` says
-        return Contexts(
-            KnownContexts((), ""), Runs.of(*np.zeros((2, 0), int)), Runs.of(*np.zeros((2, 0), int))
-        )
-    split = ends.split(bool(records.key(corpus.documents)))
-    lengths, _ = split.sections(0, ends.at)
-    trained, held_out = lengths[::2], lengths[1::2]
-    names = sorted({v for v, n in zip(values, trained.tolist(), strict=True) if v and n})
+            lengths.append(length)
+            numbers.append(number.setdefault(value, len(number)))
+    ends = np.cumsum(np.asarray(lengths))
+    split = Split(ends, bool(records.key(corpus.documents)))
+    parts, _ = split.sections(0, int(ends[-1]))
+    trained, held_out = parts[::2], parts[1::2]
+    values, found = np.array([*number]), np.asarray(numbers)
+    names = sorted(x for x in set(values[np.unique(found[trained > 0])].tolist()) if x)
     _check(names, field, corpus.title)
-    number = {name: k for k, name in enumerate(names, 1)}
-    numbers = np.array([number.get(v, 0) for v in values], np.int32)
-    digest = hashlib.sha256(json.dumps([values, lengths.tolist()]).encode()).hexdigest()
-    found = (Runs.of(part, numbers) for part in (trained, held_out))
-    return Contexts(KnownContexts(tuple(names), digest), *found)
+    known = {name: k for k, name in enumerate(names, 1)}
+    found = np.array([known.get(x, 0) for x in number], np.int32)[found]
+    digest = hashlib.sha256(json.dumps([*number]).encode())
+    digest.update(np.asarray(numbers).astype("<i8").tobytes() + ends.astype("<i8").tobytes())
+    stretches = (Stretches.of(part, found) for part in (trained, held_out))
+    return Contexts(KnownContexts(tuple(names), digest.hexdigest()), *stretches)
 
 
 def _check(names, field, title):

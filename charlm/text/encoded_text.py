@@ -10,7 +10,7 @@ import numpy as np
 from charlm.errors import InputError
 from charlm.notes import progress
 from charlm.text import mapped_ids, token_ids, units
-from charlm.text.contexts import Contexts
+from charlm.text.contexts import Contexts, KnownContexts
 from charlm.text.mapped_ids import Ids, MappedIds
 from charlm.text.overlap import Overlap
 from charlm.text.tokens import TokenVocab
@@ -54,11 +54,19 @@ class Text:
         return [mapped_ids.part(self.held_out, *places) for places in self._places(limit)]
 
     def contexts_to_measure(self, limit: int = 0) -> list[np.ndarray] | None:
-        """Returns the contexts of all ids of `to_measure`; None without contexts."""
+        """Returns the context of the id after each one of `to_measure`; None without contexts.
+
+        The last id of an array, after which nothing is measured, has its own.
+        """
         if self.contexts is None:
             return None
-        runs = self.contexts.held_out
-        return [runs.at(np.arange(*places)) for places in self._places(limit)]
+        held_out, places = self.contexts.held_out, self._places(limit)
+        return [held_out.at(np.minimum(np.arange(a, b) + 1, b - 1)) for a, b in places]
+
+    @property
+    def known_contexts(self) -> KnownContexts | None:
+        """The contexts of the training text; None without contexts."""
+        return self.contexts and self.contexts.known
 
     def _places(self, limit):
         """Returns where each array of `to_measure` begins and ends in the held-out text."""

@@ -15,7 +15,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from charlm.errors import InputError
-from charlm.text.contexts import Runs
+from charlm.text.contexts import Stretches
 from charlm.text.mapped_ids import Ids, Streams
 from charlm.text.record_streams import RecordStreams
 
@@ -63,14 +63,15 @@ class TrainingWindows:
         epoch: of the first pass; `set_epoch` selects another.
         first: the first step of every pass, for a run that is resumed within an epoch.
         separator: (L,) ids that end each record; None for a text without records.
-        contexts: the number of each place's context; None for none.
+        contexts: the context of each place; None for none.
 
     In a text of records, a stream whose state is reset goes on at the separator before the next
     record: what a model reads from a zero state is a separator, then a record. Each stream is reset
     every `restart_every` windows, from a random one on.
 
     Each item is ((ids (B, T), fresh (B,)), next ids (B, T)); fresh is 1 for a stream whose state is
-    reset before the window, else 0. With contexts, the first are ids and contexts (B, T, 2).
+    reset before the window, else 0. With contexts, the first are ids and contexts (B, T, 2): the
+    context is that of the next id, so what ends a record is read in the context of the next one.
     Indexing with K steps gives K windows, on a first axis.
 
     Raises:
@@ -87,7 +88,7 @@ class TrainingWindows:
         epoch: int = 0,
         first: int = 0,
         separator: np.ndarray | None = None,
-        contexts: Runs | None = None,
+        contexts: Stretches | None = None,
     ):
         check_training(len(ids), batch_size, window)
         self.ids, self.window, self.seed, self.first = ids, window, seed, first
@@ -127,7 +128,7 @@ class TrainingWindows:
         ids = self.streams.rows(*rows).astype(np.int32)  # (..., B, T+1)
         inputs, following = ids[..., :-1], ids[..., 1:]
         if self.contexts is not None:
-            places = self.streams.places(*rows)[..., :-1]
+            places = self.streams.places(*rows)[..., 1:]
             inputs = _with_contexts(inputs, self.contexts.at(places))
         return (inputs, fresh.astype(np.float32)), following
 
@@ -160,10 +161,10 @@ class HeldOutWindows:
         window: T, at most.
         piece: characters of a document in one piece, `MAX_PIECE` by default.
         vocab_size: V, which limits the window: a position has V logits.
-        contexts: the context of each id of each document; None for none.
+        contexts: the context in which each id of each document is read; None for none.
 
-    Each item is ((ids (B, T), fresh (B,)), next ids (B, T), weights (B, T)). Indexing with K steps
-    gives K windows, on a first axis.
+    Each item is ((ids (B, T), fresh (B,)), next ids (B, T), weights (B, T)). With contexts, the
+    first are ids and contexts (B, T, 2). Indexing with K steps gives K windows, on a first axis.
 
     Raises:
         InputError: no document has two characters.

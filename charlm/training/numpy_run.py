@@ -38,7 +38,10 @@ Say = Callable[[str], object]
 def check_model(model: ModelConfig, data: DataConfig) -> None:
     """Raises InputError for a model that the NumPy network cannot train."""
     if data.context is not None:
-        raise InputError("--context is not for this network; charlm train has it, leave it out")
+        raise InputError(
+            "expected no --context, because the NumPy network has none; leave it out, or give it "
+            "to charlm train"
+        )
     if not model.uses_own_layer or model != model.without_dropout():
         raise InputError(
             f"expected a cell of {', '.join(CELLS)} and no dropout, found --cell {model.cell} "

@@ -118,7 +118,12 @@ def check_same_text(saved: Checkpoint, text: Text) -> None:
             f" found another ({text.sha256[:12]}); name the run's text with --corpus, or "
             "train a new run on another text (--init-from)"
         )
-    if saved.contexts != (text.contexts and text.contexts.known):
+    check_same_contexts(saved, text)
+
+
+def check_same_contexts(saved: Checkpoint, text: Text) -> None:
+    """Raises InputError unless each part of the text has the context that it had in training."""
+    if saved.contexts != text.known_contexts:
         raise InputError(
             f"expected texts with the {saved.config.data.context} that they had in training, found "
             "others; put files and columns back as they were, or train a new run"

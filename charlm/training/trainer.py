@@ -64,7 +64,7 @@ class Training:
         self.vocab, self.corpus_sha256 = text.vocab, text.sha256
         self.progress = saved.progress if saved else Progress()
         self.learned_before = saved.learned_before if saved else []
-        self.contexts = text.contexts and text.contexts.known
+        self.contexts = text.known_contexts
         self.held_out = held_out_windows(text, config.data)
         self.per_token = characters_per_token(text, self.held_out)
         of_tokens = isinstance(self.vocab, TokenVocab)

@@ -29,7 +29,7 @@ def warm_start(saved: Checkpoint, text: Text, seed: int) -> Checkpoint:
     if not isinstance(vocab, TokenVocab):  # whose ids every text has
         vocab = Vocab("".join(sorted({*saved.vocab.characters, *text.vocab.characters})))
         weights = _with_new(weights, config, saved.vocab, vocab, seed)
-    contexts = text.contexts and text.contexts.known
+    contexts = text.known_contexts
     if contexts:  # whose rows are zero, as in a new model
         first = f"{layer_path(config, 0)}/0"
         rows = np.zeros((len(contexts.names), weights[first].shape[1]), np.float32)

@@ -97,7 +97,7 @@ def test_a_column_of_a_table(here, capsys):
     kept = len("".join(f"{n}\n\n" for k, n in enumerate(NAMES) if k % 10 != 5))
     assert f"{kept:,} characters to train on" in capsys.readouterr().out
     for again in ([], ["--corpus", "names.csv"]):  # the same table
-        assert evaluate.main(["table", "--context", "5", *again]) == 0
+        assert evaluate.main(["table", "--window", "5", *again]) == 0
         assert "names.csv" in capsys.readouterr().out
     assert not {*charlm.load("table").vocabulary} & {*"0123456789,"}
 

@@ -27,7 +27,7 @@ INTEGERS = {
     "sample": [
         "--length", "-n", "--seed", "--top-k", "--min-length", "--repetition-length", "--beam",
     ],
-    "evaluate": ["--context", "--order", "--passages", "--seed"],
+    "evaluate": ["--window", "--order", "--passages", "--seed"],
     "reference": ["--epochs", "--sample-length", "--text-length"],
     "show": ["--max-characters", "--seed"],
     "serve": ["--port"],

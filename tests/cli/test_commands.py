@@ -588,7 +588,7 @@ def test_resume_says_that_samples_were_lost(run, capsys):
     )
 
 
-EVALUATE = evaluate.main, ["a", "--context", "20", "--order", "3", "--output", "out"]
+EVALUATE = evaluate.main, ["a", "--window", "20", "--order", "3", "--output", "out"]
 GRADIENTS = gradients.main, ["a", "--steps", "9", "--streams", "2", "--output", "out"]
 REFERENCE = (
     reference.main,

@@ -127,12 +127,19 @@ def test_records_of_files_have_their_folder(tmp_path):
 @pytest.mark.parametrize(
     ("corpus", "field", "about"),
     [
-        (corpus_of("text"), "year", "expected the field 'year' in x, which has none"),
+        (corpus_of("text"), "year", "expected the field 'year' in x, which has no fields"),
         (records.of_corpus(corpus_of("who,text\na,b\n"), None, "text"), "whom", "a column 'whom'"),
-        (records.of_corpus(corpus_of('{"text": "a"}\n'), None, "text"), "whom", "a column 'whom'"),
         (records.of_corpus(corpus_of("who,who,text\na,b,c\n"), None, "text"), "who", "one column"),
-        (records.of_corpus(corpus_of(f"K:{'x' * 201}\n\nb"), "blank", None), "K", "200 printable"),
-        (records.of_corpus(corpus_of("K:\x1b[2J\n\nb"), "blank", None), "K", "200 printable"),
+        (
+            records.of_corpus(corpus_of(f"K:{'x' * 201}\n\nb"), "blank", None),
+            "K",
+            "200 characters at most, without control",
+        ),
+        (
+            records.of_corpus(corpus_of("K:\x1b[2J\n\nb"), "blank", None),
+            "K",
+            "200 characters at most, without control",
+        ),
     ],
 )
 def test_other_fields_are_refused(corpus, field, about):
@@ -140,9 +147,22 @@ def test_other_fields_are_refused(corpus, field, about):
         spans(corpus, field)
 
 
+def test_values_are_one_line_whatever_their_spaces():
+    rows = ["a,St.\xa0Louis", 'b,"two\nlines"', "c,\u3000x  y ", "d,\u0645\u06cc\u200c\u062e", "e,"]
+    table = records.of_corpus(corpus_of("\n".join(["text,where", *rows])), None, "text")
+    values = ["St. Louis", "two lines", "x y", "\u0645\u06cc\u200c\u062e", ""]
+    assert [value for _, value in spans(table, "where")] == values
+
+
+def test_objects_may_lack_the_field():
+    table = '{"text": "a"}\n{"text": "b", "who": "X"}\n{"text": "c", "who": null}\n'
+    found = spans(records.of_corpus(corpus_of(table), None, "text"), "who")
+    assert [value for _, value in found] == ["", "X", ""]
+
+
 def test_fields_of_files_are_named(tmp_path):
     (tmp_path / "a.txt").write_text("text")
     with pytest.raises(
-        CorpusError, match=r"'president' in .*which has folder, file; give --context"
+        CorpusError, match=r"'president' in .*which has folder, file; --context takes one"
     ):
         spans(corpora.load(str(tmp_path)), "president")

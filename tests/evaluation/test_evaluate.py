@@ -137,7 +137,7 @@ def run(here, trained, capsys):  # noqa: F811
 
 
 def test_the_command_measures_tells_and_draws(run, capsys):
-    assert evaluate.main(["a", "--context", "20", "--order", "3", "--output", "e"]) == 0
+    assert evaluate.main(["a", "--window", "20", "--order", "3", "--output", "e"]) == 0
     out, err = capsys.readouterr()
     assert err == ""
     report = json.loads(Path("e.json").read_text())
@@ -179,8 +179,8 @@ def test_another_text(run, capsys):
         (["a", "--temperature", "1"], "--temperature has no effect without --samples"),
         (["a", "--samples", "--temperature", "-1"], "--temperature"),
         (["a", "--samples", "--seed", "-1"], "--seed"),
-        (["a", "--context", "0"], "--context to be from 1 to"),
-        (["a", "--context", "9" * 19], "--context to be from 1 to"),
+        (["a", "--window", "0"], "--window to be from 1 to"),
+        (["a", "--window", "9" * 19], "--window to be from 1 to"),
         (["a", "--order", "0"], "--order to be from 1 to 12"),
         (["a", "--passages", "-1"], "--passages"),
         (["a", "--output", "none/x"], "--output to be in a folder that exists"),

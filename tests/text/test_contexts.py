@@ -8,10 +8,10 @@ import pytest
 from charlm.config import DataConfig
 from charlm.errors import InputError
 from charlm.text import contexts
-from charlm.text.contexts import Runs
+from charlm.text.contexts import Stretches
 from charlm.text.encode import read
 from charlm.training.training_windows import held_out_windows, training_windows
-from corpora import Corpus, Document
+from corpora import Corpus, Document, records
 from corpora.document import Speech
 
 
@@ -49,7 +49,7 @@ def test_runs_are_what_they_stand_for(rng):
         if len(whole):
             places = rng.integers(3 * len(whole), size=(2, 5))
             np.testing.assert_array_equal(
-                Runs.of(lengths, numbers).at(places), whole[places % len(whole)]
+                Stretches.of(lengths, numbers).at(places), whole[places % len(whole)]
             )
 
 
@@ -60,7 +60,7 @@ def test_windows_have_the_context_of_each_id():
     for step in range(len(windows)):
         (inputs, _), following = windows[step]
         assert inputs.shape == (3, 7, 2)
-        check(text, inputs[..., 0], inputs[..., 1])
+        check(text, following, inputs[..., 1])  # an id is read in the context of the next
         np.testing.assert_array_equal(inputs[:, 1:, 0], following[:, :-1])
     (several, _), _ = windows[np.arange(4)]
     np.testing.assert_array_equal(several[3], windows[3][0][0])
@@ -70,12 +70,12 @@ def test_windows_have_the_context_of_each_id():
 def test_held_out_windows_have_the_context_of_each_id(limit):
     text = with_contexts(speeches())
     for ids, numbers in zip(text.to_measure(limit), text.contexts_to_measure(limit), strict=True):
-        check(text, ids, numbers)
+        check(text, ids[1:], numbers[:-1])
     windows = held_out_windows(text, DataConfig(max_held_out=limit))
     seen = 0
     for step in range(len(windows)):
-        (inputs, _), _, weights = windows[step]
-        check(text, inputs[..., 0][weights > 0], inputs[..., 1][weights > 0])
+        (inputs, _), following, weights = windows[step]
+        check(text, following[weights > 0], inputs[..., 1][weights > 0])
         seen += (weights > 0).sum()
     assert seen == windows.targets
     assert windows.ids.max() < len(text.vocab)
@@ -85,14 +85,19 @@ def test_held_out_windows_have_the_context_of_each_id(limit):
 @pytest.mark.parametrize("unit", ["bpe:270", "words:20"])
 def test_tokens_have_the_context_of_their_first_character(monkeypatch, unit, piece):
     monkeypatch.setattr(contexts, "PIECE", piece)
-    text = with_contexts(speeches())
-    split = text.translated(text.learned_vocab(unit))
+    corpus = speeches()
+    ends = ["", "\u00e9", "\u20ac", "\U0001f601"]  # which the tokens spell in bytes
+    documents = (replace(d, text=f"{d.text}{ends[k % 4]}") for k, d in enumerate(corpus.documents))
+    text = with_contexts(replace(corpus, documents=tuple(documents)))
+    split = text.translated(with_contexts(corpus).learned_vocab(unit))
     for part in ("training", "held_out"):
-        ids, runs = getattr(split, part), getattr(split.contexts, part)
-        before = getattr(text.contexts, part)
-        starts = np.cumsum(split.vocab.lengths[ids]) - split.vocab.lengths[ids]
-        np.testing.assert_array_equal(runs.at(np.arange(len(ids))), before.at(starts))
-        assert runs.ends[-1] == len(ids)
+        ids, found = getattr(split, part), getattr(split.contexts, part)
+        before, lengths = getattr(text.contexts, part), split.vocab.lengths[ids]
+        assert 0 in lengths
+        of = np.maximum(np.cumsum(lengths > 0) - 1, 0)  # the token that has the character
+        starts = (np.cumsum(lengths) - lengths)[lengths > 0][of]
+        np.testing.assert_array_equal(found.at(np.arange(len(ids))), before.at(starts))
+        assert found.ends[-1] == len(ids)
 
 
 def test_what_training_has_not_is_unknown():
@@ -132,13 +137,25 @@ def test_fields_that_tell_nothing_are_refused(names, about):
 
 
 def test_names_are_found_in_any_case_if_only_one_fits():
-    known = contexts.KnownContexts(("Bush", "bush", "Ford"), "")
-    assert [known.number(x) for x in ("Bush", "bush", "ford")] == [1, 2, 3]
+    known = contexts.KnownContexts(("Bush", "bush", "Jose\u0301"), "")
+    assert [known.number(x) for x in ("Bush", "bush", "jos\u00e9")] == [1, 2, 3]
     for name in ("BUSH", "Lincoln", ""):
-        with pytest.raises(InputError, match=r"trained on \(Bush, bush, Ford\), found"):
+        with pytest.raises(InputError, match=r"trained on, found .*; give one of Bush, bush, Jose"):
             known.number(name)
 
 
-def test_texts_of_no_document_are_refused_as_without_contexts():
-    with pytest.raises(InputError, match="expected text in corpus"):
-        with_contexts(Corpus("s", (Document("a", ""),)))
+def test_what_ends_a_record_is_read_in_the_context_of_the_next_one():
+    """So the first character of a record depends on its context, as when it is sampled."""
+    rows = [f"{'AB'[k % 3 > 0]},{'ab'[k % 3 > 0] * 3}" for k in range(60)]
+    table = Document("t", "\n".join(["who,text", *rows]) + "\n")
+    corpus = records.of_corpus(Corpus("t", (table,)), "line", "text")
+    text = with_contexts(corpus, "who")
+    data = DataConfig(
+        batch_size=2, window=9, restart_every=1, column="text", records="line", context="who"
+    )
+    windows = training_windows(text, data)
+    for step in range(len(windows)):
+        (inputs, fresh), following = windows[step]
+        check(text, following, inputs[..., 1])
+        assert fresh.all()
+        assert (inputs[:, 0, 0] == text.vocab.encode("\n")).all()
