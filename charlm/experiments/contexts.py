@@ -8,7 +8,6 @@ one; and how often the right one is named from a passage, by Bayes' rule and by 
 on TF-IDF features (words and pairs of words) of passages of the same length of the training text.
 """
 
-from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -19,7 +18,6 @@ from charlm import cli
 from charlm.evaluation import by_context
 from charlm.evaluation import losses as scoring
 from charlm.runs import lookup
-from charlm.text.encoded_text import Text
 
 
 @dataclass(frozen=True)
@@ -40,7 +38,7 @@ def main() -> None:
     _, saved = lookup.read_with_contexts(args.runs_dir, args.run)
     names, network = saved.required_contexts().names, saved.conditioned_network()
     own = cli.own_text(cli.corpus(saved.config.data, saved, ""), saved)
-    documents, right = own.to_measure(), own.contexts_to_measure()
+    documents, right = own.to_measure(), own.contexts_to_measure() or []
     read = [network.read_in(d, c) for d, c in zip(documents, right, strict=True)]
     known, unknown = (scoring.bits(scoring.stateful_losses(network, x)) for x in (read, documents))
     print(f"bits per character (or token): {known:.4f}, in an unknown context {unknown:.4f}")
@@ -59,13 +57,13 @@ def main() -> None:
 
 def _name(size, saved, own, network):
     """Prints how often the context of a passage is named."""
-    test = [*_passages(own, own.to_measure(), own.contexts_to_measure(), size)]
+    test = [*_passages(own, own.to_measure(), own.contexts_to_measure() or [], size)]
     ids = [x for x, _ in test]
     truth = np.array([c for _, c in test])
     C = len(saved.contexts.names)
     read = [network.read_in(x, c) for x in ids for c in range(1, C + 1)]
-    nats = scoring.stateful_losses(network, read)
-    nats = np.array([x.sum() for x in nats]).reshape(-1, C)
+    each = scoring.stateful_losses(network, read)
+    nats = np.array([x.sum() for x in each]).reshape(-1, C)
     ours = (nats.argmin(axis=1) + 1 == truth).mean()
     places = np.arange(len(own.training))
     whole = own.training[:], own.contexts.training.at(places)
@@ -79,7 +77,7 @@ def _name(size, saved, own, network):
     )
 
 
-def _passages(own: Text, documents, contexts, size) -> Iterator[tuple[np.ndarray, int]]:
+def _passages(own, documents, contexts, size):
     """Yields the ids of each passage in one context, and its number."""
     for document, numbers in zip(documents, contexts, strict=True):
         borders = np.flatnonzero(np.diff(numbers)) + 1

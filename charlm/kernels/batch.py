@@ -60,7 +60,7 @@ class Batch(NamedTuple):
             index = np.arange(B * T, dtype=np.int32).reshape(B, T)
             index = index if self.ids is None else indices(self.ids, len(rows))
         added, contexts = np.zeros((0, GH), np.float32), np.zeros((0, 0), np.int32)
-        if self.context_rows is not None:
+        if self.context_rows is not None and self.contexts is not None:
             added = self.context_rows
             contexts = indices(self.contexts, len(added), "contexts")
         x = np.zeros((1, 1, 0), np.float32) if self.x is None else self.x

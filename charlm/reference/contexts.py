@@ -10,6 +10,7 @@ from charlm.cells import CONTEXT_SCALE
 from charlm.config import ModelConfig
 from charlm.errors import InputError
 from charlm.reference.network import Network, checked, layer_path, shapes
+from charlm.text.mapped_ids import Ids
 
 
 def in_context(
@@ -63,7 +64,7 @@ class ConditionedNetwork(Network):
         super().__init__(in_context(weights, config, vocab_size), vocab_size, config)
         self.vocab_size, self.added = vocab_size, table - table[0]
 
-    def read_in(self, ids: np.ndarray, contexts: int | np.ndarray) -> np.ndarray:
+    def read_in(self, ids: Ids, contexts: int | np.ndarray) -> np.ndarray:
         """Returns ids (n,) to be read in one context, or in one for each (n,)."""
         return np.asarray(ids, np.int64) + self.vocab_size * contexts
 

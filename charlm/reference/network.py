@@ -2,6 +2,7 @@
 
 import inspect
 from collections.abc import Callable, Sequence
+from typing import Any
 
 import numpy as np
 from numpy.typing import DTypeLike
@@ -45,7 +46,7 @@ class Network:
             path: checked(weights, path, shape, dtype)
             for path, shape in shapes(config, vocab_size).items()
         }
-        layers = [
+        layers: Any = [
             tuple(self.weights[f"{layer_path(config, k)}/{n}"] for n in range(3))
             for k in range(config.layers)
         ]

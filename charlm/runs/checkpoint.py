@@ -8,6 +8,7 @@ import json
 import math
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -74,7 +75,7 @@ class Checkpoint:
         number = 0 if name is None else self.required_contexts().number(name)
         config = replace(self.config, data=replace(self.config.data, context=None))
         weights = in_context(self.weights, config.model, len(self.vocab), number)
-        none: dict[str, list[np.ndarray]] = {group: [] for group in GROUPS}
+        none: Any = {group: [] for group in GROUPS}
         return replace(self, config=config, weights=weights, contexts=None, **none)
 
     def required_contexts(self) -> KnownContexts:

@@ -66,7 +66,7 @@ class Text:
     @property
     def known_contexts(self) -> KnownContexts | None:
         """The contexts of the training text; None without contexts."""
-        return self.contexts and self.contexts.known
+        return self.contexts.known if self.contexts else None
 
     def _places(self, limit):
         """Returns where each array of `to_measure` begins and ends in the held-out text."""

@@ -25,7 +25,7 @@ def training_windows(
         epoch,
         first,
         separator,
-        text.contexts and text.contexts.training,
+        text.contexts.training if text.contexts else None,
     )
 
 
