@@ -122,12 +122,12 @@ def read(corpus: Corpus, field: str) -> Contexts:
     split = Split(ends, bool(records.key(corpus.documents)))
     parts, _ = split.sections(0, int(ends[-1]))
     trained, held_out = parts[::2], parts[1::2]
-    values, found = np.array([*number]), np.asarray(numbers)
-    names = sorted(x for x in set(values[np.unique(found[trained > 0])].tolist()) if x)
+    values, found = [*number], np.asarray(numbers)
+    names = sorted({values[k] for k in np.unique(found[trained > 0])} - {""})
     _check(names, field, corpus.title)
     known = {name: k for k, name in enumerate(names, 1)}
-    found = np.array([known.get(x, 0) for x in number], np.int32)[found]
-    digest = hashlib.sha256(json.dumps([*number]).encode())
+    found = np.array([known.get(x, 0) for x in values], np.int32)[found]
+    digest = hashlib.sha256(json.dumps(values).encode())
     digest.update(np.asarray(numbers).astype("<i8").tobytes() + ends.astype("<i8").tobytes())
     stretches = (Stretches.of(part, found) for part in (trained, held_out))
     return Contexts(KnownContexts(tuple(names), digest.hexdigest()), *stretches)
