@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 
+from charlm.evaluation.report import KEYS
 from charlm.plots import png
 
 
@@ -10,7 +11,7 @@ def draw(report: dict) -> bytes:
 
     Args:
         report: has `models`, {name: bits}; `by_position`, rows with `from`, `to`, `bits` and
-            optionally `dynamic_bits`; and optionally `samples`, a row for the text that was
+            optionally others of `KEYS`; and optionally `samples`, a row for the text that was
             measured and one for each temperature.
     """
     from matplotlib.figure import Figure  # a second to load; no display is opened this way
@@ -26,7 +27,7 @@ def draw(report: dict) -> bytes:
     bars.set(xlabel="bits per character, lower is better")
     bars.margins(x=0.12)
     rows = report["by_position"]
-    for key, label in (("bits", "state carried"), ("dynamic_bits", "dynamic evaluation")):
+    for label, key in KEYS.items():
         if key in rows[0]:
             curve.plot([row["from"] for row in rows], [row[key] for row in rows], "o-", label=label)
     curve.set_xscale("log", base=2)
