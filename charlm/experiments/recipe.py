@@ -98,6 +98,12 @@ TRIED_TOKENS = (
     f"{EPOCHS_2} --tokens bpe:4000 --units 96 --dropout 0.1",
     *(f"{EPOCHS_3} --tokens bpe:2000 --units 112", f"{EPOCHS_3} --tokens bpe:4000 --units 80"),
 )
+SHAKESPEARE = Row("shakespeare", "--window 24")
+TRIED_SHAKESPEARE = (
+    "--units 288 --dropout 0 --learning-rate 0.015 --epochs 3",
+    "--tokens bpe:1000 --units 192 --dropout 0.1 --learning-rate 0.015 --epochs 4",
+    "--tokens bpe:2000 --units 128 --dropout 0.1 --learning-rate 0.02 --epochs 4",
+)
 TRIED_LONG = (
     *("", "--dropout 0 --weight-drop 0", "--dropout 0.4 --weight-drop 0"),
     *("--dropout 0 --weight-drop 0.4", "--dropout 0.4 --weight-drop 0.4"),
@@ -119,6 +125,7 @@ TRIALS = dict(
         *_trials("short", SHORT, TRIED_SHORT),
         *_trials("long", LONG, TRIED_LONG),
         *_trials("tokens", SHORT, TRIED_TOKENS),
+        *_trials("shakespeare-tokens", SHAKESPEARE, TRIED_SHAKESPEARE),
     ]
 )
 ROWS = MAIN | TRIALS
@@ -137,7 +144,9 @@ def _parsed(argv):
     which = parser.add_mutually_exclusive_group()
     which.add_argument("--only", nargs="+", choices=ROWS, default=BY_DEFAULT, metavar="ROW")
     which.add_argument(
-        "--trials", choices=("short", "long", "tokens"), help="all rows of these instead"
+        "--trials",
+        choices=("short", "long", "tokens", "shakespeare-tokens"),
+        help="all rows of these instead",
     )
     parser.add_argument("--seeds", nargs="+", type=int, default=[1, 2, 3])
     parser.add_argument("--shakespeare", type=Path, help="tinyshakespeare's text")
