@@ -134,7 +134,7 @@ def test_a_field_may_be_longer_than_the_limit_of_the_csv_module():
 @pytest.mark.parametrize(
     ("table", "says"),
     [
-        ("a,b\n1,2\n", r"expected a column 'text' in f, which has a, b; --column names"),
+        ("a,b\n1,2\n", r"expected a column 'text' in f, which has a, b; name one of"),
         ("", "which is neither"),
         ('[{"text": "x"}]\n', "which is neither CSV nor JSON Lines"),
         ('{"a": "x"}\n', "expected a column 'text' in f, which has a;"),

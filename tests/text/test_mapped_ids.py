@@ -162,7 +162,7 @@ READERS = {
     "held out": lambda ids: HeldOutWindows([ids]),
     "decoded": lambda ids: Vocab("abcdefghijk").decode(ids),
     "to_measure": lambda ids: HeldOutWindows(text(ids[:9], ids).to_measure()),
-    "stretches": lambda ids: text(ids[:9], ids).to_measure(990),
+    "stretches": lambda ids: [*map(np.asarray, text(ids[:9], ids).to_measure(990))],
     "log_shares": lambda ids: text(ids, ids[:9]).log_shares(Vocab("abcdefghijk")),
     "translated": lambda ids: text(ids, ids[:9]).translated(Vocab("abcdefghijkl")),
     "translated held out": lambda ids: text(ids[:9], ids).translated(Vocab("abcdefghijkl")),
