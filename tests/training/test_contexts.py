@@ -48,7 +48,8 @@ def training(cell, saved=None, tokens="characters"):
     return Training(Config(model, replace(data, restart_every=4), fit), text, saved)
 
 
-@pytest.mark.usual(3)
+@pytest.mark.product(4)
+@pytest.mark.usual(1)
 @pytest.mark.parametrize("unit", ["characters", "bpe:270"])
 @pytest.mark.parametrize("cell", ["lstm", "gru", "rnn", "coupled", "keras-gru"])
 def test_each_context_is_another_bias(rng, cell, unit):
@@ -79,7 +80,7 @@ def test_each_context_is_another_bias(rng, cell, unit):
     np.testing.assert_allclose(logits, expected, atol=1e-4)
 
 
-@pytest.mark.usual(1)
+@pytest.mark.full
 @pytest.mark.parametrize("unit", ["characters", "bpe:270"])
 def test_resumed_within_an_epoch_it_is_the_run_that_never_stopped(unit):
     saves = test_exact.run(training("lstm", tokens=unit))
@@ -172,6 +173,7 @@ def test_a_page_and_an_export_are_of_one_context(folder, tmp_path, monkeypatch):
     np.testing.assert_allclose(model(ids), expected, atol=1e-5)
 
 
+@pytest.mark.full
 def test_a_new_run_starts_from_the_mean_and_may_have_contexts(folder, tmp_path):
     write(tmp_path / "o", speeches(20, 30, seed=2))
     options = {"runs_dir": tmp_path, "init_from": folder / "lstm", "epochs": 1, "quiet": True}
@@ -215,6 +217,7 @@ def test_the_network_in_numpy_trains_without_contexts(folder, capsys):
     assert "expected no --context, because the NumPy network" in capsys.readouterr().err
 
 
+@pytest.mark.full
 def test_files_that_moved_to_another_folder_are_refused(folder, tmp_path, capsys):
     write(tmp_path / "t", speeches(40, 60))
     charlm.fit(
