@@ -159,3 +159,7 @@ def test_what_ends_a_record_is_read_in_the_context_of_the_next_one():
         check(text, following, inputs[..., 1])
         assert fresh.all()
         assert (inputs[:, 0, 0] == text.vocab.encode("\n")).all()
+    held_out = held_out_windows(text, data)
+    for step in range(len(held_out)):
+        (inputs, _), following, weights = held_out[step]
+        check(text, following[weights > 0], inputs[..., 1][weights > 0])
