@@ -145,8 +145,10 @@ class DataConfig:
         expected = f"blank, line, or a text of 1 to {MAX_SEPARATOR} characters"
         require(ok, "records", expected, repr(self.records))
         require(self.column != "", "column", "the name of a column", "''")
-        ok = self.context is None or (is_name(self.context) and self.context != self.column)
-        require(ok, "context", "the name of a field, not that of --column", repr(self.context))
+        ok, found = self.context is None or is_name(self.context), repr(self.context)
+        require(ok, "context", "the name of a field", found)
+        ok = self.context is None or self.context != self.column
+        require(ok, "context", "another column than --column", found)
         require(units.is_valid(self.tokens), "tokens", units.EXPECTED, self.tokens or "none")
         require(self.batch_size >= 1, "batch_size", "1 or more", self.batch_size)
         require(self.window >= 1, "window", "1 or more", self.window)

@@ -1,5 +1,6 @@
 """`charlm evaluate RUN`: bits per character on held-out text, compared with simpler models."""
 
+import itertools
 import json
 import sys
 from collections.abc import Sequence
@@ -86,6 +87,11 @@ def main(argv: list[str] | None = None) -> int:
 
 
 def _main(argv):
+    if "context" in cli.given(argv) and not _is_window(argv):
+        raise InputError(
+            "expected no --context, because evaluate measures each text in its own one; charlm "
+            "score --context NAME measures in another"
+        )
     argv = cli.renamed(argv, RENAMED)
     args = cli.parse(Evaluate, "charlm evaluate", argv)
     path, saved = lookup.read_with_contexts(args.runs_dir, args.run)
@@ -154,6 +160,14 @@ def _main(argv):
     text = json.dumps(results, indent=1, ensure_ascii=False)
     data = text.encode("utf-8", "backslashreplace")
     return outputs.write(output, ENDINGS, data, lambda: view.draw(results))
+
+
+def _is_window(argv):
+    """Whether --context is followed by a number, as in earlier versions."""
+    words = [x.partition("=") for x in argv]
+    values = [x[2] or nxt[0] for x, nxt in itertools.pairwise([*words, ("", "", "")])
+              if x[0] == "--context"]  # fmt: skip
+    return all(x.lstrip("-").isdigit() for x in values)
 
 
 def _texts(args, saved, again):

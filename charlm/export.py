@@ -75,6 +75,8 @@ def _main(argv):
         )
         return cli.FAILED
     what = "logits" if args.format == "keras" else "logits and states"
+    if args.context is not None:
+        what = f"in the context {cli.visible(args.context)}, {what}"
     print(
         f"{output}, {export.vocab_file(output)}; {what} equal the sampler's to {difference:.0e} "
         f"over {export.CHECK_LENGTH} steps of {export.STREAMS} streams"

@@ -96,9 +96,10 @@ def _of_records(document, field, tell):
 def _cleaned(value, form, document):
     value = " ".join(normalized(value, form).split())
     if value and not is_name(value):
+        what = f"{len(value)} characters" if len(value) > MAX_VALUE else "a control character"
         raise CorpusError(
             f"expected values of --context of {MAX_VALUE} characters at most, without control "
-            f"characters, found {value!r:.60}... in {title(document.name)}; name another field, or "
-            "correct that value"
+            f"characters, found {what} in {value[:40]!r} of {title(document.name)}; name another "
+            "field, or correct that value"
         )
     return value

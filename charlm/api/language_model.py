@@ -42,7 +42,7 @@ class LanguageModel:
     def __init__(
         self, checkpoint: Checkpoint, path: Path | None = None, context: str | None = None
     ):
-        self._trained, self.path = checkpoint, path
+        self._trained, self.path, self._context = checkpoint, path, context
         self._checkpoint = checkpoint.in_context(context)
         self._network = self._checkpoint.to_network()
 
@@ -62,6 +62,8 @@ class LanguageModel:
         Raises:
             InputError: there is no such context, or the run has none.
         """
+        if name is not None and not isinstance(name, str):
+            raise TypeError(f"expected the name of a context, a str, found {type(name).__name__}")
         return LanguageModel(self._trained, self.path, name)
 
     @property
@@ -249,6 +251,8 @@ class LanguageModel:
         parts = [f"{model.cell} {model.layers} x {model.units}", f"{count:,} parameters"]
         vocab = self._checkpoint.vocab
         parts.append(f"vocabulary of {vocab}{'' if vocab.texts else ' characters'}")
+        if self.contexts:
+            parts.append(f"in context {self._context or f'unknown of {len(self.contexts)}'}")
         best = self._checkpoint.progress.best_bits
         if best is not None:
             parts.append(f"{best:.4f} held-out bits per character")

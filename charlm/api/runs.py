@@ -67,6 +67,8 @@ def start(
     lines = [presets.describe(preset, chosen, own_model=first is None)]
     if first:
         lines.append(f"starting from {first[0]}: {warm_start.describe(first[1], text)}")
+    if text.contexts and config.data.context:
+        lines += text.contexts.describe(config.data.context)
     if adapted:
         lines.append(f"for a text of {n:,} characters: {' '.join(adapted)}")
     if n < presets.TOO_SMALL and not first:

@@ -1,6 +1,5 @@
 """`charlm sample --context`: texts in one context of a run, or in several side by side."""
 
-import textwrap
 from typing import Any
 
 from charlm import cli
@@ -9,8 +8,6 @@ from charlm.errors import InputError, flag
 from charlm.generation import generate
 from charlm.runs import lookup
 from charlm.runs.checkpoint import Checkpoint
-
-LISTED = 300  # characters of a note that lists contexts
 
 
 def check(args: Any) -> None:
@@ -33,8 +30,7 @@ def read(args: Any) -> dict[str, Checkpoint]:
     """Returns the run in each context that is asked for, by its name; "" for the mean of all."""
     _, trained = lookup.read_with_contexts(args.runs_dir, args.run)
     if trained.contexts and not args.context:
-        listed = textwrap.shorten(", ".join(trained.contexts.names), LISTED, placeholder=" ...")
-        cli.note(f"NOTE: writing in the mean of all contexts; --context NAME chooses one: {listed}")
+        lookup.note_mean(trained)
     if not args.context or trained.contexts is None:
         return {"": trained.in_context(*args.context[:1])}
     names = [trained.contexts.names[trained.contexts.number(x) - 1] for x in args.context]

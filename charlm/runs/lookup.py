@@ -10,6 +10,7 @@ from charlm.errors import InputError
 from charlm.notes import note
 from charlm.runs import checkpoint
 from charlm.runs.checkpoint import Checkpoint
+from charlm.text.contexts import listed
 
 LAST, BEST = "last.weights.h5", "best.weights.h5"
 RUNS_DIR = Path("saved_models")
@@ -117,7 +118,18 @@ def read_best(runs: Path, run: str, context: str | None = None) -> tuple[Path, C
         InputError: see `find`, `checkpoint.read`, `Checkpoint.in_context`.
     """
     path, saved = read_with_contexts(runs, run)
+    if saved.contexts and context is None:
+        note_mean(saved)
     return path, saved.in_context(context)
+
+
+def note_mean(saved: Checkpoint) -> None:
+    """Reports that a run's contexts are left out, on standard error."""
+    names = saved.contexts.names if saved.contexts else ()
+    note(
+        "NOTE: using the mean of the run's contexts; commands with --context NAME can use one: "
+        f"{listed(names)}"
+    )
 
 
 def read_with_contexts(runs: Path, run: str) -> tuple[Path, Checkpoint]:

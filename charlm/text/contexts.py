@@ -5,8 +5,10 @@ The known values have the numbers 1 to C, in alphabetical order; 0 means unknown
 
 import hashlib
 import json
+import textwrap
 import unicodedata
 from array import array
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -20,7 +22,7 @@ from corpora import Corpus, contexts, records
 
 MAX_CONTEXTS = 1000  # values; more are hardly those of a field that documents share
 PIECE = 2**20  # ids whose places are looked at together
-SHOWN = 300  # characters of a message that lists values
+SHOWN, NAME = 300, 40  # characters of a list of values in a message, and of each
 
 
 @dataclass(frozen=True)
@@ -42,6 +44,11 @@ class Stretches:
         """Returns the numbers at places of any shape, which are taken modulo the text's length."""
         places = places % self.ends[-1]
         return self.numbers[np.searchsorted(self.ends, places, side="right")]
+
+    def share(self, number: int) -> float:
+        """Returns the share of the places with a number."""
+        lengths = np.diff(self.ends, prepend=0)
+        return float(lengths[self.numbers == number].sum() / max(1, lengths.sum()))
 
     def in_tokens(self, ids: Ids, vocab: Vocab) -> "Stretches":
         """Returns the same for the text in tokens: a token has its first character's number."""
@@ -73,16 +80,22 @@ class KnownContexts:
         Raises:
             InputError: there is no such context.
         """
+        name = " ".join(name.split())
         if name in self.names:
             return self.names.index(name) + 1
         alike = [k for k, x in enumerate(self.names, 1) if _folded(x) == _folded(name)]
         if len(alike) == 1:
             return alike[0]
-        listed = ", ".join(self.names)
         raise InputError(
             f"expected a context that the run was trained on, found {name!r}; give one of "
-            f"{listed:.{SHOWN}}"
+            f"{listed(self.names)}"
         )
+
+
+def listed(names: Sequence[str]) -> str:
+    """Returns names for a message; of many, the first ones."""
+    cut = [name if len(name) <= NAME else f"{name[:NAME]}..." for name in names[:SHOWN]]
+    return textwrap.shorten(", ".join(cut), SHOWN, placeholder=" ...")
 
 
 def _folded(name):
@@ -98,6 +111,24 @@ class Contexts:
     """In the training parts of the documents, concatenated."""
     held_out: Stretches
     """In the held-out parts."""
+    unread: tuple[str, ...] = ()
+    """Values that only held-out parts have."""
+
+    def describe(self, field: str) -> list[str]:
+        """Returns lines about the values, and about texts that count as unknown."""
+        names = self.known.names
+        lines = [f"{len(names)} contexts by {field}: {listed(names)}"]
+        share = self.training.share(0)
+        if share:
+            lines.append(f"NOTE: {share:.0%} of the training text has no {field}")
+        share = self.held_out.share(0)
+        if share:
+            of = f" ({listed(self.unread)})" if self.unread else ""
+            lines.append(
+                f"NOTE: {share:.0%} of the held-out text is in contexts that training does not "
+                f"read{of}, and is measured as unknown"
+            )
+        return lines
 
 
 def read(corpus: Corpus, field: str) -> Contexts:
@@ -126,11 +157,13 @@ def read(corpus: Corpus, field: str) -> Contexts:
     names = sorted({values[k] for k in np.unique(found[trained > 0])} - {""})
     _check(names, field, corpus.title)
     known = {name: k for k, name in enumerate(names, 1)}
+    unread = sorted({values[k] for k in np.unique(found[held_out > 0])} - {"", *names})
     found = np.array([known.get(x, 0) for x in values], np.int32)[found]
     digest = hashlib.sha256(json.dumps(values).encode())
     digest.update(np.asarray(numbers).astype("<i8").tobytes() + ends.astype("<i8").tobytes())
-    stretches = (Stretches.of(part, found) for part in (trained, held_out))
-    return Contexts(KnownContexts(tuple(names), digest.hexdigest()), *stretches)
+    training, kept_back = (Stretches.of(part, found) for part in (trained, held_out))
+    names_of = KnownContexts(tuple(names), digest.hexdigest())
+    return Contexts(names_of, training, kept_back, tuple(unread))
 
 
 def _check(names, field, title):

@@ -5,6 +5,7 @@ from charlm.errors import InputError, flag
 from charlm.runs.checkpoint import Checkpoint
 from charlm.runs.progress import Progress
 from charlm.text import units
+from charlm.text.contexts import listed
 from charlm.text.encoded_text import Text
 
 FIXED = ("model", "data")  # parts of the configuration that cannot change,
@@ -123,11 +124,16 @@ def check_same_text(saved: Checkpoint, text: Text) -> None:
 
 def check_same_contexts(saved: Checkpoint, text: Text) -> None:
     """Raises InputError unless each part of the text has the context that it had in training."""
-    if saved.contexts != text.known_contexts:
-        raise InputError(
-            f"expected texts with the {saved.config.data.context} that they had in training, found "
-            "others; put files and columns back as they were, or train a new run"
-        )
+    if saved.contexts == text.known_contexts:
+        return
+    before, now = (set(x.names) if x else set() for x in (saved.contexts, text.known_contexts))
+    changes = [f"{what} {listed(sorted(names))}" for what, names in
+               (("new", now - before), ("missing", before - now)) if names]  # fmt: skip
+    raise InputError(
+        f"expected every text to have the value of {saved.config.data.context!r} that it had in "
+        f"training, found others ({', '.join(changes) or 'the same values in other places'}); put "
+        "files and columns back as they were, or train a new run"
+    )
 
 
 def differences(a: Config, b: Config, part: str) -> dict[str, tuple]:

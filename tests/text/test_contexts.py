@@ -109,6 +109,24 @@ def test_what_training_has_not_is_unknown():
     numbers = [set(c.tolist()) for c in text.contexts_to_measure()]
     assert {0} in numbers
     assert all(len(x) == 1 for x in numbers)
+    first, note = text.contexts.describe("president")
+    assert first == "4 contexts by president: A, B, C, D"
+    assert "% of the held-out text is in contexts that training does not read (Z)" in note
+
+
+def test_texts_without_a_value_are_counted():
+    corpus = speeches()
+    pairs = enumerate(corpus.documents)
+    documents = (replace(d, president=d.president * (k % 2)) for k, d in pairs)
+    found = with_contexts(replace(corpus, documents=tuple(documents))).contexts
+    lines = found.describe("president")
+    assert lines[0] == "2 contexts by president: B, D"
+    read = [d.text for k, d in enumerate(corpus.documents) if k % 10 != 5]  # those trained on
+    numbers = [k for k in range(30) if k % 10 != 5]
+    none = sum(len(x) for k, x in zip(numbers, read, strict=True) if k % 2 == 0)
+    share = none / sum(map(len, read))
+    assert found.training.share(0) == pytest.approx(share)
+    assert lines[1] == f"NOTE: {share:.0%} of the training text has no president"
 
 
 def test_a_fingerprint_tells_values_apart():
@@ -119,6 +137,11 @@ def test_a_fingerprint_tells_values_apart():
     a, b = (with_contexts(x).contexts.known for x in (corpus, other))
     assert a.names == b.names
     assert a.sha256 != b.sha256
+    swap = {"A": "B", "B": "A"}  # everywhere
+    documents = (replace(d, president=swap.get(d.president, d.president)) for d in corpus.documents)
+    swapped = with_contexts(replace(corpus, documents=tuple(documents))).contexts.known
+    assert swapped.names == a.names
+    assert swapped.sha256 != a.sha256
     assert a == with_contexts(speeches()).contexts.known
 
 

@@ -147,7 +147,7 @@ def test_texts_are_written_in_a_context_or_side_by_side(folder, capsys):
         assert sample.main([*given, "--prompt", "a", *flags]) == 0
         out, err = capsys.readouterr()
         assert out == f"a{expected[name]}\n"
-        assert ("--context NAME chooses one: A, B, C, D" in err) == (name is None)
+        assert ("commands with --context NAME can use one: A, B, C, D" in err) == (name is None)
     assert charlm.load(folder / "lstm", context="B").generate("a", 60, seed=5) == [expected["B"]]
     assert sample.main([*given, "--prompt", "a", "--context", "B", "--context", "c"]) == 0
     first, *rows = capsys.readouterr().out.splitlines()
@@ -173,6 +173,22 @@ def test_a_page_and_an_export_are_of_one_context(folder, tmp_path, monkeypatch):
     np.testing.assert_allclose(model(ids), expected, atol=1e-5)
 
 
+def test_a_window_of_earlier_versions_is_still_understood(folder, capsys):
+    args = ["lstm", "--runs-dir", str(folder), "--context", "30", "--order", "2"]
+    assert evaluate.main(args) == 0
+    out, err = capsys.readouterr()
+    assert "cold windows of 30" in out
+    assert "NOTE: --context is now --window" in err
+
+
+def test_a_model_says_its_context(folder):
+    model = charlm.load(folder / "lstm")
+    assert "in context unknown of 4" in repr(model)
+    assert "in context B" in repr(model.in_context("B"))
+    with pytest.raises(TypeError, match="name of a context, a str, found int"):
+        model.in_context(3)
+
+
 @pytest.mark.full
 def test_a_new_run_starts_from_the_mean_and_may_have_contexts(folder, tmp_path):
     write(tmp_path / "o", speeches(20, 30, seed=2))
@@ -188,7 +204,7 @@ def test_a_new_run_starts_from_the_mean_and_may_have_contexts(folder, tmp_path):
 REFUSED = [  # a command, its arguments, and what it answers
     ("train", ["T", "--context", "president"], "which has folder, file; --context takes"),
     ("train", ["T", "--context", ""], "expected --context to be the name of a field"),
-    ("train", ["x.csv", "--column", "a", "--context", "a"], "not that of --column"),
+    ("train", ["x.csv", "--column", "a", "--context", "a"], "another column than --column"),
     ("train", ["T/A", "--context", "folder"], "found only 'A'; name another field"),
     ("train", ["--resume", "lstm", "--context", "file", "--epochs", "9"], "change --context"),
     ("sample", ["lstm", "--context", "Z"], "trained on, found 'Z'; give one of A, B, C, D"),
@@ -198,6 +214,7 @@ REFUSED = [  # a command, its arguments, and what it answers
     ("score", ["T/A/00.txt", "--run", "state-union", "--by-context"], "a run with"),
     ("score", ["T/A/00.txt", "--run", "lstm", "--by-context", "--per-character"], "no effect"),
     ("evaluate", ["lstm", "--dynamic"], "cannot do that with contexts"),
+    ("evaluate", ["lstm", "--context", "A"], "expected no --context, because evaluate measures"),
 ]  # fmt: skip
 
 
@@ -227,7 +244,7 @@ def test_files_that_moved_to_another_folder_are_refused(folder, tmp_path, capsys
     (tmp_path / "t" / "A").rename(tmp_path / "t" / "AA")
     for command, argv in ((train, ["--resume", "r", "--epochs", "2"]), (evaluate, ["r"])):
         assert command.main([*argv, "--runs-dir", str(tmp_path)]) == 2
-        assert "expected texts with the folder that they had" in capsys.readouterr().err
+        assert "found others (new AA, missing A); put files" in capsys.readouterr().err
 
 
 DAMAGE = {
