@@ -434,10 +434,17 @@ def test_an_address_fills_the_fields_with_what_they_accept(browser, made):
 def test_a_caret_that_moves_before_the_model_is_there_changes_no_field(browser, made):
     folder, *_ = made
     page = browser.new_page()
-    page.add_init_script("window.requestAnimationFrame = (f) => setTimeout(f, 300)")  # a slow start
+    page.add_init_script(  # a start that waits
+        "window.held = []; window.requestAnimationFrame = (f) => window.held.push(f);"
+    )
     page.goto(f"file://{folder}/page.html#kind=f&layer=0&cell=7")
     page.evaluate("passage.moveTo(3)")
     assert page.evaluate("location.hash") == "#kind=f&layer=0&cell=7"
+    assert not page.evaluate("ready")
+    page.evaluate(
+        "() => { window.requestAnimationFrame = (f) => setTimeout(f);"
+        " window.held.splice(0).forEach((f) => f()); }"
+    )
     ends = time.monotonic() + 30
     while not page.evaluate("ready"):
         assert time.monotonic() < ends
