@@ -55,6 +55,9 @@ def training(cell, saved=None, tokens="characters"):
 def test_each_context_is_another_bias(rng, cell, unit):
     run = training(cell, tokens=unit)
     saved = run.snapshot()
+    first = next(iter(saved.weights.values()))  # in a new run all contexts are alike
+    assert not first[len(saved.vocab) :].any()
+    assert len(first) == len(saved.vocab) + 4
     for w in saved.weights.values():
         if w.dtype.kind == "f":
             w[:] = rng.normal(size=w.shape)
