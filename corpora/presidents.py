@@ -1,7 +1,7 @@
 """Presidents of the United States in NLTK's speeches: who shares a name, and their parties."""
 
-# NLTK's files have last names. Of two presidents of a name the earlier one keeps it; the later one
-# is named as NLTK names one of them, GWBush, and in which year he first speaks.
+# NLTK names files after last names, which two presidents may share. The earlier one keeps it.
+# For the later one: the year of the first speech, and a name in the style of NLTK's "GWBush".
 LATER = {
     "Adams": (1825, "JQAdams"),
     "Harrison": (1889, "BHarrison"),

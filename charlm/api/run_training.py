@@ -79,8 +79,7 @@ def prepare(
     what = "characters" if config.data.tokens == units.CHARACTERS else "tokens"
     check_training(len(text.training), config.data.batch_size, config.data.window, what)
     check_held_out(text.held_out_lengths, what)
-    contexts = text.known_contexts
-    checkpoint.check_size_limits(config, (saved or text).vocab, contexts)
+    checkpoint.check_size_limits(config, (saved or text).vocab, text.known_contexts)
     _check_prompts(config, (saved or text).vocab)
     if reporting.tensorboard:
         _require_tensorboard()

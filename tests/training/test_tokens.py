@@ -313,7 +313,7 @@ def test_numpy_trains_tokens_too(folder, tmp_path, capsys):
 
 @pytest.mark.full
 def test_a_preset_takes_as_many_tokens_as_a_text_gives(tmp_path):
-    """Of its own choice; a number that is given is kept or refused."""
+    """Unless the user gives a number, which is kept or refused."""
     names = tmp_path / "names.txt"
     names.write_text("Anna\nBerta\nClara\nDora\n" * 2500)
     place = {"runs_dir": tmp_path, "preset": "quick-bpe", "quiet": True, "sample_length": 0}
