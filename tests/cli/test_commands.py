@@ -677,7 +677,7 @@ def start(here, *argv):
 @pytest.mark.full
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_a_signal_saves_and_says_how_to_go_on(here, number):
-    Path("long.txt").write_text(SMALL_TEXT * 20)
+    Path("long.txt").write_text(SMALL_TEXT * 5)
     argv = ["--corpus", "long.txt", "--name", "a", "--epochs", "1000", "--quiet", *TRAIN]
     process = start(here, "train", *argv)
     for line in process.stdout:

@@ -56,6 +56,7 @@ def test_every_command_has_some():
     assert len(TYPED) > 70
 
 
+@pytest.mark.product(40)
 @pytest.mark.parametrize(("kind", "flag", "words"), TYPED)
 def test_what_is_expected(kind, flag, words):
     shown = "-n" if flag == "--n" else flag

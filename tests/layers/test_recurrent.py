@@ -112,7 +112,7 @@ def test_every_cell_has_its_row():
     assert {case.name for case in KINDS} == set(CELLS)
 
 
-@pytest.mark.product(10)
+@pytest.mark.product(5)
 @pytest.mark.usual(4)
 @pytest.mark.parametrize(("mode", "way"), WAYS)
 def test_equals_keras_and_numpy_in_outputs_states_and_gradients(rng, case, mode, way, request):

@@ -96,7 +96,7 @@ def compare(tmp_path, epochs, kills, signals=SIGNALS):
 
 @pytest.mark.full
 def test_killed_once(tmp_path):
-    compare(tmp_path, epochs=8, kills=1, signals=[signal.SIGKILL])
+    compare(tmp_path, epochs=4, kills=1, signals=[signal.SIGKILL])
 
 
 @pytest.mark.soak
