@@ -98,6 +98,15 @@ TRIED_TOKENS = (
     f"{EPOCHS_2} --tokens bpe:4000 --units 96 --dropout 0.1",
     *(f"{EPOCHS_3} --tokens bpe:2000 --units 112", f"{EPOCHS_3} --tokens bpe:4000 --units 80"),
 )
+# one unit of text after the other, each with a network and epochs of about the time of `quick`
+TRIED_UNITS = (
+    *("", "--tokens bpe:256", "--tokens bpe:500 --units 176 --epochs 2"),
+    "--tokens bpe:1000 --units 160 --epochs 3",
+    f"--tokens bpe:2000 --units 128 {EPOCHS_2}",
+    f"--tokens bpe:4000 --units 96 {EPOCHS_2}",
+    f"--tokens words:4000 --units 96 {EPOCHS_2}",
+    f"--tokens words:8000 --units 64 {EPOCHS_2}",
+)
 SHAKESPEARE = Row("shakespeare", "--window 24")
 TRIED_SHAKESPEARE = (
     "--units 288 --dropout 0 --learning-rate 0.015 --epochs 3",
@@ -125,6 +134,7 @@ TRIALS = dict(
         *_trials("short", SHORT, TRIED_SHORT),
         *_trials("long", LONG, TRIED_LONG),
         *_trials("tokens", SHORT, TRIED_TOKENS),
+        *_trials("units", SHORT, TRIED_UNITS),
         *_trials("shakespeare-tokens", SHAKESPEARE, TRIED_SHAKESPEARE),
     ]
 )
@@ -145,7 +155,7 @@ def _parsed(argv):
     which.add_argument("--only", nargs="+", choices=ROWS, default=BY_DEFAULT, metavar="ROW")
     which.add_argument(
         "--trials",
-        choices=("short", "long", "tokens", "shakespeare-tokens"),
+        choices=("short", "long", "tokens", "units", "shakespeare-tokens"),
         help="all rows of these instead",
     )
     parser.add_argument("--seeds", nargs="+", type=int, default=[1, 2, 3])
