@@ -40,6 +40,9 @@ class RunConfig:
     """Record what every cell does on 1,000 held-out characters after 0, 10, 30, 100, 300 ...
     updates and after each epoch; the page of charlm show gets a slider over training. Also write
     gradient norms and update ratios by weight (updates.csv; with --tensorboard, scalars too)."""
+    distribute: Literal["auto", "none"] | None = None
+    """With KERAS_BACKEND=jax, on several GPUs or TPUs: divide the streams (--batch-size) among them
+    (auto, the default), or train on one (none). The run is the same."""
     quiet: Quiet = False
     debug: Debug = False
 
@@ -75,7 +78,9 @@ def main(argv: list[str] | None = None) -> int:
 
 def _main(argv):
     run = cli.parse_part(RunConfig, "charlm train", argv)
-    reporting = Reporting(tensorboard=run.tensorboard, record_cells=run.record_cells)
+    reporting = Reporting(
+        tensorboard=run.tensorboard, record_cells=run.record_cells, distribute=run.distribute
+    )
     train = _start if run.resume is None else _resume
     train(run, argv, reporting)
 

@@ -34,6 +34,7 @@ def fit(
     overwrite: bool = False,
     runs_dir: str | PathLike[str] = RUNS_DIR,
     quiet: bool = False,
+    distribute: str = "auto",
     **settings: object,
 ) -> LanguageModel:
     """Trains a model on a text, as `charlm train` does, and saves it in a run's folder.
@@ -47,6 +48,7 @@ def fit(
         overwrite: replace a run of the same name.
         runs_dir: folder that holds the runs.
         quiet: print nothing.
+        distribute: "auto" divides the streams among the devices of JAX; "none" trains on one.
         settings: any setting of model, data, training or samples that `charlm train` has as a flag,
             with underscores: `units=128`, `epochs=3`, `learning_rate=0.005`. They override the
             preset.
@@ -69,7 +71,9 @@ def fit(
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")  # errors are raised; the rest is noise
     allocator.ask_for_reuse(os.environ)
     with named_as_arguments(), _quiet(quiet) as say:
-        reporting = Reporting(say)
+        if distribute not in ("auto", "none"):
+            raise InputError(f'expected distribute to be "auto" or "none", found {distribute!r}')
+        reporting = Reporting(say, distribute="none" if distribute == "none" else None)
         if preset not in presets.PRESETS:
             listed = ", ".join(presets.PRESETS)
             raise InputError(f"expected preset to be one of {listed}, found {preset!r}")

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from charlm import cli
+from charlm.api.headline import headline
 from charlm.config import Config
 from charlm.errors import InputError, Stopped, command_line, flag
 from charlm.runs import checkpoint, lookup, run_folder
@@ -30,7 +31,7 @@ BACKENDS = "tensorflow", "jax", "torch"
 
 @dataclass
 class Reporting:
-    """Options of a training's reports."""
+    """Options of a training that are not stored in its run: reports and devices."""
 
     say: Callable[[str], object] = cli.say
     """Prints a line."""
@@ -40,10 +41,13 @@ class Reporting:
     """Whether to write TensorBoard logs into the run's folder."""
     record_cells: bool = False
     """Whether to record the cells, and the sizes of updates, while it trains."""
+    distribute: str | None = None
+    """"auto" or "none": whether to divide the streams among devices; None for "auto"."""
 
     def resume(self, folder: Path) -> str:
         """Returns the command that resumes a run with the same reports."""
         flags = [flag(x) for x in ("tensorboard", "record_cells") if getattr(self, x)]
+        flags += [flag("distribute"), self.distribute] if self.distribute else []
         return command_line("train", "--resume", folder, *flags)
 
 
@@ -90,13 +94,18 @@ def prepare(
     with cli.quiet_stderr():
         import keras  # and its backend, which takes seconds
 
-        _check_backend(keras.backend.backend())  # a keras.json may choose it
+        backend = keras.backend.backend()  # a keras.json may choose it
+        _check_backend(backend)
+        if reporting.distribute == "auto" and backend != "jax":
+            raise InputError(f"expected KERAS_BACKEND=jax for --distribute auto, found {backend}")
         from charlm.training.trainer import Training
 
         reporting.timeline.done("import")
-        training = Training(config, text, saved)
+        training = Training(config, text, saved, reporting.distribute != "none")
         reporting.timeline.done("build")
     cli.note_overlap(text)
+    if line := training.idle_devices():
+        cli.note(line)
     return training
 
 
@@ -116,7 +125,7 @@ def train(
         OSError: the end of the run could not be saved.
     """
     say = reporting.say
-    say(_headline(training, folder, preset))
+    say(headline(training, folder, preset))
     if not reporting.record_cells and os.path.lexists(folder / run_folder.TRAINING_CELLS):
         cli.note(
             "NOTE: the cells are not recorded from here on; give --record-cells to record them"
@@ -184,30 +193,6 @@ def _require_tensorboard() -> None:
             "cannot write TensorBoard logs: the package tensorboard is not installed; "
             "pip install -e '.[tensorboard]' in charlm's folder installs it"
         )
-
-
-def _headline(training, folder, preset):
-    from charlm.training import device
-
-    sizes = training.config.model
-    layer = next(x for x in training.network.layers if hasattr(x, "cell"))
-    precision = training.config.fit.precision
-    half = "" if precision == "fp32" else f" in {precision}"
-    origin, backward_pass = "Keras's ", "Keras's"
-    if sizes.uses_own_layer:
-        origin, backward_pass = "", layer.backward_pass()
-    text = training.text
-    held_out = f"{training.held_out_characters:,}"
-    if 0 < training.config.data.max_held_out < text.held_out_characters:
-        held_out += f" of {text.held_out_characters:,}"
-    line = (
-        f"{device.describe()}; {origin}{type(layer).__name__} {sizes.layers} x {sizes.units}"
-        f"{half}, {backward_pass} backward pass; {training.network.count_params():,} parameters; "
-        f"{text.training_characters:,} characters to train on, {held_out} held out; "
-        f"vocabulary {training.vocab}; {folder}"
-    )
-    hint = device.hint(preset)
-    return f"{line}\nhint: {hint}" if hint else line
 
 
 def _callbacks(training, folder, reporting):

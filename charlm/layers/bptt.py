@@ -105,8 +105,7 @@ def _backward_loop(cell, kept, d_h, d_last):
 
     last = (ops.zeros_like(states[0]), *d_last)
     d_states, (da,) = scan(backward, last, (d_h, *before, *after, *cache), reverse=True)
-    rows = [[_rows(x) for x in xs] for xs in ([da], cache, before)]
-    return da, *cell.recurrent_gradients(rows[0][0], *rows[1:]), *d_states
+    return da, *cell.recurrent_gradients(da, cache, before), *d_states
 
 
 def torch_differentiates_gradients() -> bool:
@@ -162,6 +161,7 @@ def in_backend_ops(
 
 
 GIVEN = "ids", "contexts", "live", "drop"  # arguments of machine code that have no gradient
+FOR_ALL = "U", "d", "W", "b", "context_rows"  # the same for every sequence
 
 
 def run_compiled(
@@ -213,7 +213,9 @@ def run_compiled(
     kept = (B, length if keep else 1, module.CACHE * H)
     shapes = [(B, length, H), *[(B, H)] * S], [*[(B, length, H)] * (S - 1), kept]
     tensors = ([arrays[name] for name in names] for names in (given, inputs))
-    h, *last = numpy_op.numpy_op(forward, backward, fallback, shapes, *tensors)
+    shared = [*FOR_ALL, "rows"] if "ids" in arrays else FOR_ALL
+    batch_axes = [None if x in shared else int(x == "drop") for x in (*given, *inputs)]
+    h, *last = numpy_op.numpy_op(forward, backward, fallback, shapes, *tensors, batch_axes)
     return h, tuple(last)
 
 
@@ -243,8 +245,3 @@ def affine(cell: RecurrentCell, W: Tensor, b: Tensor | None, x: Tensor) -> Tenso
     """Computes x W + b."""
     a_x = cell.matmul(x, W)
     return a_x if b is None else a_x + b
-
-
-def _rows(x):
-    """Reshapes (T, B, N) to (T * B, N)."""
-    return ops.reshape(x, (-1, x.shape[-1]))

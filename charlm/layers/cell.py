@@ -196,11 +196,11 @@ class RecurrentCell(InputProjection, keras.layers.Layer, StepDropout):
         """Computes gradients of `recurrent_weights`, all steps at once: dU = sum h'^T da.
 
         Args:
-            da: (N, G*H), N = T * B rows of all steps.
-            cache: as in `step_backward`, each tensor as N rows.
-            before: as in `step_backward`, each tensor as N rows.
+            da: (T, B, G*H).
+            cache: as in `step_backward`, of all steps, (T, B, ...).
+            before: as in `step_backward`, of all steps, (T, B, H).
         """
-        return (self.matmul(ops.transpose(before[0]), da),)
+        return (self.sum_of_products(before[0], da),)
 
     def recurrent_matmul(self, h: Tensor, U: Tensor, masks: Masks = None) -> Tensor:
         """Multiplies h by U, each gate with its own mask: (B, H), (H, n*H) -> (B, n*H)."""

@@ -109,13 +109,12 @@ class GRUCell(RecurrentCell):
 
     def recurrent_gradients(self, da: Tensor, cache: Tensors, before: Tensors) -> Tensors:
         H, (gates,), (h_prev,) = self.units, cache, before
-        r, da_zr, da_g = gates[:, H : 2 * H], da[:, : 2 * H], da[:, 2 * H :]
-        h_t = ops.transpose(h_prev)
+        r, da_zr, da_g = gates[..., H : 2 * H], da[..., : 2 * H], da[..., 2 * H :]
         if not self.reset_after:
-            return self.matmul(h_t, da_zr), self.matmul(ops.transpose(r * h_prev), da_g)
+            return self.sum_of_products(h_prev, da_zr), self.sum_of_products(r * h_prev, da_g)
         da_h = ops.concatenate([da_zr, da_g * r], axis=-1)
-        dU = self.matmul(h_t, da_h)
-        return (dU,) if self.bias is None else (dU, ops.sum(da_h, axis=0))
+        dU = self.sum_of_products(h_prev, da_h)
+        return (dU,) if self.bias is None else (dU, ops.sum(da_h, axis=(0, 1)))
 
 
 @keras.saving.register_keras_serializable(package="charlm")

@@ -8,12 +8,14 @@ compositions) JAX differentiates the fallback.
 """
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import partial
 
 import jax
 import numpy as np
 from jax.extend.core import Primitive
 from jax.interpreters import ad, batching, mlir
+from jax.sharding import PartitionSpec
 
 
 @dataclass(frozen=True, eq=False)
@@ -139,3 +141,37 @@ ad.primitive_transposes[_push] = _transpose_push
 def operation(functions: Functions, *arrays: jax.Array) -> tuple[jax.Array, ...]:
     """Runs the operation; returns its n results."""
     return tuple(_call.bind(*arrays, functions=functions)[: functions.results])
+
+
+def divided(
+    functions: Functions,
+    mesh: jax.sharding.Mesh,
+    name: str,
+    batch_axes: Sequence[int | None],
+    *arrays: jax.Array,
+) -> tuple[jax.Array, ...]:
+    """Runs the operation on each device of a mesh, for its own part of the batch.
+
+    Args:
+        functions: the operation, for the whole batch.
+        mesh: of devices, on an axis `name`.
+        batch_axes: for each array the axis of its sequences, or None. The gradient of an array
+            without one is the sum over all devices.
+    """
+
+    def place(axis):
+        return PartitionSpec() if axis is None else PartitionSpec(*[None] * axis, name)
+
+    n = mesh.shape[name]
+    kinds = [
+        jax.ShapeDtypeStruct((x.shape[0] // n, *x.shape[1:]), x.dtype) for x in functions.kinds
+    ]
+    each = partial(operation, replace(functions, kinds=kinds))
+    # it cannot know which results of our primitives are equal on all devices, and need not
+    return jax.shard_map(
+        each,
+        mesh=mesh,
+        in_specs=tuple(map(place, batch_axes)),
+        out_specs=(place(0),) * functions.results,
+        check_vma=False,
+    )(*arrays)

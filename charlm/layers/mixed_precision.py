@@ -33,6 +33,14 @@ class MixedPrecisionMatmul:
         x, W = self.cast_operands((x, W))
         return ops.cast(ops.matmul(x, W), self.compute_dtype)
 
+    def sum_of_products(self, x: Tensor, y: Tensor) -> Tensor:
+        """Sums x^T y over steps and sequences: (T, B, N), (T, B, M) -> (N, M), as `matmul` rounds.
+
+        The axes stay apart, so that devices that share the batch each sum their own sequences.
+        """
+        x, y = self.cast_operands((x, y))
+        return ops.cast(ops.einsum("tbn,tbm->nm", x, y), self.compute_dtype)
+
     def cast_operands(self, tensors: Sequence[Tensor]) -> list[Tensor]:
         """Rounds the matrices among tensors to `product_dtype`, so that `matmul` need not."""
         return [ops.cast(x, self.product_dtype) if len(x.shape) > 1 else x for x in tensors]

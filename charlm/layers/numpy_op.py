@@ -89,6 +89,7 @@ def numpy_op(
     shapes: Sequence[Sequence[Shape]],
     given: Sequence[Tensor],
     inputs: Sequence[Tensor],
+    batch_axes: Sequence[int | None] | None = None,
 ) -> Tensors:
     """Runs NumPy functions as one operation with a gradient.
 
@@ -104,11 +105,16 @@ def numpy_op(
             shape is a length that TensorFlow does not know yet.
         given: tensors without a gradient.
         inputs: tensors with a gradient.
+        batch_axes: for each of `given` and `inputs` the axis of its sequences, or None. Where a
+            `keras.distribution` divides batches among devices of JAX, each runs the functions for
+            its own sequences. Results have them on the first axis.
 
     Returns:
         The results, a tuple of tensors, all in float32. Functions must not change their arguments.
     """
-    make = {"tensorflow": _tensorflow, "jax": _jax, "torch": _torch}[keras.backend.backend()]
+    if keras.backend.backend() == "jax":
+        return _jax(forward, backward, fallback, shapes, given, inputs, batch_axes)
+    make = {"tensorflow": _tensorflow, "torch": _torch}[keras.backend.backend()]
     return make(forward, backward, fallback, shapes, given, inputs)
 
 
@@ -118,7 +124,7 @@ def _tensorflow(forward, backward, fallback, shapes, given, inputs):
     return tensorflow_op.operation(forward, backward, fallback, shapes, given, inputs)
 
 
-def _jax(forward, backward, fallback, shapes, given, inputs):
+def _jax(forward, backward, fallback, shapes, given, inputs, batch_axes):
     import jax
 
     from charlm.layers import jax_op
@@ -126,7 +132,11 @@ def _jax(forward, backward, fallback, shapes, given, inputs):
     results, rest = shapes
     kinds = [jax.ShapeDtypeStruct(shape, np.float32) for shape in (*results, *rest)]
     functions = jax_op.Functions(forward, backward, fallback, len(inputs), kinds, len(results))
-    return jax_op.operation(functions, *given, *inputs)
+    distribution = keras.distribution.distribution()
+    if distribution is None or batch_axes is None:
+        return jax_op.operation(functions, *given, *inputs)
+    mesh, axis = distribution.device_mesh.backend_mesh, distribution.batch_dim_name
+    return jax_op.divided(functions, mesh, axis, batch_axes, *given, *inputs)
 
 
 def _torch(forward, backward, fallback, shapes, given, inputs):

@@ -162,6 +162,7 @@ class HeldOutWindows:
         piece: characters of a document in one piece, `MAX_PIECE` by default.
         vocab_size: V, which limits the window: a position has V logits.
         contexts: the context in which each id of each document is read; None for none.
+        multiple_of: B is a multiple of it; the streams added to the others have no targets.
 
     Each item is ((ids (B, T), fresh (B,)), next ids (B, T), weights (B, T)). With contexts, the
     first are ids and contexts (B, T, 2). Indexing with K steps gives K windows, on a first axis.
@@ -177,6 +178,7 @@ class HeldOutWindows:
         piece: int | None = None,
         vocab_size: int = 1,
         contexts: Sequence[np.ndarray] | None = None,
+        multiple_of: int = 1,
     ):
         piece = piece or MAX_PIECE
         if contexts is not None:  # one number for both, until they are in their places
@@ -190,6 +192,7 @@ class HeldOutWindows:
         check_held_out([len(d) for d in documents])
         self.targets = sum(len(ids) - before for ids, before in pieces)
         shares = [pieces[k::MAX_STREAMS] for k in range(min(len(pieces), MAX_STREAMS))]
+        shares += [[] for _ in range(-len(shares) % multiple_of)]
         longest = max(sum(len(ids) for ids, _ in share) for share in shares)
         positions = min(MAX_POSITIONS, max(len(shares), MAX_LOGITS // vocab_size))
         self.window = min(window, longest - 1, positions // len(shares))

@@ -18,13 +18,17 @@ class Streams(keras.Model):
 
     The input is that of `charlm.text.windows`, (ids (B, T), fresh (B,)); the output is logits
     (B, T, V). A stream whose `fresh` is 1 starts from a zero state. Training and validation have
-    separate states. A batch of another size starts from zero states and leaves none.
+    separate states. A batch of another size than `validation` may be measured: it starts from zero
+    states and leaves none.
 
     Args:
         network: from `build`; its layers are switched to compiled inference, which cannot be
             exported (`charlm.interop.keras_model` exports from weights instead).
         training: number of streams in training.
         validation: number of streams in validation.
+
+    Raises:
+        ValueError: in training, a batch of another size than `training`.
     """
 
     def __init__(self, network: keras.Model, training: int, validation: int):
@@ -50,7 +54,12 @@ class Streams(keras.Model):
         ids, fresh = inputs
         variables = self.carried["training" if training else "validation"]
         B = ids.shape[0]
-        if B not in (None, variables[0].shape[0]):  # as in Keras's trial call in fit
+        if B not in (None, variables[0].shape[0]):
+            if training:  # it would read from states that are not those of its streams
+                raise ValueError(
+                    f"Expected a batch of {variables[0].shape[0]} streams, whose states are "
+                    f"carried. Received: a batch of {B}"
+                )
             zeros = [ops.zeros((B, *v.shape[1:]), v.dtype) for v in variables]
             return self.network([ids, *zeros], training=training)[0]
         kept = 1 - fresh[:, None]

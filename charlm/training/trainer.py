@@ -1,5 +1,6 @@
 """A training run: its model, data and progress, which are saved and restored together."""
 
+import contextlib
 from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
@@ -24,6 +25,7 @@ from charlm.text.windows import TrainingWindows
 from charlm.training import network as model
 from charlm.training import resume
 from charlm.training.dataset import batches, errors_of
+from charlm.training.distribution import found_devices, over_devices
 from charlm.training.streams import Streams, compile_for
 from charlm.training.training_windows import (
     characters_per_token,
@@ -50,12 +52,15 @@ class Training:
         config: the run's settings.
         text: to train and measure on.
         saved: a checkpoint to continue from; None for a new run.
+        distribute: divide the streams among the devices of JAX, if there are several.
 
     Raises:
         InputError: the text is too short, or does not fit `saved`.
     """
 
-    def __init__(self, config: Config, text: Text, saved: Checkpoint | None = None):
+    def __init__(
+        self, config: Config, text: Text, saved: Checkpoint | None = None, distribute: bool = True
+    ):
         config = _resolved(config)
         if saved:
             resume.check_same_text(saved, text)
@@ -65,7 +70,10 @@ class Training:
         self.progress = saved.progress if saved else Progress()
         self.learned_before = saved.learned_before if saved else []
         self.contexts = text.known_contexts
-        self.held_out = held_out_windows(text, config.data)
+        B = config.data.batch_size
+        self.distribution = over_devices(B) if distribute else None
+        self._found_devices = found_devices() if distribute else 1
+        self.held_out = held_out_windows(text, config.data, self.devices)
         self.per_token = characters_per_token(text, self.held_out)
         of_tokens = isinstance(self.vocab, TokenVocab)
         self._tokenizers = {"tokenizers": tokenizing.version()} if of_tokens else {}
@@ -80,17 +88,36 @@ class Training:
             )
         keras.config.set_floatx("float32")  # overrides a keras.json; files and code need it
         keras.utils.set_random_seed(config.data.seed)
-        self.network = model.build(
-            config.model, len(self.vocab), config.data.seed, precision=config.fit.precision,
-            contexts=C,
-        )  # fmt: skip
-        self.streams = Streams(self.network, config.data.batch_size, len(self.held_out.ids))
-        compile_for(self.streams, config.fit, windows.steps)
         self.means: list[np.ndarray] = []  # that the next epoch begins with
-        if saved:
-            self._restore(saved)
-        elif config.model.output_bias == "unigram":
-            self.network.get_layer("dense").bias.assign(text.log_shares(self.vocab))
+        with self._distributed():
+            self.network = model.build(
+                config.model, len(self.vocab), config.data.seed, precision=config.fit.precision,
+                contexts=C,
+            )  # fmt: skip
+            self.streams = Streams(self.network, B, len(self.held_out.ids))
+            compile_for(self.streams, config.fit, windows.steps)
+            if saved:
+                self._restore(saved)
+            elif config.model.output_bias == "unigram":
+                self.network.get_layer("dense").bias.assign(text.log_shares(self.vocab))
+
+    @property
+    def devices(self) -> int:
+        """The number of devices that the streams are divided among."""
+        return self.distribution.device_mesh.devices.size if self.distribution else 1
+
+    def idle_devices(self) -> str | None:
+        """Returns a line about devices that get no streams, because the others would get more."""
+        found, B = self._found_devices, self.config.data.batch_size
+        if found == self.devices:
+            return None
+        return (
+            f"NOTE: the {B} streams are divided among {self.devices} of {found} devices; with a "
+            f"--batch-size that is a multiple of {found}, all are used"
+        )
+
+    def _distributed(self):
+        return self.distribution.scope() if self.distribution else contextlib.nullcontext()
 
     def windows(self, epoch: int = 0, first: int = 0) -> TrainingWindows:
         """Returns the windows of `epoch`, from window `first` on."""
@@ -107,7 +134,7 @@ class Training:
 
     def _fit(self, windows, begin, end, callbacks):
         turn = keras.callbacks.LambdaCallback(on_epoch_begin=lambda e, logs: self._turn(windows, e))
-        with errors_of(windows):
+        with self._distributed(), errors_of(windows):
             self.streams.fit(
                 batches(windows),
                 validation_data=batches(self.held_out),

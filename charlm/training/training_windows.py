@@ -29,8 +29,13 @@ def training_windows(
     )
 
 
-def held_out_windows(text: Text, data: DataConfig) -> HeldOutWindows:
+def held_out_windows(text: Text, data: DataConfig, devices: int = 1) -> HeldOutWindows:
     """Returns the windows to measure on after each epoch.
+
+    Args:
+        text: the text.
+        data: its settings.
+        devices: the number of streams is a multiple of it.
 
     Raises:
         InputError: no document has two characters, or tokens.
@@ -40,6 +45,7 @@ def held_out_windows(text: Text, data: DataConfig) -> HeldOutWindows:
         text.to_measure(limit),
         vocab_size=len(text.vocab),
         contexts=text.contexts_to_measure(limit),
+        multiple_of=devices,
     )
 
 
