@@ -25,6 +25,8 @@ class SaveWeights(keras.callbacks.Callback):
         windows: number of windows in a whole epoch.
         every: number of windows between saves within an epoch; 0 for none.
         print: prints a line if something was not saved.
+        writes: False in a process that trains with others and leaves writing to another one; the
+            snapshot needs all of them.
     """
 
     def __init__(
@@ -35,9 +37,11 @@ class SaveWeights(keras.callbacks.Callback):
         windows: int,
         every: int = 0,
         print: Callable[[str], object] = print,
+        writes: bool = True,
     ):
         super().__init__()
         self.snapshot, self.folder, self.progress = snapshot, folder, progress
+        self.writes = writes
         self.windows, self.every, self.print = windows, every, print
         self.failure = ""
         self.best: bytes | None = None  # a best that is still to be written
@@ -58,11 +62,14 @@ class SaveWeights(keras.callbacks.Callback):
         """Saves now; returns whether it did."""
         _ = self.model  # on JAX, brings the weights up to date
         p, self.failure = self.progress, "it was interrupted"
+        now = self.snapshot()  # first, because other processes may wait for it
+        if not self.writes:
+            self.failure = ""
+            return True
         try:
             self._write_best()  # if its save failed before
             # on disk before a file that names their length
             p.samples_size = run_folder.samples_size(self.folder)
-            now = self.snapshot()
             data = checkpoint.to_verified_bytes(now)
             if p.epoch and p.stale_epochs == 0 and not p.step:
                 self.best = data

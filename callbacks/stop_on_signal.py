@@ -1,6 +1,7 @@
 """Stops a run on Ctrl-C or SIGTERM, after finishing the current windows and saving the run."""
 
 import contextlib
+import os
 import signal
 import threading
 from collections.abc import Callable
@@ -27,6 +28,9 @@ class StopOnSignal(keras.callbacks.Callback):
         epochs: number of epochs of the whole run; a run that has done them is not stopped.
         progress: a `charlm.runs.progress.Progress`.
         print: prints a line when the signal arrives.
+        is_to_stop: (number of earlier calls) -> whether one of several processes got SIGTERM, in
+            all of them after the same call; None in a process that trains alone. SIGTERM has a
+            handler already, and SIGINT is turned into it.
     """
 
     def __init__(
@@ -36,10 +40,12 @@ class StopOnSignal(keras.callbacks.Callback):
         epochs: int,
         progress: Progress,
         print: Callable[[str], object] = print,
+        is_to_stop: Callable[[int], bool] | None = None,
     ):
         super().__init__()
         self.save, self.windows, self.epochs = save, windows, epochs
-        self.progress, self.print = progress, print
+        self.progress, self.print, self.is_to_stop = progress, print, is_to_stop
+        self.calls, self.asked = 0, signal.SIGTERM
         self.number: int | None = None
         self.before: dict[int, Any] = {}
 
@@ -47,7 +53,8 @@ class StopOnSignal(keras.callbacks.Callback):
         # only once: the rest of an epoch and the epochs after it are two calls of fit, and a signal
         # may arrive between them
         if not self.before and threading.current_thread() is threading.main_thread():
-            for number in (signal.SIGINT, signal.SIGTERM):
+            alone = self.is_to_stop is None
+            for number in (signal.SIGINT, signal.SIGTERM) if alone else (signal.SIGINT,):
                 if signal.getsignal(number) is not signal.SIG_IGN:  # as under nohup
                     self.before[number] = signal.signal(number, self.ask)
 
@@ -58,7 +65,11 @@ class StopOnSignal(keras.callbacks.Callback):
 
     def ask(self, number: int, frame: FrameType | None = None) -> None:
         """Handles the signals."""
-        self.number = number
+        if self.is_to_stop:
+            self.asked = signal.Signals(number)
+            os.kill(os.getpid(), signal.SIGTERM)
+        else:
+            self.number = number
         for n, handler in self.before.items():
             last = interrupt.last_handler(n)  # SIG_DFL counts as false
             signal.signal(n, handler if last is None else last)
@@ -68,6 +79,9 @@ class StopOnSignal(keras.callbacks.Callback):
             )
 
     def on_train_batch_end(self, batch: int, logs: dict[str, float] | None = None) -> None:
+        if self.is_to_stop and not self.number and self.is_to_stop(self.calls):
+            self.number = self.asked
+        self.calls += 1
         if self.number and self.progress.step < self.windows:
             self.save()
             self._leave(self.number)

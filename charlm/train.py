@@ -1,16 +1,19 @@
 """`charlm train`: trains a run in `saved_models/`, or resumes one."""
 
+import contextlib
+import os
 import sys
 from dataclasses import dataclass, field, replace
 from typing import Literal
 
-from charlm import cli, presets
+from charlm import cli, notes, presets
 from charlm.api import runs
 from charlm.api.run_training import Reporting
 from charlm.cli.options import RUNS_DIR, Debug, Quiet, RunsDir, Text, with_text
 from charlm.config import Config, DataConfig, FitConfig, ModelConfig, SampleConfig
 from charlm.errors import InputError, command_line
 from charlm.runs import lookup, run_folder
+from charlm.training import processes
 
 
 @dataclass(frozen=True)
@@ -79,10 +82,31 @@ def main(argv: list[str] | None = None) -> int:
 def _main(argv):
     run = cli.parse_part(RunConfig, "charlm train", argv)
     reporting = Reporting(
-        tensorboard=run.tensorboard, record_cells=run.record_cells, distribute=run.distribute
+        tensorboard=run.tensorboard,
+        record_cells=run.record_cells,
+        distribute=run.distribute,
+        processes=_processes(run),
     )
     train = _start if run.resume is None else _resume
-    train(run, argv, reporting)
+    with contextlib.ExitStack() as stack:
+        if not reporting.processes.writes:
+            reporting.say = lambda line: None
+            stack.enter_context(notes.silenced())
+        train(run, argv, reporting)
+
+
+def _processes(run):
+    """Returns the processes to train with: those that a launcher started, under JAX."""
+    found = processes.launched()
+    if found.count == 1 or run.distribute == "none":
+        return processes.ALONE
+    if os.environ.get("KERAS_BACKEND") != "jax":
+        cli.note(
+            f"NOTE: this is process {found.index} of {found.count} ({found.launcher}), and each "
+            "trains a run of its own; KERAS_BACKEND=jax joins them"
+        )
+        return processes.ALONE
+    return found
 
 
 def default(run: RunConfig) -> Train:
@@ -116,9 +140,12 @@ def _resume(run, argv, reporting):
     path = runs.find(run.runs_dir, run.resume)
     if lookup.is_shipped(path):
         _, config = _changed(run, argv, runs.read(path).config)
-        path = runs.copy_of_shipped(path, run.runs_dir, config, reporting)
-    with run_folder.locked(path.parent):  # before reading: another process may be about to save
-        if run.tensorboard:
+        if reporting.processes.writes:  # the others read the same weights
+            path = runs.copy_of_shipped(path, run.runs_dir, config, reporting)
+    writes = reporting.processes.writes
+    # before reading: another process may be about to save
+    with run_folder.locked(path.parent) if writes else contextlib.nullcontext():
+        if run.tensorboard and writes:
             run_folder.logs_folder(path.parent)
         saved = runs.read(path)
         args, config = _changed(run, argv, saved.config)

@@ -17,6 +17,7 @@ def headline(training: "Training", folder: Path, preset: str | None) -> str:
     """
     from charlm.training import device
 
+    several = training.processes.count
     sizes, data, text = training.config.model, training.config.data, training.text
     precision, n = training.config.fit.precision, training.devices
     layer = next(x for x in training.network.layers if hasattr(x, "cell"))
@@ -30,6 +31,7 @@ def headline(training: "Training", folder: Path, preset: str | None) -> str:
         held_out += f" of {text.held_out_characters:,}"
     parts = [
         device.describe(),
+        *([f"{several} processes ({training.processes.launcher})"] if several > 1 else []),
         *([f"{data.batch_size // n} streams on each of {n} devices"] if n > 1 else []),
         f"{kind}, {backward_pass} backward pass",
         f"{training.network.count_params():,} parameters",

@@ -1,6 +1,7 @@
 """Trains a run from its settings and its text, for `charlm train` and `charlm.fit`."""
 
 import importlib.util
+import json
 import os
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
@@ -19,6 +20,7 @@ from charlm.text.encoded_text import Text
 from charlm.text.vocab import Vocab
 from charlm.text.windows import check_held_out, check_training
 from charlm.training import resume
+from charlm.training.processes import ALONE, Processes
 from charlm.training.startup_timer import Timeline
 from corpora.normalizing import normalized
 
@@ -43,6 +45,8 @@ class Reporting:
     """Whether to record the cells, and the sizes of updates, while it trains."""
     distribute: str | None = None
     """"auto" or "none": whether to divide the streams among devices; None for "auto"."""
+    processes: Processes = ALONE
+    """Those that train the run together."""
 
     def resume(self, folder: Path) -> str:
         """Returns the command that resumes a run with the same reports."""
@@ -101,12 +105,26 @@ def prepare(
         from charlm.training.trainer import Training
 
         reporting.timeline.done("import")
-        training = Training(config, text, saved, reporting.distribute != "none")
+        processes = reporting.processes
+        processes.join()
+        processes.require_same(_told_apart(config, text, saved))
+        training = Training(config, text, saved, reporting.distribute != "none", processes)
         reporting.timeline.done("build")
     cli.note_overlap(text)
     if line := training.idle_devices():
         cli.note(line)
     return training
+
+
+def _told_apart(config, text, saved):
+    """Returns what processes that train together must agree on."""
+    arrays = saved.arrays().values() if saved else ()
+    place = [saved.progress.epoch, saved.progress.step] if saved else []
+    return {
+        "text": text.sha256.encode(),
+        "settings": json.dumps(config.to_dict()).encode(),
+        "weights": json.dumps(place).encode() + b"".join(x.tobytes() for x in arrays),
+    }
 
 
 def train(
@@ -142,8 +160,9 @@ def train(
     finally:
         shown.close()
         stop.restore()
-    if save.failure:
-        raise _unsaved(folder, save.failure, reporting)
+    with reporting.processes.together():
+        if save.failure:
+            raise _unsaved(folder, save.failure, reporting)
     p = training.progress
     curve = f"curve in {folder / run_folder.CURVE}; " if draw_curve(p, folder, say) else ""
     best = p.history[p.best_epoch - 1]["val_bpc"]
@@ -201,15 +220,20 @@ def _callbacks(training, folder, reporting):
     import callbacks as c
 
     config, progress, say = training.config, training.progress, reporting.say
-    windows = training.windows().steps
-    save = c.SaveWeights(training.snapshot, folder, progress, windows, config.fit.save_every, say)
-    stop = c.StopOnSignal(save.save, windows, config.fit.epochs, progress, say)
+    windows, processes = training.windows().steps, reporting.processes
+    save = c.SaveWeights(
+        training.snapshot, folder, progress, windows, config.fit.save_every, say, processes.writes
+    )
+    is_to_stop = processes.is_to_stop if processes.count > 1 else None
+    stop = c.StopOnSignal(save.save, windows, config.fit.epochs, progress, say, is_to_stop)
     per_token, held_out = training.per_token, len(training.held_out)
     characters = config.data.batch_size * config.data.window * per_token.training
     shown = c.ShowProgress(progress, config.fit.epochs, windows, characters, held_out, per_token)
-    found = [
-        c.StopOnNaN(progress),
-        c.TrackProgress(progress, characters, windows, per_token),
+    stop_early = c.StopEarly(progress, config.fit.patience, say, config.fit.epochs)
+    found = [c.StopOnNaN(progress), c.TrackProgress(progress, characters, windows, per_token)]
+    if not processes.writes:
+        return stop, save, shown, [*found, save, stop_early, stop]
+    found += [
         *(_recorders(training, folder, reporting) if reporting.record_cells else ()),
         shown,
         c.ReportStart(reporting.timeline, say),
@@ -219,7 +243,7 @@ def _callbacks(training, folder, reporting):
             training.sample, config.sample, config.data.seed, folder, say, config.fit.epochs
         ),
         save,
-        c.StopEarly(progress, config.fit.patience, say, config.fit.epochs),
+        stop_early,
         stop,
     ]
     if reporting.tensorboard:

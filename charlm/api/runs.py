@@ -1,5 +1,6 @@
 """Starts and resumes runs: folder, lock, text, model, training."""
 
+import contextlib
 import os
 from collections.abc import Callable, Collection
 from dataclasses import replace
@@ -50,7 +51,10 @@ def start(
     """
     if first:
         resume.check_same_model(config, first[1].config, first[0])
-    folder = run_folder.new(runs, name, corpus.name, overwrite)
+    processes = reporting.processes
+    folder = runs / (name or corpus.name)  # of a process that does not write
+    if processes.writes:
+        folder = run_folder.new(runs, name, corpus.name, overwrite)
     config = replace(config, data=replace(config.data, corpus=corpus.name))
     if config.data.separator is None and (line := suggestion(corpus)):
         cli.note(line)
@@ -77,8 +81,11 @@ def start(
             "--init-from state-union starts from a model that has learned it"
         )
     prepared = run_training.prepare(config, text, reporting, saved, lines)
-    with run_folder.locked(folder):
-        run_folder.clear(folder, overwrite)
+    with contextlib.ExitStack() as held:
+        with processes.together():
+            if processes.writes:
+                held.enter_context(run_folder.locked(folder))
+                run_folder.clear(folder, overwrite)
         # the sizes of a run that starts from weights are another run's
         run_training.train(prepared, folder, reporting, None if first else preset)
     return folder
@@ -167,7 +174,7 @@ def resume_run(
     corpus: Callable[[], Corpus],
     reporting: Reporting,
 ) -> None:
-    """Continues to train a run. The caller holds the folder's lock.
+    """Continues to train a run. The caller holds the folder's lock, in the process that writes.
 
     Args:
         path: the weights file.
@@ -180,9 +187,10 @@ def resume_run(
         See `run_training.train`.
     """
     folder, kept, say = path.parent, saved.config, reporting.say
+    processes = reporting.processes
     resume.check_changes(kept, config, bool(saved.optimizer))
     changed = resume.changes(kept, config, bool(saved.optimizer))
-    if resume.is_over(saved.progress, config.fit):
+    if resume.is_over(saved.progress, config.fit) and processes.writes:
         # it may have been killed between its last save and its end
         run_folder.rewind_logs(folder, saved, say)
         run_training.draw_curve(saved.progress, folder, say)
@@ -191,9 +199,11 @@ def resume_run(
     lines = [f"resuming {path} at {where}; changed: {', '.join(changed) or 'nothing'}"]
     text = cli.text(corpus(), config.data.context)
     prepared = run_training.prepare(config, text, reporting, saved, lines)
-    run_folder.rewind_logs(folder, saved, say)
-    if config.data != kept.data:
-        _rename_corpus(folder, config, say)
+    with processes.together():
+        if processes.writes:
+            run_folder.rewind_logs(folder, saved, say)
+            if config.data != kept.data:
+                _rename_corpus(folder, config, say)
     run_training.train(prepared, folder, reporting)
 
 

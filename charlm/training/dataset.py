@@ -9,17 +9,23 @@ import numpy as np
 
 from charlm.errors import InputError
 from charlm.text.windows import HeldOutWindows, TrainingWindows
+from charlm.training.processes import ALONE, Processes
 
 CHUNK = 2**16  # characters per call; with single windows of 1,000, calls took 0.7 ms of each step
 
 
-def batches(windows: TrainingWindows | HeldOutWindows) -> Any:
+def batches(
+    windows: TrainingWindows | HeldOutWindows, processes: Processes = ALONE
+) -> "Batches | Any":
     """Returns windows for `fit` and `evaluate`, in the form that the backend reads fastest.
 
     Args:
         windows: a `TrainingWindows` or `HeldOutWindows`; read again in every epoch.
+        processes: those that read together, each its own streams.
     """
-    return _dataset(windows) if keras.backend.backend() == "tensorflow" else Batches(windows)
+    if keras.backend.backend() == "tensorflow":
+        return _dataset(windows)
+    return Batches(windows, processes)
 
 
 @contextlib.contextmanager
@@ -36,15 +42,20 @@ def errors_of(windows: object) -> Iterator[None]:
 class Batches(keras.utils.PyDataset):
     """Windows as a Keras data set, one window per item."""
 
-    def __init__(self, windows: TrainingWindows | HeldOutWindows):
+    def __init__(self, windows: TrainingWindows | HeldOutWindows, processes: Processes = ALONE):
         super().__init__()
-        self.windows = windows
+        self.windows, self.processes = windows, processes
 
     def __len__(self):
         return len(self.windows)
 
     def __getitem__(self, step):
-        return self.windows[step]
+        return keras.tree.map_structure(self._own, self.windows[step])
+
+    def _own(self, array):
+        """Returns the rows of an array (B, ...) that this process reads."""
+        each = len(array) // self.processes.count
+        return array[self.processes.index * each :][:each]
 
 
 def _dataset(windows):

@@ -26,6 +26,7 @@ from charlm.training import network as model
 from charlm.training import resume
 from charlm.training.dataset import batches, errors_of
 from charlm.training.distribution import found_devices, over_devices
+from charlm.training.processes import ALONE, Processes
 from charlm.training.streams import Streams, compile_for
 from charlm.training.training_windows import (
     characters_per_token,
@@ -53,13 +54,19 @@ class Training:
         text: to train and measure on.
         saved: a checkpoint to continue from; None for a new run.
         distribute: divide the streams among the devices of JAX, if there are several.
+        processes: those that train this run together; they have joined.
 
     Raises:
         InputError: the text is too short, or does not fit `saved`.
     """
 
     def __init__(
-        self, config: Config, text: Text, saved: Checkpoint | None = None, distribute: bool = True
+        self,
+        config: Config,
+        text: Text,
+        saved: Checkpoint | None = None,
+        distribute: bool = True,
+        processes: Processes = ALONE,
     ):
         config = _resolved(config)
         if saved:
@@ -71,7 +78,8 @@ class Training:
         self.learned_before = saved.learned_before if saved else []
         self.contexts = text.known_contexts
         B = config.data.batch_size
-        self.distribution = over_devices(B) if distribute else None
+        self.processes = processes
+        self.distribution = over_devices(B, processes.count) if distribute else None
         self._found_devices = found_devices() if distribute else 1
         self.held_out = held_out_windows(text, config.data, self.devices)
         self.per_token = characters_per_token(text, self.held_out)
@@ -136,8 +144,8 @@ class Training:
         turn = keras.callbacks.LambdaCallback(on_epoch_begin=lambda e, logs: self._turn(windows, e))
         with self._distributed(), errors_of(windows):
             self.streams.fit(
-                batches(windows),
-                validation_data=batches(self.held_out),
+                batches(windows, self.processes),
+                validation_data=batches(self.held_out, self.processes),
                 initial_epoch=begin,
                 epochs=end,
                 callbacks=[turn, *callbacks],
@@ -157,7 +165,7 @@ class Training:
         return [ops.convert_to_numpy(v) for v in variables]
 
     def snapshot(self) -> Checkpoint:
-        """Returns the current state of the run as a checkpoint."""
+        """Returns the current state of the run as a checkpoint; all processes must call it."""
         return Checkpoint(
             config=self.config,
             vocab=self.vocab,
@@ -165,7 +173,7 @@ class Training:
             progress=self.progress,
             weights=model.weights(self.network),
             optimizer=[ops.convert_to_numpy(v) for v in self.streams.optimizer.variables],
-            carried=[ops.convert_to_numpy(v) for v in self.streams.carried["training"]],
+            carried=[self._whole(v) for v in self.streams.carried["training"]],
             metrics=self._running_means(),
             learned_before=self.learned_before,
             contexts=self.contexts,
@@ -176,6 +184,11 @@ class Training:
             }
             | self._tokenizers,
         )
+
+    def _whole(self, variable):
+        """Returns a variable whose rows may be divided among processes."""
+        alone = self.processes.count == 1
+        return ops.convert_to_numpy(variable) if alone else self.processes.gathered(variable.value)
 
     def to_network(self) -> Network:
         """Returns the network in NumPy, with a copy of the weights; for an unknown context."""
