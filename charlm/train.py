@@ -4,7 +4,9 @@ import contextlib
 import os
 import sys
 from dataclasses import dataclass, field, replace
-from typing import Literal
+from typing import Annotated, Literal
+
+import tyro
 
 from charlm import cli, notes, presets
 from charlm.api import runs
@@ -13,7 +15,7 @@ from charlm.cli.options import RUNS_DIR, Debug, Quiet, RunsDir, Text, with_text
 from charlm.config import Config, DataConfig, FitConfig, ModelConfig, SampleConfig
 from charlm.errors import InputError, command_line
 from charlm.runs import lookup, run_folder
-from charlm.training import processes
+from charlm.training import processes, resume
 
 
 @dataclass(frozen=True)
@@ -29,6 +31,9 @@ class RunConfig:
     """Name of the new folder in --runs-dir. Default: the corpus and the time."""
     resume: str | None = None
     """Resume a run: its folder, one of its .weights.h5 files, or "latest"."""
+    continue_run: Annotated[bool, tyro.conf.arg(name="continue")] = False
+    """Resume the run --name if there is one, else start it; with a run that is finished, do
+    nothing. For schedulers that start a job again with the same command."""
     init_from: str | None = None
     """Fine-tune: start a new run on another text from the weights of a trained run (its folder, a
     .weights.h5 file in one, or "latest"). New characters are added to the vocabulary. The model's
@@ -88,11 +93,22 @@ def _main(argv):
         processes=_processes(run),
     )
     train = _start if run.resume is None else _resume
+    if run.continue_run:
+        run, train = _continued(run)
     with contextlib.ExitStack() as stack:
         if not reporting.processes.writes:
             reporting.say = lambda line: None
             stack.enter_context(notes.silenced())
         train(run, argv, reporting)
+
+
+def _continued(run):
+    """Returns the options and the function of --continue."""
+    if run.name is None or run.resume is not None or run.overwrite:
+        raise InputError("expected --name, and neither --resume nor --overwrite, with --continue")
+    if not lookup.is_run(run.runs_dir / run.name):
+        return run, _start
+    return replace(run, resume=str(run.runs_dir / run.name), name=None), _resume
 
 
 def _processes(run):
@@ -133,7 +149,8 @@ def _start(run, argv, reporting):
 
 
 def _resume(run, argv, reporting):
-    if (run.name, run.init_from, run.overwrite, run.preset) != (None, None, False, presets.DEFAULT):
+    alone = (run.name, run.init_from, run.overwrite, run.preset)
+    if not run.continue_run and alone != (None, None, False, presets.DEFAULT):
         raise InputError(
             "expected --resume alone, found --name, --init-from, --overwrite or --preset with it"
         )
@@ -149,6 +166,9 @@ def _resume(run, argv, reporting):
             run_folder.logs_folder(path.parent)
         saved = runs.read(path)
         args, config = _changed(run, argv, saved.config)
+        if run.continue_run and resume.is_over(saved.progress, config.fit):
+            reporting.say(f"{path.parent} is finished, in epoch {saved.progress.epoch}")
+            return
         again = command_line("train", *argv)
         runs.resume_run(path, saved, config, lambda: cli.corpus(args.data, saved, again), reporting)
 

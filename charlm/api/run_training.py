@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from charlm import cli
 from charlm.api.headline import headline
 from charlm.config import Config
-from charlm.errors import InputError, Stopped, command_line, flag
+from charlm.errors import CharlmError, InputError, Stopped, command_line, flag
 from charlm.runs import checkpoint, lookup, run_folder
 from charlm.runs.checkpoint import Checkpoint
 from charlm.runs.progress import Progress
@@ -118,7 +118,7 @@ def prepare(
 
 def _told_apart(config, text, saved):
     """Returns what processes that train together must agree on."""
-    arrays = saved.arrays().values() if saved else ()
+    arrays = [x for _, x in sorted(saved.arrays().items())] if saved else []
     place = [saved.progress.epoch, saved.progress.step] if saved else []
     return {
         "text": text.sha256.encode(),
@@ -157,6 +157,13 @@ def train(
         say(f"stopped by {stopped}{how} resume with: {again}")
         stopped.add_note(f"resume with: {again}")
         raise
+    except RuntimeError as error:
+        if reporting.processes.count == 1:
+            raise
+        raise CharlmError(
+            "another process has ended, or cannot be reached; the files saved before stay as they "
+            f"are; start all again with --resume {folder} ({error})"
+        ) from error
     finally:
         shown.close()
         stop.restore()

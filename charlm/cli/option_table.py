@@ -106,7 +106,8 @@ def _option(name, hint, default, text):
         marks += more
     names = set(map(str, marks))
     aliases = [x for m in marks for x in getattr(m, "aliases", None) or ()]
-    flags = () if POSITIONAL in names else (*aliases, f"--{name.replace('_', '-')}")
+    named = next((m.name for m in marks if getattr(m, "name", None)), name)  # Python's keywords
+    flags = () if POSITIONAL in names else (*aliases, f"--{named.replace('_', '-')}")
     text = text or next((m.help for m in marks if getattr(m, "help", None)), "")
     return Option(name, flags, hint, REPEATED in names, default, " ".join(text.split()))
 
