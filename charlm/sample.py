@@ -62,6 +62,9 @@ class Sample:
     unknown, which is the mean of all."""
     seed: int | None = None
     """Random seed; the same seed gives the same text. Default: a new one in each call."""
+    first_seed: int | None = None
+    """Random seed of the first text; the next has the next seed, and so on. Each text is the one of
+    its --seed alone, so several processes can draw parts of many texts."""
     weights: Kind = "fp32"
     """Round the weights before sampling: to 16-bit floats (fp16) or to bytes with a scale for each
     column (int8)."""
@@ -86,8 +89,11 @@ class Sample:
         most = MAX_TEXTS // max(1, len(self.temperature))
         if not 1 <= self.n <= most:
             raise InputError(f"expected -n to be from 1 to {most}, found {self.n}")
-        if self.seed is not None and self.seed < 0:
-            raise InputError(f"expected --seed to be 0 or more, found {self.seed}")
+        for name in ("seed", "first_seed"):
+            value = getattr(self, name)
+            require(value is None or value >= 0, name, "0 or more", value)
+        if self.first_seed is not None and (self.between or self.beam or self.seed is not None):
+            raise InputError("expected --first-seed without --seed, --between and --beam")
         if self.prompt is not None and self.prompt_file is not None:
             raise InputError("expected --prompt or --prompt-file, found both; give one of them")
 
@@ -113,8 +119,8 @@ def _main(argv):
         raise InputError("--min-length has no effect without --stop; leave it out")
     if args.beam:
         return beams.run(args, network, saved, prompt, stops)
-    seed = _seed(args)
     temperatures = [t for t in args.temperature or (TEMPERATURE,) for _ in range(args.n)]
+    seed = _seed(args)
     options = seed, args.rules, stops, args.min_length, saved.config.data.separator
     if len(runs) > 1:
         contexts.show(runs, prompt, args.length, temperatures, *options)
@@ -127,6 +133,9 @@ def _main(argv):
 
 
 def _seed(args):
+    if args.first_seed is not None:
+        each = range(args.first_seed, args.first_seed + args.n)
+        return [*each] * max(1, len(args.temperature))
     if args.seed is not None:
         return args.seed
     import secrets

@@ -2,15 +2,17 @@
 
 import sys
 from dataclasses import dataclass
-from typing import Literal
+from pathlib import Path
+from typing import Annotated, Literal
 
 import numpy as np
 import tyro
 
 from charlm import cli
+from charlm.cli import scores
 from charlm.cli.options import RUNS_DIR, Context, Debug, Quiet, Run, RunsDir
 from charlm.errors import InputError, flag
-from charlm.evaluation import by_context
+from charlm.evaluation import by_context, shards
 from charlm.evaluation import losses as scoring
 from charlm.evaluation.documents import measurable
 from charlm.runs import lookup
@@ -27,7 +29,7 @@ class Score:
     the bits of a token are those of all its characters.
     """
 
-    file: tyro.conf.Positional[str]
+    file: tyro.conf.Positional[str | None] = None
     """Text to measure: a file, folder, glob, name of a corpus, or - for standard input."""
     run: Run = lookup.LATEST
     encoding: str = "utf-8"
@@ -43,14 +45,29 @@ class Score:
     """Print a line for each character, or each token of a run with --tokens, instead: file,
     position in characters, character or token (as a string of Python, or as bytes if it is a part
     of a character) and bits, separated by tabs."""
+    shard: Annotated[str | None, tyro.conf.arg(metavar="K/N")] = None
+    """Measure part K of N of the documents, and print its figures as JSON, for --merge. So several
+    processes, on any machines, can measure a large text. Parts are groups of 64 documents."""
+    merge: tuple[Path, ...] = ()
+    """Join what --shard has printed, one file for each part: print the table of the whole text."""
     runs_dir: RunsDir = RUNS_DIR
     quiet: Quiet = False
     debug: Debug = False
 
     def __post_init__(self):
-        for name in ("context", "per_character"):
-            if self.by_context and getattr(self, name):
-                raise InputError(f"{flag(name)} has no effect with --by-context; leave it out")
+        for name, useless in (
+            ("by_context", ("context", "per_character", "shard")),
+            ("shard", ("per_character",)),
+            ("merge", ("file", "by_context", "per_character", "shard")),
+        ):
+            for other in useless:
+                if getattr(self, name) and getattr(self, other):
+                    what = "FILE" if other == "file" else flag(other)
+                    raise InputError(f"{what} has no effect with {flag(name)}; leave it out")
+        if not (self.file or self.merge):
+            raise InputError("expected a text to measure, found none; see charlm score --help")
+        if self.shard:
+            shards.parse(self.shard)
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -60,6 +77,10 @@ def main(argv: list[str] | None = None) -> int:
 
 def _main(argv):
     args = cli.parse(Score, "charlm score", argv)
+    if args.merge:
+        units, merged = shards.merged(args.merge)
+        scores.table([(name, np.array(figures)) for name, figures in merged], units)
+        return
     if args.by_context:
         _, saved = lookup.read_with_contexts(args.runs_dir, args.run)
         saved.required_contexts()
@@ -71,36 +92,25 @@ def _main(argv):
     if args.by_context:
         _by_context(names, documents, saved)
         return
+    kept = range(len(documents))
+    if args.shard:
+        measured = shards.fingerprint(saved, documents)
+        kept = shards.documents_of(args.shard, documents)
+        names, documents = ([x[k] for k in kept] for x in (names, documents))
     losses = scoring.stateful_losses(saved.to_network(), documents)
     if args.per_character:
         _each(names, documents, losses, vocab)
         return
     rows = [
-        (name, _figures(x, ids, vocab))
+        (name, scores.figures(x, ids, vocab))
         for name, ids, x in zip(names, documents, losses, strict=True)
     ]
-    if len(rows) > 1:
-        rows.append(("all", np.sum([figures for _, figures in rows], axis=0)))
     units = ["word", "token"] if vocab.texts else ["word"]
-    titles = "".join(f"  {f'per {unit}':>10}" for unit in units)
-    print(f"{'characters':>11}  bits/char  perplexity{titles}")
-    for name, figures in rows:
-        _print(name, figures, len(units))
-
-
-def _figures(losses, ids, vocab):
-    """Returns a document's loss in bits, and its characters, words and tokens that are measured."""
-    bits = losses.sum(dtype=np.float64) / np.log(2)
-    words = len(vocab.decode(ids).split())
-    return np.array([bits, vocab.lengths[ids[1:]].sum(), words, len(losses)])
-
-
-def _print(name, figures, units):
-    total, characters, *counts = figures.tolist()
-    bits = total / characters
-    more = "".join(f"  {scoring.perplexity(bits, characters, n):>10}" for n in counts[:units])
-    first = scoring.perplexity(bits, 1, 1)
-    print(f"{int(characters):11,}  {bits:9.4f}  {first:>10}{more}  {cli.visible(name)}")
+    if args.shard:
+        numbered = [(k, name, x.tolist()) for k, (name, x) in zip(kept, rows, strict=True)]
+        print(shards.Part(args.shard, units, numbered, measured).to_json())
+        return
+    scores.table(rows, units)
 
 
 def _by_context(names, documents, saved):

@@ -46,7 +46,7 @@ class Reporting:
     distribute: str | None = None
     """"auto" or "none": whether to divide the streams among devices; None for "auto"."""
     processes: Processes = ALONE
-    """Those that train the run together."""
+    """The processes that train the run together."""
 
     def resume(self, folder: Path) -> str:
         """Returns the command that resumes a run with the same reports."""

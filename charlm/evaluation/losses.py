@@ -15,6 +15,16 @@ MAX_SIDE_BY_SIDE = 64  # documents or windows read at once
 PASSAGE = 200  # characters
 
 
+def groups(lengths: Sequence[int]) -> list[list[int]]:
+    """Returns the numbers of documents that are measured side by side, those of a length together.
+
+    The last digits of a document's losses depend on the others in its group. A part of the groups,
+    their documents in the order of `lengths`, has the same groups.
+    """
+    order = sorted(range(len(lengths)), key=lambda k: -lengths[k])  # those of a length end together
+    return [order[k : k + MAX_SIDE_BY_SIDE] for k in range(0, len(order), MAX_SIDE_BY_SIDE)]
+
+
 def stateful_losses(network: Network, documents: Sequence[Ids]) -> list[np.ndarray]:
     """Computes losses with the state carried from the first character of a document to its last.
 
@@ -30,10 +40,8 @@ def stateful_losses(network: Network, documents: Sequence[Ids]) -> list[np.ndarr
 
 def _stateful_losses(network, documents, what):
     found: list[Any] = [None] * len(documents)
-    order = sorted(range(len(documents)), key=lambda k: -len(documents[k]))  # those of a length
     with progress(what, sum(map(len, documents))) as tell:
-        for first in range(0, len(order), MAX_SIDE_BY_SIDE):  # end together
-            group = order[first : first + MAX_SIDE_BY_SIDE]
+        for group in groups([len(d) for d in documents]):
             losses = _side_by_side(network, [documents[k] for k in group], tell)
             for k, x in zip(group, losses, strict=True):
                 found[k] = x

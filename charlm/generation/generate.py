@@ -24,7 +24,7 @@ def texts(
     prompt: str,
     length: int,
     temperatures: Sequence[float],
-    seed: int,
+    seed: sampler.Seed,
     rules: SamplingConstraints = SamplingConstraints(),  # noqa: B008 - never changed
     stops: Sequence[str] = (),
     min_length: int = 0,

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 
 from charlm.generation.constraints import SamplingConstraints, draw, filter_top_k_top_p
-from charlm.generation.sampler import Step, select_rows
+from charlm.generation.sampler import Seed, Step, random_numbers, select_rows
 from charlm.reference.loss import log_softmax
 from charlm.text import tokenizing
 from charlm.text.tokens import TokenVocab, begins_character
@@ -92,7 +92,7 @@ def heal(
     last: int,
     healing: Healing,
     temperatures: Sequence[float],
-    seed: int,
+    seed: Seed,
     rules: SamplingConstraints = SamplingConstraints(),  # noqa: B008 - never changed
 ) -> tuple[list[list[int]], Any]:
     """Draws the first ids of each of N texts.
@@ -103,7 +103,7 @@ def heal(
         last: the id before the texts.
         healing: the bytes that each must begin with.
         temperatures: N numbers.
-        seed: random seed.
+        seed: random seed, or one for each text.
         rules: of which top_k and top_p are used.
 
     Returns:
@@ -111,7 +111,7 @@ def heal(
     """
     sequences = {t: _Sequences(step, states, last, healing, t, rules) for t in {*temperatures}}
     found = [
-        sequences[t].drawn(np.random.default_rng([seed, RANDOM, n]).random())
+        sequences[t].drawn(random_numbers(seed, n, RANDOM).random())
         for n, t in enumerate(temperatures)
     ]
     rows = [rows for _, rows in found]

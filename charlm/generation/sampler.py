@@ -5,7 +5,7 @@ the cost of a character does not grow with the text, and the model itself keeps 
 """
 
 from collections.abc import Callable, Iterator, Sequence
-from typing import Any
+from typing import Any, TypeAlias
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -36,13 +36,29 @@ def block_from_step(step: Step, choice: TokenChooser | None = None) -> GenerateB
     return block
 
 
+Seed: TypeAlias = int | Sequence[int]
+"""A random seed of several texts, or a seed for each."""
+
+
+def random_numbers(seed: Seed, n: int, *purpose: int) -> np.random.Generator:
+    """Returns the random numbers of text n of those that are drawn together.
+
+    Args:
+        seed: of all texts. Or a seed for each: then a text is the first of that seed.
+        n: from 0.
+        purpose: numbers that tell one use of random numbers from another.
+    """
+    one, n = (seed[n], 0) if isinstance(seed, Sequence) else (seed, n)
+    return np.random.default_rng([one, *purpose, n])
+
+
 def generate(
     step: Step,
     states: Any,
     prompt: np.ndarray,
     length: int,
     temperature: ArrayLike,
-    seed: int = 0,
+    seed: Seed = 0,
     rules: SamplingConstraints = SamplingConstraints(),  # noqa: B008 - never changed
     block: GenerateBlock | None = None,
     going: np.ndarray | None = None,
@@ -58,8 +74,8 @@ def generate(
             continue, which are read once; then `states` has one row, and `temperature` N numbers.
         length: number of ids for each text.
         temperature: one number, or one for each text (N,); 0 is argmax.
-        seed: random seed. Each text has its own random numbers, made from the seed and the text's
-            index, so it does not depend on N if the step's logits do not.
+        seed: random seed, or N of them; see `random_numbers`. Each text has its own random numbers,
+            so it does not depend on N if the step's logits do not.
         rules: constraints on the ids.
         block: a block function to use where there are no constraints, which it does not support.
             Its logits are those of `step` to the bit, so a text does not depend on which is used.
@@ -75,7 +91,7 @@ def generate(
     temperatures = np.array(np.broadcast_to(temperature, N), np.float64)
     for t in temperatures:
         check_temperature(float(t))
-    randoms = [np.random.default_rng([seed, n]) for n in range(N)]
+    randoms = [random_numbers(seed, n) for n in range(N)]
     for ids in np.atleast_2d(prompt).T[:-1]:
         _, states = step(ids, states)
     if prompt.ndim == 1:

@@ -140,7 +140,19 @@ TABLE = [
     # flags and names
     ("train --unit 3", "did you mean --units"),
     ("train --corpus", "--corpus"),
-    ("score", "expected an argument, found none: text to measure: a file, .* input; see charlm"),
+    ("score", "expected a text to measure, found none; see charlm score --help"),
+    ("score {nothing} --shard 2", "expected --shard K/N, K from 1 to N, found '2'"),
+    ("score {nothing} --shard 1/2 --by-context", "--shard has no effect with --by-context"),
+    ("score --merge {nothing} {nothing}", "expected what charlm score --shard K/N writes in"),
+    ("sample a --first-seed 1 --seed 1", "expected --first-seed without --seed, --between and"),
+    ("sample a --first-seed -1", "expected --first-seed to be 0 or more, found -1"),
+    ("train --continue", "expected --name, and neither --resume nor --overwrite, with --continue"),
+    ("train --continue --name x --resume a", "expected --name, and neither --resume nor"),
+    ("train --distribute both", "expected --distribute to be one of auto, none, found both"),
+    (
+        "train --corpus small.txt --distribute auto",
+        "expected KERAS_BACKEND=jax for --distribute auto",
+    ),
     ("train small.txt --corpus small.txt", "expected one text, found small.txt and --corpus small"),
     (
         "train small.txt other",

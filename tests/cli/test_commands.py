@@ -715,6 +715,14 @@ def texts_of(capsys, *argv):
     return capsys.readouterr()[0]
 
 
+@pytest.mark.parametrize("more", [[], ["--top-k", "3"], ["--temperature", "0.5", "--stop", "t"]])
+def test_texts_from_a_first_seed_are_those_of_each_seed(run, capsys, more):
+    both = texts_of(capsys, "--first-seed", "7", "-n", "2", *more).split("--- ")
+    assert [x.partition("\n")[2] for x in both[1:]] == [
+        texts_of(capsys, "--seed", seed, *more) for seed in "78"
+    ]
+
+
 def test_texts_at_several_temperatures(run, capsys):
     argv = ["--seed", "3", "-n", "2", "--temperature"]
     both = texts_of(capsys, *argv, "0.5", "--temperature", "2")

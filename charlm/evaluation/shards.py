@@ -1,0 +1,131 @@
+"""Measures a text in parts, which several processes do, and joins their figures.
+
+A part holds whole groups of the documents that are measured side by side, so the figures are those
+of the whole text to the last digit, on processors of a kind.
+"""
+
+import hashlib
+import json
+from collections.abc import Iterable, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+from charlm.errors import InputError
+from charlm.evaluation.losses import MAX_SIDE_BY_SIDE, groups
+from charlm.runs.checkpoint import Checkpoint
+from charlm.text.mapped_ids import Ids
+
+FORMAT = 1
+MAX_BYTES = 2**30  # of a file
+
+
+def parse(shard: str) -> tuple[int, int]:
+    """Parses "K/N", part K of N, into (K, N).
+
+    Raises:
+        InputError: it is not of this form, or K is not from 1 to N.
+    """
+    k, _, n = shard.partition("/")
+    if not (k.isdecimal() and n.isdecimal() and 1 <= int(k) <= int(n)):
+        raise InputError(f"expected --shard K/N, K from 1 to N, found {shard!r:.40}")
+    return int(k), int(n)
+
+
+def documents_of(shard: str, documents: Sequence[Ids]) -> list[int]:
+    """Returns the numbers of a part's documents, in their order.
+
+    Raises:
+        InputError: there are fewer groups of documents than parts.
+    """
+    k, n = parse(shard)
+    found = groups([len(d) for d in documents])
+    if n > len(found):
+        raise InputError(
+            f"expected --shard K/N with N at most {len(found)}, the number of groups of "
+            f"{MAX_SIDE_BY_SIDE} of the {len(documents):,} documents, found {shard}"
+        )
+    return sorted(x for group in found[k - 1 :: n] for x in group)
+
+
+@dataclass(frozen=True)
+class Part:
+    """The figures of a part."""
+
+    shard: str
+    """K/N."""
+    units: list[str]
+    """The units that perplexities are given for: "word" and, with tokens, "token"."""
+    rows: list[tuple[int, str, list[float]]]
+    """A row for each document: its number in the text, its name, and its figures."""
+    measured: str
+    """A fingerprint of weights and text."""
+    format: int = FORMAT
+
+    def to_json(self) -> str:
+        """Returns it as JSON; figures keep every digit."""
+        return json.dumps(asdict(self))
+
+
+def fingerprint(saved: Checkpoint, documents: Iterable[Ids]) -> str:
+    """Returns a fingerprint of weights and a text, which all parts must share."""
+    digest = hashlib.sha256()
+    for _, array in sorted(saved.weights.items()):
+        digest.update(array.tobytes())
+    for ids in documents:
+        digest.update(len(ids).to_bytes(8, "little"))
+        digest.update(memoryview(ids[:]).cast("B"))
+    return digest.hexdigest()
+
+
+def merged(paths: Sequence[Path]) -> tuple[list[str], list[tuple[str, list[float]]]]:
+    """Returns the units and the rows (name, figures) of a whole text.
+
+    Args:
+        paths: the files of all its parts, in any order.
+
+    Raises:
+        InputError: a file is no part, a part is missing or there twice, or they are of several
+            texts or weights.
+    """
+    parts = [_read(path) for path in paths]
+    first = parts[0]
+    for path, part in zip(paths, parts, strict=True):
+        if (part.measured, part.units) != (first.measured, first.units):
+            raise InputError(
+                f"expected parts of one text, measured with the same weights, found {path} of "
+                f"another than {paths[0]}"
+            )
+    count = parse(first.shard)[1]
+    wanted = sorted(f"{k}/{count}" for k in range(1, count + 1))
+    found = sorted(part.shard for part in parts)
+    if found != wanted:
+        raise InputError(f"expected the parts {_some(wanted)} once each, found {_some(found)}")
+    rows = sorted((row for part in parts for row in part.rows), key=lambda row: row[0])
+    return first.units, [(name, figures) for _, name, figures in rows]
+
+
+def _some(names):
+    return ", ".join(names[:8]) + (" ..." if len(names) > 8 else "")
+
+
+def _read(path):
+    try:
+        if path.stat().st_size > MAX_BYTES:
+            raise ValueError(f"it has more than {MAX_BYTES:,} bytes")
+        given = json.loads(path.read_text(encoding="utf-8"))
+        part = Part(**given)
+        if part.format != FORMAT:
+            raise ValueError(f"its format is {part.format}, this charlm reads {FORMAT}")
+        parse(part.shard)
+        for number, name, figures in part.rows:
+            kinds = type(number), type(name), *map(type, figures)
+            if kinds[:2] != (int, str) or not {*kinds[2:]} <= {int, float} or len(figures) != 4:
+                raise ValueError("a row is not a number, a name and four figures")
+        if not {*part.units} <= {"word", "token"}:
+            raise ValueError("unknown units")
+    except (ValueError, TypeError, InputError, RecursionError) as error:
+        raise InputError(
+            f"expected what charlm score --shard K/N writes in {path}, found something else "
+            f"({error!s:.100})"
+        ) from None
+    return part

@@ -1,0 +1,52 @@
+"""Law: several workers of examples/search.py share one search, and bad trials end early."""
+
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from tests.conftest import SMALL_TEXT
+
+SEARCH = Path(__file__).parents[2] / "examples" / "search.py"
+SMALL = ["--batch-size", "4", "--window", "16", "--precision", "fp32"]
+
+
+@pytest.mark.full
+def test_two_workers_share_a_search(tmp_path):
+    optuna = pytest.importorskip("optuna")
+    (tmp_path / "small.txt").write_text(SMALL_TEXT)
+    argv = [sys.executable, str(SEARCH), "small.txt", "--folder", "s", "--trials", "2"]
+    argv += ["--epochs", "2", *SMALL]
+    env = os.environ | {"PYTHONPATH": os.pathsep.join(p for p in sys.path if p)}
+    workers = [
+        subprocess.Popen(
+            argv, cwd=tmp_path, env=env, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+        )
+        for _ in range(2)
+    ]
+    printed = [w.communicate(timeout=300) for w in workers]
+    assert [w.returncode for w in workers] == [0, 0], printed
+    backend = optuna.storages.journal.JournalFileBackend(str(tmp_path / "s" / "journal.log"))
+    storage = optuna.storages.JournalStorage(backend)
+    trials = optuna.load_study(study_name="charlm", storage=storage).trials
+    assert sorted(t.number for t in trials) == [0, 1, 2, 3]
+    for t in trials:
+        run = tmp_path / "s" / "runs" / f"trial-{t.number}"
+        assert (run / "history.csv").exists()
+        assert list(t.intermediate_values)[:1] == [0]
+        assert t.state.name in ("COMPLETE", "PRUNED"), t
+    last = [re.search(r"best: ([\d.]+) bits/char", out) for out, _ in printed]
+    assert all(last)
+
+
+@pytest.mark.full
+def test_a_search_without_a_finished_trial_says_so(tmp_path):
+    pytest.importorskip("optuna")
+    argv = [sys.executable, str(SEARCH), "missing.txt", "--trials", "1"]
+    done = subprocess.run(argv, cwd=tmp_path, capture_output=True, text=True)
+    assert done.returncode == 1
+    assert "missing.txt" in done.stderr
+    assert done.stderr.splitlines()[-1] == "no trial has finished; see search/trial-*.log"
