@@ -79,7 +79,12 @@ def prepare(
             text does not fit.
     """
     reporting.timeline.done("corpus")
-    _check_backend(os.environ.get("KERAS_BACKEND", ""))
+    backend = os.environ.get("KERAS_BACKEND", "")
+    _check_backend(backend)
+    if reporting.distribute == "auto" and backend != "jax":
+        raise InputError(
+            f"expected KERAS_BACKEND=jax for --distribute auto, found {backend or 'none'}"
+        )
     if saved:
         resume.check_same_text(saved, text)
         _note_version(saved)
@@ -98,10 +103,7 @@ def prepare(
     with cli.quiet_stderr():
         import keras  # and its backend, which takes seconds
 
-        backend = keras.backend.backend()  # a keras.json may choose it
-        _check_backend(backend)
-        if reporting.distribute == "auto" and backend != "jax":
-            raise InputError(f"expected KERAS_BACKEND=jax for --distribute auto, found {backend}")
+        _check_backend(keras.backend.backend())  # a keras.json may choose it
         from charlm.training.trainer import Training
 
         reporting.timeline.done("import")

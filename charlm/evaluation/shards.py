@@ -10,7 +10,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from charlm.errors import InputError
+from charlm.errors import InputError, in_words
 from charlm.evaluation.losses import MAX_SIDE_BY_SIDE, groups
 from charlm.runs.checkpoint import Checkpoint
 from charlm.text.mapped_ids import Ids
@@ -123,6 +123,8 @@ def _read(path):
                 raise ValueError("a row is not a number, a name and four figures")
         if not {*part.units} <= {"word", "token"}:
             raise ValueError("unknown units")
+    except OSError as error:
+        raise InputError(f"cannot read the part {in_words(error)}") from None
     except (ValueError, TypeError, InputError, RecursionError) as error:
         raise InputError(
             f"expected what charlm score --shard K/N writes in {path}, found something else "

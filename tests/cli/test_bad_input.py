@@ -143,7 +143,7 @@ TABLE = [
     ("score", "expected a text to measure, found none; see charlm score --help"),
     ("score {nothing} --shard 2", "expected --shard K/N, K from 1 to N, found '2'"),
     ("score {nothing} --shard 1/2 --by-context", "--shard has no effect with --by-context"),
-    ("score --merge {nothing} {nothing}", "expected what charlm score --shard K/N writes in"),
+    ("score --merge nothing.json", "cannot read the part nothing.json: No such file"),
     ("sample a --first-seed 1 --seed 1", "expected --first-seed without --seed, --between and"),
     ("sample a --first-seed -1", "expected --first-seed to be 0 or more, found -1"),
     ("train --continue", "expected --name, and neither --resume nor --overwrite, with --continue"),
