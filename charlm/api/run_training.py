@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 from charlm import cli
 from charlm.api.headline import headline
+from charlm.api.run_callbacks import callbacks_of
 from charlm.config import Config
 from charlm.errors import CharlmError, InputError, Stopped, command_line, flag
 from charlm.runs import checkpoint, lookup, run_folder
@@ -150,7 +151,7 @@ def train(
         cli.note(
             "NOTE: the cells are not recorded from here on; give --record-cells to record them"
         )
-    stop, save, shown, callbacks = _callbacks(training, folder, reporting)
+    stop, save, shown, callbacks = callbacks_of(training, folder, reporting)
     try:
         training.fit(callbacks)
     except Stopped as stopped:
@@ -221,49 +222,6 @@ def _require_tensorboard() -> None:
             "cannot write TensorBoard logs: the package tensorboard is not installed; "
             "pip install -e '.[tensorboard]' in charlm's folder installs it"
         )
-
-
-def _callbacks(training, folder, reporting):
-    import keras
-
-    import callbacks as c
-
-    config, progress, say = training.config, training.progress, reporting.say
-    windows, processes = training.windows().steps, reporting.processes
-    save = c.SaveWeights(
-        training.snapshot, folder, progress, windows, config.fit.save_every, say, processes.writes
-    )
-    is_to_stop = processes.is_to_stop if processes.count > 1 else None
-    stop = c.StopOnSignal(save.save, windows, config.fit.epochs, progress, say, is_to_stop)
-    per_token, held_out = training.per_token, len(training.held_out)
-    characters = config.data.batch_size * config.data.window * per_token.training
-    shown = c.ShowProgress(progress, config.fit.epochs, windows, characters, held_out, per_token)
-    stop_early = c.StopEarly(progress, config.fit.patience, say, config.fit.epochs)
-    found = [c.StopOnNaN(progress), c.TrackProgress(progress, characters, windows, per_token)]
-    if not processes.writes:
-        return stop, save, shown, [*found, save, stop_early, stop]
-    found += [
-        *(_recorders(training, folder, reporting) if reporting.record_cells else ()),
-        shown,
-        c.ReportStart(reporting.timeline, say),
-        c.ReportEpoch(progress, config.fit.epochs, say),
-        # before `save`, because a weights file stores the length of samples.txt
-        c.SampleText(
-            training.sample, config.sample, config.data.seed, folder, say, config.fit.epochs
-        ),
-        save,
-        stop_early,
-        stop,
-    ]
-    if reporting.tensorboard:
-        found.append(keras.callbacks.TensorBoard(str(run_folder.logs_folder(folder))))
-    return stop, save, shown, found
-
-
-def _recorders(training, folder, reporting):
-    from charlm.api.recorders import recorders
-
-    return recorders(training, folder, reporting.say, reporting.tensorboard)
 
 
 def _unsaved(folder, failure, reporting):
