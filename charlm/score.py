@@ -92,11 +92,11 @@ def _main(argv):
     if args.by_context:
         _by_context(names, documents, saved)
         return
-    kept = range(len(documents))
+    kept = [*range(len(documents))]
     if args.shard:
         measured = shards.fingerprint(saved, documents)
         kept = shards.documents_of(args.shard, documents)
-        names, documents = ([x[k] for k in kept] for x in (names, documents))
+        names, documents = [names[k] for k in kept], [documents[k] for k in kept]
     losses = scoring.stateful_losses(saved.to_network(), documents)
     if args.per_character:
         _each(names, documents, losses, vocab)

@@ -114,8 +114,8 @@ def prepare(
         training = Training(config, text, saved, reporting.distribute != "none", processes)
         reporting.timeline.done("build")
     cli.note_overlap(text)
-    if line := training.idle_devices():
-        cli.note(line)
+    if idle := training.idle_devices():
+        cli.note(idle)
     return training
 
 

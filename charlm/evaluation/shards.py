@@ -10,6 +10,8 @@ from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
+import numpy as np
+
 from charlm.errors import InputError, in_words
 from charlm.evaluation.losses import MAX_SIDE_BY_SIDE, groups
 from charlm.runs.checkpoint import Checkpoint
@@ -73,7 +75,7 @@ def fingerprint(saved: Checkpoint, documents: Iterable[Ids]) -> str:
         digest.update(array.tobytes())
     for ids in documents:
         digest.update(len(ids).to_bytes(8, "little"))
-        digest.update(memoryview(ids[:]).cast("B"))
+        digest.update(np.asarray(ids).tobytes())
     return digest.hexdigest()
 
 

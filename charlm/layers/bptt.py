@@ -212,7 +212,7 @@ def run_compiled(
     B, H = arrays["h"].shape
     kept = (B, length if keep else 1, module.CACHE * H)
     shapes = [(B, length, H), *[(B, H)] * S], [*[(B, length, H)] * (S - 1), kept]
-    tensors = ([arrays[name] for name in names] for names in (given, inputs))
+    tensors = [arrays[name] for name in given], [arrays[name] for name in inputs]
     shared = [*FOR_ALL, "rows"] if "ids" in arrays else FOR_ALL
     batch_axes = [None if x in shared else int(x == "drop") for x in (*given, *inputs)]
     h, *last = numpy_op.numpy_op(forward, backward, fallback, shapes, *tensors, batch_axes)
