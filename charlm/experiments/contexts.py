@@ -8,6 +8,8 @@ one; and how often the right one is named from a passage, by Bayes' rule and by 
 on TF-IDF features (words and pairs of words) of passages of the same length of the training text.
 """
 
+import importlib.util
+import sys
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -15,6 +17,7 @@ import numpy as np
 import tyro
 
 from charlm import cli
+from charlm.errors import InputError
 from charlm.evaluation import by_context
 from charlm.evaluation import losses as scoring
 from charlm.runs import lookup
@@ -32,20 +35,34 @@ class Contexts:
     """Characters from which a context is named."""
 
 
-def main() -> None:
+def main(argv: list[str] | None = None) -> int:
     """Prints the figures."""
-    args = tyro.cli(Contexts)
+    return cli.run(_main, argv)
+
+
+def _main(argv):
+    args = cli.parse(Contexts, "python -m charlm.experiments.contexts", argv)
+    if importlib.util.find_spec("sklearn") is None:
+        raise InputError(
+            "expected scikit-learn, found none; pip install -e '.[bench]' in charlm's folder "
+            "installs it"
+        )
     _, saved = lookup.read_with_contexts(args.runs_dir, args.run)
     names, network = saved.required_contexts().names, saved.conditioned_network()
     own = cli.own_text(cli.corpus(saved.config.data, saved, ""), saved)
     documents, right = own.to_measure(), own.contexts_to_measure() or []
     read = [network.read_in(d, c) for d, c in zip(documents, right, strict=True)]
-    known, unknown = (scoring.bits(scoring.stateful_losses(network, x)) for x in (read, documents))
-    print(f"bits per character (or token): {known:.4f}, in an unknown context {unknown:.4f}")
+
+    def bits(model, texts):
+        found = zip(scoring.stateful_losses(model, texts), documents, strict=True)
+        return scoring.bits([scoring.by_character(x, d, saved.vocab.lengths) for x, d in found])
+
+    known, unknown = bits(network, read), bits(network, documents)
+    print(f"bits per character: {known:.4f}, in an unknown context {unknown:.4f}")
     if args.without is not None:
         _, plain = lookup.read_best(args.runs_dir, args.without)
-        bits = scoring.bits(scoring.stateful_losses(plain.to_network(), documents))
-        print(f"without contexts {bits:.4f}, so {known - bits:+.4f} with them")
+        without = bits(plain.to_network(), documents)
+        print(f"without contexts {without:.4f}, so {known - without:+.4f} with them")
     nats = np.array([by_context.losses(network, d) for d in documents])
     truth = np.array([c[0] for c in right]) - 1
     kept = truth >= 0
@@ -102,4 +119,4 @@ def _tf_idf(saved, train, ids):
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())
