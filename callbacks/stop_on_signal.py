@@ -30,7 +30,7 @@ class StopOnSignal(keras.callbacks.Callback):
         print: prints a line when the signal arrives.
         is_to_stop: (number of earlier calls) -> whether one of several processes got SIGTERM, in
             all of them after the same call; None in a process that trains alone. SIGTERM has a
-            handler already, and SIGINT is turned into it.
+            handler already, which ignores a second one, and SIGINT is turned into it.
     """
 
     def __init__(
@@ -73,14 +73,18 @@ class StopOnSignal(keras.callbacks.Callback):
         for n, handler in self.before.items():
             last = interrupt.last_handler(n)  # SIG_DFL counts as false
             signal.signal(n, handler if last is None else last)
+        self._tell(
+            "stopping after these steps are done and saved; press Ctrl-C again to stop at once"
+        )
+
+    def _tell(self, line):
         with contextlib.suppress(RuntimeError):  # in the middle of another print
-            self.print(
-                "stopping after these steps are done and saved; press Ctrl-C again to stop at once"
-            )
+            self.print(line)
 
     def on_train_batch_end(self, batch: int, logs: dict[str, float] | None = None) -> None:
         if self.is_to_stop and not self.number and self.is_to_stop(self.calls):
             self.number = self.asked
+            self._tell("stopping all processes after these steps are done and saved")
         self.calls += 1
         if self.number and self.progress.step < self.windows:
             self.save()

@@ -58,7 +58,7 @@ class Score:
         for name, useless in (
             ("by_context", ("context", "per_character", "shard")),
             ("shard", ("per_character",)),
-            ("merge", ("file", "by_context", "per_character", "shard")),
+            ("merge", ("file", "by_context", "per_character", "shard", "context")),
         ):
             for other in useless:
                 if getattr(self, name) and getattr(self, other):

@@ -14,7 +14,7 @@ from charlm.api.run_training import Reporting
 from charlm.cli.options import RUNS_DIR, Debug, Quiet, RunsDir, Text, with_text
 from charlm.config import Config, DataConfig, FitConfig, ModelConfig, SampleConfig
 from charlm.errors import InputError, command_line
-from charlm.runs import lookup, run_folder
+from charlm.runs import lookup, names, run_folder
 from charlm.training import processes, resume
 
 
@@ -50,7 +50,7 @@ class RunConfig:
     gradient norms and update ratios by weight (updates.csv; with --tensorboard, scalars too)."""
     distribute: Literal["auto", "none"] | None = None
     """With KERAS_BACKEND=jax, on several GPUs or TPUs: divide the streams (--batch-size) among them
-    (auto, the default), or train on one (none). The run is the same."""
+    (auto, the default), or train on one device, in one process (none). The run is the same."""
     quiet: Quiet = False
     debug: Debug = False
 
@@ -106,6 +106,7 @@ def _continued(run):
     """Returns the options and the function of --continue."""
     if run.name is None or run.resume is not None or run.overwrite:
         raise InputError("expected --name, and neither --resume nor --overwrite, with --continue")
+    names.check_name(run.name, run.runs_dir)
     if not lookup.is_run(run.runs_dir / run.name):
         return run, _start
     return replace(run, resume=str(run.runs_dir / run.name), name=None), _resume
@@ -167,7 +168,9 @@ def _resume(run, argv, reporting):
         saved = runs.read(path)
         args, config = _changed(run, argv, saved.config)
         if run.continue_run and resume.is_over(saved.progress, config.fit):
-            reporting.say(f"{path.parent} is finished, in epoch {saved.progress.epoch}")
+            if writes:
+                runs.repair(path.parent, saved, reporting.say)
+            reporting.say(f"{path.parent} is finished: {saved.progress.epoch} epochs are done")
             return
         again = command_line("train", *argv)
         runs.resume_run(path, saved, config, lambda: cli.corpus(args.data, saved, again), reporting)

@@ -20,6 +20,7 @@ from optuna.storages import JournalStorage
 from optuna.storages.journal import JournalFileBackend
 
 EPOCHS, POLL = 4, 0.2  # POLL in seconds
+FIXED = {"units": 64, "learning_rate": 0.01, "dropout": 0.0}  # any values
 
 
 def suggested(trial: optuna.Trial) -> dict[str, object]:
@@ -51,19 +52,20 @@ def trained(trial: optuna.Trial, text: str, folder: Path, epochs: int, flags: li
         open(folder / f"trial-{trial.number}.log", "w") as log,
         subprocess.Popen(command, stdout=log, stderr=subprocess.STDOUT) as process,
     ):
-        told = 0
-        while process.poll() is None or len(losses(run)) > told:
-            found = losses(run)
-            for epoch, loss in enumerate(found[told:], told):
-                trial.report(loss, epoch)
-            told = len(found)
-            if process.poll() is None and told and told < epochs and trial.should_prune():
-                process.terminate()  # charlm saves the run and ends; it could be resumed
-                process.wait()
-                raise optuna.TrialPruned(f"after epoch {told}")
-            time.sleep(POLL)
-    if process.returncode:
-        raise RuntimeError(Path(log.name).read_text().strip().splitlines()[-1])
+        try:
+            told = 0
+            while process.poll() is None or len(losses(run)) > told:
+                found = losses(run)
+                for epoch, loss in enumerate(found[told:], told):
+                    trial.report(loss, epoch)
+                told = len(found)
+                if process.poll() is None and 0 < told < epochs and trial.should_prune():
+                    raise optuna.TrialPruned(f"after epoch {told}")
+                time.sleep(POLL)
+        finally:
+            process.terminate()  # charlm saves the run and ends; it could be resumed
+    if process.returncode or not losses(run):
+        raise RuntimeError(f"charlm train ended with code {process.returncode}, see {log.name}")
     return min(losses(run))
 
 
@@ -75,6 +77,11 @@ def main() -> None:
     parser.add_argument("--folder", type=Path, default=Path("search"), help="shared by all workers")
     parser.add_argument("--epochs", type=int, default=EPOCHS)
     args, flags = parser.parse_known_args()  # the others are flags of charlm train
+    chosen = {*suggested(optuna.trial.FixedTrial(FIXED))} & {
+        flag.partition("=")[0] for flag in flags
+    }
+    if chosen:
+        parser.error(f"expected no flag that a trial chooses, found {', '.join(chosen)}")
     args.folder.mkdir(parents=True, exist_ok=True)
     study = optuna.create_study(
         storage=JournalStorage(JournalFileBackend(str(args.folder / "journal.log"))),
@@ -85,7 +92,7 @@ def main() -> None:
     study.optimize(
         lambda trial: trained(trial, args.text, args.folder, args.epochs, flags),
         n_trials=args.trials,
-        catch=(RuntimeError,),
+        catch=(Exception,),
     )
     if not any(trial.value is not None for trial in study.trials):
         sys.exit(f"no trial has finished; see {args.folder}/trial-*.log")

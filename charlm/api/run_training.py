@@ -1,7 +1,6 @@
 """Trains a run from its settings and its text, for `charlm train` and `charlm.fit`."""
 
 import importlib.util
-import json
 import os
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
@@ -108,26 +107,15 @@ def prepare(
         from charlm.training.trainer import Training
 
         reporting.timeline.done("import")
-        processes = reporting.processes
-        processes.join()
-        processes.require_same(_told_apart(config, text, saved))
-        training = Training(config, text, saved, reporting.distribute != "none", processes)
+    reporting.processes.join(reporting.say)
+    with cli.quiet_stderr():
+        distribute, processes = reporting.distribute != "none", reporting.processes
+        training = Training(config, text, saved, distribute, processes)
         reporting.timeline.done("build")
     cli.note_overlap(text)
     if idle := training.idle_devices():
         cli.note(idle)
     return training
-
-
-def _told_apart(config, text, saved):
-    """Returns what processes that train together must agree on."""
-    arrays = [x for _, x in sorted(saved.arrays().items())] if saved else []
-    place = [saved.progress.epoch, saved.progress.step] if saved else []
-    return {
-        "text": text.sha256.encode(),
-        "settings": json.dumps(config.to_dict()).encode(),
-        "weights": json.dumps(place).encode() + b"".join(x.tobytes() for x in arrays),
-    }
 
 
 def train(
@@ -164,17 +152,18 @@ def train(
         if reporting.processes.count == 1:
             raise
         raise CharlmError(
-            "another process has ended, or cannot be reached; the files saved before stay as they "
-            f"are; start all again with --resume {folder} ({error})"
+            "a step failed, or another process has ended; the files saved before stay as they "
+            f"are; start all again, with --resume {folder} or --continue ({error})"
         ) from error
     finally:
         shown.close()
         stop.restore()
-    with reporting.processes.together():
+    p, curve = training.progress, ""
+    with reporting.processes.together():  # and last, because a process waits at its end
         if save.failure:
             raise _unsaved(folder, save.failure, reporting)
-    p = training.progress
-    curve = f"curve in {folder / run_folder.CURVE}; " if draw_curve(p, folder, say) else ""
+        if reporting.processes.writes and draw_curve(p, folder, say):
+            curve = f"curve in {folder / run_folder.CURVE}; "
     best = p.history[p.best_epoch - 1]["val_bpc"]
     say(
         f"done: best held-out {best:.4f} bits/char in epoch {p.best_epoch}; {curve}"

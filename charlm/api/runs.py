@@ -52,9 +52,9 @@ def start(
     if first:
         resume.check_same_model(config, first[1].config, first[0])
     processes = reporting.processes
-    folder = runs / (name or corpus.name)  # of a process that does not write
-    if processes.writes:
-        folder = run_folder.new(runs, name, corpus.name, overwrite)
+    if name is None and processes.count > 1:
+        raise InputError(f"expected --name for a run of {processes.count} processes, found none")
+    folder = run_folder.new(runs, name, corpus.name, overwrite, processes.writes)
     config = replace(config, data=replace(config.data, corpus=corpus.name))
     if config.data.separator is None and (line := suggestion(corpus)):
         cli.note(line)
@@ -191,9 +191,7 @@ def resume_run(
     resume.check_changes(kept, config, bool(saved.optimizer))
     changed = resume.changes(kept, config, bool(saved.optimizer))
     if resume.is_over(saved.progress, config.fit) and processes.writes:
-        # it may have been killed between its last save and its end
-        run_folder.rewind_logs(folder, saved, say)
-        run_training.draw_curve(saved.progress, folder, say)
+        repair(folder, saved, say)
     resume.check_unfinished(saved.progress, config.fit)
     where = resume.position(saved.progress)
     lines = [f"resuming {path} at {where}; changed: {', '.join(changed) or 'nothing'}"]
@@ -205,6 +203,12 @@ def resume_run(
             if config.data != kept.data:
                 _rename_corpus(folder, config, say)
     run_training.train(prepared, folder, reporting)
+
+
+def repair(folder: Path, saved: Checkpoint, say: Callable[[str], object]) -> None:
+    """Writes the files of a finished run that was killed between its last save and its end."""
+    run_folder.rewind_logs(folder, saved, say)
+    run_training.draw_curve(saved.progress, folder, say)
 
 
 def _rename_corpus(folder, config, say):

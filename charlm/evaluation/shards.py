@@ -6,6 +6,7 @@ of the whole text to the last digit, on processors of a kind.
 
 import hashlib
 import json
+import re
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -18,7 +19,8 @@ from charlm.runs.checkpoint import Checkpoint
 from charlm.text.mapped_ids import Ids
 
 FORMAT = 1
-MAX_BYTES = 2**30  # of a file
+UNITS = ["word"], ["word", "token"]
+MAX_BYTES, MOST = 2**30, 1e18  # of a file; a figure
 
 
 def parse(shard: str) -> tuple[int, int]:
@@ -27,10 +29,10 @@ def parse(shard: str) -> tuple[int, int]:
     Raises:
         InputError: it is not of this form, or K is not from 1 to N.
     """
-    k, _, n = shard.partition("/")
-    if not (k.isdecimal() and n.isdecimal() and 1 <= int(k) <= int(n)):
+    found = re.fullmatch(r"([1-9]\d{0,8})/([1-9]\d{0,8})", shard)
+    if not found or int(found[1]) > int(found[2]):
         raise InputError(f"expected --shard K/N, K from 1 to N, found {shard!r:.40}")
-    return int(k), int(n)
+    return int(found[1]), int(found[2])
 
 
 def documents_of(shard: str, documents: Sequence[Ids]) -> list[int]:
@@ -94,16 +96,28 @@ def merged(paths: Sequence[Path]) -> tuple[list[str], list[tuple[str, list[float
     for path, part in zip(paths, parts, strict=True):
         if (part.measured, part.units) != (first.measured, first.units):
             raise InputError(
-                f"expected parts of one text, measured with the same weights, found {path} of "
-                f"another than {paths[0]}"
+                f"expected parts of one text, measured with the same weights; {path} is of another "
+                f"text, or of other weights, than {paths[0]}"
             )
     count = parse(first.shard)[1]
-    wanted = sorted(f"{k}/{count}" for k in range(1, count + 1))
-    found = sorted(part.shard for part in parts)
-    if found != wanted:
-        raise InputError(f"expected the parts {_some(wanted)} once each, found {_some(found)}")
+    places = sorted(parse(part.shard) for part in parts)
+    if places != [(k, count) for k in range(1, len(parts) + 1)] or len(parts) != count:
+        raise InputError(
+            f"expected the parts 1/{count} to {count}/{count}, once each, found "
+            f"{_some([f'{k}/{n}' for k, n in places])}"
+        )
     rows = sorted((row for part in parts for row in part.rows), key=lambda row: row[0])
+    if [row[0] for row in rows] != [*range(len(rows))] or not rows:
+        raise InputError(
+            "expected a row for each document in the parts, found some missing or twice"
+        )
     return first.units, [(name, figures) for _, name, figures in rows]
+
+
+def _is_row(number, name, figures):
+    numbers = [x for x in figures if type(x) in (int, float) and 0 <= x < MOST]
+    is_name = isinstance(name, str) and name.isprintable()
+    return type(number) is int and is_name and len(numbers) == len(figures) == 4 and figures[1] > 0
 
 
 def _some(names):
@@ -118,16 +132,16 @@ def _read(path):
         part = Part(**given)
         if part.format != FORMAT:
             raise ValueError(f"its format is {part.format}, this charlm reads {FORMAT}")
+        if part.units not in UNITS or not all(
+            isinstance(x, str) for x in (part.shard, part.measured)
+        ):
+            raise ValueError("a field is wrong")
         parse(part.shard)
-        for number, name, figures in part.rows:
-            kinds = type(number), type(name), *map(type, figures)
-            if kinds[:2] != (int, str) or not {*kinds[2:]} <= {int, float} or len(figures) != 4:
-                raise ValueError("a row is not a number, a name and four figures")
-        if not {*part.units} <= {"word", "token"}:
-            raise ValueError("unknown units")
+        if not all(_is_row(*row) for row in part.rows):
+            raise ValueError("a row is not a number, a name and four figures")
     except OSError as error:
         raise InputError(f"cannot read the part {in_words(error)}") from None
-    except (ValueError, TypeError, InputError, RecursionError) as error:
+    except (ValueError, TypeError, OverflowError, InputError, RecursionError) as error:
         raise InputError(
             f"expected what charlm score --shard K/N writes in {path}, found something else "
             f"({error!s:.100})"

@@ -32,12 +32,13 @@ FILES = (
 )  # fmt: skip
 
 
-def new(runs: Path, name: str | None, corpus: str, overwrite: bool) -> Path:
+def new(runs: Path, name: str | None, corpus: str, overwrite: bool, writes: bool = True) -> Path:
     """Returns the folder for a new run, without creating it.
 
     Args:
         name: of the folder; by default the corpus's name and the time.
         overwrite: whether there may be a run in the folder.
+        writes: whether this process will write in it, and so needs its lock.
 
     Raises:
         InputError: the name is invalid, the folder may not be overwritten, holds files that no run
@@ -50,7 +51,8 @@ def new(runs: Path, name: str | None, corpus: str, overwrite: bool) -> Path:
     names.check_folder(runs)
     folder = runs / name
     _require_free(folder, overwrite)
-    locks.check(folder / LOCK)  # before a backend is loaded
+    if writes:
+        locks.check(folder / LOCK)  # before a backend is loaded
     return folder
 
 

@@ -50,7 +50,8 @@ class Batches(keras.utils.PyDataset):
         return len(self.windows)
 
     def __getitem__(self, step):
-        return keras.tree.map_structure(self._own, self.windows[step])
+        found = self.windows[step]
+        return found if self.processes.count == 1 else keras.tree.map_structure(self._own, found)
 
     def _own(self, array):
         """Returns the rows of an array (B, ...) that this process reads."""

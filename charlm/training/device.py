@@ -7,6 +7,7 @@ import keras
 
 from charlm import presets
 
+SHOWN = 4  # names of devices
 GPU_SUPPORT = {  # how to install it
     "tensorflow": "pip install -e '.[gpu]' in charlm's folder installs its GPU support",
     "jax": "pip install 'jax[cuda13]' (or cuda12) installs its GPU support",
@@ -16,7 +17,9 @@ GPU_SUPPORT = {  # how to install it
 
 def describe() -> str:
     """Returns, for example, "tensorflow on cpu (2 cores)" or "jax on gpu:0"."""
-    return f"{keras.backend.backend()} on {', '.join(_gpus()) or f'cpu ({_cores()} cores)'}"
+    gpus = _gpus()
+    names = f"{gpus[0]} ... {gpus[-1]}" if len(gpus) > SHOWN else ", ".join(gpus)
+    return f"{keras.backend.backend()} on {names or f'cpu ({_cores()} cores)'}"
 
 
 def hint(preset: str | None = None) -> str | None:

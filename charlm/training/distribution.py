@@ -4,6 +4,8 @@ Weights are the same on every device; each device reads its own streams and keep
 gradients are summed over all devices, so a step is that of one device with all streams.
 """
 
+from collections import Counter
+
 import keras
 
 from charlm.errors import InputError
@@ -32,16 +34,38 @@ def over_devices(streams: int, processes: int = 1) -> keras.distribution.ModelPa
     """
     found = found_devices()
     n = max(k for k in range(1, found + 1) if streams % k == 0)
-    if processes > 1 and (n != found or found % processes):
-        raise InputError(
-            f"expected --batch-size to be a multiple of the {found} devices of {processes} "
-            f"processes, as many in each, found {streams}"
-        )
+    if processes > 1:
+        _check(streams, found, processes)
     if n == 1:
         return None
-    names = keras.distribution.list_devices()
-    layouts = keras.distribution.LayoutMap(keras.distribution.DeviceMesh((n,), [BATCH], names[:n]))
+    layouts = keras.distribution.LayoutMap(
+        keras.distribution.DeviceMesh((n,), [BATCH], _names()[:n])
+    )
     layouts[CARRIED] = (BATCH, None)
     return keras.distribution.ModelParallel(
         layout_map=layouts, batch_dim_name=BATCH, auto_shard_dataset=False
     )
+
+
+def _names():
+    """Returns the names of all devices, those of process 0 first, as its streams are the first."""
+    import jax
+
+    found = sorted(jax.devices(), key=lambda d: (d.process_index, d.id))
+    return [f"{d.platform}:{d.id}" for d in found]
+
+
+def _check(streams, found, processes):
+    import jax
+
+    counts = Counter(d.process_index for d in jax.devices())
+    if len(counts) != processes or len({*counts.values()}) > 1:
+        raise InputError(
+            f"expected as many devices in each of the {processes} processes, found "
+            f"{', '.join(str(counts[k]) for k in range(processes))}"
+        )
+    if streams % found:
+        raise InputError(
+            f"expected --batch-size to be a multiple of {found}, the number of all devices, found "
+            f"{streams}; on a small text it is chosen by the text's size unless you give it"
+        )

@@ -8,7 +8,8 @@ and the settings by itself. All of them train; process 0 alone writes and prints
 import contextlib
 import hashlib
 import os
-from collections.abc import Iterator, Mapping
+import signal
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -44,16 +45,25 @@ class Processes:
         """Whether this process writes and prints."""
         return self.index == 0
 
-    def join(self) -> None:
+    def join(self, say: Callable[[str], object] = print) -> None:
         """Waits for the others; JAX's devices are those of all processes from here on.
 
+        If one does not come in time, JAX ends the process by SIGABRT, with a message.
+
+        Args:
+            say: prints a line.
+
         Raises:
-            CharlmError: not all have joined in time, or the address is taken or wrong.
+            CharlmError: the address is taken or wrong.
         """
         if self.count == 1:
             return
         import jax
 
+        where = self.address or "the address that the launcher gives"
+        say(f"waiting for {self.count} processes ({self.launcher}) at {where}")
+        # JAX waits in C++, where Python's handler is not called
+        before = signal.signal(signal.SIGINT, signal.SIG_DFL)
         try:
             jax.distributed.initialize(
                 self.address,
@@ -67,17 +77,23 @@ class Processes:
         except (RuntimeError, ValueError) as error:
             raise CharlmError(
                 f"process {self.index} of {self.count} ({self.launcher}) could not join the others "
-                f"at {self.address or 'the address that the launcher gives'}: {error}"
+                f"at {where}: {error}"
             ) from error
+        finally:
+            signal.signal(signal.SIGINT, before)
 
-    def require_same(self, values: Mapping[str, bytes]) -> None:
+    def require_same(self, found: Callable[[], Mapping[str, bytes]]) -> None:
         """Compares what each process has found by itself.
+
+        Args:
+            found: () -> {name: value}.
 
         Raises:
             InputError: in all processes, if they differ; the message names what differs.
         """
         if self.count == 1:
             return
+        values = found()
         digests = [list(hashlib.sha256(x).digest()) for x in values.values()]
         every = self.gathered(np.array([digests], np.uint8))
         differ = (every != every[0]).any(axis=(0, 2))
@@ -92,12 +108,18 @@ class Processes:
         """Concatenates an array (n, ...) of each process on the first axis; all must call it.
 
         An array of JAX that is divided among them is returned whole.
+
+        Raises:
+            CharlmError: a process has ended.
         """
         if self.count == 1:
             return np.asarray(array)
         from jax.experimental import multihost_utils
 
-        return np.asarray(multihost_utils.process_allgather(array, tiled=True))
+        try:
+            return np.asarray(multihost_utils.process_allgather(array, tiled=True))
+        except RuntimeError as error:
+            raise CharlmError(f"another process has ended ({error})") from error
 
     @contextlib.contextmanager
     def together(self) -> Iterator[None]:
@@ -127,7 +149,7 @@ class Processes:
         """
         from jax.experimental import multihost_utils
 
-        return self.count > 1 and multihost_utils.reached_preemption_sync_point(call)
+        return multihost_utils.reached_preemption_sync_point(call)
 
 
 ALONE = Processes()
@@ -153,17 +175,17 @@ def launched(environment: Mapping[str, str] = os.environ) -> Processes:
         device = _whole(e, "torchrun", "LOCAL_RANK") if several else None
         found = _numbered(e, "torchrun", "WORLD_SIZE", "RANK")
         found = _at(found, f"{e['MASTER_ADDR']}:{port}", "MASTER_ADDR", device)
+    elif "OMPI_COMM_WORLD_SIZE" in e:  # before Slurm, whose variables it passes on
+        found = _numbered(e, "Open MPI", "OMPI_COMM_WORLD_SIZE", "OMPI_COMM_WORLD_RANK")
     elif e.get("SLURM_STEP_NUM_TASKS", "1") != "1":  # not SLURM_NTASKS, which a shell has, too
         found = _numbered(e, "Slurm", "SLURM_STEP_NUM_TASKS", "SLURM_PROCID")
-    elif "OMPI_COMM_WORLD_SIZE" in e:
-        found = _numbered(e, "Open MPI", "OMPI_COMM_WORLD_SIZE", "OMPI_COMM_WORLD_RANK")
     return found if found and found.count > 1 else ALONE
 
 
 def _numbered(e, launcher, count, index):
     n, k = _whole(e, launcher, count), _whole(e, launcher, index)
     if not 0 <= k < n:
-        raise InputError(f"expected {index} from 0 to {count} - 1 = {n - 1}, found {k}")
+        raise InputError(f"expected {index} from 0 to {n - 1}, found {k}")
     return Processes(n, k, launcher=launcher)
 
 

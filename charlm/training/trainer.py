@@ -1,6 +1,7 @@
 """A training run: its model, data and progress, which are saved and restored together."""
 
 import contextlib
+import json
 from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
@@ -46,6 +47,23 @@ def _resolved(config: Config) -> Config:
     return replace(config, fit=replace(config.fit, precision="bf16" if pays else "fp32"))
 
 
+def _agreed(config, text, saved):
+    """Returns what processes that train together must have found alike."""
+    settings = config.to_dict()
+    for name in resume.MOVABLE:
+        del settings["data"][name]
+    arrays = sorted(saved.arrays().items()) if saved else []
+    progress = [saved.progress.epoch, saved.progress.step] if saved else []
+    contexts = text.known_contexts.sha256 if text.known_contexts else ""
+    return {
+        "text": text.sha256.encode(),
+        "settings": json.dumps(settings).encode(),
+        "vocabulary": json.dumps(text.vocab.stored()).encode(),
+        "contexts": contexts.encode(),
+        "weights": b"".join([*(x.tobytes() for _, x in arrays), json.dumps(progress).encode()]),
+    }
+
+
 class Training:
     """The model, data, optimizer and progress of a run; writes nothing.
 
@@ -74,11 +92,11 @@ class Training:
             text = text.translated(saved.vocab)  # the weights may come from another text
         self.config, self.text = config, text
         self.vocab, self.corpus_sha256 = text.vocab, text.sha256
+        processes.require_same(lambda: _agreed(config, text, saved))
         self.progress = saved.progress if saved else Progress()
         self.learned_before = saved.learned_before if saved else []
         self.contexts = text.known_contexts
-        B = config.data.batch_size
-        self.processes = processes
+        self.processes, B = processes, config.data.batch_size
         self.distribution = over_devices(B, processes.count) if distribute else None
         self._found_devices = found_devices() if distribute else 1
         self.held_out = held_out_windows(text, config.data, self.devices)

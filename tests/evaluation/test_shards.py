@@ -66,10 +66,14 @@ def part(shard="1/2", measured="x", rows=((0, "a", [8.0, 4.0, 1.0, 4.0]),), **ch
 @pytest.mark.parametrize(
     ("first", "second", "message"),
     [
-        (part(), part(), "expected the parts 1/2, 2/2 once each, found 1/2, 1/2"),
-        (part(), part("1/3"), "expected the parts 1/2, 2/2 once each, found 1/2, 1/3"),
-        (part(), part("2/2", "y"), "parts of one text, .*, found 1 of another than 0"),
-        (part(), part("2/2", units=["word", "token"]), "found 1 of another than 0"),
+        (part(), part(), "expected the parts 1/2 to 2/2, once each, found 1/2, 1/2"),
+        (part(), part("1/3"), "expected the parts 1/2 to 2/2, once each, found 1/2, 1/3"),
+        (
+            part(),
+            part("2/2", "y"),
+            "parts of one text, .*; 1 is of another text, or of other weights, than 0",
+        ),
+        (part(), part("2/2", units=["word", "token"]), "1 is of another text"),
         (part(), "{", "writes in 1, found something else"),
         (part(), "[]", "writes in 1, found something else"),
         (part(), part("3/2"), "writes in 1, found something else"),
@@ -77,7 +81,20 @@ def part(shard="1/2", measured="x", rows=((0, "a", [8.0, 4.0, 1.0, 4.0]),), **ch
         (part(), part("2/2", rows=[(0, "a", [1.0])]), "a number, a name and four figures"),
         (part(), part("2/2", rows=[(0, 1, [1.0] * 4)]), "a number, a name and four figures"),
         (part(), part("2/2", rows=[(0, "a", ["1"] * 4)]), "a number, a name and four figures"),
-        (part(), part("2/2", units=["page"]), "unknown units"),
+        (part(), part("2/2", units=["page"]), "a field is wrong"),
+        (part(), part("2/2", units=["word"] * 3), "a field is wrong"),
+        (part(), part(shard=1), "a field is wrong"),
+        (part(), part("2/2", 1), "a field is wrong"),
+        (part(), part("1/3000000000"), "writes in 1, found something else"),
+        (part(), part("1/300000000"), "expected the parts 1/2 to 2/2"),
+        (part("1/300000000"), part(), "expected the parts 1/300000000 to"),
+        (part(), part("2/2"), "some missing or twice"),
+        (part(rows=[]), part("2/2", rows=[]), "some missing or twice"),
+        (part(), part("2/2", rows=[(1, "\ud800", [1.0] * 4)]), "a number, a name and four"),
+        (part(), part("2/2", rows=[(1, "a", [1.0, 0, 1, 1])]), "a number, a name and four"),
+        (part(), part("2/2", rows=[(1, "a", [float("nan")] * 4)]), "a number, a name and four"),
+        (part(), part("2/2", rows=[(1, "a", [10**400] * 4)]), "a number, a name and four"),
+        (part(), part("2/2", rows=[(1, "a")]), "found something else"),
         (part(), part("2/2", more=1), "found something else"),
     ],
 )
@@ -90,7 +107,9 @@ def test_parts_that_do_not_fit_are_refused(tmp_path, monkeypatch, first, second,
     assert re.search(message, str(error.value))
 
 
-@pytest.mark.parametrize("shard", ["0/2", "3/2", "1", "1/", "/2", "a/b", "-1/2", "1/2/3"])
+@pytest.mark.parametrize(
+    "shard", ["0/2", "3/2", "1", "1/", "/2", "a/b", "-1/2", "1/2/3", f"1/{'1' * 5000}", "1/2\n"]
+)
 def test_a_shard_has_a_form(shard):
     with pytest.raises(InputError, match="expected --shard K/N, K from 1 to N, found"):
         shards.parse(shard)

@@ -14,7 +14,7 @@ ROOT = Path(__file__).parents[2]
 SOME = ["two layers", "gru, reset before in loops", "contexts"]
 ALL = [*SOME, "lstm", "gru", "gru, reset before", "rnn", "coupled"]
 ALL += ["lstm in loops", "gru in loops", "rnn in loops", "coupled in loops", "keras-lstm"]
-COLLECTIVES = re.compile(r" (all-reduce|all-gather|all-to-all|collective-permute)[a-z-]*\(")
+COLLECTIVES = re.compile(r" (all-reduce|all-gather|all-to-all|collective|reduce-scatter)[a-z-]*\(")
 
 
 def printed(argv, devices, dump=None):
