@@ -9,7 +9,7 @@ import tyro
 from tyro.conf import UseAppendAction as Repeated
 
 from charlm import cli
-from charlm.cli import beams, contexts, infilling, prompts
+from charlm.cli import beams, contexts, infilling, prompts, texts
 from charlm.cli.options import RUNS_DIR, Debug, Quiet, Run, RunsDir
 from charlm.errors import InputError, check_temperature, flag, require
 from charlm.generation import generate
@@ -63,8 +63,8 @@ class Sample:
     seed: int | None = None
     """Random seed; the same seed gives the same text. Default: a new one in each call."""
     first_seed: int | None = None
-    """Random seed of the first text; the next has the next seed, and so on. Each text is the one of
-    its --seed alone, so several processes can draw parts of many texts."""
+    """Random seed of the first text; the next has the next seed, and so on. Each text is the same
+    as with its --seed alone, so several processes can draw parts of many texts."""
     weights: Kind = "fp32"
     """Round the weights before sampling: to 16-bit floats (fp16) or to bytes with a scale for each
     column (int8)."""
@@ -127,9 +127,11 @@ def _main(argv):
         return
     pieces = generate.texts(network, saved.vocab, prompt, args.length, temperatures, *options)
     titles = [str(k) for k in range(1, len(temperatures) + 1)]
+    if args.first_seed is not None:
+        titles = [f"seed {k}" for k in seed]
     if len(args.temperature) > 1:
         titles = [f"{k}, temperature {t:g}" for k, t in zip(titles, temperatures, strict=True)]
-    _show(prompt, pieces, titles)
+    texts.show(prompt, pieces, titles)
 
 
 def _seed(args):
@@ -143,21 +145,6 @@ def _seed(args):
     seed = secrets.randbits(32)
     print(f"(--seed {seed})", file=sys.stderr)
     return seed
-
-
-def _show(prompt, pieces, titles):
-    """Prints the first text while it is generated, then the others, generated together with it."""
-    others: list[list[str]] = [[] for _ in titles[1:]]
-    if others:
-        print(f"--- {titles[0]} ---")
-    sys.stdout.write(cli.visible(prompt))
-    for first, *rest in pieces:
-        print(cli.visible(first), end="", flush=True)
-        for text, piece in zip(others, rest, strict=True):
-            text.append(piece)
-    print()
-    for title, text in zip(titles[1:], others, strict=True):
-        print(cli.visible(f"--- {title} ---\n{prompt}{''.join(text)}"))
 
 
 if __name__ == "__main__":
