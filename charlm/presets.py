@@ -42,6 +42,11 @@ PRESETS = {
         DataConfig(tokens="bpe:4000"),
         FitConfig(epochs=5),
     ),
+    "best-bpe": Config(
+        ModelConfig(units=384, dropout=0.5, weight_drop=0.5),
+        DataConfig(tokens="bpe:4000"),
+        FitConfig(epochs=10, learning_rate=0.01),
+    ),
     "quick-gpu": Config(
         ModelConfig(units=1024, dropout=0.1),
         fit=FitConfig(epochs=4, learning_rate=0.008),

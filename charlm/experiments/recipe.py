@@ -64,7 +64,7 @@ MAIN = {
     ),
 }
 # these need no other text and no GPU
-BY_DEFAULT = ["quick", "default", "best", "quick-bpe", "default-bpe", "original"]
+BY_DEFAULT = ["quick", "default", "best", "quick-bpe", "default-bpe", "best-bpe", "original"]
 # Trials: runs of a minute, and longer ones that overfit a small text
 SHORT = Row("state_union", "--preset quick")
 LONG = Row(
@@ -112,6 +112,9 @@ TRIED_SHAKESPEARE = (
     "--units 288 --dropout 0 --learning-rate 0.015 --epochs 3",
     "--tokens bpe:1000 --units 192 --dropout 0.1 --learning-rate 0.015 --epochs 4",
     "--tokens bpe:2000 --units 128 --dropout 0.1 --learning-rate 0.02 --epochs 4",
+    "--tokens bpe:500 --units 256 --dropout 0.4 --weight-drop 0.3 --learning-rate 0.012 --epochs 6",
+    "--tokens bpe:1000 --units 192 --dropout 0.4 --weight-drop 0.2 --learning-rate 0.015 --epochs 8",
+    "--tokens bpe:2000 --units 128 --dropout 0.4 --weight-drop 0.2 --learning-rate 0.02 --epochs 8",
 )
 TRIED_LONG = (
     *("", "--dropout 0 --weight-drop 0", "--dropout 0.4 --weight-drop 0"),
