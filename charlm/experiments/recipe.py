@@ -14,13 +14,13 @@ import subprocess
 import sys
 import time
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 
 from charlm import cli, presets
-from charlm.config import Config
 from charlm.evaluation import losses
+from charlm.experiments.rows import BY_DEFAULT, MAIN, ROWS, TRIALS, Row
 from charlm.runs import atomic, checkpoint, lookup
 from charlm.text.encode import read
 from corpora import load
@@ -28,120 +28,6 @@ from corpora import load
 NATS = np.log(2)
 MAX_WINDOWS = 4096
 DIVERGED = {"bpc": math.inf, "val_bpc": math.inf, "epoch": 0}  # within the first epoch
-
-
-class Row(NamedTuple):
-    """A run to measure."""
-
-    corpus: str  # or "shakespeare", for the file given as --shakespeare
-    flags: str
-    change: str | None = None  # of `changes`
-
-    @property
-    def preset(self) -> Config:
-        """The preset that its flags change."""
-        words = shlex.split(self.flags)
-        name = words[words.index("--preset") + 1] if "--preset" in words else presets.DEFAULT
-        return presets.PRESETS[name]
-
-    @property
-    def asked(self) -> str:
-        """Everything that the run depends on, except the code and the text."""
-        return f"{presets.flags(self.preset)}; {self.flags}; {self.change}"
-
-
-MAIN = {
-    **{name: Row("state_union", f"--preset {name}") for name in presets.PRESETS},
-    "original": Row(
-        "state_union_original", "--units 128 --dropout 0 --output-bias zeros --epochs 10"
-    ),
-    "shakespeare, nanoGPT's time": Row(
-        "shakespeare", "--units 288 --dropout 0 --window 24 --learning-rate 0.015 --epochs 3"
-    ),
-    "shakespeare, 15 minutes": Row(
-        "shakespeare",
-        "--preset best --dropout 0.4 --weight-drop 0.4 --output-bias zeros --epochs 23",
-    ),
-}
-# these need no other text and no GPU
-BY_DEFAULT = ["quick", "default", "best", "quick-bpe", "default-bpe", "best-bpe", "original"]
-# Trials: runs of a minute, and longer ones that overfit a small text
-SHORT = Row("state_union", "--preset quick")
-LONG = Row(
-    "shakespeare",
-    "--units 256 --dropout 0.2 --weight-drop 0.2 --output-bias zeros --epochs 10",
-)
-TRIED_SHORT = (
-    *("", "--window 16", "--window 32", "--window 64", "--batch-size 16", "--batch-size 64"),
-    *("--learning-rate 0.005", "--learning-rate 0.01", "--learning-rate 0.015"),
-    *("--learning-rate 0.03", "--warmup-steps 50", "--dropout 0.1"),
-    *("--units 136 --layers 2", "--units 136 --layers 2 --skip add", "--precision fp32"),
-    *("--cell gru", "--cell gru --learning-rate 0.005", "--cell coupled", "--output-bias zeros"),
-    *("label-smoothing", "embedding", "tied-output"),
-    *("averaged-weights", "linear-schedule", "late-schedule", "constant-rate"),
-    *("adam-beta-2-99", "adamw", "nadam", "rmsprop", "lion", "sgd"),
-    *("layer-normalisation", "multiplicative"),
-)
-# on byte pairs: the more tokens, the smaller a network of the same time
-EPOCHS_2, EPOCHS_3 = "--epochs 2 --learning-rate 0.025", "--epochs 3 --learning-rate 0.025"
-TRIED_TOKENS = (
-    *("--tokens bpe:1000", "--tokens bpe:2000", "--tokens bpe:1000 --batch-size 16"),
-    "--tokens bpe:4000 --units 128 --learning-rate 0.025",
-    "--epochs 2 --tokens bpe:4000 --units 96 --learning-rate 0.04",
-    *(f"--epochs 2 --tokens bpe:{N}" for N in (1000, 1500, 2000)),
-    *(f"--epochs 2 --tokens bpe:1000 --learning-rate {rate}" for rate in (0.014, 0.028)),
-    "--epochs 2 --tokens bpe:1000 --window 16",
-    *(f"{EPOCHS_2} --tokens bpe:1500 --units 144", f"{EPOCHS_2} --tokens bpe:2000 --units 128"),
-    *(f"{EPOCHS_2} --tokens bpe:{N} --units 96" for N in (3000, 4000, 6000)),
-    *(f"{EPOCHS_2} --tokens bpe:4000 --units 80", f"{EPOCHS_2} --tokens bpe:8000 --units 64"),
-    f"{EPOCHS_2} --tokens bpe:4000 --units 96 --window 16",
-    f"{EPOCHS_2} --tokens bpe:4000 --units 96 --dropout 0.1",
-    *(f"{EPOCHS_3} --tokens bpe:2000 --units 112", f"{EPOCHS_3} --tokens bpe:4000 --units 80"),
-)
-# one unit of text after the other, each with a network and epochs of about the time of `quick`
-TRIED_UNITS = (
-    *("", "--tokens bpe:256", "--tokens bpe:500 --units 176 --epochs 2"),
-    "--tokens bpe:1000 --units 160 --epochs 3",
-    f"--tokens bpe:2000 --units 128 {EPOCHS_2}",
-    f"--tokens bpe:4000 --units 96 {EPOCHS_2}",
-    f"--tokens words:4000 --units 96 {EPOCHS_2}",
-    f"--tokens words:8000 --units 64 {EPOCHS_2}",
-)
-SHAKESPEARE = Row("shakespeare", "--window 24")
-TRIED_SHAKESPEARE = (
-    "--units 288 --dropout 0 --learning-rate 0.015 --epochs 3",
-    "--tokens bpe:1000 --units 192 --dropout 0.1 --learning-rate 0.015 --epochs 4",
-    "--tokens bpe:2000 --units 128 --dropout 0.1 --learning-rate 0.02 --epochs 4",
-    "--tokens bpe:500 --units 256 --dropout 0.4 --weight-drop 0.3 --learning-rate 0.012 --epochs 6",
-    "--tokens bpe:1000 --units 192 --dropout 0.4 --weight-drop 0.2 --learning-rate 0.015 --epochs 8",
-    "--tokens bpe:2000 --units 128 --dropout 0.4 --weight-drop 0.2 --learning-rate 0.02 --epochs 8",
-)
-TRIED_LONG = (
-    *("", "--dropout 0 --weight-drop 0", "--dropout 0.4 --weight-drop 0"),
-    *("--dropout 0 --weight-drop 0.4", "--dropout 0.4 --weight-drop 0.4"),
-    *("dropout-by-step", "character-dropout", "label-smoothing", "averaged-weights", "adamw"),
-    *("--units 192 --layers 2 --skip add", "--window 24", "--batch-size 16", "--cell gru"),
-    *("zoneout", "recurrent-dropout"),
-)
-
-
-def _trials(name, base, tried):
-    for x in tried:
-        is_change = x and not x.startswith("-")
-        row = base._replace(change=x) if is_change else base._replace(flags=f"{base.flags} {x}")
-        yield f"{name}: {x or 'as it is'}", row
-
-
-TRIALS = dict(
-    [
-        *_trials("short", SHORT, TRIED_SHORT),
-        *_trials("long", LONG, TRIED_LONG),
-        *_trials("tokens", SHORT, TRIED_TOKENS),
-        *_trials("units", SHORT, TRIED_UNITS),
-        *_trials("shakespeare-tokens", SHAKESPEARE, TRIED_SHAKESPEARE),
-    ]
-)
-ROWS = MAIN | TRIALS
 
 
 def main() -> int:
@@ -158,7 +44,7 @@ def _parsed(argv):
     which.add_argument("--only", nargs="+", choices=ROWS, default=BY_DEFAULT, metavar="ROW")
     which.add_argument(
         "--trials",
-        choices=("short", "long", "tokens", "units", "shakespeare-tokens"),
+        choices=("short", "long", "tokens", "units", "softmax", "shakespeare-tokens"),
         help="all rows of these instead",
     )
     parser.add_argument("--seeds", nargs="+", type=int, default=[1, 2, 3])
