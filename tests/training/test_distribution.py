@@ -74,12 +74,20 @@ def test_streams_that_do_not_divide_leave_devices_idle(tmp_path):
         training, _ = on_devices.trained("lstm", last=1)
         print(training.devices, training.idle_devices())
         print(on_devices.Training(training.config, training.text, None, False).idle_devices())
+        from charlm.training.distribution import over_devices
+        for streams, processes in ((6, 2), (8, 1)):
+            try:
+                print(over_devices(streams, processes).num_model_replicas)
+            except Exception as error:
+                print(error)
     """
     found = printed(["-c", program], 3)
     assert found == [
         "2 NOTE: the 8 streams are divided among 2 of 3 devices; with a --batch-size that is a "
         "multiple of 3, all are used",
         "None",
+        "expected as many devices in each of the 2 processes, found 3, 0",
+        "2",
     ]
 
 
