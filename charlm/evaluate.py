@@ -87,11 +87,7 @@ def main(argv: list[str] | None = None) -> int:
 
 
 def _main(argv):
-    if "context" in cli.given(argv) and not _is_window(argv):
-        raise InputError(
-            "expected no --context, because evaluate measures each text in its own one; charlm "
-            "score --context NAME measures in another"
-        )
+    _check_context(argv)
     argv = cli.renamed(argv, RENAMED)
     args = cli.parse(Evaluate, "charlm evaluate", argv)
     path, saved = lookup.read_with_contexts(args.runs_dir, args.run)
@@ -105,23 +101,7 @@ def _main(argv):
     corpus, spelled, other = _texts(args, saved, command_line("evaluate", *argv))
     needed = spelled is not None and (other is None or args.dynamic)
     own: Any = spelled.translated(saved.vocab) if needed else None
-    if other is None:
-        found: Sequence[tuple[str | None, Ids]] = documents.held_out(
-            corpus, own, saved.config.data.max_held_out
-        )
-    else:
-        found = cli.documents(other, saved, args.unknown)
-    values: Any = [None] * len(found)
-    if saved.contexts and other is None:
-        values = own.contexts_to_measure(saved.config.data.max_held_out)
-    elif saved.contexts:
-        cli.note(
-            f"NOTE: {other.title} is measured without contexts (with the mean of all); charlm "
-            "score --context NAME measures in one"
-        )
-    named = [((name, c), x) for (name, x), c in zip(found, values, strict=True)]
-    both, ids = documents.measurable(named, saved.vocab)
-    names, contexts = zip(*both, strict=True)
+    names, contexts, ids = _documents(args, saved, corpus, own, other)
     of = "1 document" if len(ids) == 1 else f"{len(ids)} documents"
     characters = sum(characters_in(d[1:], saved.vocab) for d in ids)
     cli.say(f"{path}: {characters:,} characters of {of}")
@@ -160,6 +140,36 @@ def _main(argv):
     text = json.dumps(results, indent=1, ensure_ascii=False)
     data = text.encode("utf-8", "backslashreplace")
     return outputs.write(output, ENDINGS, data, lambda: view.draw(results))
+
+
+def _check_context(argv):
+    if "context" in cli.given(argv) and not _is_window(argv):
+        raise InputError(
+            "expected no --context, because evaluate measures each text in its own one; charlm "
+            "score --context NAME measures in another"
+        )
+
+
+def _documents(args, saved, corpus, own, other):
+    """Returns names, contexts (or None) and ids of the documents to measure."""
+    if other is None:
+        found: Sequence[tuple[str | None, Ids]] = documents.held_out(
+            corpus, own, saved.config.data.max_held_out
+        )
+    else:
+        found = cli.documents(other, saved, args.unknown)
+    values: Any = [None] * len(found)
+    if saved.contexts and other is None:
+        values = own.contexts_to_measure(saved.config.data.max_held_out)
+    elif saved.contexts:
+        cli.note(
+            f"NOTE: {other.title} is measured without contexts (with the mean of all); charlm "
+            "score --context NAME measures in one"
+        )
+    named = [((name, c), x) for (name, x), c in zip(found, values, strict=True)]
+    both, ids = documents.measurable(named, saved.vocab)
+    names, contexts = zip(*both, strict=True)
+    return names, contexts, ids
 
 
 def _is_window(argv):
