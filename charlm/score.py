@@ -47,7 +47,7 @@ class Score:
     of a character) and bits, separated by tabs."""
     shard: Annotated[str | None, tyro.conf.arg(metavar="K/N")] = None
     """Measure part K of N of the documents, and print its figures as JSON, for --merge. So several
-    processes, on any machines, can measure a large text. Parts are groups of 64 documents."""
+    processes, on any machines, can measure many files. Parts are groups of 64 documents."""
     merge: tuple[Path, ...] = ()
     """Join what --shard has printed, one file for each part: print the table of the whole text."""
     runs_dir: RunsDir = RUNS_DIR

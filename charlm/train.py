@@ -104,8 +104,10 @@ def _main(argv):
 
 def _continued(run):
     """Returns the options and the function of --continue."""
-    if run.name is None or run.resume is not None or run.overwrite:
-        raise InputError("expected --name, and neither --resume nor --overwrite, with --continue")
+    if run.name is None:
+        raise InputError("expected --name with --continue, found none")
+    if run.resume is not None or run.overwrite:
+        raise InputError("expected --continue without --resume and --overwrite, found one of them")
     names.check_name(run.name, run.runs_dir)
     if not lookup.is_run(run.runs_dir / run.name):
         return run, _start
@@ -118,6 +120,12 @@ def _processes(run):
     if found.count == 1 or run.distribute == "none":
         return processes.ALONE
     if os.environ.get("KERAS_BACKEND") != "jax":
+        if run.name is not None:
+            raise InputError(
+                f"expected KERAS_BACKEND=jax, which joins the {found.count} processes "
+                f"({found.launcher}) that train --name {run.name}; without --name, each trains a "
+                "run of its own"
+            )
         cli.note(
             f"NOTE: this is process {found.index} of {found.count} ({found.launcher}), and each "
             "trains a run of its own; KERAS_BACKEND=jax joins them"
@@ -168,6 +176,9 @@ def _resume(run, argv, reporting):
         saved = runs.read(path)
         args, config = _changed(run, argv, saved.config)
         if run.continue_run and resume.is_over(saved.progress, config.fit):
+            resume.check_changes(saved.config, config, bool(saved.optimizer))
+            if config.data.corpus != saved.config.data.corpus:
+                resume.check_same_text(saved, cli.text(cli.corpus(args.data, saved, "")))
             if writes:
                 runs.repair(path.parent, saved, reporting.say)
             reporting.say(f"{path.parent} is finished: {saved.progress.epoch} epochs are done")

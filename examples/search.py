@@ -20,6 +20,7 @@ from optuna.storages import JournalStorage
 from optuna.storages.journal import JournalFileBackend
 
 EPOCHS, POLL = 4, 0.2  # POLL in seconds
+OWN = "--name", "--runs-dir", "--resume", "--continue", "--sample-length", "--quiet"
 FIXED = {"units": 64, "learning_rate": 0.01, "dropout": 0.0}  # any values
 
 
@@ -65,19 +66,24 @@ def trained(trial: optuna.Trial, text: str, folder: Path, epochs: int, flags: li
         finally:
             process.terminate()  # charlm saves the run and ends; it could be resumed
     if process.returncode or not losses(run):
-        raise RuntimeError(f"charlm train ended with code {process.returncode}, see {log.name}")
+        if process.returncode == 2:  # a wrong flag or text, which no other trial has right
+            trial.study.stop()
+        last = Path(log.name).read_text().strip().rpartition("\n")[2]
+        raise RuntimeError(f"charlm train ended with code {process.returncode}: {last}")
     return min(losses(run))
 
 
 def main() -> None:
     """Runs trials, and prints the best of all workers."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser = argparse.ArgumentParser(
+        description=f"{__doc__.splitlines()[0]} Other flags are those of charlm train."
+    )
     parser.add_argument("text", help="file, folder or name of a corpus, as for charlm train")
     parser.add_argument("--trials", type=int, default=20, help="trials of this worker")
     parser.add_argument("--folder", type=Path, default=Path("search"), help="shared by all workers")
-    parser.add_argument("--epochs", type=int, default=EPOCHS)
+    parser.add_argument("--epochs", type=int, default=EPOCHS, help=f"of a trial; default {EPOCHS}")
     args, flags = parser.parse_known_args()  # the others are flags of charlm train
-    chosen = {*suggested(optuna.trial.FixedTrial(FIXED))} & {
+    chosen = {*OWN, *suggested(optuna.trial.FixedTrial(FIXED))} & {
         flag.partition("=")[0] for flag in flags
     }
     if chosen:

@@ -82,9 +82,8 @@ def prepare(
     backend = os.environ.get("KERAS_BACKEND", "")
     _check_backend(backend)
     if reporting.distribute == "auto" and backend != "jax":
-        raise InputError(
-            f"expected KERAS_BACKEND=jax for --distribute auto, found {backend or 'none'}"
-        )
+        found = backend or "tensorflow, the default"
+        raise InputError(f"expected KERAS_BACKEND=jax for --distribute auto, found {found}")
     if saved:
         resume.check_same_text(saved, text)
         _note_version(saved)
@@ -148,7 +147,7 @@ def train(
         say(f"stopped by {stopped}{how} resume with: {again}")
         stopped.add_note(f"resume with: {again}")
         raise
-    except RuntimeError as error:
+    except (RuntimeError, ValueError) as error:
         if reporting.processes.count == 1:
             raise
         raise CharlmError(

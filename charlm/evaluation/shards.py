@@ -45,8 +45,8 @@ def documents_of(shard: str, documents: Sequence[Ids]) -> list[int]:
     found = groups([len(d) for d in documents])
     if n > len(found):
         raise InputError(
-            f"expected --shard K/N with N at most {len(found)}, the number of groups of "
-            f"{MAX_SIDE_BY_SIDE} of the {len(documents):,} documents, found {shard}"
+            f"expected --shard K/N with N at most {len(found)}, found {shard}; parts are groups of "
+            f"{MAX_SIDE_BY_SIDE} documents, and the text has {len(documents):,} in all"
         )
     return sorted(x for group in found[k - 1 :: n] for x in group)
 
@@ -127,23 +127,24 @@ def _some(names):
 def _read(path):
     try:
         if path.stat().st_size > MAX_BYTES:
-            raise ValueError(f"it has more than {MAX_BYTES:,} bytes")
+            raise ValueError(f"more than {MAX_BYTES:,} bytes")
         given = json.loads(path.read_text(encoding="utf-8"))
         part = Part(**given)
         if part.format != FORMAT:
-            raise ValueError(f"its format is {part.format}, this charlm reads {FORMAT}")
+            raise ValueError(f"format {part.format}, where this charlm reads {FORMAT}")
         if part.units not in UNITS or not all(
             isinstance(x, str) for x in (part.shard, part.measured)
         ):
-            raise ValueError("a field is wrong")
+            raise ValueError("a wrong field")
         parse(part.shard)
         if not all(_is_row(*row) for row in part.rows):
-            raise ValueError("a row is not a number, a name and four figures")
+            raise ValueError("a row that is not a number, a name and four figures")
     except OSError as error:
         raise InputError(f"cannot read the part {in_words(error)}") from None
     except (ValueError, TypeError, OverflowError, InputError, RecursionError) as error:
+        known = isinstance(error, ValueError) and not isinstance(error, json.JSONDecodeError)
         raise InputError(
-            f"expected what charlm score --shard K/N writes in {path}, found something else "
-            f"({error!s:.100})"
+            f"expected what charlm score --shard K/N prints in {path}, found "
+            f"{error if known else 'something else'}"
         ) from None
     return part

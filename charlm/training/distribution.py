@@ -67,5 +67,5 @@ def _check(streams, found, processes):
     if streams % found:
         raise InputError(
             f"expected --batch-size to be a multiple of {found}, the number of all devices, found "
-            f"{streams}; on a small text it is chosen by the text's size unless you give it"
+            f"{streams} (for a small text charlm chooses it, unless you give it)"
         )

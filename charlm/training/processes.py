@@ -61,7 +61,10 @@ class Processes:
         import jax
 
         where = self.address or "the address that the launcher gives"
-        say(f"waiting for {self.count} processes ({self.launcher}) at {where}")
+        say(
+            f"waiting for {self.count} processes ({self.launcher}) at {where}, for up to "
+            f"{START // 60} minutes"
+        )
         # JAX waits in C++, where Python's handler is not called
         before = signal.signal(signal.SIGINT, signal.SIG_DFL)
         try:
@@ -118,7 +121,7 @@ class Processes:
 
         try:
             return np.asarray(multihost_utils.process_allgather(array, tiled=True))
-        except RuntimeError as error:
+        except (RuntimeError, ValueError) as error:
             raise CharlmError(f"another process has ended ({error})") from error
 
     @contextlib.contextmanager
@@ -202,5 +205,5 @@ def _whole(e, launcher, name):
     except (KeyError, ValueError):
         raise InputError(
             f"expected the variable {name} of {launcher} to be a whole number, found "
-            f"{e.get(name, 'none')!r}"
+            f"{repr(e[name]) if name in e else 'none'}"
         ) from None

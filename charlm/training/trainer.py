@@ -60,7 +60,9 @@ def _agreed(config, text, saved):
         "settings": json.dumps(settings).encode(),
         "vocabulary": json.dumps(text.vocab.stored()).encode(),
         "contexts": contexts.encode(),
-        "weights": b"".join([*(x.tobytes() for _, x in arrays), json.dumps(progress).encode()]),
+        "weights to resume from": b"".join(
+            [*(x.tobytes() for _, x in arrays), json.dumps(progress).encode()]
+        ),
     }
 
 

@@ -146,12 +146,13 @@ TABLE = [
     ("score --merge nothing.json", "cannot read the part nothing.json: No such file"),
     ("sample a --first-seed 1 --seed 1", "expected --first-seed without --seed, --between and"),
     ("sample a --first-seed -1", "expected --first-seed to be 0 or more, found -1"),
-    ("train --continue", "expected --name, and neither --resume nor --overwrite, with --continue"),
-    ("train --continue --name x --resume a", "expected --name, and neither --resume nor"),
+    ("train --continue", "expected --name with --continue, found none"),
+    ("train --continue --name x --resume a", "expected --continue without --resume and --overw"),
+    ("train --continue --name ../a", "expected --name"),
     ("train --distribute both", "expected --distribute to be one of auto, none, found both"),
     (
         "train --corpus small.txt --distribute auto",
-        "expected KERAS_BACKEND=jax for --distribute auto",
+        "KERAS_BACKEND=jax for --distribute auto, found",
     ),
     ("train small.txt --corpus small.txt", "expected one text, found small.txt and --corpus small"),
     (

@@ -673,6 +673,41 @@ def start(here, *argv):
     )
 
 
+@pytest.mark.full
+def test_continue_starts_resumes_and_ends(here, capsys):
+    Path("other.txt").write_text(SMALL_TEXT + "x")
+    Path("moved.txt").write_text(SMALL_TEXT)
+    (run := Path("saved_models/c/run.json")).parent.parent.mkdir(exist_ok=True)
+
+    def go(*argv):
+        return train.main(["--name", "c", "--continue", *TRAIN, *argv])
+
+    for epochs in (1, 2, 2):
+        assert go("--corpus", "small.txt", "--epochs", str(epochs)) == 0
+        assert json.loads(run.read_text())["progress"]["epoch"] == epochs
+    assert capsys.readouterr().out.endswith("c is finished: 2 epochs are done\n")
+    assert go("--corpus", "moved.txt", "--epochs", "2") == 0
+    for wrong in (["--corpus", "other.txt"], ["--corpus", "none.txt"], ["--seed", "7"]):
+        assert go("--epochs", "2", *wrong) == 2
+    (Path("saved_models/c") / "history.csv").unlink()  # as of a run killed at its end
+    assert go("--corpus", "small.txt", "--epochs", "2") == 0
+    assert len(Path("saved_models/c/history.csv").read_text().splitlines()) == 3
+
+
+def test_processes_of_a_launcher_are_joined_or_refused(here, capsys, monkeypatch):
+    monkeypatch.setenv("OMPI_COMM_WORLD_SIZE", "2")
+    monkeypatch.setenv("OMPI_COMM_WORLD_RANK", "1")
+    monkeypatch.setenv("KERAS_BACKEND", "tensorflow")
+    assert train.main(["--corpus", "small.txt", "--name", "c"]) == 2
+    assert "joins the 2 processes (Open MPI) that train --name c" in capsys.readouterr().err
+    monkeypatch.setenv("KERAS_BACKEND", "jax")
+    assert train.main(["--corpus", "small.txt"]) == 2
+    assert (
+        capsys.readouterr().err == "error: expected --name for a run of 2 processes, found none\n"
+    )
+    assert not Path("saved_models").exists()
+
+
 @pytest.mark.product(1)
 @pytest.mark.full
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
