@@ -64,7 +64,7 @@ class Score:
                 if getattr(self, name) and getattr(self, other):
                     what = "FILE" if other == "file" else flag(other)
                     raise InputError(f"{what} has no effect with {flag(name)}; leave it out")
-        if not (self.file or self.merge):
+        if self.file is None and not self.merge:
             raise InputError("expected a text to measure, found none; see charlm score --help")
         if self.shard:
             shards.parse(self.shard)

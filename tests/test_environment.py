@@ -162,7 +162,7 @@ def test_standard_output_closed_or_full(here):
 @pytest.mark.full
 def test_training_goes_on_when_its_output_has_no_room(here):
     run = ["bash", "-c", f"{sys.executable} -m charlm.train {' '.join(ON)} > /dev/full"]
-    done = subprocess.run(run, env=environment(), capture_output=True, text=True, timeout=60)
+    done = subprocess.run(run, env=environment(), capture_output=True, text=True, timeout=180)
     assert checkpoint.read(Path("saved_models/a/last.weights.h5")).progress.epoch == 1
     assert "Traceback" not in done.stderr
     assert done.returncode in (0, 1)

@@ -22,7 +22,7 @@ def recorders(
     """Returns the callbacks; the run's progress must be up to date before they are called.
 
     Args:
-        training: the run; every call of Keras does one update (`steps_per_execution` is 1).
+        training: the run; every call of Keras will do one update.
         folder: the run's.
         say: prints a line.
         tensorboard: write the sizes of updates for TensorBoard, too.
@@ -34,6 +34,7 @@ def recorders(
         cells.add(training.to_network(), training.vocab, done, epochs)
         run_folder.try_write(folder, place.name, cells.to_bytes(), say)
 
+    training.streams.steps_per_execution = 1
     updates = Updates(training.streams)
     write = _scalars(run_folder.logs_folder(folder)) if tensorboard else None
     return [

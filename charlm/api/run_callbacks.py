@@ -32,7 +32,7 @@ def callbacks_of(
 
     config, progress, say = training.config, training.progress, reporting.say
     windows, processes = training.windows().steps, reporting.processes
-    if reporting.record_cells:  # in all processes, also where nothing is recorded
+    if reporting.record_cells:  # as in the process that records
         training.streams.steps_per_execution = 1
     save = c.SaveWeights(
         training.snapshot, folder, progress, windows, config.fit.save_every, say, processes.writes

@@ -60,6 +60,7 @@ FIRST = {  # what most people need, of the commands with many options
         "text_file",
     ),
     "evaluate": ("run", "corpus", "samples", "dynamic", "output"),
+    "score": ("file", "run", "by_context", "per_character"),
     "bench": ("quick", "only", "peers", "units", "device", "out"),
     "import": ("file", "vocab_from", "vocab", "name", "cell"),
 }  # fmt: skip

@@ -135,7 +135,7 @@ def test_a_file_that_cannot_be_written_is_named_without_an_errno(here, capsys, m
     def full(*args):
         raise OSError(28, "No space left on device", "x.safetensors")
 
-    monkeypatch.setattr(sample, "_show", full)
+    monkeypatch.setattr(sample.texts, "show", full)
     assert sample.main(["a", "--seed", "1"]) == 1
     assert capsys.readouterr().err == "error: x.safetensors: No space left on device\n"
 
