@@ -23,10 +23,10 @@ class RunConfig:
     """The run's starting point and its folder."""
 
     preset: Literal[tuple(presets.PRESETS)] = presets.DEFAULT  # type: ignore[valid-type]  # a table's
-    """Default settings by training time on two cores: quick 1 minute, default 10, best 30. Those
-    that end in -bpe train on byte pairs (see --tokens) in the same time; those that end in -gpu
-    take as long on a GPU (JAX, NVIDIA H200). Chosen for the LSTM. Flags that you give override
-    them."""
+    """Default settings by training time on two cores: quick 1 minute, default 10, best 30.
+    quick-bpe, default-bpe and best-bpe train on byte pairs (see --tokens) in the same time;
+    quick-gpu, default-gpu and best-gpu take as long on a GPU (JAX, NVIDIA H200). Chosen for the
+    LSTM. Flags that you give override them."""
     name: str | None = None
     """Name of the new folder in --runs-dir. Default: the corpus and the time."""
     resume: str | None = None

@@ -13,12 +13,14 @@ from typing import Annotated, Any, Literal, Union, get_args, get_origin, get_typ
 
 from charlm.cells import CELLS
 
+LONGEST = 72  # characters of a list of values in a line of help
 POSITIONAL, REPEATED = "Positional", "UseAppendAction"  # tyro's markers, by name: it loads slowly
 WORDS = {int: "N", float: "X", str: "TEXT", Path: "PATH", bool: ""}
 VALUES = {  # what an option takes, where its type says too little
     "cell": "CELL", "cells": "CELL", "corpus": "CORPUS", "encoding": "NAME", "engines": "NAME",
     "file": "FILE", "init": "RUN", "init_from": "RUN", "layers": "NAME", "name": "NAME",
-    "peers": "NAME", "prompt_file": "FILE", "resume": "RUN", "run": "RUN", "runs": "RUN",
+    "peers": "NAME", "preset": "NAME", "prompt_file": "FILE", "resume": "RUN", "run": "RUN",
+    "runs": "RUN",
     "text": "CORPUS", "text_file": "FILE", "vocab": "FILE", "vocab_from": "CORPUS",
     "keras_version": "VERSION", "output": "PATH", "column": "NAME",
     "records": "blank|line|SEPARATOR",
@@ -56,7 +58,9 @@ class Option:
     @property
     def value(self) -> str:
         """Its value, for people: "N", "tanh|relu|linear", "X ..." or "" for a switch."""
-        word = "|".join(map(str, _literals(self.hint))) or _word(self.hint, self.name)
+        word = "|".join(map(str, _literals(self.hint)))
+        if not 0 < len(word) <= LONGEST:
+            word = VALUES.get(self.name) or _word(self.hint, self.name)
         return f"{word} ..." if self.is_several else word
 
 

@@ -62,7 +62,7 @@ def offered(script, place):
     [
         (["tr"], ["train"]),
         (["train", "--pres"], ["--preset"]),
-        (["train", "--preset", "be"], ["best", "best-gpu"]),
+        (["train", "--preset", "be"], ["best", "best-bpe", "best-gpu"]),
         (["train", "--cell", "keras-l"], ["keras-lstm"]),
         (["import", "x", "--cell", ""], ["lstm", "gru", "rnn"]),
         (["train", "--resume", "f"], ["first"]),
