@@ -91,7 +91,7 @@ TRIED_LARGE = [
         f"{change or 'whole'}, {tokens}",
         LARGE._replace(flags=f"{LARGE.flags} --tokens {tokens}", change=change),
     )
-    for tokens in ("bpe:4000", "bpe:16000")
+    for tokens in ("bpe:4000", "bpe:12000")
     for change in (None, "sampled-softmax")
 ]
 SHAKESPEARE, DROPS = Row("shakespeare", "--window 24"), "--dropout 0.4 --weight-drop 0.2"
