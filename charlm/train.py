@@ -163,12 +163,11 @@ def _resume(run, argv, reporting):
         raise InputError(
             "expected --resume alone, found --name, --init-from, --overwrite or --preset with it"
         )
-    path = runs.find(run.runs_dir, run.resume)
+    path, writes = runs.find(run.runs_dir, run.resume), reporting.processes.writes
     if lookup.is_shipped(path):
         _, config = _changed(run, argv, runs.read(path).config)
-        if reporting.processes.writes:  # the others read the same weights
+        if writes:  # the others read the same weights
             path = runs.copy_of_shipped(path, run.runs_dir, config, reporting)
-    writes = reporting.processes.writes
     # before reading: another process may be about to save
     with run_folder.locked(path.parent) if writes else contextlib.nullcontext():
         if run.tensorboard and writes:
@@ -178,7 +177,8 @@ def _resume(run, argv, reporting):
         if run.continue_run and resume.is_over(saved.progress, config.fit):
             resume.check_changes(saved.config, config, bool(saved.optimizer))
             if config.data.corpus != saved.config.data.corpus:
-                resume.check_same_text(saved, cli.text(cli.corpus(args.data, saved, "")))
+                found = cli.corpus(args.data, saved, "")
+                resume.check_same_text(saved, cli.text(found, config.data.context))
             if writes:
                 runs.repair(path.parent, saved, reporting.say)
             reporting.say(f"{path.parent} is finished: {saved.progress.epoch} epochs are done")

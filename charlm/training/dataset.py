@@ -14,14 +14,12 @@ from charlm.training.processes import ALONE, Processes
 CHUNK = 2**16  # characters per call; with single windows of 1,000, calls took 0.7 ms of each step
 
 
-def batches(
-    windows: TrainingWindows | HeldOutWindows, processes: Processes = ALONE
-) -> "Batches | Any":
+def batches(windows: TrainingWindows | HeldOutWindows, processes: Processes = ALONE) -> Any:
     """Returns windows for `fit` and `evaluate`, in the form that the backend reads fastest.
 
     Args:
         windows: a `TrainingWindows` or `HeldOutWindows`; read again in every epoch.
-        processes: those that read together, each its own streams.
+        processes: the processes that read together, each its own streams; JAX only.
     """
     if keras.backend.backend() == "tensorflow":
         return _dataset(windows)

@@ -61,7 +61,7 @@ def _check(streams, found, processes):
     counts = Counter(d.process_index for d in jax.devices())
     if len(counts) != processes or len({*counts.values()}) > 1:
         raise InputError(
-            f"expected as many devices in each of the {processes} processes, found "
+            f"expected the same number of devices in each of {processes} processes, found "
             f"{', '.join(str(counts[k]) for k in range(processes))}"
         )
     if streams % found:

@@ -86,7 +86,7 @@ def test_streams_that_do_not_divide_leave_devices_idle(tmp_path):
         "2 NOTE: the 8 streams are divided among 2 of 3 devices; with a --batch-size that is a "
         "multiple of 3, all are used",
         "None",
-        "expected as many devices in each of the 2 processes, found 3, 0",
+        "expected the same number of devices in each of 2 processes, found 3, 0",
         "2",
     ]
 

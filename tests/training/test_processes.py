@@ -121,7 +121,7 @@ def test_stopped_and_gone_on_with_other_numbers_of_processes(here, tmp_path_fact
             found[who].send_signal(number)
         codes, out = ended(found)
         assert set(codes) <= {0} if number is None else set(codes) <= {128 + number, 143}, (
-            here / "err0"
+            here / "err"
         ).read_text()
         assert not [line for line in "".join(out[1:]).splitlines() if "[Gloo]" not in line]
         progress = json.loads((here / "saved_models/a/run.json").read_text())["progress"]
@@ -159,7 +159,7 @@ def test_another_text_on_one_of_them_is_refused_before_the_first_step(here, tmp_
     for folder in (here, other):
         (line,) = (x for x in (folder / "err").read_text().splitlines() if x.startswith("error"))
         assert line.startswith(
-            "error: expected the same text and vocabulary in all 2, found differ"
+            "error: expected the same text and vocabulary in all 2 processes, found differ"
         )
         assert not (folder / "saved_models").exists()
 
