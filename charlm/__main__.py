@@ -18,6 +18,7 @@ COMMANDS = {  # name: (module, what it does)
     "gradients": ("charlm.gradients", "measure how far back in time gradients reach, by cell"),
     "reference": ("charlm.reference.__main__", "train in plain NumPy, with hand-written gradients"),
     "bench": ("charlm.bench", "compare speed and memory with Keras, JAX and torch"),
+    "encode": ("charlm.encode", "encode a text of many gigabytes before training"),
     "import": ("charlm.import_weights", "make a run from Keras or PyTorch weights"),
     "export": ("charlm.export", "write a run as a Keras, TensorFlow, ONNX or PyTorch model"),
 }

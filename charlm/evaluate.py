@@ -17,7 +17,7 @@ from charlm.evaluation import documents, report
 from charlm.generation import generate
 from charlm.runs import lookup, run_folder
 from charlm.text.encoded_text import characters_in
-from charlm.text.mapped_ids import Ids
+from charlm.text.ids import Ids
 from charlm.text.vocab import Vocab
 
 MAX_ORDER = 12

@@ -10,6 +10,7 @@ import errno
 import os
 import shlex
 import stat
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -23,6 +24,7 @@ VARIABLE, XDG_VARIABLE = "CHARLM_CACHE", "XDG_CACHE_HOME"
 OTHERS_WRITE = stat.S_IWGRP | stat.S_IWOTH if systems.HAS_OWNERS else 0
 NO_LINK = systems.NO_LINK | systems.NO_WAIT | systems.BINARY
 LOCK = "lock"
+PATIENCE = 120.0  # seconds to wait for work of another process
 _said: set[str] = set()
 
 
@@ -148,6 +150,30 @@ def locked(folder: Path, waiting: Callable[[], object] = lambda: None) -> Iterat
     number = os.open(folder / LOCK, os.O_RDWR | os.O_CREAT | NO_LINK, 0o600)
     try:
         systems.lock(number, waiting)
+        yield
+    finally:
+        systems.unlock(number)
+        os.close(number)
+
+
+@contextmanager
+def in_turn(path: Path) -> Iterator[None]:
+    """Lets processes do the same work one after the other, so that others find it done.
+
+    If that is not possible, or takes very long, they do it at the same time.
+
+    Args:
+        path: of a file for the lock, in a folder of the cache.
+    """
+    try:
+        number = os.open(path, os.O_RDWR | os.O_CREAT | NO_LINK, 0o600)
+    except OSError:
+        yield
+        return
+    try:
+        end = time.monotonic() + PATIENCE
+        while not systems.try_lock(number) and time.monotonic() < end:
+            time.sleep(systems.PAUSE)
         yield
     finally:
         systems.unlock(number)

@@ -2,10 +2,12 @@
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
+from pathlib import Path
 from typing import Any
 
 from charlm.errors import InputError
 
+ENCODED = "charlm-text.json"  # the file by which the folder of an encoded text is known
 HELD_OUT_EVERY, HELD_OUT_AT = 10, 5  # position modulo 10 is 5: spread over the whole corpus
 FAIR_SHARE = 0.03, 0.3  # of held-out text, for a split by whole documents
 HELD_OUT_TAIL = 0.1  # of the end of each document, if a split by whole documents is too uneven
@@ -84,6 +86,8 @@ class Corpus:
     """Lines for the user about how it was read: files skipped, encodings detected."""
     marks: dict[str, int] = field(default_factory=dict, compare=False)
     """Byte order marks removed from within documents, by name; known once they were read."""
+    encoded: Path | None = None
+    """The folder of a text that `charlm encode` has encoded; then there are no documents."""
 
     @property
     def title(self) -> str:

@@ -13,7 +13,15 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from corpora.decoding import MARK, check_encoding, decoded
-from corpora.document import PIECE, PIPED, Corpus, CorpusError, CorpusNotFound, title
+from corpora.document import (
+    ENCODED,
+    PIECE,
+    PIPED,
+    Corpus,
+    CorpusError,
+    CorpusNotFound,
+    title,
+)
 from corpora.kinds import of_kinds
 from corpora.listing import files_below, here, is_file, paths_of, unreadable
 
@@ -103,6 +111,8 @@ def load(name: str, encoding: str = "utf-8") -> Corpus:
     check_encoding(encoding)
     if name == PIPED:
         return of_kinds(PIPED, [_piped(encoding)])
+    if folder := _encoded(name):
+        return Corpus(name, (), encoded=folder)
     paths = paths_of(name)
     alone = paths == [Path(os.path.expanduser(name))]
     return of_kinds(name, [_file(path, encoding) for path in paths], alone)
@@ -123,6 +133,8 @@ def load_stored(name: str, encoding: str) -> Corpus:
         path = Path(os.path.expanduser(name))
     except ValueError:  # a zero byte
         path = Path(name)
+    if folder := _encoded(name):
+        return Corpus(name, (), encoded=folder)
     if os.path.isdir(path):
         paths = sorted(filter(is_file, files_below(path, MAX_STORED)))
     else:
@@ -134,6 +146,12 @@ def load_stored(name: str, encoding: str) -> Corpus:
             f"{name!r:.200}, which is neither a file nor a folder with text in it{where}"
         )
     return of_kinds(name, found, alone=not os.path.isdir(path))
+
+
+def _encoded(name):
+    """Returns the folder of an encoded text; None if this is something else."""
+    folder = Path(os.path.expanduser(name))
+    return folder if name and os.path.isfile(folder / ENCODED) else None
 
 
 def _piped(encoding):

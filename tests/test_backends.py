@@ -37,7 +37,9 @@ SLOW_ON_JAX = [  # which compiles each shape of each test: `soak` runs these
     "tests/layers/test_contexts.py::test_cells_wrappers_and_files_take_contexts",
     "tests/training/test_exact.py",
     "tests/training/test_recorders.py",
-    "tests/layers/test_derivatives.py::test_every_transformation_of_jax[lstm-mask-False]",
+    "tests/layers/test_derivatives.py::test_every_transformation_of_jax",
+    "tests/layers/test_recurrent.py::test_ids_equal_one_hot_vectors",
+    "tests/layers/test_derivatives.py::test_forward_mode_of_ids",
     "tests/layers/test_derivatives.py::test_a_gradient_penalty_reaches_every_weight",
     "tests/layers/test_derivatives.py::test_a_penalty_where_one_input_is_computed_from_another",
 ]

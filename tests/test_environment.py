@@ -159,7 +159,7 @@ def test_standard_output_closed_or_full(here):
         assert ("No space left" in done.stderr) == (code == 1)
 
 
-@pytest.mark.full
+@pytest.mark.soak
 def test_training_goes_on_when_its_output_has_no_room(here):
     run = ["bash", "-c", f"{sys.executable} -m charlm.train {' '.join(ON)} > /dev/full"]
     done = subprocess.run(run, env=environment(), capture_output=True, text=True, timeout=180)

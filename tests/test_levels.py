@@ -39,6 +39,7 @@ ROOMS = [  # each imports from those above it, and from its own
         "bench",
         "import_weights",
         "export",
+        "encode",
     ),
 ]
 LEVEL = {room: k for k, rooms in enumerate(ROOMS) for room in rooms}

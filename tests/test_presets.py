@@ -56,7 +56,7 @@ def test_flags_count_before_the_preset_and_all_are_told(here, capsys):  # noqa: 
     assert stored(here, "b").fit.learning_rate == presets.PRESETS["default"].fit.learning_rate
 
 
-@pytest.mark.full
+@pytest.mark.soak
 def test_a_run_goes_on_without_its_preset(here, capsys):  # noqa: F811
     assert train.main([*BEGIN, "--name", "a", "--preset", "quick"]) == 0
     capsys.readouterr()
@@ -100,7 +100,7 @@ def test_an_idle_gpu_or_a_preset_for_another_device_is_hinted_at(
     assert SIZE not in (device.hint(None) or "")
 
 
-@pytest.mark.full
+@pytest.mark.soak
 def test_the_hint_is_for_new_runs_only(here, capsys):  # noqa: F811
     """The sizes of a resumed run, or of one whose weights it starts from, are another run's."""
 

@@ -178,7 +178,7 @@ def test_a_run_is_named_so_that_windows_takes_it(tmp_path, monkeypatch):
         assert systems.is_file_name(name)
 
 
-@pytest.mark.full
+@pytest.mark.soak
 def test_a_run_is_trained_without_what_posix_has(tmp_path):
     (tmp_path / "small.txt").write_text(SMALL_TEXT)
     done = child(ALL + RUN, tmp_path)

@@ -41,6 +41,7 @@ EXAMPLES = {  # (command line, what it does) of each command
         ("--check --cell lstm", "gradients by hand against finite differences"),
     ],
     "bench": [("--quick", "two minutes"), ("--only step --peers ours-tf keras-tf", "two peers")],
+    "encode": [("texts/ -o encoded", "a folder for charlm train encoded")],
     "import": [("model.keras --vocab-from mine.txt", "a run from a Keras model")],
     "export": [("my-run --format onnx", "a model for ONNX Runtime")],
 }

@@ -8,10 +8,10 @@ import numpy as np
 import corpora
 from charlm.cli.terminal import note_terminal
 from charlm.config import NO_TEXT, DataConfig
-from charlm.errors import InputError
+from charlm.errors import InputError, flag
 from charlm.notes import DETAILS, detail, note
 from charlm.runs.checkpoint import Checkpoint
-from charlm.text import contexts
+from charlm.text import contexts, shards
 from charlm.text.encode import fingerprint, read
 from charlm.text.encoded_text import Text
 from charlm.text.vocab import UnknownCharacterError
@@ -37,7 +37,25 @@ def corpus(data: DataConfig, saved: Checkpoint | None = None, again: str = "") -
 
 
 def read_as(data: DataConfig, corpus: Corpus) -> Corpus:
-    """Returns a corpus as the settings say to read it."""
+    """Returns a corpus as the settings say to read it.
+
+    Raises:
+        InputError: it is encoded, and was encoded otherwise.
+    """
+    if corpus.encoded:
+        form = shards.read_index(corpus.encoded).normalize
+        for name in ("records", "column", "context"):
+            if getattr(data, name) is not None:
+                raise InputError(
+                    f"expected a text in files for {flag(name)}, found {corpus.title}, which is "
+                    "encoded; name the files that it was made from"
+                )
+        if data.normalize != form:
+            raise InputError(
+                f"expected --normalize {form}, in which {corpus.title} was encoded, found "
+                f"{data.normalize}"
+            )
+        return corpus
     return records.of_corpus(corpus, data.records, data.column, data.normalize)
 
 
@@ -52,6 +70,11 @@ def other_corpus(name: str, encoding: str, saved: Checkpoint) -> Corpus:
     """Returns a text to measure a run on, read as the run's own text was. See `corpus`."""
     data = replace(saved.config.data, corpus=name, encoding=encoding)
     found = _named_corpus(data)
+    if found.encoded:
+        raise InputError(
+            f"expected a text to measure on, found {name}, which is encoded; name the files that "
+            "it was made from"
+        )
     if data.column is not None and not tables.has_column(found, data.column):
         data = replace(data, column=None, records=data.separator)  # it is not a table
     return read_as(data, found)

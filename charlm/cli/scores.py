@@ -6,7 +6,7 @@ import numpy as np
 
 from charlm.cli.terminal import visible
 from charlm.evaluation.losses import perplexity
-from charlm.text.mapped_ids import Ids
+from charlm.text.ids import Ids
 from charlm.text.vocab import Vocab
 
 

@@ -4,7 +4,7 @@ import numpy as np
 
 from charlm.evaluation import losses as scoring
 from charlm.reference.contexts import ConditionedNetwork
-from charlm.text.mapped_ids import Ids
+from charlm.text.ids import Ids
 
 
 def losses(network: ConditionedNetwork, ids: Ids) -> np.ndarray:

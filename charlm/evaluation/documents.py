@@ -6,7 +6,7 @@ from typing import TypeVar
 from charlm.errors import InputError
 from charlm.text.encode import fingerprint
 from charlm.text.encoded_text import Text, characters_in
-from charlm.text.mapped_ids import Ids
+from charlm.text.ids import Ids
 from charlm.text.split import Ends
 from charlm.text.tokens import TokenVocab
 from charlm.text.vocab import Vocab

@@ -9,7 +9,7 @@ import numpy as np
 from charlm.notes import progress
 from charlm.reference.loss import log_softmax, softmax_cross_entropy
 from charlm.reference.network import DENSE, Network
-from charlm.text.mapped_ids import Ids
+from charlm.text.ids import Ids
 
 MAX_SIDE_BY_SIDE = 64  # documents or windows read at once
 PASSAGE = 200  # characters

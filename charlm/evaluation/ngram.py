@@ -12,7 +12,7 @@ modeling", section 2.5.
 
 import numpy as np
 
-from charlm.text.mapped_ids import Ids
+from charlm.text.ids import Ids
 
 LARGEST = 2**62  # of the numbers that stand for n characters in a row
 

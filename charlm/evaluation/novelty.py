@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from charlm.text.mapped_ids import Ids
+from charlm.text.ids import Ids
 
 RUN = 12  # characters, as `sampler.Rules` has them
 LENGTHS = 4, 8, 12, 16, 24  # of n-grams

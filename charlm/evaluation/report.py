@@ -12,7 +12,7 @@ from charlm.notes import note, progress
 from charlm.reference.contexts import ConditionedNetwork
 from charlm.reference.network import Network
 from charlm.text.encoded_text import characters_in
-from charlm.text.mapped_ids import Ids
+from charlm.text.ids import Ids
 from charlm.text.vocab import Vocab
 from corpora import Corpus
 from corpora.records import Records

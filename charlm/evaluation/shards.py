@@ -16,7 +16,7 @@ import numpy as np
 from charlm.errors import InputError, in_words
 from charlm.evaluation.losses import MAX_SIDE_BY_SIDE, groups
 from charlm.runs.checkpoint import Checkpoint
-from charlm.text.mapped_ids import Ids
+from charlm.text.ids import Ids
 
 FORMAT = 1
 UNITS = ["word"], ["word", "token"]

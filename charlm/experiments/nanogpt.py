@@ -22,7 +22,7 @@ from torch.nn import functional
 from charlm import cli
 from charlm.errors import InputError
 from charlm.text.encode import read
-from charlm.text.mapped_ids import Ids
+from charlm.text.ids import Ids
 from corpora import load
 
 CONTEXT, BATCH, STEPS = 64, 12, 2000

@@ -13,7 +13,7 @@ from charlm.inside import clamping, properties, scoring
 from charlm.inside.recording import Clamp
 from charlm.inside.states import States
 from charlm.reference.network import Network
-from charlm.text.mapped_ids import Ids
+from charlm.text.ids import Ids
 from charlm.text.vocab import Vocab
 
 CANDIDATES = 5  # cells of each property that are compared by AUC

@@ -14,7 +14,7 @@ import numpy as np
 
 from charlm.inside import recording
 from charlm.reference.network import Network
-from charlm.text.mapped_ids import Ids
+from charlm.text.ids import Ids
 from charlm.text.vocab import Vocab
 
 TYPES = {"c": "state", "h": "output"}

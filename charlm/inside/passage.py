@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from charlm.text.mapped_ids import Ids
+from charlm.text.ids import Ids
 from charlm.text.vocab import Vocab
 
 LENGTH = 5000  # characters

@@ -15,7 +15,7 @@ from charlm.notes import progress
 from charlm.reference.activations import ACTIVATIONS, Arrays
 from charlm.reference.loss import log_softmax
 from charlm.reference.network import Network
-from charlm.text.mapped_ids import Ids
+from charlm.text.ids import Ids
 
 WORKERS = 2  # threads; BLAS gets one in each, which for small products is faster than two in BLAS
 STREAMS = 128  # stretches of text that a worker reads side by side

@@ -9,7 +9,7 @@ from charlm.config import ModelConfig
 from charlm.errors import InputError
 from charlm.inside import recording, scoring
 from charlm.reference.network import Network
-from charlm.text.mapped_ids import Ids
+from charlm.text.ids import Ids
 
 LOW, HIGH = 0.1, 0.9  # a gate beyond these is saturated
 

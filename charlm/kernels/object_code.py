@@ -86,12 +86,14 @@ def read_or_compile(name: str, compile_: Callable[[], Code]) -> Code:
     """
     place = folder(version())
     path = place / f"{name}-{_machine()}.o" if place else None
-    found = path and _read(path)
-    if found:
-        symbol, data = found.split(b"\n", 1)
-        return Code(symbol.decode(), data)
-    code = compile_()
-    if path:
+    if path is None:
+        return compile_()
+    if found := _read(path):
+        return found
+    with paths.in_turn(path.with_suffix(".lock")):
+        if found := _read(path):  # compiled while this process waited
+            return found
+        code = compile_()
         _write(path, code.symbol.encode() + b"\n" + code.data)
     return code
 
@@ -100,7 +102,7 @@ def _read(path):
     """Reads what `_write` wrote.
 
     Returns:
-        The data; None if there is none or it is damaged; None, with a message, if another user may
+        The code; None if there is none or it is damaged; None, with a message, if another user may
         have written it.
     """
     try:
@@ -111,7 +113,10 @@ def _read(path):
         return None
     except (OSError, ValueError):  # missing, unreadable or too short
         return None
-    return data if hashlib.sha256(data).hexdigest().encode() == digest else None
+    if hashlib.sha256(data).hexdigest().encode() != digest:
+        return None
+    symbol, code = data.split(b"\n", 1)
+    return Code(symbol.decode(), code)
 
 
 def _write(path, data):

@@ -10,7 +10,7 @@ from charlm.cells import CONTEXT_SCALE
 from charlm.config import ModelConfig
 from charlm.errors import InputError
 from charlm.reference.network import Network, checked, layer_path, shapes
-from charlm.text.mapped_ids import Ids
+from charlm.text.ids import Ids
 
 
 def in_context(

@@ -15,7 +15,7 @@ import numpy as np
 
 from charlm.errors import InputError
 from charlm.notes import progress
-from charlm.text.mapped_ids import Ids
+from charlm.text.ids import Ids
 from charlm.text.split import Split
 from charlm.text.vocab import Vocab
 from corpora import Corpus, contexts, records

@@ -16,8 +16,9 @@ from typing import Any
 import numpy as np
 
 from charlm.notes import progress
-from charlm.text import id_cache, mapped_ids
+from charlm.text import id_cache, shards
 from charlm.text.encoded_text import Text
+from charlm.text.ids import slice_of
 from charlm.text.overlap import Overlap, Unseen, repeated
 from charlm.text.split import Ends, Split
 from charlm.text.vocab import Characters, Vocab
@@ -48,6 +49,8 @@ def read(corpus: Corpus, say: Callable[[str], object] = print) -> Text:
         CorpusError: there is no text, or a document cannot be read.
         InputError, OSError: the cache folder cannot be written in, or is full.
     """
+    if corpus.encoded:
+        return shards.read(corpus.encoded)
     size = sum(d.size for d in corpus.documents)
     with ThreadPoolExecutor(1) as pool:
         if size > IN_MEMORY:
@@ -98,7 +101,7 @@ def _write(path, found, pool, tell):
 def _text(ids, about):
     lengths = about["held_out"]
     n = len(ids) - sum(lengths)
-    training, held_out = mapped_ids.part(ids, 0, n), mapped_ids.part(ids, n, len(ids))
+    training, held_out = slice_of(ids, 0, n), slice_of(ids, n, len(ids))
     vocab, overlap = Vocab("".join(about["vocabulary"])), Overlap(**about["overlap"])
     return Text(vocab, about["sha256"], training, held_out, lengths, overlap)
 

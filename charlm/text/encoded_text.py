@@ -9,9 +9,9 @@ import numpy as np
 
 from charlm.errors import InputError
 from charlm.notes import progress
-from charlm.text import mapped_ids, token_ids, units
+from charlm.text import token_ids, units
 from charlm.text.contexts import Contexts, KnownContexts
-from charlm.text.mapped_ids import Ids, MappedIds
+from charlm.text.ids import Ids, slice_of
 from charlm.text.overlap import Overlap
 from charlm.text.tokens import TokenVocab
 from charlm.text.vocab import Vocab
@@ -31,9 +31,9 @@ class Text:
     vocab: Vocab
     sha256: str
     """Fingerprint of the whole text and of where its documents begin."""
-    training: np.ndarray | MappedIds
+    training: Ids
     """(n,), the training parts of the documents, concatenated."""
-    held_out: np.ndarray | MappedIds
+    held_out: Ids
     """(m,), the held-out parts of the documents, concatenated."""
     held_out_lengths: list[int]
     """Numbers of ids of the held-out parts."""
@@ -41,7 +41,7 @@ class Text:
     contexts: Contexts | None = None
     """Contexts of all parts of the text, if the model is conditioned on them."""
 
-    def to_measure(self, limit: int = 0) -> list[np.ndarray | MappedIds]:
+    def to_measure(self, limit: int = 0) -> list[Ids]:
         """Returns the held-out text to measure on.
 
         Args:
@@ -51,7 +51,7 @@ class Text:
             All of it, one array per document; or, if it is longer than `limit`, stretches of equal
             length that are spread evenly over it.
         """
-        return [mapped_ids.part(self.held_out, *places) for places in self._places(limit)]
+        return [slice_of(self.held_out, *places) for places in self._places(limit)]
 
     def contexts_to_measure(self, limit: int = 0) -> list[np.ndarray] | None:
         """Returns the context of the id after each one of `to_measure`; None without contexts.
@@ -132,7 +132,7 @@ class Text:
         parts = [self.training, *self.to_measure()]
         ids, lengths = token_ids.encoded(parts, self.vocab, vocab, self.sha256)
         n = lengths[0]
-        training, held_out = mapped_ids.part(ids, 0, n), mapped_ids.part(ids, n, len(ids))
+        training, held_out = slice_of(ids, 0, n), slice_of(ids, n, len(ids))
         contexts = self.contexts
         if contexts is not None:
             contexts = replace(

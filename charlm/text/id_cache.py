@@ -104,7 +104,7 @@ def read(
     """
     try:
         with open(path, "rb", opener=paths.opener) as file:
-            return _mapped(file, path)
+            return opened(file, path)
     except FileNotFoundError:
         return None
     except (OSError, ValueError, KeyError, TypeError) as error:
@@ -113,7 +113,12 @@ def read(
     return None
 
 
-def _mapped(file, path):
+def opened(file: BinaryIO, path: Path) -> tuple[MappedIds, dict]:
+    """Maps the ids of an open file, and reads its description.
+
+    Raises:
+        ValueError, KeyError, TypeError: it is not such a file, or its description is damaged.
+    """
     size = file.seek(0, os.SEEK_END)
     if size < END.size:
         raise ValueError("it is too short")
@@ -144,20 +149,47 @@ def write(
 ) -> None:
     """Writes a file for `read`; call it inside `held`.
 
+    Args: see `write_to`.
+
+    Raises:
+        OSError: the disk is full or the folder cannot be written in; no file is left.
+    """
+    temporary = path.with_name(TEMPORARY)  # one writer per folder; a leftover is replaced
+    try:
+        write_to(temporary, path, dtype, count, fill, paths.opener)
+    except OSError as error:
+        raise OSError(
+            f"cannot write {_size(count, dtype)}encoded text in {path.parent}: "
+            f"{error.strerror}; make room, or name another folder by {VARIABLE}"
+        ) from error
+
+
+def write_to(
+    temporary: Path,
+    path: Path,
+    dtype: np.dtype,
+    count: int | None,
+    fill: Callable[[BinaryIO, np.dtype], dict],
+    opener: Callable[[str, int], int] | None = None,
+) -> None:
+    """Writes a file for `opened`.
+
     Args:
+        temporary: its name until it is complete; a file of this name is replaced.
+        path: its name.
         dtype: of the ids.
         count: n; None if it is not known before they are written.
         fill: (file, dtype) -> description, for JSON; it writes the n ids to the start of the file,
             in any order.
+        opener: see `open`.
 
     Raises:
         OSError: the disk is full or the folder cannot be written in; no file is left.
     """
     dtype = dtype.newbyteorder("<")
-    temporary = path.with_name(TEMPORARY)  # one writer per folder; a leftover is replaced
     try:
         temporary.unlink(missing_ok=True)
-        with open(temporary, "x+b", opener=paths.opener) as file:
+        with open(temporary, "x+b", opener=opener) as file:
             about = fill(file, dtype)
             if count is None:
                 count = file.seek(0, os.SEEK_END) // dtype.itemsize
@@ -170,11 +202,6 @@ def write(
             file.flush()
             os.fsync(file.fileno())
         os.replace(temporary, path)
-    except OSError as error:
-        raise OSError(
-            f"cannot write {_size(count, dtype)}encoded text in {path.parent}: "
-            f"{error.strerror}; make room, or name another folder by {VARIABLE}"
-        ) from error
     finally:
         temporary.unlink(missing_ok=True)
 

@@ -1,14 +1,14 @@
 """Ids in a memory-mapped file; each block is verified when it is first read.
 
-The ids of a `MappedIds` can be read only by indexing, by `Streams` and by `np.asarray`. Each of
-them verifies the blocks that it reads before it returns an array, so no caller can forget it.
+The ids of a `MappedIds` can be read only by indexing and by `np.asarray`. Both verify the blocks
+that they read before they return an array, so no caller can forget it.
 """
 
 import mmap
 import zlib
 from collections.abc import Sequence
 from pathlib import Path
-from typing import BinaryIO, TypeAlias
+from typing import BinaryIO
 
 import numpy as np
 
@@ -60,7 +60,7 @@ class _File:
             raise InputError(
                 f"expected the encoded text in {self.path} as it was written, found bytes "
                 f"{k * BLOCK:,} to {k * BLOCK + len(block) - 1:,} damaged; delete this file and "
-                "start again, which encodes the text again"
+                "start again, which encodes the text again (or run charlm encode, if it made it)"
             )
         self.verified[k] = True
         self.all_verified = 0 not in self.verified  # not counted: two threads may be here
@@ -108,6 +108,7 @@ class MappedIds:
             covered = range(len(self))[key]
             if covered:
                 self._verify(min(covered[0], covered[-1]), max(covered[0], covered[-1]))
+                self._file.has_read(len(covered) * self.dtype.itemsize)
             return self._unverified[key]
         places = np.asarray(key)
         if places.dtype.kind not in "iu" or not len(self):
@@ -121,74 +122,11 @@ class MappedIds:
             self._verify(0, len(self) - 1)
         return np.array(self._unverified, dtype, copy=copy)
 
-    def ring(self, begin: np.ndarray, length: int) -> np.ndarray:
-        """Returns all ids, after verifying `length` of them from each of `begin` (k,) on.
-
-        The ids are treated as a ring. Only these ids may be used.
-        """
-        n = len(self)
-        first = begin % n
-        last = first + (length - 1)
-        if (over := int(last.max()) - n) >= 0:  # they wrap around
-            self._verify(0, min(over, n - 1))
-            last = np.minimum(last, n - 1)
-        self._verify(first, last)
-        self._file.has_read(length * len(begin) * self.dtype.itemsize)
-        return self._unverified
-
     def _verify(self, first, last):
         first, last = np.atleast_1d(first, last)
         self._file.verify(first + self._begin, last + self._begin)
 
 
-class Streams:
-    """Parallel streams through ids, which are treated as a ring.
-
-    Args:
-        ids: (n,), mapped or in memory.
-        begin: (B,), where each stream starts.
-    """
-
-    def __init__(self, ids: np.ndarray | MappedIds, begin: np.ndarray):
-        self._ids, self._begin = ids, begin
-        self._ring, self._checked = ids, (0, 0)  # the places of each stream that are verified
-
-    def rows(self, at: np.ndarray, length: int, skipped: int | np.ndarray = 0) -> np.ndarray:
-        """Returns (..., B, length): the ids from places (...) of each stream on.
-
-        Args:
-            at: (...).
-            length: ids of each row.
-            skipped: (..., B), 0 or more, added to each stream's place.
-        """
-        places = self.places(at, length, skipped)
-        return np.take(self._verified(at, length + int(np.max(skipped))), places, mode="wrap")
-
-    def places(self, at: np.ndarray, length: int, skipped: int | np.ndarray = 0) -> np.ndarray:
-        """Returns where the ids of `rows` are, (..., B, length), beyond the end if it wraps."""
-        return (self._begin + at[..., None] + skipped)[..., None] + np.arange(length)
-
-    def _verified(self, at, length):
-        low, high = int(at.min()), int(at.max()) + length
-        if isinstance(self._ids, MappedIds) and not (
-            self._checked[0] <= low and high <= self._checked[1]
-        ):
-            # and a block more: verifying each window alone would take as long as reading it
-            high += BLOCK // self._ids.dtype.itemsize
-            self._ring = self._ids.ring(self._begin + low, high - low)
-            self._checked = low, high
-        return self._ring
-
-
 def mapped(ids: np.memmap, sums: Sequence[int], path: Path) -> MappedIds:
     """Returns the ids of a file whose blocks have these checksums."""
     return MappedIds(_File(ids, sums, path), 0, len(ids))
-
-
-Ids: TypeAlias = np.ndarray | MappedIds
-"""(n,) ids of characters, in memory or in a file."""
-
-
-def part(ids: Ids, begin: int, end: int) -> Ids:
-    """Returns ids[begin:end] without reading them."""
-    return ids.part(begin, end) if isinstance(ids, MappedIds) else ids[begin:end]

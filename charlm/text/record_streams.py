@@ -6,7 +6,7 @@ reset here:   ^     |               reads on from here: the separator, then a wh
 
 import numpy as np
 
-from charlm.text.mapped_ids import Ids
+from charlm.text.ids import Ids
 
 FIRST_LOOK = 2**10  # characters; as long as a short record
 MAX_LOOK = 2**16  # characters; a stream that finds no record in so many starts where it is
@@ -22,6 +22,7 @@ class RecordStreams:
         window: T, characters in a step.
         restart_every: windows after which a stream is reset; 0 for only before the first.
         rng: chooses the first window, for each stream another.
+        own: the streams to look at, among the B.
     """
 
     def __init__(
@@ -32,10 +33,11 @@ class RecordStreams:
         window: int,
         restart_every: int,
         rng: np.random.Generator,
+        own: slice = slice(None),
     ):
-        self.ids, self.separator, self.begin, self.window = ids, separator, begin, window
+        self.ids, self.separator, self.begin, self.window = ids, separator, begin[own], window
         self.every = restart_every
-        self.phases = rng.integers(max(1, restart_every), size=len(begin))
+        self.phases = rng.integers(max(1, restart_every), size=len(begin))[own]
         self.found: dict[int, int] = {}  # characters to skip, by the place of the reset
 
     def restarts(self, step: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

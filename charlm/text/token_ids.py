@@ -8,7 +8,7 @@ import numpy as np
 
 from charlm.notes import note, progress
 from charlm.text import id_cache, tokenizing
-from charlm.text.mapped_ids import Ids
+from charlm.text.ids import Ids
 from charlm.text.tokens import TokenVocab
 from charlm.text.vocab import Vocab
 

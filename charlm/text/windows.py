@@ -16,7 +16,7 @@ import numpy as np
 
 from charlm.errors import InputError
 from charlm.text.contexts import Stretches
-from charlm.text.mapped_ids import Ids, Streams
+from charlm.text.ids import Ids, Streams
 from charlm.text.record_streams import RecordStreams
 
 VALIDATION_WINDOW = 512  # characters per step; long, because no gradient is kept
@@ -64,6 +64,7 @@ class TrainingWindows:
         first: the first step of every pass, for a run that is resumed within an epoch.
         separator: (L,) ids that end each record; None for a text without records.
         contexts: the context of each place; None for none.
+        own: the streams that this process reads, among the B of all; others are not read.
 
     In a text of records, a stream whose state is reset goes on at the separator before the next
     record: what a model reads from a zero state is a separator, then a record. Each stream is reset
@@ -89,12 +90,13 @@ class TrainingWindows:
         first: int = 0,
         separator: np.ndarray | None = None,
         contexts: Stretches | None = None,
+        own: slice = slice(None),
     ):
         check_training(len(ids), batch_size, window)
         self.ids, self.window, self.seed, self.first = ids, window, seed, first
         self.restart_every, self.separator, self.contexts = restart_every, separator, contexts
         self.length = len(ids) // batch_size  # of a stream
-        self.starts = np.arange(batch_size) * self.length
+        self.starts, self.own = np.arange(batch_size) * self.length, own
         self.set_epoch(epoch)
 
     @property
@@ -110,11 +112,11 @@ class TrainingWindows:
         self.epoch = epoch
         self.offset = np.random.default_rng([self.seed, epoch]).integers(len(self.ids))
         begin = self.offset + self.starts
-        self.streams = Streams(self.ids, begin)
+        self.streams = Streams(self.ids, begin[self.own])
         if self.separator is not None:
             rng = np.random.default_rng([self.seed, epoch, RECORDS])
             self.records = RecordStreams(
-                self.ids, self.separator, begin, self.window, self.restart_every, rng
+                self.ids, self.separator, begin, self.window, self.restart_every, rng, self.own
             )
 
     def __getitem__(self, step):
@@ -140,7 +142,8 @@ class TrainingWindows:
             for k in step.ravel().tolist()
         ]
         shape = *step.shape, len(self.starts)
-        return (np.reshape(odds, shape) < share) | (step == 0)[..., None]
+        fresh = (np.reshape(odds, shape) < share) | (step == 0)[..., None]
+        return fresh[..., self.own]
 
 
 class HeldOutWindows:

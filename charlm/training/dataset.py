@@ -9,21 +9,20 @@ import numpy as np
 
 from charlm.errors import InputError
 from charlm.text.windows import HeldOutWindows, TrainingWindows
-from charlm.training.processes import ALONE, Processes
 
 CHUNK = 2**16  # characters per call; with single windows of 1,000, calls took 0.7 ms of each step
 
 
-def batches(windows: TrainingWindows | HeldOutWindows, processes: Processes = ALONE) -> Any:
+def batches(windows: TrainingWindows | HeldOutWindows, own: slice = slice(None)) -> Any:
     """Returns windows for `fit` and `evaluate`, in the form that the backend reads fastest.
 
     Args:
         windows: a `TrainingWindows` or `HeldOutWindows`; read again in every epoch.
-        processes: the processes that read together, each its own streams; JAX only.
+        own: the streams of these windows that are read; all on TensorFlow.
     """
     if keras.backend.backend() == "tensorflow":
         return _dataset(windows)
-    return Batches(windows, processes)
+    return Batches(windows, own)
 
 
 @contextlib.contextmanager
@@ -40,21 +39,15 @@ def errors_of(windows: object) -> Iterator[None]:
 class Batches(keras.utils.PyDataset):
     """Windows as a Keras data set, one window per item."""
 
-    def __init__(self, windows: TrainingWindows | HeldOutWindows, processes: Processes = ALONE):
+    def __init__(self, windows: TrainingWindows | HeldOutWindows, own: slice = slice(None)):
         super().__init__()
-        self.windows, self.processes = windows, processes
+        self.windows, self.own = windows, own
 
     def __len__(self):
         return len(self.windows)
 
     def __getitem__(self, step):
-        found = self.windows[step]
-        return found if self.processes.count == 1 else keras.tree.map_structure(self._own, found)
-
-    def _own(self, array):
-        """Returns the rows of an array (B, ...) that this process reads."""
-        each = len(array) // self.processes.count
-        return array[self.processes.index * each :][:each]
+        return keras.tree.map_structure(lambda rows: rows[self.own], self.windows[step])
 
 
 def _dataset(windows):

@@ -45,6 +45,11 @@ class Processes:
         """Whether this process writes and prints."""
         return self.index == 0
 
+    def own(self, count: int) -> slice:
+        """Returns which of `count` streams this process reads."""
+        each = count // self.count
+        return slice(self.index * each, (self.index + 1) * each)
+
     def join(self, say: Callable[[str], object] = print) -> None:
         """Waits for the others; JAX's devices are those of all processes from here on.
 

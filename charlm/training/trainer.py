@@ -148,8 +148,9 @@ class Training:
         return self.distribution.scope() if self.distribution else contextlib.nullcontext()
 
     def windows(self, epoch: int = 0, first: int = 0) -> TrainingWindows:
-        """Returns the windows of `epoch`, from window `first` on."""
-        return training_windows(self.text, self.config.data, epoch, first)
+        """Returns this process's windows of `epoch`, from window `first` on."""
+        own = self.processes.own(self.config.data.batch_size)
+        return training_windows(self.text, self.config.data, epoch, first, own)
 
     def fit(self, callbacks: list[keras.callbacks.Callback]) -> None:
         """Trains from the current `progress` to the end."""
@@ -164,8 +165,8 @@ class Training:
         turn = keras.callbacks.LambdaCallback(on_epoch_begin=lambda e, logs: self._turn(windows, e))
         with self._distributed(), errors_of(windows):
             self.streams.fit(
-                batches(windows, self.processes),
-                validation_data=batches(self.held_out, self.processes),
+                batches(windows),
+                validation_data=batches(self.held_out, self.processes.own(len(self.held_out.ids))),
                 initial_epoch=begin,
                 epochs=end,
                 callbacks=[turn, *callbacks],

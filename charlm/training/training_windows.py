@@ -8,9 +8,9 @@ from charlm.text.windows import HeldOutWindows, TrainingWindows
 
 
 def training_windows(
-    text: Text, data: DataConfig, epoch: int = 0, first: int = 0
+    text: Text, data: DataConfig, epoch: int = 0, first: int = 0, own: slice = slice(None)
 ) -> TrainingWindows:
-    """Returns the windows of `epoch`, from window `first` on.
+    """Returns the windows of `epoch`, from window `first` on, of the streams `own`.
 
     Raises:
         InputError: the text is too short.
@@ -26,6 +26,7 @@ def training_windows(
         first,
         separator,
         text.contexts.training if text.contexts else None,
+        own,
     )
 
 

@@ -31,8 +31,7 @@ PARTS = (
 # --- models and data ---
 
 
-@pytest.mark.product(1)
-@pytest.mark.full
+@pytest.mark.soak
 @BACKENDS
 @pytest.mark.parametrize("name", PARTS)
 def test_both_models_compute_the_same(name):

@@ -113,7 +113,7 @@ def test_train_measures_on_no_more_than_asked_and_says_so(here, capsys):
     assert "1,908 characters to train on, 99 of 212 held out;" in capsys.readouterr()[0]
 
 
-@pytest.mark.full
+@pytest.mark.soak
 def test_a_run_goes_on_with_its_text_in_the_cache(run, here, capsys, monkeypatch):
     """And is the same run: as if the text had grown large."""
     shutil.copytree(run, run.with_name("b"))
@@ -154,7 +154,7 @@ def test_every_cell_trains_and_writes(here, capsys, cell, layer, how):
     assert sample.main(["a", "--length", "30", "--seed", "1"]) == 0
 
 
-@pytest.mark.full
+@pytest.mark.soak
 def test_ours_and_keras_own_cell_are_the_same_run(here, capsys):
     """The same first weights by the seed, the same losses to the digits shown."""
     argv = ["--corpus", "small.txt", "--epochs", "2", "--learning-rate", "0.01", *TRAIN]
@@ -167,8 +167,7 @@ def test_ours_and_keras_own_cell_are_the_same_run(here, capsys):
     assert told[0] == pytest.approx(told[1], abs=2e-3)
 
 
-@pytest.mark.product(1)
-@pytest.mark.full
+@pytest.mark.soak
 @pytest.mark.parametrize("cell", ["lstm", "keras-lstm"])
 def test_train_in_half_precision_and_in_another_on_resume(here, capsys, cell):
     argv = ["--corpus", "small.txt", "--name", "a", "--cell", cell, "--epochs", "1", *TRAIN]
@@ -183,7 +182,7 @@ def test_train_in_half_precision_and_in_another_on_resume(here, capsys, cell):
     assert sample.main(["a", "--length", "30", "--seed", "1"]) == 0
 
 
-@pytest.mark.full
+@pytest.mark.soak
 def test_a_run_goes_on_with_keras_own_cell_in_the_place_of_ours(run, capsys):
     assert train.main(["--resume", "a", "--epochs", "3", "--cell", "keras-lstm"]) == 0
     out, _ = capsys.readouterr()
@@ -194,7 +193,7 @@ def test_a_run_goes_on_with_keras_own_cell_in_the_place_of_ours(run, capsys):
     assert "cannot change --cell on --resume: the run has --cell lstm" in capsys.readouterr().err
 
 
-@pytest.mark.full
+@pytest.mark.soak
 def test_clipping_by_value_stands_in_for_clipping_by_norm(here):
     argv = ["--corpus", "small.txt", "--name", "a", "--epochs", "1", *TRAIN]
     assert train.main([*argv, "--clip-norm", "0", "--clip-value", "0.001"]) == 0
@@ -708,8 +707,7 @@ def test_processes_of_a_launcher_are_joined_or_refused(here, capsys, monkeypatch
     assert not Path("saved_models").exists()
 
 
-@pytest.mark.product(1)
-@pytest.mark.full
+@pytest.mark.soak
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_a_signal_saves_and_says_how_to_go_on(here, number):
     Path("long.txt").write_text(SMALL_TEXT * 5)

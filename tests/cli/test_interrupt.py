@@ -145,8 +145,7 @@ def test_after_its_end_it_changes_nothing(here):
     assert (code, len(out), err) == (0, 6, "")
 
 
-@pytest.mark.product(1)
-@pytest.mark.full
+@pytest.mark.soak
 @pytest.mark.parametrize("which", ["a module", "charlm"])
 def test_ignored_by_the_parent_it_stays_ignored(here, which):
     argv = COMMANDS[which]

@@ -7,6 +7,7 @@ import pytest
 from charlm import (
     bench,
     cli,
+    encode,
     evaluate,
     export,
     gradients,
@@ -24,6 +25,7 @@ from charlm.reference import __main__ as reference
 KINDS = [
     train.Train, sample.Sample, evaluate.Evaluate, score.Score, show.Show, serve.Serve,
     gradients.Gradients, reference.Reference, bench.Bench, import_weights.Import, export.Export,
+    encode.Encode,
 ]  # fmt: skip
 
 

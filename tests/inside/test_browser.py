@@ -119,6 +119,7 @@ class Opened:
         return np.array([r, g, b]), a / 255
 
 
+@pytest.mark.product(1)
 def test_colours_are_those_of_the_recording(browser, made):
     folder, net, vocab, text = made
     opened = Opened(browser, f"file://{folder}/page.html")
@@ -236,6 +237,7 @@ def test_changes_cost_what_they_cost_in_python(browser, made):
     assert not opened.faults
 
 
+@pytest.mark.product(1)
 def test_a_written_text_goes_on_from_any_character_and_back(browser, made):
     folder, net, vocab, _ = made
     opened = Opened(browser, f"file://{folder}/page.html#prompt=the+&length=60&seed=3")
@@ -361,6 +363,7 @@ def test_the_first_colours_need_no_model(browser, made):
     assert np.abs(first).max() > 20
 
 
+@pytest.mark.product(1)
 def test_a_slider_shows_the_cells_as_they_were_in_training(browser, made):
     folder, net, vocab, text = made
     text = text.replace("\u2603", "")
@@ -517,6 +520,7 @@ def test_a_refused_question_ends_nothing_that_is_going_on(browser, made):
     assert not opened.faults
 
 
+@pytest.mark.product(1)
 def test_a_hundred_texts_are_those_of_sample(browser, made):
     folder, net, vocab, _ = made
     opened = Opened(browser, f"file://{folder}/page.html")
@@ -554,7 +558,7 @@ HOSTILE = [
 ]  # fmt: skip
 
 
-@pytest.mark.product(2)
+@pytest.mark.product(1)
 @pytest.mark.parametrize("part", range(3))
 def test_hostile_texts_and_names_run_nothing_and_keep_a_place_for_each_character(
     rng, browser, tmp_path, part

@@ -136,7 +136,7 @@ def test_rounding_keeps_what_can_be_kept(rng):
             assert (np.abs(w - net.weights[path]) <= 1.001 * most * largest).all(), (kind, path)
 
 
-@pytest.mark.product(4)
+@pytest.mark.product(2)
 @needs_node
 @pytest.mark.usual(1)
 @pytest.mark.parametrize("name", ["lstm", "gru", "coupled", "rnn"])

@@ -200,7 +200,7 @@ def test_a_model_of_another_text_is_refused_unless_it_is_wanted(here, capsys):
     assert bits[0] > unigram
 
 
-@pytest.mark.full
+@pytest.mark.soak
 def test_lower_case_goes_on_training_with_a_text_in_lower_case(here, capsys):
     text = SMALL_TEXT.replace("worst", "Worst")
     Path("small.txt").write_text(text)

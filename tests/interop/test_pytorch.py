@@ -402,7 +402,7 @@ def test_an_export_that_names_another_activation_is_not_written(here, rng, capsy
     assert sorted(here.iterdir()) == before
 
 
-@pytest.mark.full
+@pytest.mark.soak
 def test_an_imported_export_is_sampled_and_trained_on_its_text(here, capsys):
     argv = ["--corpus", "small.txt", "--units", "4", "--batch-size", "4", "--window", "16"]
     more = ["--sample-length", "0", "--epochs"]

@@ -162,6 +162,7 @@ def test_a_functional_model_of_ids_and_one_hot(rng, form):
         np.testing.assert_array_equal(a, b)
 
 
+@pytest.mark.product(4)
 @pytest.mark.parametrize("form", FORMS)
 @pytest.mark.parametrize("kind", [layers.LSTM, layers.GRU, layers.SimpleRNN])
 @pytest.mark.parametrize("ids", [True, False])

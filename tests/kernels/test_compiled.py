@@ -571,16 +571,28 @@ def test_code_for_every_cell_and_activation_has_a_name_of_its_own():
     assert len(set(names)) == len(names)
 
 
-@pytest.mark.full
-def test_compiled_code_is_kept_where_there_is_a_place_for_it(tmp_path):
-    def hits(folder):
-        env = os.environ | {"CHARLM_CACHE": str(folder)}
-        run = [sys.executable, "-W", "error", "-c", PROGRAM]
-        done = subprocess.run(run, env=env, capture_output=True, text=True)
-        assert done.returncode == 0, done.stderr
-        return int(done.stdout)
+def asked_for_hits(folder):
+    env = os.environ | {"CHARLM_CACHE": str(folder)}
+    run = [sys.executable, "-W", "error", "-c", PROGRAM]
+    return subprocess.Popen(run, env=env, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
 
-    assert hits(tmp_path) == 0
-    assert hits(tmp_path) == 1
+
+def hits(process):
+    """Whether a process found the compiled code."""
+    out, err = process.communicate()
+    assert process.returncode == 0, err
+    return int(out)
+
+
+@pytest.mark.full
+def test_compiled_code_is_kept_and_of_several_processes_one_compiles(tmp_path):
+    together = [asked_for_hits(tmp_path) for _ in range(3)]
+    assert sorted(map(hits, together)) == [0, 1, 1]
+    assert hits(asked_for_hits(tmp_path)) == 1
+
+
+@pytest.mark.soak
+def test_without_a_place_for_it_code_is_compiled_again(tmp_path):
     (tmp_path / "file").touch()
-    assert hits(tmp_path / "file" / "folder") == 0
+    for _ in range(2):
+        assert hits(asked_for_hits(tmp_path / "file" / "folder")) == 0

@@ -336,6 +336,7 @@ def folder(tmp_path, monkeypatch):
     return tmp_path
 
 
+@pytest.mark.product(16)
 @pytest.mark.usual(6)
 @pytest.mark.parametrize("name", TREES)
 def test_a_tree_that_is_no_run_s_is_refused(old, folder, name):
@@ -372,6 +373,7 @@ def test_any_number_of_a_description_may_be_wrong(whole, number):
         assert time.process_time() - began < SECONDS
 
 
+@pytest.mark.product(16)
 @pytest.mark.usual(6)
 @pytest.mark.parametrize("name", DESCRIPTIONS)
 def test_a_description_that_is_no_run_s_is_refused(whole, old, name):
@@ -527,7 +529,7 @@ def test_older_arrays_that_share_their_place_are_not_read_many_times(rng):
     refused(file_format.with_checksum(data), "arrays of .* bytes at most")
 
 
-@pytest.mark.full
+@pytest.mark.soak
 def test_many_changes_at_once(rng, old, folder):
     elsewhere = folder / "elsewhere"
     elsewhere.mkdir()

@@ -314,7 +314,7 @@ def test_drawing_stops_when_the_client_leaves(saved, stream):
         assert slow.pieces_drawn == count < 1000
 
 
-@pytest.mark.full
+@pytest.mark.soak
 def test_a_client_that_reads_nothing_loses_its_place(saved, monkeypatch):
     from charlm.serving import app
 

@@ -48,7 +48,7 @@ def training(cell, saved=None, tokens="characters"):
     return Training(Config(model, replace(data, restart_every=4), fit), text, saved)
 
 
-@pytest.mark.product(4)
+@pytest.mark.product(2)
 @pytest.mark.usual(1)
 @pytest.mark.parametrize("unit", ["characters", "bpe:270"])
 @pytest.mark.parametrize("cell", ["lstm", "gru", "rnn", "coupled", "keras-gru"])
@@ -83,8 +83,9 @@ def test_each_context_is_another_bias(rng, cell, unit):
     np.testing.assert_allclose(logits, expected, atol=1e-4)
 
 
+@pytest.mark.product(1)
 @pytest.mark.full
-@pytest.mark.parametrize("unit", ["characters", "bpe:270"])
+@pytest.mark.parametrize("unit", ["bpe:270", "characters"])
 def test_resumed_within_an_epoch_it_is_the_run_that_never_stopped(unit):
     saves = test_exact.run(training("lstm", tokens=unit))
     last, k = test_exact.all_but_speed(saves[-1]), len(saves) // 2 - 2
@@ -192,7 +193,7 @@ def test_a_model_says_its_context(folder):
         model.in_context(3)
 
 
-@pytest.mark.full
+@pytest.mark.soak
 def test_a_new_run_starts_from_the_mean_and_may_have_contexts(folder, tmp_path):
     write(tmp_path / "o", speeches(20, 30, seed=2))
     options = {"runs_dir": tmp_path, "init_from": folder / "lstm", "epochs": 1, "quiet": True}

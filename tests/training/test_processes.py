@@ -46,6 +46,7 @@ def started(folders, argv, count=1, devices=1, before=(None, None)):
         "XLA_FLAGS": f"--xla_force_host_platform_device_count={devices}",
         "PYTHONPATH": os.pathsep.join(p for p in sys.path if p),
         "PYTHONUNBUFFERED": "1",
+        "JAX_DISABLE_MOST_OPTIMIZATIONS": "1",  # compiles faster
     }
     if count > 1:
         env |= {

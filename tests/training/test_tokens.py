@@ -194,7 +194,7 @@ def test_documents_of_a_single_character_are_left_out(folder, tmp_path, capsys, 
     assert "a.txt" not in found.out
 
 
-@pytest.mark.full
+@pytest.mark.soak
 def test_a_note_names_another_version_of_the_library(folder, tmp_path, capsys, monkeypatch):
     options = {**SMALL, "epochs": 1}
     place = {"runs_dir": tmp_path, "name": "v", "tokens": "bpe:290", "quiet": True}

@@ -76,8 +76,7 @@ def test_fit_reads_every_window_of_every_epoch_in_order(steps, monkeypatch):
     np.testing.assert_allclose(seen, expected, atol=1e-5)
 
 
-@pytest.mark.product(1)
-@pytest.mark.full
+@pytest.mark.soak
 @pytest.mark.parametrize("cut", [1, 2, 3])
 def test_stopped_after_an_epoch_and_gone_on_equals_straight_on(cut):
     drop = {"weight_drop": 0.3}
