@@ -7,6 +7,7 @@ where it was.
 """
 
 import contextlib
+import functools
 import hashlib
 import itertools
 import json
@@ -263,35 +264,39 @@ def _pool(workers: int, tell: Callable[[int], Any]) -> Iterator[Callable[..., li
     with contextlib.ExitStack() as stack:
         pipes = [_start(context, stack) for _ in range(workers)]
 
-        def each(function, arguments):
-            left, busy, results = enumerate(arguments), {}, {}
+        yield functools.partial(_each, pipes, tell)
 
-            def begin(pipe):
-                for k, job in itertools.islice(left, 1):
-                    pipe.send((function, job))
-                    busy[pipe] = k
 
-            try:
-                for pipe in pipes:
+def _each(pipes, tell, function, arguments):
+    """Returns the results of a function for each of several arguments, in their order."""
+    left, results = enumerate(arguments), {}
+    busy: dict[Any, int] = {}  # the number of the argument, by pipe
+
+    def begin(pipe):
+        for k, job in itertools.islice(left, 1):
+            pipe.send((function, job))
+            busy[pipe] = k
+
+    try:
+        for pipe in pipes:
+            begin(pipe)
+        while busy:
+            ready: Any = connection.wait([*busy])
+            for pipe in ready:
+                kind, value = pipe.recv()
+                if kind == READ:
+                    tell(value)
+                elif kind == ERROR:
+                    raise value
+                else:
+                    results[busy.pop(pipe)] = value
                     begin(pipe)
-                while busy:
-                    for pipe in connection.wait([*busy]):
-                        kind, value = pipe.recv()
-                        if kind == READ:
-                            tell(value)
-                        elif kind == ERROR:
-                            raise value
-                        else:
-                            results[busy.pop(pipe)] = value
-                            begin(pipe)
-            except (EOFError, ConnectionError) as error:
-                raise CharlmError(
-                    "a process that encodes has ended, perhaps for lack of memory; files that are "
-                    "complete stay; start again, perhaps with fewer --workers"
-                ) from error
-            return [results[k] for k in range(len(arguments))]
-
-        yield each
+    except (EOFError, ConnectionError) as error:
+        raise CharlmError(
+            "a process that encodes has ended, perhaps for lack of memory; files that are "
+            "complete stay; start again, perhaps with fewer --workers"
+        ) from error
+    return [results[k] for k in range(len(arguments))]
 
 
 def _start(context, stack):
