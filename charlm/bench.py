@@ -46,6 +46,9 @@ class Bench(Plan):
     """With --only layers: TensorFlow graphs, TensorFlow with XLA, JAX. Default: all three."""
     peers: tuple[str, ...] | None = None
     """Measure training steps of these peers only, such as ours-tf, keras-tf or torch."""
+    cores: tuple[int, ...] | None = None
+    """With --only step: measure charlm's training steps on these numbers of cores, for example
+    1 2 4, instead of peers. The first is what the others are compared with."""
     units: tuple[int, ...] | None = None
     """Widths (hidden units) of the layers. Default: 128 256 512; sampling takes the smallest and
     the largest."""
@@ -73,15 +76,16 @@ class Bench(Plan):
         given = names if self.peers is None else self.peers
         require(given and set(given) <= set(names), "peers", f"of {', '.join(names)}", given)
         self._check_layers()
+        self._check_cores()
         for units in self.sizes:
             require(1 <= units <= MAX_UNITS, "units", f"from 1 to {MAX_UNITS}", units)
         require(self.sizes, "units", "one or more", "none")
         require(self.batch_size >= 1, "batch_size", "1 or more", self.batch_size)
         require(self.window is None or self.window >= 1, "window", "1 or more", self.window)
         require(self.rounds is None or self.rounds >= 1, "rounds", "1 or more", self.rounds)
-        cores = len(cpus())
-        ok = self.threads is None or 1 <= self.threads <= cores
-        require(ok, "threads", f"from 1 to {cores}, the cores allowed", self.threads)
+        allowed = len(cpus())
+        ok = self.threads is None or 1 <= self.threads <= allowed
+        require(ok, "threads", f"from 1 to {allowed}, the cores allowed", self.threads)
         require(self.quality_epochs >= 1, "quality_epochs", "1 or more", self.quality_epochs)
         if self.out == DEFAULT_OUT and not os.path.lexists(RUNS_DIR):
             pass  # both are made later
@@ -102,6 +106,19 @@ class Bench(Plan):
         for word in self.layers or ():
             known = any(word in name for name in layer_case.NAMES)
             require(known, "layers", f"words in the names {', '.join(layer_case.NAMES)}", word)
+
+    def _check_cores(self):
+        """Checks the option of steps on several numbers of cores."""
+        if self.cores is None:
+            return
+        require(self.cores, "cores", "one or more", "none")
+        for n in self.cores:
+            require(1 <= n <= len(cpus()), "cores", f"from 1 to {len(cpus())}, those allowed", n)
+        for name, other in (("peers", self.peers), ("threads", self.threads)):
+            if other is not None:
+                raise InputError(f"--{name} has no effect with --cores; leave it out")
+        if self.sections != ("step",) or self.device != "cpu":
+            raise InputError("expected --only step, on a CPU, with --cores; give it")
 
 
 def main(argv: list[str] | None = None) -> int:

@@ -22,6 +22,7 @@ class Peer:
         quick: whether --quick includes it.
         ordinary: whether TensorFlow keeps its default allocator, instead of the one that charlm's
             commands ask for.
+        cores: how many of the cores allowed it uses; None for all.
     """
 
     name: str
@@ -33,6 +34,7 @@ class Peer:
     exact: bool = True
     quick: bool = True
     ordinary: bool = False
+    cores: int | None = None
 
     def missing(self) -> str | None:
         """Returns the reason why it cannot be measured here, or None."""

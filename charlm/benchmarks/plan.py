@@ -1,6 +1,7 @@
 """Plans the measurements of `charlm bench` from its options."""
 
 import time
+from dataclasses import replace
 from typing import Literal, get_args
 
 from charlm.benchmarks import drop_in, estimates, layer_case, machine
@@ -28,6 +29,7 @@ class Plan:
     layers: tuple[str, ...] | None
     engines: tuple[str, ...] | None
     peers: tuple[str, ...] | None
+    cores: tuple[int, ...] | None
     units: tuple[int, ...] | None
     batch_size: int
     window: int | None
@@ -57,7 +59,10 @@ class Plan:
         return ("step",) if self.quick else ("layer", "step")
 
     def lineup(self) -> tuple[Peer, ...]:
-        """Returns the peers of training steps."""
+        """Returns the peers of training steps, or charlm on each number of cores."""
+        if self.cores:
+            ours = next(p for p in STEP if self.device in p.devices)
+            return tuple(replace(ours, name=f"{ours.name}-{n}", cores=n) for n in self.cores)
         return tuple(
             p for p in STEP
             if self.device in p.devices

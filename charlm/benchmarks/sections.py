@@ -40,8 +40,8 @@ class Setup:
 
     def worker(self, peer: Peer) -> Worker:
         """Starts a process for a peer."""
-        found = environment(len(self.cpus), self.gpu, peer.backend, peer.ordinary)
-        return Worker(found, self.cpus)
+        own = self.cpus[: peer.cores]
+        return Worker(environment(len(own), self.gpu, peer.backend, peer.ordinary), own)
 
 
 @dataclass

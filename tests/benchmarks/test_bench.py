@@ -436,6 +436,19 @@ def test_the_command_measures_tells_and_draws(tmp_path, monkeypatch, capsys):
     assert (out / "bench.png").read_bytes().startswith(b"\x89PNG")
 
 
+@pytest.mark.skipif(len(CPUS) < 2, reason="needs two cores")
+def test_each_number_of_cores_is_a_peer_with_so_many_threads(monkeypatch):
+    started = []
+    monkeypatch.setattr(sections, "Worker", lambda env, own: started.append((env, own)))
+    plan = bench.Bench(only=("step",), cores=(1, 2))
+    lineup = plan.lineup()
+    assert [p.name for p in lineup] == ["ours-tf-1", "ours-tf-2"]
+    for peer in lineup:
+        plan.setup().worker(peer)
+    assert [own for _, own in started] == [CPUS[:1], CPUS[:2]]
+    assert [env["TF_NUM_INTRAOP_THREADS"] for env, _ in started] == ["1", "2"]
+
+
 @pytest.mark.parametrize(("name", "code"), [("bench.png", 0), ("bench.json", 1), ("bench.md", 1)])
 def test_a_report_that_cannot_be_written_is_named(tmp_path, monkeypatch, capsys, name, code):
     def full(folder, temporary, data, model):
@@ -465,6 +478,9 @@ def test_a_report_that_cannot_be_written_is_named(tmp_path, monkeypatch, capsys,
         (["--threads", "9999"], "--threads to be from 1 to"),
         (["--peers", "nobody"], "--peers to be of ours-tf, .*torch"),
         (["--peers", "ours-tf-xla"], "--peers"),  # of a GPU
+        (["--cores", "1", "9999", "--only", "step"], "--cores to be from 1 to .*found 9999"),
+        (["--cores", "1"], "expected --only step, on a CPU, with --cores"),
+        (["--cores", "1", "--only", "step", "--threads", "1"], "--threads has no effect with --co"),
         (["--only", "all"], "only"),
         (["--only", "layers", "--layers", "gru", "lsmt"], "--layers to be .*gru-last.*found lsmt"),
         (["--only", "layers", "--layers"], "--layers to be one or more, found none"),

@@ -324,6 +324,20 @@ def test_states_without_what_the_way_back_needs(rng, name):
     assert kept.shape == (5, 1, 4 * cell.CACHE)
 
 
+@pytest.mark.parametrize("n", [1, 2, 3, 7])
+@pytest.mark.parametrize("shape", [(0,), (5,), (1, 300, 700), (400, 600), (3, 1, 70_000)])
+def test_sums_of_the_cores_results_do_not_depend_on_their_number(rng, monkeypatch, shape, n):
+    monkeypatch.setattr(parallel, "threads", lambda: n)
+    wide = [rng.normal(size=(*shape[:-1], shape[-1] + 3)).astype("f") for _ in range(4)]
+    parts = [x[..., : shape[-1]] for x in wide]  # as padded sums are
+    before = [x.copy() for x in wide]
+    found = parallel.sum_parts(parts)
+    np.testing.assert_array_equal(found, ((parts[0] + parts[1]) + parts[2]) + parts[3])
+    assert found.flags.c_contiguous
+    for x, kept in zip(wide, before, strict=True):
+        np.testing.assert_array_equal(x, kept)
+
+
 @pytest.mark.parametrize("n", [1, 2, 3, 50])
 def test_any_number_of_cores(rng, n, monkeypatch):
     monkeypatch.setattr(parallel, "threads", lambda: n)

@@ -7,7 +7,6 @@ import signal
 import subprocess
 import sys
 import time
-import zlib
 from pathlib import Path
 
 import numpy as np
@@ -16,7 +15,8 @@ import pytest
 from charlm import encode as command
 from charlm import train
 from charlm.errors import InputError
-from charlm.text import encode, id_cache, mapped_ids, sharding, shards
+from charlm.experiments.large_texts import sparse
+from charlm.text import encode, mapped_ids, sharding, shards
 from charlm.text.sharded_ids import ShardedIds
 from charlm.text.windows import HeldOutWindows, TrainingWindows
 from corpora import Corpus, CorpusError, Document
@@ -233,30 +233,7 @@ def test_a_damaged_text_is_refused_when_it_is_read(tmp_path, rng, damage):
     assert str(tmp_path) in str(found.value)
 
 
-SPARSE = 200  # files
-LENGTH = 5 * 10**9  # ids of each
-
-
-def sparse(folder, files=SPARSE):
-    """Makes an encoded text whose files are all zeros, and take no room on the disk."""
-    block = zlib.crc32(bytes(mapped_ids.BLOCK))
-    last = zlib.crc32(bytes(LENGTH % mapped_ids.BLOCK))
-    sums = [block] * (LENGTH // mapped_ids.BLOCK) + [last] * (LENGTH % mapped_ids.BLOCK > 0)
-    data = json.dumps(
-        {"dtype": "|u1", "count": LENGTH, "block": mapped_ids.BLOCK, "crc32": sums}
-    ).encode()
-    end = id_cache.END.pack(
-        id_cache.hashlib.sha256(data).digest(), len(data), id_cache.MAGIC, id_cache.VERSION
-    )
-    folder.mkdir()
-    for k in range(files):
-        with open(folder / shards.name(k), "wb") as file:
-            file.seek(LENGTH)
-            file.write(data + end)
-    held_out = [[LENGTH // 10] for _ in range(files)]
-    index = shards.Index(["a", "b"], "", "none", [LENGTH - LENGTH // 10] * files, held_out, {})
-    (folder / ENCODED).write_bytes(index.to_bytes())
-
+SPARSE = 200  # files of five gigabytes: a terabyte
 
 READ = """if True:
     import os, resource, sys
@@ -279,7 +256,7 @@ def test_memory_and_open_files_do_not_grow_with_the_text(tmp_path):
     """Ten gigabytes, then a terabyte, read by 16 streams."""
     found = []
     for files in (2, SPARSE):
-        sparse(tmp_path / f"{files}", files)
+        sparse(tmp_path / f"{files}", files, 5 * 10**9)
         argv = [sys.executable, "-c", READ, tmp_path / f"{files}"]
         done = subprocess.run(argv, capture_output=True, text=True, check=True)
         found.append([*map(int, done.stdout.split())])
