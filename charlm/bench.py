@@ -48,7 +48,8 @@ class Bench(Plan):
     """Measure training steps of these peers only, such as ours-tf, keras-tf or torch."""
     cores: tuple[int, ...] | None = None
     """With --only step: measure charlm's training steps on these numbers of cores, for example
-    1 2 4, instead of peers. The first is what the others are compared with."""
+    1 2 4, instead of peers, and compare them with the first. Cores are as the system counts them;
+    two of them may share one core of the processor."""
     units: tuple[int, ...] | None = None
     """Widths (hidden units) of the layers. Default: 128 256 512; sampling takes the smallest and
     the largest."""
@@ -112,6 +113,8 @@ class Bench(Plan):
         if self.cores is None:
             return
         require(self.cores, "cores", "one or more", "none")
+        distinct = len({*self.cores}) == len(self.cores)
+        require(distinct, "cores", "distinct numbers", self.cores)
         for n in self.cores:
             require(1 <= n <= len(cpus()), "cores", f"from 1 to {len(cpus())}, those allowed", n)
         for name, other in (("peers", self.peers), ("threads", self.threads)):

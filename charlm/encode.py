@@ -17,12 +17,12 @@ from charlm.text import sharding
 
 @dataclass(frozen=True)
 class Encode:
-    """Encodes a text of many gigabytes into a folder, in parallel; train and evaluate read it.
+    """Encodes a text of many gigabytes into a folder, in parallel; charlm train reads it.
 
     charlm train encodes a text by itself, in one process, into one file of the cache. This command
     uses all cores and writes many files, for texts that are too large for that, and for several
-    machines that share a disk. It reads the text twice. If it is interrupted, start it again: only
-    the files that are missing are written.
+    machines that share a disk. It reads the text twice. If it is interrupted, start it again: it
+    reads the text again, and writes only the files that are missing.
 
     A file of the text is never divided, so cut very large files first, for example with split.
     """
@@ -60,12 +60,12 @@ def _main(argv):
     corpus = cli.corpus(data)
     if corpus.encoded:
         raise InputError(f"expected a text, found {args.text}, which is encoded already")
-    for line in corpus.notes:
-        cli.note(line)
+    _check_outside(args)
     index = sharding.write(
         corpus, args.output, args.normalize, args.file_size * 10**6,
         args.workers or threads(), cli.note,
     )  # fmt: skip
+    cli.note_reading(corpus)
     trained, held_out = sum(index.training), sum(map(sum, index.held_out))
     more = ("--normalize", args.normalize) if args.normalize != "none" else ()
     print(
@@ -74,6 +74,16 @@ def _main(argv):
         f"file{'s' * (len(index.training) > 1)}; train on it with: "
         f"{command_line('train', args.output, *more)}"
     )
+
+
+def _check_outside(args):
+    """Raises InputError if the text would hold its own encoded form."""
+    folder = Path(args.text).absolute()
+    if folder.is_dir() and args.output.absolute().is_relative_to(folder):
+        raise InputError(
+            f"expected a folder outside the text, found --output {args.output} in {args.text}; "
+            "name another one"
+        )
 
 
 if __name__ == "__main__":

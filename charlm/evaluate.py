@@ -105,6 +105,8 @@ def _main(argv):
     of = "1 document" if len(ids) == 1 else f"{len(ids)} documents"
     characters = sum(characters_in(d[1:], saved.vocab) for d in ids)
     cli.say(f"{path}: {characters:,} characters of {of}")
+    if corpus is not None and corpus.encoded:
+        spelled = _without_counts(args, corpus)
     training: Any = None if spelled is None else spelled.training
     dynamic = own.training if args.dynamic else None
     known = None
@@ -140,6 +142,17 @@ def _main(argv):
     text = json.dumps(results, indent=1, ensure_ascii=False)
     data = text.encode("utf-8", "backslashreplace")
     return outputs.write(output, ENDINGS, data, lambda: view.draw(results))
+
+
+def _without_counts(args, corpus):
+    """Says what is not measured of a text that may be too large for memory."""
+    for name in ("samples", "dynamic"):
+        if getattr(args, name):
+            raise InputError(
+                f"cannot use --{name} with {corpus.title}, an encoded text, which may be too large "
+                f"for memory; leave out --{name}"
+            )
+    cli.note(f"NOTE: no n-gram model, because {corpus.title} is encoded and may be very large")
 
 
 def _check_context(argv):

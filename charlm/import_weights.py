@@ -94,7 +94,13 @@ def _main(argv):
     V, text = found.dense[1].size, None
     if args.vocab_from is not None:
         data = DataConfig(corpus=args.vocab_from, encoding=args.encoding)
-        text = TextReadings(cli.corpus(data), V, cli.text)
+        found_text = cli.corpus(data)
+        if found_text.encoded:
+            raise InputError(
+                f"expected a text for --vocab-from, found {args.vocab_from}, an encoded text (made "
+                "by charlm encode); name the original files"
+            )
+        text = TextReadings(found_text, V, cli.text)
     choice = Choice(args.file, V, network, text)
     folder = run_folder.new(args.runs_dir, args.name, args.file.name, args.overwrite)
     asked = args.vocab, args.vocab_order, args.allow_worse_than_unigram

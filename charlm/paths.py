@@ -12,19 +12,19 @@ import shlex
 import stat
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 
 from charlm import systems
 from charlm.errors import InputError
-from charlm.notes import note
+from charlm.notes import note, step_of_progress
 
 VARIABLE, XDG_VARIABLE = "CHARLM_CACHE", "XDG_CACHE_HOME"
 # an access control list shows in the group's bits; on Windows these bits say nothing
 OTHERS_WRITE = stat.S_IWGRP | stat.S_IWOTH if systems.HAS_OWNERS else 0
 NO_LINK = systems.NO_LINK | systems.NO_WAIT | systems.BINARY
 LOCK = "lock"
-PATIENCE = 120.0  # seconds to wait for work of another process
+PATIENCE, SILENCE = 120.0, 2.0  # seconds to wait for work of another process; without a line
 _said: set[str] = set()
 
 
@@ -157,27 +157,30 @@ def locked(folder: Path, waiting: Callable[[], object] = lambda: None) -> Iterat
 
 
 @contextmanager
-def in_turn(path: Path) -> Iterator[None]:
+def in_turn(path: Path, what: str) -> Iterator[None]:
     """Lets processes do the same work one after the other, so that others find it done.
 
     If that is not possible, or takes very long, they do it at the same time.
 
     Args:
         path: of a file for the lock, in a folder of the cache.
+        what: the work, for a message.
     """
-    try:
-        number = os.open(path, os.O_RDWR | os.O_CREAT | NO_LINK, 0o600)
-    except OSError:
+    with ExitStack() as stack:
+        with suppress(OSError):  # some file systems have no locks
+            number = os.open(path, os.O_RDWR | os.O_CREAT | NO_LINK, 0o600)
+            stack.callback(os.close, number)
+            _wait_for(number, what)
+            stack.callback(systems.unlock, number)
         yield
-        return
-    try:
-        end = time.monotonic() + PATIENCE
-        while not systems.try_lock(number) and time.monotonic() < end:
-            time.sleep(systems.PAUSE)
-        yield
-    finally:
-        systems.unlock(number)
-        os.close(number)
+
+
+def _wait_for(number, what):
+    began = time.monotonic()
+    while not systems.try_lock(number) and time.monotonic() < began + PATIENCE:
+        if time.monotonic() > began + SILENCE:
+            say_once(f"waiting for another process, which {what}", step_of_progress)
+        time.sleep(systems.PAUSE)
 
 
 def _make(path):

@@ -66,12 +66,15 @@ def lock(descriptor: int, waiting: Callable[[], object] = lambda: None) -> None:
 def unlock(descriptor: int) -> None:
     """Releases the lock of a file that is about to be closed.
 
-    Closing releases it, too, but on Windows some time later.
+    Closing releases it, too, but on Windows some time later, and elsewhere only when processes that
+    were forked meanwhile have closed it.
     """
     try:
-        import fcntl  # noqa: F401 - closing is enough
+        import fcntl
     except ImportError:
         _lock_byte(descriptor, "LK_UNLCK")
+    else:
+        fcntl.flock(descriptor, fcntl.LOCK_UN)
 
 
 def _lock_byte(descriptor, how):

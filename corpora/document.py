@@ -8,6 +8,7 @@ from typing import Any
 from charlm.errors import InputError
 
 ENCODED = "charlm-text.json"  # the file by which the folder of an encoded text is known
+FIRST_ENCODED = "00000.ids"  # the first of its other files
 HELD_OUT_EVERY, HELD_OUT_AT = 10, 5  # position modulo 10 is 5: spread over the whole corpus
 FAIR_SHARE = 0.03, 0.3  # of held-out text, for a split by whole documents
 HELD_OUT_TAIL = 0.1  # of the end of each document, if a split by whole documents is too uneven

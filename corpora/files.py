@@ -15,6 +15,7 @@ from pathlib import Path
 from corpora.decoding import MARK, check_encoding, decoded
 from corpora.document import (
     ENCODED,
+    FIRST_ENCODED,
     PIECE,
     PIPED,
     Corpus,
@@ -111,8 +112,8 @@ def load(name: str, encoding: str = "utf-8") -> Corpus:
     check_encoding(encoding)
     if name == PIPED:
         return of_kinds(PIPED, [_piped(encoding)])
-    if folder := _encoded(name):
-        return Corpus(name, (), encoded=folder)
+    if found := _encoded(name, Path(os.path.expanduser(name))):
+        return found
     paths = paths_of(name)
     alone = paths == [Path(os.path.expanduser(name))]
     return of_kinds(name, [_file(path, encoding) for path in paths], alone)
@@ -133,8 +134,8 @@ def load_stored(name: str, encoding: str) -> Corpus:
         path = Path(os.path.expanduser(name))
     except ValueError:  # a zero byte
         path = Path(name)
-    if folder := _encoded(name):
-        return Corpus(name, (), encoded=folder)
+    if found_encoded := _encoded(name, path):
+        return found_encoded
     if os.path.isdir(path):
         paths = sorted(filter(is_file, files_below(path, MAX_STORED)))
     else:
@@ -148,10 +149,16 @@ def load_stored(name: str, encoding: str) -> Corpus:
     return of_kinds(name, found, alone=not os.path.isdir(path))
 
 
-def _encoded(name):
-    """Returns the folder of an encoded text; None if this is something else."""
-    folder = Path(os.path.expanduser(name))
-    return folder if name and os.path.isfile(folder / ENCODED) else None
+def _encoded(name, folder):
+    """Returns the corpus of an encoded text; None if the folder is something else."""
+    if name and os.path.isfile(folder / ENCODED):
+        return Corpus(name, (), encoded=folder)
+    if name and os.path.isfile(folder / FIRST_ENCODED):
+        raise CorpusError(
+            f"expected a text, found {name}, in which charlm encode has not finished; start it "
+            "again, which writes only what is missing"
+        )
+    return None
 
 
 def _piped(encoding):

@@ -35,7 +35,7 @@ def test_a_preset_is_what_its_flags_say(preset):
         assert args.config() == presets.PRESETS[preset]
 
 
-@pytest.mark.full
+@pytest.mark.soak
 def test_flags_count_before_the_preset_and_all_are_told(here, capsys):  # noqa: F811
     assert train.main([*BEGIN, "--preset", "best", "--name", "a", "--dropout", "0.25"]) == 0
     out, _ = capsys.readouterr()

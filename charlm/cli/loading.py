@@ -47,13 +47,13 @@ def read_as(data: DataConfig, corpus: Corpus) -> Corpus:
         for name in ("records", "column", "context"):
             if getattr(data, name) is not None:
                 raise InputError(
-                    f"expected a text in files for {flag(name)}, found {corpus.title}, which is "
-                    "encoded; name the files that it was made from"
+                    f"cannot use {flag(name)} with {corpus.title}, an encoded text (made by charlm "
+                    "encode); name the original files"
                 )
         if data.normalize != form:
             raise InputError(
-                f"expected --normalize {form}, in which {corpus.title} was encoded, found "
-                f"{data.normalize}"
+                f"expected --normalize {form}, with which {corpus.title} was encoded, found "
+                f"{data.normalize}; give --normalize {form}"
             )
         return corpus
     return records.of_corpus(corpus, data.records, data.column, data.normalize)
@@ -72,8 +72,8 @@ def other_corpus(name: str, encoding: str, saved: Checkpoint) -> Corpus:
     found = _named_corpus(data)
     if found.encoded:
         raise InputError(
-            f"expected a text to measure on, found {name}, which is encoded; name the files that "
-            "it was made from"
+            f"expected a text, found {name}, an encoded text (made by charlm encode); name the "
+            "original files"
         )
     if data.column is not None and not tables.has_column(found, data.column):
         data = replace(data, column=None, records=data.separator)  # it is not a table
@@ -139,7 +139,7 @@ def text(corpus: Corpus, context: str | None = None) -> Text:
             f"expected text in corpus {corpus.title!r}, found only spaces, newlines and the like; "
             "give a text with letters"
         )
-    _note_reading(corpus)
+    note_reading(corpus)
     if context is None:
         return found
     return replace(found, contexts=contexts.read(corpus, context))
@@ -178,7 +178,7 @@ def note_overlap(text: Text) -> None:
         note(line)
 
 
-def _note_reading(corpus):
+def note_reading(corpus: Corpus) -> None:
     """Reports how a corpus was read; byte order marks within documents are known only then."""
     for line in corpus.notes:
         note(line)
@@ -217,7 +217,7 @@ def documents(
             raise InputError(
                 f"{corpora.title(name)}: {error}; --unknown skip leaves such characters out"
             ) from None
-    _note_reading(corpus)
+    note_reading(corpus)
     if skipped:
         total = sum(len(text) for _, text in texts)
         note(f"NOTE: left out {skipped:,} of {total:,} characters, which are not in the vocabulary")

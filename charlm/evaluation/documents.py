@@ -22,7 +22,8 @@ def held_out(corpus: Corpus, own: Text, most: int) -> list[tuple[str | None, Ids
         corpus: the run's text.
         own: the same text as ids.
         most: number of characters to measure, 0 for all. If fewer than all are measured, they come
-            from stretches that may span documents, and the names are None.
+            from stretches that may span documents, and the names are None; so are those of an
+            encoded text.
 
     Raises:
         InputError: nothing is held out.
@@ -33,7 +34,7 @@ def held_out(corpus: Corpus, own: Text, most: int) -> list[tuple[str | None, Ids
             "give another text with --corpus"
         )
     documents = own.to_measure(most)
-    if 0 < most < own.held_out_characters:
+    if corpus.encoded or 0 < most < own.held_out_characters:
         names: list[str | None] = [None] * len(documents)
     else:
         names = [d.name for d, n, cut in parts(corpus) if n > cut]

@@ -55,8 +55,9 @@ class LargeTexts:
     """Gigabytes of simulated texts."""
     real: int = 0
     """Gigabytes of a text that is generated; 0 for none."""
-    steps: int = 5000
-    """Windows of 32 streams x 32 characters that are read, one after another."""
+    steps: int = 80_000
+    """Windows of 32 streams x 32 characters that are read, one after another; about 8,000 of them
+    come from the same block of each stream's file."""
 
 
 def sparse(folder: Path, files: int, length: int = GB) -> None:
@@ -69,7 +70,7 @@ def sparse(folder: Path, files: int, length: int = GB) -> None:
     """
     whole, rest = divmod(length, mapped_ids.BLOCK)
     sums = [zlib.crc32(bytes(mapped_ids.BLOCK))] * whole + [zlib.crc32(bytes(rest))] * (rest > 0)
-    about = {"dtype": "|u1", "count": length, "block": mapped_ids.BLOCK, "crc32": sums}
+    about = {"dtype": "|u1", "count": length, "block": mapped_ids.BLOCK, "crc32": sums, "key": ""}
     data = json.dumps(about).encode()
     digest = hashlib.sha256(data).digest()
     folder.mkdir(parents=True)
@@ -80,7 +81,7 @@ def sparse(folder: Path, files: int, length: int = GB) -> None:
             file.write(id_cache.END.pack(digest, len(data), id_cache.MAGIC, id_cache.VERSION))
     held_out = length // 10
     index = shards.Index(
-        ["a", "b"], "", "none", [length - held_out] * files, [[held_out]] * files, {}
+        ["a", "b"], "", "none", [length - held_out] * files, [[held_out]] * files, [""] * files, {}
     )
     (folder / ENCODED).write_bytes(index.to_bytes())
 

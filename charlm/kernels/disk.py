@@ -46,15 +46,17 @@ def _enable(dispatcher, folder):
         kept = dispatcher._cache
         stamp = kept._impl.locator.get_source_stamp()
         kept._cache_file = _Files(kept.cache_path, kept._impl.filename_base, stamp)
-        lock = Path(kept.cache_path, f"{kept._impl.filename_base}.lock")
-        dispatcher.compile = _in_turn(dispatcher.compile, lock)
+        index = Path(kept._cache_file._index_path)
+        dispatcher.compile = _in_turn(dispatcher.compile, index)
 
 
-def _in_turn(compile_, lock):
+def _in_turn(compile_, index):
     """Lets only one of several processes that start together compile a function."""
 
     def compile_or_load(signature):
-        with paths.in_turn(lock):
+        if index.exists():
+            return compile_(signature)
+        with paths.in_turn(index.with_suffix(".lock"), "compiles kernels"):
             return compile_(signature)
 
     return compile_or_load

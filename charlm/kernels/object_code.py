@@ -90,7 +90,7 @@ def read_or_compile(name: str, compile_: Callable[[], Code]) -> Code:
         return compile_()
     if found := _read(path):
         return found
-    with paths.in_turn(path.with_suffix(".lock")):
+    with paths.in_turn(path.with_suffix(".lock"), "compiles the sampler"):
         if found := _read(path):  # compiled while this process waited
             return found
         code = compile_()

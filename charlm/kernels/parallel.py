@@ -34,7 +34,7 @@ def sum_parts(arrays: Sequence[np.ndarray]) -> np.ndarray:
     """
     first, *rest = arrays
     found = empty(*first.shape)
-    axis = next((k for k, n in enumerate(first.shape) if n > 1), 0)
+    axis = next((k for k, n in enumerate(first.shape) if n >= threads()), 0)
 
     def part(begin, end):
         at = (slice(None),) * axis + (slice(begin, end),)

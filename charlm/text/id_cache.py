@@ -28,6 +28,7 @@ import numpy as np
 from charlm import interrupt, paths, systems
 from charlm.errors import InputError
 from charlm.paths import VARIABLE
+from charlm.text import mapped_ids
 from charlm.text.mapped_ids import BLOCK, MappedIds, checksums, mapped
 
 VERSION = 3  # version 1 had no checksums of the ids, version 2 no figures of the split
@@ -113,8 +114,15 @@ def read(
     return None
 
 
-def opened(file: BinaryIO, path: Path) -> tuple[MappedIds, dict]:
+def opened(
+    file: BinaryIO, path: Path, most: int | None = None, again: str = mapped_ids.AGAIN
+) -> tuple[MappedIds, dict]:
     """Maps the ids of an open file, and reads its description.
+
+    Args:
+        file: the file.
+        path: of the file, for messages.
+        most, again: see `mapped_ids.mapped`.
 
     Raises:
         ValueError, KeyError, TypeError: it is not such a file, or its description is damaged.
@@ -141,7 +149,7 @@ def opened(file: BinaryIO, path: Path) -> tuple[MappedIds, dict]:
     sums = about.pop("crc32")
     if about.pop("block") != BLOCK or len(sums) != -(-count * dtype.itemsize // BLOCK):
         raise ValueError("its checksums are of other blocks")
-    return mapped(np.memmap(file, dtype, "r", shape=(count,)), sums, path), about
+    return mapped(np.memmap(file, dtype, "r", shape=(count,)), sums, path, most, again), about
 
 
 def write(

@@ -22,8 +22,8 @@ def slice_of(ids: Ids, begin: int, end: int) -> Ids:
 class Streams:
     """Parallel streams through ids, which are treated as a ring.
 
-    Ids in files are copied a block ahead, for each stream: verifying and copying each window alone
-    would take as long as reading it.
+    Of ids in files, each stream copies a block ahead, because opening and verifying cost more than
+    a window. Only one thread may read at a time.
 
     Args:
         ids: (n,), in memory or in files.

@@ -17,6 +17,7 @@ from charlm.errors import InputError
 # Bytes of a block. It is so large that the calls cost nothing (CRC-32 takes 0.08 ms), and so small
 # that a window, which starts in one block per stream, reads little more than itself.
 BLOCK = 2**18
+AGAIN = "start again, which encodes the text again"
 MAX_MAPPED = 2**26  # bytes of the file that stay in the process's memory after they were read
 
 
@@ -33,14 +34,16 @@ class _File:
         ids: (n,).
         sums: the CRC-32 of each block.
         path: of the file, for messages.
+        most: bytes that stay in the process's memory after they were read.
+        again: what to do after a damaged file is deleted, for messages.
     """
 
-    def __init__(self, ids: np.memmap, sums: Sequence[int], path: Path):
+    def __init__(self, ids: np.memmap, sums: Sequence[int], path: Path, most: int, again: str):
         self.ids, self.sums, self.path = np.asarray(ids), sums, path
         self.bytes = self.ids.view(np.uint8)
         self.mapping: mmap.mmap = ids._mmap  # type: ignore[attr-defined]  # it has no public name
         self.verified, self.all_verified = bytearray(len(sums)), not sums
-        self.resident = 0
+        self.resident, self.most, self.again = 0, most, again
 
     def verify(self, first: np.ndarray, last: np.ndarray) -> None:
         """Verifies the blocks that hold ids first[k] ... last[k].
@@ -60,16 +63,16 @@ class _File:
             raise InputError(
                 f"expected the encoded text in {self.path} as it was written, found bytes "
                 f"{k * BLOCK:,} to {k * BLOCK + len(block) - 1:,} damaged; delete this file and "
-                "start again, which encodes the text again (or run charlm encode, if it made it)"
+                f"{self.again}"
             )
         self.verified[k] = True
         self.all_verified = 0 not in self.verified  # not counted: two threads may be here
         self.has_read(len(block))
 
     def has_read(self, count):
-        """Counts the bytes read; every `MAX_MAPPED` bytes, frees the memory that they use."""
+        """Counts the bytes read; every `most` bytes, frees the memory that they use."""
         self.resident += count
-        if self.resident > MAX_MAPPED:
+        if self.resident > self.most:
             self.resident = 0
             if hasattr(mmap, "MADV_DONTNEED"):  # not on Windows
                 self.mapping.madvise(mmap.MADV_DONTNEED)  # the system may keep them in its cache
@@ -127,6 +130,17 @@ class MappedIds:
         self._file.verify(first + self._begin, last + self._begin)
 
 
-def mapped(ids: np.memmap, sums: Sequence[int], path: Path) -> MappedIds:
-    """Returns the ids of a file whose blocks have these checksums."""
-    return MappedIds(_File(ids, sums, path), 0, len(ids))
+def mapped(
+    ids: np.memmap, sums: Sequence[int], path: Path, most: int | None = None, again: str = AGAIN
+) -> MappedIds:
+    """Returns the ids of a file whose blocks have these checksums.
+
+    Args:
+        ids: (n,).
+        sums: the CRC-32 of each block.
+        path: of the file, for messages.
+        most: bytes that stay in memory after they were read; None for `MAX_MAPPED`.
+        again: what to do after a damaged file is deleted, for messages.
+    """
+    file = _File(ids, sums, path, MAX_MAPPED if most is None else most, again)
+    return MappedIds(file, 0, len(ids))

@@ -2,38 +2,34 @@
 
 The documents are divided into groups, one for each file. A first pass over all groups finds the
 distinct characters and the lengths, from which the split into training and held-out parts follows;
-a second one encodes. Complete files of the same text are kept, so an interrupted command goes on
-where it was.
+a second one encodes. Complete files of the same text are kept, so a command that was interrupted
+writes only what is missing.
 """
 
 import contextlib
-import functools
 import hashlib
 import itertools
 import json
-import multiprocessing
 import os
 import re
-import signal
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from multiprocessing import connection
 from pathlib import Path
 from typing import Any
 
 from charlm import paths
-from charlm.errors import CharlmError, InputError, in_words
+from charlm.errors import InputError, in_words
 from charlm.notes import progress
 from charlm.text import id_cache, shards
 from charlm.text.overlap import Unseen, repeated
 from charlm.text.shards import Index
 from charlm.text.vocab import Characters, Vocab
+from charlm.text.worker_pool import Tell, WorkerPool
 from corpora import Corpus, CorpusError
 from corpora.document import ENCODED, cuts
 
 UNFINISHED = ".unfinished"
-OURS = re.compile(rf"(\d{{5,}}\.ids|{ENCODED})({UNFINISHED})?|{paths.LOCK}")
-READ, RESULT, ERROR = "read", "result", "error"  # what a process tells
+OURS = re.compile(rf"(\d{{5,}}\.ids|{ENCODED})(\.\d+{UNFINISHED})?|{paths.LOCK}")
 
 
 def write(
@@ -57,113 +53,23 @@ def write(
         CharlmError: a process has ended.
         OSError: the disk is full, or the folder cannot be written in. Complete files stay.
     """
+    _check_folder(folder)
     groups = _groups(corpus.documents, size)
-    _prepare(folder)
-    with paths.locked(folder, lambda: say(f"waiting for another process, which writes {folder}")):
-        total = 2 * sum(d.size for d in corpus.documents)  # everything is read twice
-        with (
-            progress(f"encoding {corpus.title} into {folder}", total) as tell,
-            _pool(min(workers, len(groups)), tell) as each,
-        ):
-            try:
-                return _write(groups, folder, normalize, each, corpus.title)
-            except OSError as error:  # of reading, it would be a CorpusError
-                raise OSError(
-                    f"cannot write the encoded text in {folder}: {error.strerror}; files that are "
-                    "complete stay; make room and start again, or name another folder with --output"
-                ) from error
-
-
-def _write(groups, folder, normalize, each, title):
-    surveys = each(_survey, [(group,) for group in groups])
-    found = [_without_empty(*pair) for pair in zip(groups, surveys, strict=True)]
-    found = [(group, survey) for group, survey in found if group]
-    if not found:
-        raise CorpusError(f"expected text in corpus {title!r}, found none (empty)")
-    characters = Characters()
-    for _, s in found:
-        characters.add(s.characters)
-    vocab = characters.vocab()
-    lengths = [n for _, s in found for n in s.lengths]
-    digests = [d for _, s in found for d in s.digests]
-    trained = cuts(lengths)
-    left = iter(trained)
-    parts = [[next(left) for _ in group] for group, _ in found]  # as many as documents
-    sha256 = hashlib.sha256(b"".join(digests)).hexdigest()
-    _check_same(folder, sha256)
-    jobs = [
-        (group, s.lengths, part, vocab.characters, folder / shards.name(k), s.key(vocab, part))
-        for k, ((group, s), part) in enumerate(zip(found, parts, strict=True))
-    ]
-    unseen = each(_encode, jobs)
-    index = Index(
-        vocabulary=[*vocab.characters],
-        sha256=sha256,
-        normalize=normalize,
-        training=[sum(part) for part in parts],
-        held_out=[
-            [n - cut for n, cut in zip(s.lengths, part, strict=True) if n > cut]
-            for (_, s), part in zip(found, parts, strict=True)
-        ],
-        overlap=repeated([int.from_bytes(d) for d in digests], lengths, trained)
-        | {"unseen": _unseen(unseen)},
-    )
-    _write_index(folder, index)
-    ours = {*map(shards.name, range(len(jobs))), ENCODED, paths.LOCK}
-    for path in folder.iterdir():  # of an earlier command, with smaller files
-        if path.name not in ours:
-            path.unlink()
-    return index
-
-
-def _write_index(folder, index):
-    temporary = folder / (ENCODED + UNFINISHED)
-    with open(temporary, "wb") as file:
-        file.write(index.to_bytes())
-        file.flush()
-        os.fsync(file.fileno())
-    os.replace(temporary, folder / ENCODED)
-
-
-def _groups(documents: Sequence[Any], size: int) -> list[list[Any]]:
-    """Divides documents into groups of about `size` bytes."""
-    starts = itertools.accumulate((d.size for d in documents), initial=0)
-    places = zip(starts, documents, strict=False)
-    groups = itertools.groupby(places, lambda place: place[0] // size)
-    return [[d for _, d in group] for _, group in groups]
-
-
-def _prepare(folder):
-    """Makes the folder; raises InputError if it holds something else."""
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        names = sorted(path.name for path in folder.iterdir())
-    except OSError as error:
-        raise InputError(f"expected a folder to write in, found {in_words(error)}") from error
-    other = [x for x in names if not OURS.fullmatch(x)]
-    if other:
-        raise InputError(
-            f"expected a new or empty folder for the encoded text, found {other[0]!r} in {folder}; "
-            "name another one with --output"
-        )
-
-
-def _check_same(folder, sha256):
-    """Raises InputError if the folder holds another text."""
-    if not os.path.lexists(folder / ENCODED):
-        return
-    before = shards.read_index(folder).sha256
-    if before != sha256:
-        raise InputError(
-            f"expected a new folder, or one with this text (sha256 {sha256[:12]}), found another "
-            f"text ({before[:12]}) in {folder}; name another folder with --output"
-        )
-
-
-def _unseen(counts):
-    """Returns the characters that no file has in a training part, and how often they occur."""
-    never = set.intersection(*(set(x) for x in counts))
-    return {c: sum(x[c] for x in counts) for c in sorted(never)}
+    total = 2 * sum(d.size for d in corpus.documents)  # everything is read twice
+    with (
+        progress(f"encoding {corpus.title} into {folder}", total) as tell,
+        WorkerPool(min(workers, len(groups)), tell) as pool,
+    ):
+        plan = _plan(groups, pool.map(_survey, [(group,) for group in groups]), corpus)
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+            with _locked(folder, say):
+                return _write(plan, folder, normalize, pool)
+        except OSError as error:  # of reading, it would be a CorpusError
+            raise OSError(
+                f"cannot write the encoded text in {folder}: {in_words(error)}; files that are "
+                "complete stay; make room and start again, or name another folder with --output"
+            ) from error
 
 
 @dataclass(frozen=True)
@@ -176,23 +82,154 @@ class _Survey:
     """The SHA-256 of each in UTF-8."""
     characters: str
     """The distinct characters."""
+    marks: dict[str, int]
+    """See `Corpus.marks`."""
 
-    def key(self, vocab, trained):
-        """Returns a text that identifies the file of this group."""
-        parts = [vocab.stored(), trained, [d.hex() for d in self.digests]]
+
+@dataclass(frozen=True)
+class _Group:
+    """The documents of a file, which have text."""
+
+    documents: list[Any]
+    lengths: list[int]
+    digests: list[bytes]
+    trained: list[int]
+    """The number of first characters of each that are trained on."""
+
+    def key(self, vocab: Vocab) -> str:
+        """Returns a text that identifies the content of the file."""
+        parts = [vocab.stored(), self.trained, [d.hex() for d in self.digests]]
         return hashlib.sha256(json.dumps(parts).encode()).hexdigest()
 
 
-def _without_empty(documents, survey):
-    """Returns a group and its survey without the documents that have no text."""
-    kept = [k for k, n in enumerate(survey.lengths) if n]
-    lengths, digests = ([x[k] for k in kept] for x in (survey.lengths, survey.digests))
-    return [documents[k] for k in kept], _Survey(lengths, digests, survey.characters)
+def _plan(groups, surveys, corpus):
+    """Returns the groups of documents that have text, and the vocabulary."""
+    characters = Characters()
+    for survey in surveys:
+        characters.add(survey.characters)
+        corpus.marks.update(survey.marks)
+    lengths = [n for survey in surveys for n in survey.lengths if n]
+    if not lengths:
+        raise CorpusError(f"expected text in corpus {corpus.title!r}, found none (empty)")
+    trained = iter(cuts(lengths))
+    found = []
+    for group, survey in zip(groups, surveys, strict=True):
+        rows = [row for row in zip(group, survey.lengths, survey.digests, strict=True) if row[1]]
+        if rows:
+            found.append(_Group(*map(list, zip(*rows, strict=True)), [next(trained) for _ in rows]))
+    return found, characters.vocab()
 
 
-def _survey(tell, documents):
+def _write(plan, folder, normalize, pool):
+    groups, vocab = plan
+    every = [row for g in groups for row in zip(g.digests, g.lengths, g.trained, strict=True)]
+    digests, lengths, trained = zip(*every, strict=True)
+    sha256, keys = hashlib.sha256(b"".join(digests)).hexdigest(), [g.key(vocab) for g in groups]
+    _check_same(folder, sha256, keys)
+    files = [folder / shards.name(k) for k in range(len(groups))]
+    jobs = [(g, vocab.characters, *row) for g, *row in zip(groups, files, keys, strict=True)]
+    unseen = pool.map(_encode, jobs)
+    found = repeated([int.from_bytes(d) for d in digests], lengths, trained)
+    index = Index(
+        vocabulary=[*vocab.characters],
+        sha256=sha256,
+        normalize=normalize,
+        training=[sum(g.trained) for g in groups],
+        held_out=[
+            [n - cut for n, cut in zip(g.lengths, g.trained, strict=True) if n > cut]
+            for g in groups
+        ],
+        keys=keys,
+        overlap=found | {"unseen": _unseen(unseen)},
+    )
+    _write_index(folder, index)
+    for path in folder.iterdir():  # left over by a command that was interrupted
+        if OURS.fullmatch(path.name) and path not in files and path.name not in (ENCODED, "lock"):
+            path.unlink()
+    return index
+
+
+def _write_index(folder, index):
+    temporary = _temporary(folder / ENCODED)
+    with open(temporary, "xb") as file:
+        file.write(index.to_bytes())
+        file.flush()
+        os.fsync(file.fileno())
+    os.replace(temporary, folder / ENCODED)
+
+
+def _temporary(path):
+    return path.with_name(f"{path.name}.{os.getpid()}{UNFINISHED}")
+
+
+def _groups(documents: Sequence[Any], size: int) -> list[list[Any]]:
+    """Divides documents into groups of about `size` bytes."""
+    starts = itertools.accumulate((d.size for d in documents), initial=0)
+    places = zip(starts, documents, strict=False)
+    groups = itertools.groupby(places, lambda place: place[0] // size)
+    return [[d for _, d in group] for _, group in groups]
+
+
+def _check_folder(folder):
+    """Raises InputError if the folder holds something else, or cannot be made or written in."""
+    there = next(p for p in (folder, *folder.absolute().parents) if os.path.lexists(p))
+    if not os.path.isdir(there) or not os.access(there, os.W_OK):
+        raise InputError(
+            f"expected a folder to write in, found {there}, which is none; name another one with "
+            "--output"
+        )
+    names = sorted(os.listdir(folder)) if there == folder else []
+    other = [x for x in names if not OURS.fullmatch(x)]
+    if other:
+        raise InputError(
+            f"expected a new or empty folder for the encoded text, found {other[0]!r} in {folder}; "
+            "name another one with --output"
+        )
+
+
+@contextlib.contextmanager
+def _locked(folder, say):
+    """Keeps other commands from writing in the folder, where the file system has locks."""
+    with contextlib.ExitStack() as stack:
+        try:
+            waiting = f"waiting for another process, which writes {folder}"
+            stack.enter_context(paths.locked(folder, lambda: say(waiting)))
+        except OSError as error:
+            say(
+                f"NOTE: {folder} cannot be locked ({error.strerror}); write in it by one command "
+                "at a time"
+            )
+        yield
+
+
+def _check_same(folder, sha256, keys):
+    """Raises InputError if the folder holds another text, or the same one in other files."""
+    if not os.path.lexists(folder / ENCODED):
+        return
+    before = shards.read_index(folder)
+    if before.sha256 != sha256:
+        raise InputError(
+            f"expected a new folder, or one with this text (sha256 {sha256[:12]}), found another "
+            f"text ({before.sha256[:12]}) in {folder}; name another folder with --output"
+        )
+    if before.keys != keys:  # a run may be reading them
+        raise InputError(
+            f"expected a new folder, or one with this text in {len(keys):,} files, found it in "
+            f"{len(before.keys):,} others in {folder}; name another folder with --output, or give "
+            "the --file-size that was given first"
+        )
+
+
+def _unseen(counts):
+    """Returns the characters that no file has in a training part, and how often they occur."""
+    never = set.intersection(*(set(x) for x in counts))
+    return {c: sum(x[c] for x in counts) for c in sorted(never)}
+
+
+def _survey(tell: Tell, documents: list[Any]) -> _Survey:
     """Reads a group of documents for the first time, in a process of the pool."""
     characters, lengths, digests = Characters(), [], []
+    marks: dict[str, int] = {}
     for d in documents:
         length, digest = 0, hashlib.sha256()
         for piece in d.pieces(tell):
@@ -201,10 +238,11 @@ def _survey(tell, documents):
             length += len(piece)
         lengths.append(length)
         digests.append(digest.digest())
-    return _Survey(lengths, digests, characters.vocab().characters)
+        marks |= getattr(d, "marks", {})
+    return _Survey(lengths, digests, characters.vocab().characters, marks)
 
 
-def _encode(tell, documents, lengths, trained, characters, path, key):
+def _encode(tell: Tell, group: _Group, characters: str, path: Path, key: str) -> dict[str, int]:
     """Writes a group's file, in a process of the pool, unless it is there.
 
     Returns:
@@ -213,17 +251,19 @@ def _encode(tell, documents, lengths, trained, characters, path, key):
     with contextlib.suppress(OSError, ValueError, KeyError, TypeError), open(path, "rb") as file:
         about = id_cache.opened(file, path)[1]
         if about["key"] == key:
-            tell(sum(d.size for d in documents))
+            tell(sum(d.size for d in group.documents))
             return about["unseen"]
     vocab = Vocab(characters)
     unseen = Unseen(vocab)
 
     def fill(file, dtype):
-        at = [0, sum(trained)]  # where the next training ids go, and the next held-out ids
-        for d, length, cut in zip(documents, lengths, trained, strict=True):
-            place = 0
+        at = [0, sum(group.trained)]  # where the next training ids go, and the next held-out ids
+        rows = zip(group.documents, group.lengths, group.digests, group.trained, strict=True)
+        for d, length, expected, cut in rows:
+            place, digest = 0, hashlib.sha256()
             for piece in d.pieces(tell):
                 ids = vocab.encode(piece, dtype)
+                digest.update(piece.encode("utf-8", "surrogatepass"))
                 border = max(0, min(len(ids), cut - place))
                 place += len(ids)
                 parts = ids[:border], ids[border:]
@@ -232,83 +272,9 @@ def _encode(tell, documents, lengths, trained, characters, path, key):
                     file.seek(at[k] * dtype.itemsize)
                     file.write(part)
                     at[k] += len(part)
-            if place != length:
+            if (place, digest.digest()) != (length, expected):
                 raise CorpusError(f"cannot read {d.name}: it changed while it was read")
         return {"key": key, "unseen": unseen.counts()}
 
-    temporary = path.with_name(path.name + UNFINISHED)
-    id_cache.write_to(temporary, path, vocab.dtype, sum(lengths), fill)
+    id_cache.write_to(_temporary(path), path, vocab.dtype, sum(group.lengths), fill)
     return unseen.counts()
-
-
-def _work(pipe):
-    """Does the jobs that come from the command, in a process of its own, until it ends."""
-    with contextlib.suppress(EOFError, OSError):
-        while True:
-            function, arguments = pipe.recv()
-            try:
-                answer = RESULT, function(lambda n: pipe.send((READ, n)), *arguments)
-            except Exception as error:
-                answer = ERROR, error
-            pipe.send(answer)
-
-
-@contextlib.contextmanager
-def _pool(workers: int, tell: Callable[[int], Any]) -> Iterator[Callable[..., list]]:
-    """Yields a function (function, list of arguments) -> list of results, for processes.
-
-    A process ends when its pipe is closed, so also when the command is killed. Those of
-    `concurrent.futures` would go on, and leave semaphores.
-    """
-    context = multiprocessing.get_context("spawn")  # a copy of this process would have its threads
-    with contextlib.ExitStack() as stack:
-        pipes = [_start(context, stack) for _ in range(workers)]
-
-        yield functools.partial(_each, pipes, tell)
-
-
-def _each(pipes, tell, function, arguments):
-    """Returns the results of a function for each of several arguments, in their order."""
-    left, results = enumerate(arguments), {}
-    busy: dict[Any, int] = {}  # the number of the argument, by pipe
-
-    def begin(pipe):
-        for k, job in itertools.islice(left, 1):
-            pipe.send((function, job))
-            busy[pipe] = k
-
-    try:
-        for pipe in pipes:
-            begin(pipe)
-        while busy:
-            ready: Any = connection.wait([*busy])
-            for pipe in ready:
-                kind, value = pipe.recv()
-                if kind == READ:
-                    tell(value)
-                elif kind == ERROR:
-                    raise value
-                else:
-                    results[busy.pop(pipe)] = value
-                    begin(pipe)
-    except (EOFError, ConnectionError) as error:
-        raise CharlmError(
-            "a process that encodes has ended, perhaps for lack of memory; files that are "
-            "complete stay; start again, perhaps with fewer --workers"
-        ) from error
-    return [results[k] for k in range(len(arguments))]
-
-
-def _start(context, stack):
-    """Starts a process, and returns the pipe to it."""
-    ours, theirs = context.Pipe()
-    process = context.Process(target=_work, args=(theirs,), daemon=True)
-    before = signal.signal(signal.SIGINT, signal.SIG_IGN)  # the command hears Ctrl-C and ends it
-    try:
-        process.start()
-    finally:
-        signal.signal(signal.SIGINT, before)
-    theirs.close()
-    stack.callback(process.join)
-    stack.callback(ours.close)
-    return ours

@@ -19,13 +19,14 @@ from charlm import systems
 from charlm.errors import InputError, in_words
 from charlm.text import id_cache
 from charlm.text.encoded_text import Text
-from charlm.text.mapped_ids import MappedIds
+from charlm.text.mapped_ids import MAX_MAPPED
 from charlm.text.overlap import Overlap
-from charlm.text.sharded_ids import ShardedIds
+from charlm.text.sharded_ids import Files, ShardedIds
 from charlm.text.vocab import Vocab
 from corpora.document import ENCODED
 
 VERSION = 1
+AGAIN = "run charlm encode again, with the same options"  # after a damaged file is deleted
 MAX_OPEN = 128  # files; more streams than that open files again and again, once in a block
 
 
@@ -41,13 +42,15 @@ class Index:
     vocabulary: list[str]
     """The distinct characters of the text, in the order of their ids."""
     sha256: str
-    """Fingerprint of the text and of where its documents begin; of no number of files."""
+    """Fingerprint of the text and of where its documents begin; independent of the files."""
     normalize: str
     """The Unicode form of the text."""
     training: list[int]
     """(F,), the number of ids in the training part of each file."""
     held_out: list[list[int]]
     """(F,), the number of ids of each held-out part in a file."""
+    keys: list[str]
+    """(F,), what identifies the content of each file."""
     overlap: dict
     """The values of `Overlap`."""
     version: int = VERSION
@@ -72,21 +75,31 @@ def read_index(folder: Path) -> Index:
     try:
         with open(path, "rb", opener=_without_waiting) as file:
             stored = json.load(file)
-        if stored.get("version") != VERSION:
-            raise ValueError(f"it has version {stored.get('version')}, this is {VERSION}")
-        index = Index(**stored)
-        if not len(index.training) == len(index.held_out) > 0:
-            raise ValueError("it has no files")
-        sizes = [*index.training, *(n for part in index.held_out for n in part)]
-        if min(sizes) < 0 or not all(isinstance(n, int) for n in sizes):
-            raise ValueError("its sizes are wrong")
-        _ = Overlap(**index.overlap), index.dtype
-        return index
-    except (OSError, ValueError, TypeError, AttributeError, InputError) as error:
+        if stored.get("version") == VERSION:
+            return _checked(Index(**stored))
+    except (OSError, ValueError, TypeError, AttributeError, RecursionError, InputError) as error:
         raise InputError(
             f"expected an encoded text in {folder}, found {ENCODED} damaged ({in_words(error)}); "
-            "delete that file and run charlm encode again"
+            f"delete that file and {AGAIN}"
         ) from error
+    raise InputError(
+        f"expected an encoded text of version {VERSION} in {folder}, found version "
+        f"{stored.get('version')!r:.20}; use the version of charlm that wrote it, or encode the "
+        "text into another folder"
+    )
+
+
+def _checked(index):
+    """Returns an index; raises ValueError or TypeError if it is none."""
+    if not len(index.training) == len(index.held_out) == len(index.keys) > 0:
+        raise ValueError("it has no files")
+    numbers = [*index.training, *(n for part in index.held_out for n in part)]
+    overlap = Overlap(**index.overlap)
+    numbers += [overlap.repeated, overlap.repeated_characters, *overlap.unseen.values()]
+    if not all(isinstance(n, int) and 0 <= n < 2**62 for n in numbers):
+        raise ValueError("its numbers are wrong")
+    _ = index.dtype
+    return index
 
 
 def read(folder: Path) -> Text:
@@ -100,30 +113,30 @@ def read(folder: Path) -> Text:
     held_out = np.array([sum(part) for part in index.held_out], np.int64)
 
     @functools.lru_cache(MAX_OPEN)
-    def opened(k: int) -> MappedIds:
-        return _open(folder / name(k), index.dtype, int(trained[k] + held_out[k]))
+    def opened(k):
+        return _open(folder / name(k), index.dtype, int(trained[k] + held_out[k]), index.keys[k])
 
     return Text(
         Vocab("".join(index.vocabulary)),
         index.sha256,
-        ShardedIds(opened, trained, np.zeros_like(trained), index.dtype),
-        ShardedIds(opened, held_out, trained, index.dtype),
+        ShardedIds(Files(opened, np.zeros_like(trained), trained, index.dtype)),
+        ShardedIds(Files(opened, trained, held_out, index.dtype)),
         [n for part in index.held_out for n in part],
         Overlap(**index.overlap),
     )
 
 
-def _open(path, dtype, count):
+def _open(path, dtype, count, key):
     try:
         with open(path, "rb", opener=_without_waiting) as file:
-            ids, _ = id_cache.opened(file, path)
-        if (ids.dtype, len(ids)) != (dtype, count):
-            raise ValueError(f"it has {len(ids):,} ids of {ids.dtype}, not {count:,} of {dtype}")
+            ids, about = id_cache.opened(file, path, MAX_MAPPED // MAX_OPEN, AGAIN)
+        if (ids.dtype, len(ids), about["key"]) != (dtype, count, key):
+            raise ValueError("it belongs to another encoded text")
         return ids
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise InputError(
             f"expected the encoded text in {path}, found it missing or damaged ({in_words(error)}"
-            "); delete it, if it is there, and run charlm encode again"
+            f"); delete it, if it is there, and {AGAIN}"
         ) from error
 
 

@@ -389,7 +389,7 @@ def test_the_table_is_long_enough():
     assert len({line for line, _ in ROWS}) == len(ROWS) >= 150
 
 
-@pytest.mark.product(200)
+@pytest.mark.product(160)
 @pytest.mark.usual(150)
 @pytest.mark.parametrize(("line", "expected"), ROWS)
 def test_refused(here, capsys, line, expected):

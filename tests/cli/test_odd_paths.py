@@ -189,6 +189,7 @@ def test_every_option_meets_every_oddity():
     assert len(ROWS) > 350
 
 
+@pytest.mark.product(220)
 @pytest.mark.usual(150)
 @pytest.mark.parametrize(("line", "lies"), ROWS)
 def test_refused(here, capsys, line, lies):

@@ -520,7 +520,7 @@ def test_a_refused_question_ends_nothing_that_is_going_on(browser, made):
     assert not opened.faults
 
 
-@pytest.mark.product(1)
+@pytest.mark.soak
 def test_a_hundred_texts_are_those_of_sample(browser, made):
     folder, net, vocab, _ = made
     opened = Opened(browser, f"file://{folder}/page.html")

@@ -252,7 +252,7 @@ def test_loops(rng, factors, same, name, sizes, inputs):
     np.testing.assert_equal((batch, upstream), copies)  # what is given stays as it is
 
 
-@pytest.mark.product(30)
+@pytest.mark.product(15)
 @pytest.mark.usual(8)
 @pytest.mark.parametrize("shown", [False, True])
 @pytest.mark.parametrize("inputs", ["ids", "vectors"])

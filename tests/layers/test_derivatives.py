@@ -91,7 +91,7 @@ def close(found, expected):
         np.testing.assert_allclose(a, b, rtol=2e-4, atol=1e-5)
 
 
-@pytest.mark.product(3)
+@pytest.mark.product(2)
 @pytest.mark.usual(1)
 @pytest.mark.parametrize("compiled", [True, False])
 @pytest.mark.parametrize("mode", MODES)
@@ -185,7 +185,7 @@ def test_the_loss_has_second_derivatives(rng):
     close([second(CrossEntropy())], [second(theirs)])
 
 
-@pytest.mark.product(2)
+@pytest.mark.product(1)
 @pytest.mark.full
 @pytest.mark.skipif(BACKEND != "tensorflow", reason="TensorFlow's forward mode")
 def test_forward_mode(rng, case):

@@ -236,7 +236,7 @@ def test_a_file_system_that_is_full(tmp_path):
     assert done.stdout == "whole\n", done.stderr[-2000:]
 
 
-@pytest.mark.full
+@pytest.mark.soak
 def test_a_run_whose_last_state_could_not_be_saved_does_not_end_well(
     tmp_path, monkeypatch, capsys, text_file
 ):

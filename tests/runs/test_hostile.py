@@ -5,6 +5,7 @@ Files of today's format are read without the HDF5 library; those of format 2, in
 
 import contextlib
 import io
+import itertools
 import json
 import os
 import shutil
@@ -69,9 +70,9 @@ def read(data):
 
 
 @pytest.mark.full
-def test_a_flip_of_any_byte_is_refused(whole):
+def test_a_flip_of_every_third_byte_is_refused(whole):
     assert len(whole) < 40_000
-    for at in range(len(whole)):
+    for at in range(0, len(whole), 3):
         flipped = bytearray(whole)
         flipped[at] ^= 1 << (at % 8)
         refused(flipped, "damaged")
@@ -80,7 +81,8 @@ def test_a_flip_of_any_byte_is_refused(whole):
 @pytest.mark.full
 def test_a_file_cut_anywhere_is_refused(whole):
     mark = whole.index(file_format.MARK)  # before it, each needs another process
-    for size in [*range(0, mark, mark // 30), *range(mark + len(file_format.MARK), len(whole))]:
+    sizes = range(0, mark, mark // 30), range(mark + len(file_format.MARK), len(whole), 3)
+    for size in itertools.chain(*sizes):
         refused(whole[:size], "damaged|no HDF5 file")
 
 

@@ -38,6 +38,7 @@ def drawn(saved, prompt, length, temperature, n, seed, rules, stops=()):
 CASES = [*itertools.product((0.0, 0.6, 1.0), ({}, {"top_k": 3}, {"top_p": 0.7}), (None, 0, 2))]
 
 
+@pytest.mark.product(12)
 @pytest.mark.usual(5)
 @pytest.mark.parametrize(("temperature", "rules", "logprobs"), CASES, ids=str)
 def test_choices_are_the_texts_of_sample(writer, saved, temperature, rules, logprobs):

@@ -8,16 +8,17 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from unittest import mock
 
 import numpy as np
 import pytest
 
 from charlm import encode as command
-from charlm import train
+from charlm import evaluate, show, train
 from charlm.errors import InputError
 from charlm.experiments.large_texts import sparse
 from charlm.text import encode, mapped_ids, sharding, shards
-from charlm.text.sharded_ids import ShardedIds
+from charlm.text.sharded_ids import Files, ShardedIds
 from charlm.text.windows import HeldOutWindows, TrainingWindows
 from corpora import Corpus, CorpusError, Document
 from corpora.document import ENCODED
@@ -26,16 +27,27 @@ from tests.text.test_mapped_ids import opened, random_keys, stored
 LETTERS = "abc dé\nß😀"
 
 
-def here(function, arguments):
+class Here:
     """Does what the pool of processes does, in this one."""
-    return [function(lambda n: None, *a) for a in arguments]
+
+    def __init__(self, workers, tell):
+        self.tell = tell
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *error):
+        pass
+
+    def map(self, function, jobs):
+        return [function(self.tell, *job) for job in jobs]
 
 
 def write(documents, folder, size, normalize="none"):
     """Encodes documents without processes."""
-    sharding._prepare(folder)
-    groups = sharding._groups(documents, size)
-    return sharding._write(groups, folder, normalize, here, "texts")
+    with mock.patch.object(sharding, "WorkerPool", Here):
+        corpus = Corpus("texts", tuple(documents))
+        return sharding.write(corpus, folder, normalize, size, 1, [].append)
 
 
 def documents_of(rng, count, longest=300):
@@ -52,7 +64,7 @@ def described(text):
 @pytest.mark.parametrize("count", [1, 3, 40])
 def test_a_text_in_many_files_is_the_text_in_one(tmp_path, rng, count, monkeypatch):
     monkeypatch.setattr(shards, "MAX_OPEN", 2)
-    for k in range(10):
+    for k in range(4):
         documents = documents_of(rng, count, 3000 // count)
         if not any(d.text for d in documents):
             continue
@@ -101,7 +113,7 @@ def test_an_index_gives_what_numpy_gives(tmp_path, rng, bounds):
     def file(k):
         return opened(tmp_path / f"{k}", "<u2", sums[k])
 
-    whole = ShardedIds(file, lengths, begins, np.dtype("<u2"))
+    whole = ShardedIds(Files(file, begins, lengths, np.dtype("<u2")))
     found = whole.part(*bounds) if bounds else whole
     assert (len(found), found.shape, found.dtype) == (len(plain), plain.shape, plain.dtype)
     np.testing.assert_array_equal(found, plain)
@@ -129,11 +141,11 @@ def test_each_process_reads_its_own_streams_and_opens_their_files_only(
         asked.append(k)
         return opened(tmp_path / f"{k}", "u1", sums[k])
 
-    ids = ShardedIds(file, np.full(20, 400), np.zeros(20, int), np.dtype("u1"))
     B, T = 4, 9
 
     def read(own=slice(None)):
         asked.clear()
+        ids = ShardedIds(Files(file, np.zeros(20, int), np.full(20, 400), np.dtype("u1")))
         windows = TrainingWindows(ids, B, T, 3, 20, 2, 0, separator, own=own)
         return [windows[k] for k in range(len(windows))], {*asked}
 
@@ -168,16 +180,18 @@ def test_an_interrupted_command_goes_on_with_what_is_missing(tmp_path, rng):
     before = {p.name: (p.read_bytes(), p.stat().st_mtime_ns) for p in files}
     files[1].unlink()
     (tmp_path / "a" / ENCODED).unlink()
-    (tmp_path / "a" / "00001.ids.unfinished").write_bytes(b"half of it")
+    (tmp_path / "a" / "00001.ids.77.unfinished").write_bytes(b"half of it")
     files[2].write_bytes(before[files[2].name][0][:-1])  # it says that it is not whole
     assert write(documents, tmp_path / "a", 300) == first
     for p in files:
         content, time_of = before[p.name]
         assert p.read_bytes() == content
         assert (p.stat().st_mtime_ns != time_of) == (p in files[1:3])
-    fewer = write(documents, tmp_path / "a", 1000)
-    assert fewer.sha256 == first.sha256
-    assert len([*(tmp_path / "a").glob("*.ids*")]) == len(fewer.training) < len(files)
+    with pytest.raises(InputError, match=r"in 4 files, found it in \d+ others in .*a; name"):
+        write(documents, tmp_path / "a", 1000)  # a run may be reading them
+    (tmp_path / "a" / ENCODED).unlink()
+    assert write(documents, tmp_path / "a", 1000).sha256 == first.sha256
+    assert len([*(tmp_path / "a").glob("*.ids*")]) == 4 < len(files)
 
 
 def test_other_texts_and_other_files_are_never_overwritten(tmp_path, rng):
@@ -191,9 +205,42 @@ def test_other_texts_and_other_files_are_never_overwritten(tmp_path, rng):
         write(documents_of(rng, 5), tmp_path / "a", 300)
     with pytest.raises(CorpusError, match="expected text in corpus 'texts', found none"):
         write([Document("a", "")] * 9, tmp_path / "b", 300)
+    assert not (tmp_path / "b").exists()
     (tmp_path / "file").write_text("")
-    with pytest.raises(InputError, match=r"expected a folder to write in, found .*file"):
-        write(documents_of(rng, 5), tmp_path / "file", 300)
+    for name in ("file", "file/inner"):
+        with pytest.raises(InputError, match=r"expected a folder to write in, found .*file, which"):
+            write(documents_of(rng, 5), tmp_path / name, 300)
+
+
+def test_files_that_appear_while_it_encodes_are_left_alone(tmp_path, rng, monkeypatch):
+    folder, encode_group = tmp_path / "a", sharding._encode
+
+    def meanwhile(*arguments):
+        (folder / "notes.txt").write_text("mine")
+        (folder / "folder").mkdir(exist_ok=True)
+        return encode_group(*arguments)
+
+    monkeypatch.setattr(sharding, "_encode", meanwhile)
+    write(documents_of(rng, 5), folder, 300)
+    assert (folder / "notes.txt").read_text() == "mine"
+
+
+def test_files_that_change_between_the_two_passes_are_refused(tmp_path, rng, monkeypatch):
+    texts, plan = ["abcdefgh"], sharding._plan
+
+    class Changing(Document):
+        def pieces(self, tell=None):
+            yield texts[0]
+
+    def planned(*arguments):
+        texts[0] = "abcdefgg"  # as long, and of the same characters
+        return plan(*arguments)
+
+    monkeypatch.setattr(sharding, "_plan", planned)
+    documents = [*documents_of(rng, 5), Changing("changing", "x")]
+    with pytest.raises(CorpusError, match="cannot read changing: it changed while it was read"):
+        write(documents, tmp_path / "a", 300)
+    assert not (tmp_path / "a" / ENCODED).exists()
 
 
 def damaged_index(**changes):
@@ -207,11 +254,13 @@ def damaged_index(**changes):
 DAMAGES = {
     "half an index": lambda f: (f / ENCODED).write_text("{"),
     "a list": lambda f: (f / ENCODED).write_text("[]"),
-    "another version": damaged_index(version=99),
     "a field more": damaged_index(more=1),
     "no files": damaged_index(training=[], held_out=[]),
-    "sizes below zero": damaged_index(training=[-1], held_out=[[2]]),
-    "half a character": damaged_index(training=[0.5], held_out=[[2]]),
+    "sizes below zero": damaged_index(training=[-1], held_out=[[2]], keys=[""]),
+    "half a character": damaged_index(training=[0.5], held_out=[[2]], keys=[""]),
+    "a size beyond all": damaged_index(training=[10**30], held_out=[[2]], keys=[""]),
+    "deep": lambda f: (f / ENCODED).write_text('{"version": 1, "x": ' + "[" * 10**5),
+    "figures in words": damaged_index(overlap={"repeated": "x"}),
     "letters twice": damaged_index(vocabulary=["a", "a"]),
     "a missing file": lambda f: (f / "00001.ids").unlink(),
     "a shorter file": lambda f: (f / "00001.ids").write_bytes(b"short"),
@@ -231,6 +280,27 @@ def test_a_damaged_text_is_refused_when_it_is_read(tmp_path, rng, damage):
     with pytest.raises(InputError, match=r"charlm encode") as found:
         np.asarray(shards.read(tmp_path).training)
     assert str(tmp_path) in str(found.value)
+
+
+def test_a_text_of_another_version_is_not_called_damaged(tmp_path, rng):
+    write(documents_of(rng, 5), tmp_path, 300)
+    damaged_index(version=2)(tmp_path)
+    with pytest.raises(
+        InputError, match=r"expected an encoded text of version 1 .*found version 2"
+    ):
+        shards.read(tmp_path)
+
+
+def test_pages_of_many_open_files_are_let_go_of(tmp_path, rng, monkeypatch):
+    monkeypatch.setattr(shards, "MAX_MAPPED", 128 * 1000)
+    write([Document(f"{k}", "ab" * 5000) for k in range(30)], tmp_path, 10_000)
+    forgotten = []
+    monkeypatch.setattr(
+        mapped_ids._File, "has_read", lambda self, n: forgotten.append((self.most, n))
+    )
+    np.asarray(shards.read(tmp_path).training)
+    assert {most for most, _ in forgotten} == {1000}
+    assert sum(n for _, n in forgotten) >= 270_000
 
 
 SPARSE = 200  # files of five gigabytes: a terabyte
@@ -287,20 +357,35 @@ def test_a_run_on_the_encoded_text_is_the_run_on_its_files(tmp_path, rng, monkey
         rows.append((row["loss"], row["val_loss"]))
     assert rows[0] == rows[1]
     assert train.main(["--resume", "encoded", "--epochs", "2"]) == 0
+    capsys.readouterr()
+    bits = []
+    for name in ("texts", "encoded"):
+        assert evaluate.main([name]) == 0
+        out, err = capsys.readouterr()
+        bits.append(next(x.split()[-2:] for x in out.splitlines() if x.startswith("carried")))
+        assert ("no n-gram model, because encoded is encoded" in err) == (name == "encoded")
+    assert train.main(["--resume", "texts", "--epochs", "2"]) == 0
+    assert evaluate.main(["encoded", "--samples"]) == 2
+    assert "cannot use --samples with encoded" in capsys.readouterr().err
+    assert show.main(["encoded"]) == 0
 
 
 @pytest.mark.parametrize(
     ("flags", "expected"),
     [
         ("encode encoded -o other", "found encoded, which is encoded already"),
+        ("encode texts -o texts/inner", "expected a folder outside the text, found --output"),
+        ("encode half -o other", "found half, in which charlm encode has not finished"),
+        ("train half", "found half, in which charlm encode has not finished"),
+        ("import x.keras --vocab-from encoded", "x.keras"),
         ("encode - -o other", "which can be read only once"),
-        ("encode texts -o texts", "expected a new or empty folder for the encoded text"),
+        ("encode texts -o texts", "expected a folder outside the text"),
         ("encode texts", "--output"),
         ("encode texts -o other --workers 0", "expected --workers to be 1 or more"),
-        ("train encoded --records line", "expected a text in files for --records, found encoded"),
-        ("train encoded --context folder", "expected a text in files for --context"),
-        ("train encoded --normalize nfc", "expected --normalize none, in which encoded was"),
-        ("score encoded", "found encoded, which is encoded; name the files"),
+        ("train encoded --records line", "cannot use --records with encoded, an encoded text"),
+        ("train encoded --context folder", "cannot use --context with encoded"),
+        ("train encoded --normalize nfc", "expected --normalize none, with which encoded was"),
+        ("score encoded", "found encoded, an encoded text (made by charlm encode); name"),
     ],
 )
 def test_what_does_not_fit_is_refused_in_a_line(
@@ -312,6 +397,8 @@ def test_what_does_not_fit_is_refused_in_a_line(
     texts(tmp_path / "texts", rng)
     documents = [Document(p.name, p.read_text()) for p in (tmp_path / "texts").iterdir()]
     write(documents, tmp_path / "encoded", 10**9)
+    (tmp_path / "half").mkdir()
+    (tmp_path / "half" / "00000.ids").write_bytes((tmp_path / "encoded/00000.ids").read_bytes())
     before = sorted(tmp_path.rglob("*"))
     assert main(flags.split()) == 2
     lines = capsys.readouterr().err.splitlines()
@@ -319,6 +406,8 @@ def test_what_does_not_fit_is_refused_in_a_line(
     assert sorted(tmp_path.rglob("*")) == before
 
 
+@pytest.mark.product(1)
+@pytest.mark.full
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, -15)])
 def test_signals_end_all_processes_and_keep_what_is_whole(tmp_path, rng, number, code):
     (tmp_path / "texts").mkdir()

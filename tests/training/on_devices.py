@@ -48,7 +48,7 @@ def trained(case, saved=None, last=None):
     Args:
         case: a name of `MODELS`; with " in loops" after it, without machine code.
         saved: a checkpoint to continue from.
-        last: the number of windows after which it stops.
+        last: the number of windows after which it stops; 0 for none.
     """
     model = MODELS[case.removesuffix(" in loops")]
     data = DataConfig(corpus="small", batch_size=B, window=T, seed=5, restart_every=4)
@@ -63,7 +63,8 @@ def trained(case, saved=None, last=None):
     try:
         training, look = Training(config, text, saved), Look(last)
         windows = training.windows().steps
-        training.fit([TrackProgress(training.progress, B * T, windows), look])
+        if last != 0:
+            training.fit([TrackProgress(training.progress, B * T, windows), look])
     finally:
         numpy_op.is_supported = is_supported
     return training, look.losses

@@ -71,7 +71,7 @@ def test_several_devices_are_one(tmp_path, devices, cases):
 def test_streams_that_do_not_divide_leave_devices_idle(tmp_path):
     program = """if True:
         from tests.training import on_devices
-        training, _ = on_devices.trained("lstm", last=1)
+        training, _ = on_devices.trained("lstm", last=0)
         print(training.devices, training.idle_devices())
         print(on_devices.Training(training.config, training.text, None, False).idle_devices())
         from charlm.training.distribution import over_devices

@@ -311,7 +311,7 @@ def test_numpy_trains_tokens_too(folder, tmp_path, capsys):
     assert charlm.load(tmp_path / "n").score(TEXT[-200:]) == pytest.approx(bits, rel=0.2)
 
 
-@pytest.mark.full
+@pytest.mark.soak
 def test_a_preset_takes_as_many_tokens_as_a_text_gives(tmp_path):
     """Unless the user gives a number, which is kept or refused."""
     names = tmp_path / "names.txt"

@@ -192,7 +192,7 @@ def test_held_out_text_never_trains():
     assert losses[0] != losses[1]
 
 
-@pytest.mark.full
+@pytest.mark.soak
 def test_sampling_leaves_the_run_untouched():
     straight, sampled = made(epochs=2), made(epochs=2)
     straight.fit([tracked(straight)])
