@@ -152,7 +152,7 @@ def _without_counts(args, corpus):
                 f"cannot use --{name} with {corpus.title}, an encoded text, which may be too large "
                 f"for memory; leave out --{name}"
             )
-    cli.note(f"NOTE: no n-gram model, because {corpus.title} is encoded and may be very large")
+    cli.note(f"NOTE: no n-gram model, because an encoded text ({corpus.title}) may be very large")
 
 
 def _check_context(argv):

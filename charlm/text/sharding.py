@@ -116,7 +116,8 @@ def _plan(groups, surveys, corpus):
     for group, survey in zip(groups, surveys, strict=True):
         rows = [row for row in zip(group, survey.lengths, survey.digests, strict=True) if row[1]]
         if rows:
-            found.append(_Group(*map(list, zip(*rows, strict=True)), [next(trained) for _ in rows]))
+            columns = [*map(list, zip(*rows, strict=True)), [next(trained) for _ in rows]]
+            found.append(_Group(*columns))
     return found, characters.vocab()
 
 
