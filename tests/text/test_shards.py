@@ -14,8 +14,9 @@ import numpy as np
 import pytest
 
 from charlm import encode as command
-from charlm import evaluate, show, train
+from charlm import evaluate, train
 from charlm.errors import InputError
+from charlm.evaluation.documents import held_out
 from charlm.experiments.large_texts import sparse
 from charlm.text import encode, mapped_ids, sharding, shards
 from charlm.text.sharded_ids import Files, ShardedIds
@@ -73,12 +74,16 @@ def test_a_text_in_many_files_is_the_text_in_one(tmp_path, rng, count, monkeypat
         whole = encode.read(Corpus("texts", tuple(documents)))
         size = int(rng.integers(1, 2000))
         write(documents, tmp_path / f"{k}", size)
-        found = encode.read(Corpus("texts", (), encoded=tmp_path / f"{k}"))
+        corpus = Corpus("texts", (), encoded=tmp_path / f"{k}")
+        found = encode.read(corpus)
         assert described(found) == described(whole)
         np.testing.assert_array_equal(found.training, whole.training)
         np.testing.assert_array_equal(found.held_out, whole.held_out)
         for a, b in zip(found.to_measure(), whole.to_measure(), strict=True):
             np.testing.assert_array_equal(a, b)
+        if found.held_out_lengths:
+            measured = [(None, n) for n in found.held_out_lengths]
+            assert [(x, len(ids)) for x, ids in held_out(corpus, found, 0)] == measured
         if not any(n > 1 for n in whole.held_out_lengths) or len(whole.training) < 20:
             continue
         B, T = (int(n) for n in rng.integers(1, 5, size=2))
@@ -369,7 +374,6 @@ def test_a_run_on_the_encoded_text_is_the_run_on_its_files(tmp_path, rng, monkey
     assert found[0] == found[1]
     assert evaluate.main(["encoded", "--samples"]) == 2
     assert "cannot use --samples with encoded" in capsys.readouterr().err
-    assert show.main(["encoded"]) == 0
 
 
 @pytest.mark.parametrize(
