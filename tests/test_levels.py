@@ -12,7 +12,7 @@ ROOT = Path(__file__).parents[1]
 
 ROOMS = [  # each imports from those above it, and from its own
     ("errors",),
-    ("cells", "interrupt", "notes", "hints", "systems", "corpora"),
+    ("cells", "interrupt", "notes", "hints", "systems", "corpora", "music"),
     ("paths",),
     ("text",),
     ("config",),

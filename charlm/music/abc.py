@@ -1,0 +1,407 @@
+"""Reads tunes in ABC notation (https://abcnotation.com/wiki/abc:standard:v2.1).
+
+A tune has a header, one field in a line, and then its music:
+
+    X:1
+    T:A short tune
+    M:6/8
+    L:1/8
+    K:D Major
+    A|def fed|B2A AFA|d3 d2:|
+
+Read are notes, rests, chords, tuplets, broken rhythm, ties, grace notes, bar lines, repeats and
+endings, and fields within the music. Several voices, and overlays of voices, are refused.
+"""
+
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass, field, replace
+from fractions import Fraction
+from typing import Any, NoReturn
+
+STEPS = {"C": 0, "D": 2, "E": 4, "F": 5, "G": 7, "A": 9, "B": 11}  # semitones above C
+ACCIDENTALS = {"^^": 2, "^": 1, "=": 0, "_": -1, "__": -2}
+MIDDLE_C = 60  # the MIDI number of C; c is an octave higher
+SHARPS = "FCGDAEB"  # the order in which a key signature takes them; flats in the opposite one
+MODES = {  # sharps of the key of C in each mode
+    "maj": 0, "ion": 0, "mix": -1, "dor": -2, "min": -3, "m": -3, "aeo": -3, "phr": -4, "loc": -5,
+    "lyd": 1,
+}  # fmt: skip
+METRES = {"C": Fraction(1), "C|": Fraction(1)}
+MOST = 2**16  # the largest number of a length, tuplet or metre
+NOTE = re.compile(r"(?P<accidental>\^\^?|__?|=)?(?P<letter>[A-Ga-g])(?P<octave>[,']*)")
+LENGTH = re.compile(r"(\d*)(/*)(\d*)")
+BAR = re.compile(r":*\|[\]|:]*|::+|\[\|")  # a bar line, with dots for repeats
+ENDING = re.compile(r"\[?(\d+(?:[-,]\d+)*)(?![\w/])")
+FIELD = re.compile(r"([A-Za-z]):[ \t]*(.*?)[ \t]*(?:%.*)?$")
+INLINE = re.compile(r"\[([A-Za-z]):[ \t]*([^\]\n]*)\]")
+SKIPPED = re.compile(
+    r'"[^"\n]*"|!\w+[\w().<>+]*!|%.*|[ \t\n`)\\~.!uvHLMOPST]|\((?!\d)|\{\}', re.ASCII
+)
+TUPLET = re.compile(r"\((\d)(?::(\d*))?(?::(\d*))?")
+TIMES = {2: 3, 3: 2, 4: 3, 6: 2, 8: 3}  # notes in the time of how many; 5, 7, 9 by the metre
+
+
+class AbcError(ValueError):
+    """A text is no tune in ABC notation.
+
+    Args:
+        at: the place of the character in the text.
+        reason: what was expected, and what was found.
+    """
+
+    def __init__(self, at: int, reason: str):
+        super().__init__(reason)
+        self.at, self.reason = at, reason
+
+
+@dataclass(frozen=True)
+class Note:
+    """A note, a chord or a rest."""
+
+    at: int
+    """Its place in the text."""
+    pitches: tuple[int, ...]
+    """MIDI numbers, 60 for middle C; none for a rest."""
+    length: Fraction
+    """Part of a whole note."""
+    tied: bool = False
+    """Whether it sounds on in the next note."""
+    graces: tuple[int, ...] = ()
+    """MIDI numbers of the grace notes before it, which take none of the bar's time."""
+
+
+@dataclass(frozen=True)
+class Bar:
+    """A bar line, and what follows it directly."""
+
+    at: int
+    """Its place in the text."""
+    sign: str
+    """As written, for example "|", ":|" or "||"."""
+    ending: str = ""
+    """The numbers of the repeats in which the bars after it are played; "" for all."""
+
+
+@dataclass(frozen=True)
+class Metre:
+    """A time signature that begins here."""
+
+    at: int
+    length: Fraction | None
+    """Of a bar, as a part of a whole note; None for free metre."""
+    beats: int = 4
+    """The upper number."""
+
+
+@dataclass(frozen=True)
+class Tune:
+    """A tune that was read."""
+
+    fields: dict[str, str]
+    """The fields of the header; of several of a kind, the first."""
+    events: list[Note | Bar | Metre] = field(default_factory=list)
+    """The music, in order; begins with the metre."""
+
+
+def read(text: str) -> Tune:
+    """Reads a tune.
+
+    Args:
+        text: one tune, with its header.
+
+    Raises:
+        AbcError: it is none.
+    """
+    return _Reader(text).tune()
+
+
+def key_signature(text: str, at: int = 0) -> dict[str, int]:
+    """Returns the semitones by which a key raises or lowers each letter.
+
+    >>> key_signature("A Dorian")
+    {'F': 1}
+
+    Raises:
+        AbcError: there is no such key.
+    """
+    found = re.fullmatch(r"([A-G])([#b]?)\s*(\w*)(\s.*)?", text)
+    if text in ("", "none", "None"):
+        return {}
+    mode = found and (found[3][:3].lower() if found[3] != "m" else "m")
+    if not found or (mode or "maj") not in MODES or (len(found[3]) in (1, 2) and mode != "m"):
+        raise AbcError(at, f"expected a key such as G Major or A Dorian, found {text!r:.40}")
+    sharps = SHARPS.index(found[1]) - 1 + MODES[mode or "maj"]
+    sharps += {"#": 7, "b": -7, "": 0}[found[2]]
+    if not -7 <= sharps <= 7:
+        raise AbcError(at, f"expected a key of at most 7 sharps or flats, found {text!r:.40}")
+    letters = SHARPS[:sharps] if sharps > 0 else SHARPS[::-1][:-sharps]
+    return dict.fromkeys(letters, 1 if sharps > 0 else -1)
+
+
+def metre(text: str, at: int = 0) -> Metre:
+    """Reads the value of M:, such as 6/8, C or none.
+
+    Raises:
+        AbcError: there is no such metre.
+    """
+    if text in METRES:
+        return Metre(at, METRES[text], 4 if text == "C" else 2)
+    if text.lower() == "none":
+        return Metre(at, None)
+    found = re.fullmatch(r"(\d{1,3})/(\d{1,3})", text, re.ASCII)
+    if not found or 0 in map(int, found.groups()) or int(found[2]) & (int(found[2]) - 1):
+        raise AbcError(at, f"expected a metre such as 6/8, C or none, found {text!r:.40}")
+    return Metre(at, Fraction(int(found[1]), int(found[2])), int(found[1]))
+
+
+class _Reader:
+    """Reads one tune."""
+
+    def __init__(self, text):
+        self.text, self.at = text, 0
+        self.fields: dict[str, str] = {}
+        self.events: list[Any] = []
+        self.unit, self.signature = None, {}
+        self.altered: dict[tuple[str, str], int] = {}  # accidentals of this bar
+        self.tuplet: list[Fraction] = []  # factors of the next notes
+        self.broken = Fraction(1)  # factor of the next note, after > or <
+        self.graces: tuple[int, ...] = ()
+
+    def tune(self):
+        while self.at < len(self.text) and "K" not in self.fields:
+            self._header_line()
+        if "K" not in self.fields:
+            self._fail("expected the field K: (the key) in the header, found none")
+        self._field("M", self.fields.get("M", "none"), self.at)
+        self._field("L", self.fields.get("L", ""), self.at)
+        self._field("K", self.fields["K"], self.at)
+        self._music()
+        return Tune(self.fields, self.events)
+
+    def _fail(self, reason: str, at: int | None = None) -> NoReturn:
+        raise AbcError(self.at if at is None else at, reason)
+
+    def _line(self):
+        end = self.text.find("\n", self.at)
+        return self.text[self.at : end if end >= 0 else len(self.text)]
+
+    def _header_line(self):
+        line = self._line()
+        found = FIELD.match(line)
+        if found:
+            self.fields.setdefault(found[1], found[2])
+            if found[1] == "V":
+                self._fail("expected a single voice, found the field V:")
+        elif line.strip() and not line.startswith("%"):
+            self._fail(f"expected a field such as T: or M:, found {line!r:.40}")
+        self.at += len(line) + 1
+
+    def _field(self, name, value, at):
+        """Changes the key, the metre or the unit of lengths."""
+        if name == "K":
+            self.signature = key_signature(value, at)
+        elif name == "M":
+            self.events.append(metre(value, at))
+        elif name == "L":
+            self.unit = self._unit(value, at)
+        elif name == "V":
+            self._fail("expected a single voice, found the field V:", at)
+
+    def _unit(self, value, at):
+        if not value:  # by the rule of the standard
+            (first,) = [e for e in self.events if isinstance(e, Metre)][:1]
+            short = first.length is not None and first.length < Fraction(3, 4)
+            return Fraction(1, 16 if short else 8)
+        found = re.fullmatch(r"1/(\d{1,3})|1", value, re.ASCII)
+        number = int(found[1] or 1) if found else 0
+        if not number or number & (number - 1):
+            self._fail(f"expected a unit of lengths such as 1/8, found {value!r:.40}", at)
+        return Fraction(1, number)
+
+    def _music(self):
+        while self.at < len(self.text):
+            if self.at == 0 or self.text[self.at - 1] == "\n":
+                line = self._line()
+                if found := FIELD.match(line):
+                    self._field(found[1], found[2], self.at)
+                    self.at += len(line) + 1
+                    continue
+                if not line.strip() and self.text[self.at :].strip():
+                    self._fail("expected the end of the tune after an empty line, found more")
+            self._symbol()
+        if self.tuplet:
+            self._fail(f"expected {len(self.tuplet)} more notes of a tuplet, found the end")
+        if self.broken != 1:
+            self._fail("expected a note after > or <, found the end")
+
+    def _symbol(self):
+        text, at = self.text, self.at
+        if found := INLINE.match(text, at):
+            self._field(found[1], found[2].strip(), at)
+        elif found := TUPLET.match(text, at):
+            self._begin_tuplet(found)
+        elif text[at] == "{":
+            found = self._read_graces()
+        elif (found := BAR.match(text, at)) and found[0]:
+            self._bar_line(found[0])
+            return
+        elif (found := ENDING.match(text, at)) and text[at] == "[":
+            self._ending(found[1])
+        elif found := SKIPPED.match(text, at):
+            pass
+        elif found := re.compile(r"[<>]{1,3}").match(text, at):
+            self._broken_rhythm(found[0])
+        elif text[at] == "-":
+            self._tie()
+            self.at += 1
+            return
+        else:
+            self._sound()
+            return
+        self.at = found.end()
+
+    def _bar_line(self, sign):
+        at = self.at
+        if self.tuplet:
+            self._fail(f"expected {len(self.tuplet)} more notes of a tuplet, found a bar line")
+        if self.broken != 1:
+            self._fail("expected a note after > or <, found a bar line")
+        self.at += len(sign)
+        ending = ENDING.match(self.text, self.at)
+        if ending:
+            self.at = ending.end()
+        self.events.append(Bar(at, sign, ending[1] if ending else ""))
+        self.altered = {}
+
+    def _ending(self, numbers):
+        last = self.events[-1]
+        if isinstance(last, Bar) and not last.ending:
+            self.events[-1] = replace(last, ending=numbers)
+        else:
+            self._fail("expected an ending such as [1 after a bar line, found it elsewhere")
+
+    def _begin_tuplet(self, found):
+        if self.tuplet:
+            self._fail("expected the notes of a tuplet, found another tuplet")
+        p = int(found[1])
+        last = next(e for e in reversed(self.events) if isinstance(e, Metre))
+        compound = last.beats % 3 == 0 and last.beats > 3
+        q = int(found[2]) if found[2] else TIMES.get(p, 3 if compound else 2)
+        r = int(found[3]) if found[3] else p
+        if p < 2 or q < 1 or r < 1:
+            self._fail(f"expected a tuplet such as (3, found {found[0]!r}")
+        self.tuplet = [Fraction(q, p)] * r
+
+    def _read_graces(self):
+        found = re.compile(r"\{/?([^}\n]*)\}").match(self.text, self.at)
+        if not found:
+            self._fail("expected } after grace notes, found the end of the line")
+        pitches, at = [], found.start(1)
+        while at < found.end(1):
+            note = NOTE.match(self.text, at)
+            if not note:
+                self._fail("expected grace notes between { and }, found something else", at)
+            pitches.append(self._pitch(note))
+            length: Any = LENGTH.match(self.text, note.end())  # which may be empty
+            at = length.end()
+            while at < found.end(1) and self.text[at] == " ":
+                at += 1
+        self.graces = tuple(pitches)
+        return found
+
+    def _broken_rhythm(self, signs):
+        before = self.events[-1] if self.events else None
+        if not isinstance(before, Note) or self.broken != 1 or len({*signs}) > 1:
+            self._fail(f"expected {signs[0]} between two notes, found it elsewhere")
+        short = Fraction(1, 2 ** len(signs))
+        mine, other = (2 - short, short) if signs[0] == ">" else (short, 2 - short)
+        self.events[-1] = replace(before, length=before.length * mine)
+        self.broken = other
+
+    def _tie(self):
+        last = self.events[-1] if self.events else None
+        if not isinstance(last, Note) or not last.pitches:
+            self._fail("expected - after a note, found it elsewhere")
+        self.events[-1] = replace(last, tied=True)
+
+    def _sound(self):
+        """Reads a note, a chord or a rest."""
+        at, text = self.at, self.text
+        if text[at] == "[":
+            pitches, factor = self._chord()
+        elif text[at] in "zx":
+            pitches, factor = (), None
+            self.at += 1
+        elif text[at] == "Z":
+            return self._rests_of_bars()
+        elif note := NOTE.match(text, at):
+            pitches, factor = (self._pitch(note),), None
+            self.at = note.end()
+        else:
+            self._fail(f"expected a note, a rest or a bar line, found {text[at]!r}")
+        length = self._length() * (factor or 1) * self.unit
+        if self.tuplet:
+            length *= self.tuplet.pop()
+        length, self.broken = length * self.broken, Fraction(1)
+        self.events.append(Note(at, pitches, length, graces=self.graces))
+        self.graces = ()
+
+    def _rests_of_bars(self):
+        at = self.at
+        self.at += 1
+        last = next(e for e in reversed(self.events) if isinstance(e, Metre))
+        if last.length is None:
+            self._fail("expected a metre for Z, a rest of whole bars, found none", at)
+        count = self._length()
+        if count.denominator != 1:
+            self._fail("expected a number of bars after Z, found a fraction", at)
+        for k in range(int(count)):
+            self.events += [Bar(at, "|")] * (k > 0) + [Note(at, (), last.length)]
+
+    def _chord(self):
+        begin, pitches, factor = self.at, [], None
+        self.at += 1
+        while self.at < len(self.text) and self.text[self.at] != "]":
+            note = NOTE.match(self.text, self.at)
+            if not note:
+                self._fail("expected notes between [ and ], found something else")
+            pitches.append(self._pitch(note))
+            self.at = note.end()
+            length = self._length()
+            factor = factor or length  # a chord is as long as its first note
+        if self.at == len(self.text) or not pitches:
+            self._fail("expected notes and ] after [, found none", begin)
+        self.at += 1
+        return tuple(pitches), factor
+
+    def _pitch(self, note):
+        letter, octave = note["letter"], note["octave"]
+        place = letter.upper(), f"{letter.islower()}{octave}"
+        if note["accidental"]:
+            self.altered[place] = ACCIDENTALS[note["accidental"]]
+        raised = self.altered.get(place, self.signature.get(letter.upper(), 0))
+        octaves = letter.islower() + octave.count("'") - octave.count(",")
+        pitch = MIDDLE_C + STEPS[letter.upper()] + raised + 12 * octaves
+        if not 0 <= pitch < 128:
+            self._fail("expected a note that MIDI has, found one too high or too low", note.start())
+        return pitch
+
+    def _length(self):
+        found: Any = LENGTH.match(self.text, self.at)
+        number, slashes, below = found.groups()
+        whole = number + slashes + below
+        if (below and len(slashes) != 1) or len(slashes) > 8:
+            self._fail(f"expected a length such as 2, 3/2 or /, found {whole!r:.20}")
+        top, bottom = int(number or 1), int(below) if below else 2 ** len(slashes)
+        if not 0 < top <= MOST or not 0 < bottom <= MOST:
+            self._fail(f"expected a length from 1/{MOST} to {MOST}, found {whole!r:.20}")
+        self.at += len(whole)
+        return Fraction(top, bottom)
+
+
+def tunes(text: str) -> Iterator[str]:
+    """Yields the tunes of a file, which empty lines divide; text between them is left out."""
+    for part in re.split(r"\n[ \t]*\n\s*", text.strip() + "\n"):
+        if re.match(r"X:", part):
+            yield part

@@ -1,0 +1,183 @@
+"""Checks whether the bars of a tune add up to its metre.
+
+A part may begin with an upbeat (pickup), and then ends with a bar that lacks as much. Parts begin
+and end at repeats, endings, double bars and the ends of the tune:
+
+    A|def fed|B2A AFA|d3 d2:|     an upbeat of one, and a last bar of five eighths
+"""
+
+import itertools
+from collections.abc import Iterator
+from dataclasses import dataclass
+from fractions import Fraction
+
+from charlm.music.abc import AbcError, Bar, Metre, Note, Tune, read
+
+REQUIRED = "XMLK"
+
+
+@dataclass(frozen=True)
+class Problem:
+    """Something in a text that is not right."""
+
+    at: int
+    """Its place in the text."""
+    reason: str
+    """What was expected, and what was found."""
+
+    def shown(self, text: str) -> str:
+        """Returns the problem with its line and column in the text, counted from 1."""
+        before = text[: self.at]
+        line, column = before.count("\n") + 1, self.at - before.rfind("\n")
+        return f"line {line}, column {column}: {self.reason}"
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """What is right about a tune."""
+
+    parses: bool
+    """Whether it can be read."""
+    adds_up: bool
+    """Whether it has bars, and each has the length of the metre; see the module."""
+    strict: bool
+    """Whether, besides, its fields are there, repeats close, and it ends with a bar line."""
+    problems: tuple[Problem, ...] = ()
+
+
+@dataclass
+class Measure:
+    """The notes between two bar lines."""
+
+    at: int
+    """The place of its first note in the text."""
+    length: Fraction
+    whole: Fraction | None
+    """The length that it should have; None for free metre."""
+    before: str
+    """The bar line before it; "" at the beginning of the tune."""
+    after: str = ""
+    """The bar line after it; "" at the end."""
+    ending: str = ""
+    """The ending that begins with it; "" for none."""
+    next_ending: str = ""
+    """The ending that begins after it."""
+    number: int = 0
+    """Counted from 1."""
+
+    @property
+    def begins_part(self) -> bool:
+        """Whether a part, or an ending, begins here."""
+        return not self.before or _divides(self.before) or bool(self.ending)
+
+    @property
+    def ends_part(self) -> bool:
+        """Whether a part ends here, or its next ending begins."""
+        return not self.after or _divides(self.after) or bool(self.next_ending)
+
+
+def check(text: str) -> Verdict:
+    """Returns what is right about a tune in ABC notation."""
+    try:
+        tune = read(text)
+    except AbcError as error:
+        return Verdict(False, False, False, (Problem(error.at, error.reason),))
+    uneven = [*uneven_bars(tune)]
+    others = [*_formal(tune, text)]
+    found = tuple(sorted([*uneven, *others], key=lambda p: p.at))
+    return Verdict(True, not uneven, not found, found)
+
+
+def measures(tune: Tune) -> list[Measure]:
+    """Returns the bars of a tune that have notes, in order."""
+    found: list[Measure] = []
+    whole: Fraction | None = None
+    sign, ending, current = "", "", None
+    for event in tune.events:
+        if isinstance(event, Metre):
+            if current is None:
+                whole = event.length
+            elif current.length:  # a change within a bar counts from the next one on
+                following = event.length
+                current.whole, whole = current.whole, following
+        elif isinstance(event, Bar):
+            if current is not None:
+                current.after, current.next_ending = event.sign, event.ending
+                found.append(current)
+                current, sign, ending = None, event.sign, event.ending
+            else:
+                sign, ending = sign + event.sign, event.ending or ending
+                if found:
+                    found[-1].after += event.sign
+                    found[-1].next_ending = event.ending or found[-1].next_ending
+        elif current is None:
+            current = Measure(event.at, event.length, whole, sign, ending=ending)
+            current.number = len(found) + 1
+        else:
+            current.length += event.length
+    return [*found, current] if current is not None else found
+
+
+def uneven_bars(tune: Tune) -> list[Problem]:
+    """Returns the bars that are too short or too long.
+
+    A short bar is right at the beginning of a part (an upbeat), at the end of a part if it lacks
+    the upbeat of this part or of the next, and on both sides of an ending such as [1 if the two
+    together are a bar.
+    """
+    bars = measures(tune)
+    if not bars:
+        return [Problem(0, "expected music after the header, found none")]
+    found, upbeat, split, inside = [], Fraction(0), Fraction(0), False
+    for bar, following in itertools.zip_longest(bars, bars[1:]):
+        lacking = Fraction(0) if bar.whole is None else bar.whole - bar.length
+        completed = {upbeat, following.length} if following else {upbeat}
+        ends = bar.ends_part and lacking in completed
+        continues = bar.ending and bar.length == split
+        begins = bar.begins_part and not bar.ends_part and not bar.ending
+        if lacking and not (lacking > 0 and (ends or continues or begins)):
+            found.append(
+                Problem(
+                    bar.at,
+                    f"expected a bar of {bar.whole} of a whole note, found {bar.length} in bar "
+                    f"{bar.number}",
+                )
+            )
+        if bar.begins_part and not bar.ending:
+            upbeat = bar.length if lacking else Fraction(0)
+            split = Fraction(0)
+        inside = bool(bar.ending) or (inside and not bar.begins_part)
+        if bar.next_ending and not inside:  # what the bar before the endings lacks
+            split = lacking
+    return found
+
+
+def _divides(sign):
+    return ":" in sign or "||" in sign or "]" in sign or "[" in sign
+
+
+def _formal(tune: Tune, text: str) -> Iterator[Problem]:
+    """Yields what is missing besides."""
+    for name in REQUIRED:
+        if name not in tune.fields:
+            yield Problem(0, f"expected the field {name}: in the header, found none")
+    sounds = [e for e in tune.events if not isinstance(e, Metre)]
+    if sounds and not isinstance(sounds[-1], Bar):
+        yield Problem(len(text.rstrip()) - 1, "expected a bar line at the end, found a note")
+    opened = None
+    for event in tune.events:
+        if isinstance(event, Bar):
+            if event.sign.startswith(":"):
+                opened = None
+            if event.sign.endswith(":") and len(event.sign) > 1:
+                if opened is not None and not event.sign.startswith(":"):
+                    yield Problem(event.at, "expected :| before |:, found a repeat that is open")
+                opened = event
+    if opened is not None:
+        yield Problem(opened.at, "expected a repeat that closes with :|, found none")
+    notes = [e for e in tune.events if isinstance(e, Note)]
+    for a, b in itertools.pairwise(notes):
+        if a.tied and not {*a.pitches} & {*b.pitches}:
+            yield Problem(a.at, "expected the tied note again, found another note")
+    if notes and notes[-1].tied:
+        yield Problem(notes[-1].at, "expected a note after the tie, found the end")
