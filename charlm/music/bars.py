@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from fractions import Fraction
 
-from charlm.music.abc import AbcError, Bar, Metre, Note, Tune, read
+from charlm.music.notation import AbcError, Bar, Metre, Note, Tune, read
 
 REQUIRED = "XMLK"
 
@@ -23,7 +23,7 @@ class Problem:
     at: int
     """Its place in the text."""
     reason: str
-    """What was expected, and what was found."""
+    """The reason: a text "expected ..., found ..."."""
 
     def shown(self, text: str) -> str:
         """Returns the problem with its line and column in the text, counted from 1."""
@@ -34,7 +34,7 @@ class Problem:
 
 @dataclass(frozen=True)
 class Verdict:
-    """What is right about a tune."""
+    """Results of `check`."""
 
     parses: bool
     """Whether it can be read."""

@@ -4,7 +4,7 @@ from fractions import Fraction
 
 import pytest
 
-from charlm.music import abc, bars
+from charlm.music import bars, notation
 
 HEADER = "X:1\nT:t\nM:{metre}\nL:1/8\nK:D Major\n"
 LETTERS = "DEFGABcdefga"
@@ -64,7 +64,7 @@ def test_made_to_add_up_they_do(rng, metre):
         verdict = bars.check(text)
         assert verdict.adds_up, (text, verdict)
         assert verdict.strict, (text, verdict)
-        assert len(bars.measures(abc.read(text))) == count
+        assert len(bars.measures(notation.read(text))) == count
 
 
 @pytest.mark.parametrize("metre", METRES)
@@ -73,7 +73,7 @@ def test_a_bar_that_does_not_add_up_is_named(rng, metre):
         text, _, wrong = made(rng, metre, changed)
         (problem,) = bars.check(text).problems
         assert problem.reason.endswith(f"in bar {wrong}"), (text, problem)
-        assert problem.at == bars.measures(abc.read(text))[wrong - 1].at
+        assert problem.at == bars.measures(notation.read(text))[wrong - 1].at
 
 
 @pytest.mark.parametrize(
@@ -106,7 +106,7 @@ def test_upbeats_endings_and_repeats(music, problem):
 def test_free_metre_has_bars_of_any_length():
     text = HEADER.format(metre="none") + "ABc|d|efg abcd|]\n"
     assert bars.check(text).strict
-    assert [m.whole for m in bars.measures(abc.read(text))] == [None] * 3
+    assert [m.whole for m in bars.measures(notation.read(text))] == [None] * 3
 
 
 def test_a_missing_field_is_named():
@@ -116,4 +116,4 @@ def test_a_missing_field_is_named():
         "expected the field M: in the header, found none",
         "expected the field L: in the header, found none",
     ]
-    assert bars.measures(abc.read("X:1\nM:2/4\nK:D\nA4|]"))[0].length == Fraction(1, 4)
+    assert bars.measures(notation.read("X:1\nM:2/4\nK:D\nA4|]"))[0].length == Fraction(1, 4)

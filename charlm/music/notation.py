@@ -89,7 +89,7 @@ class Metre:
 
     at: int
     length: Fraction | None
-    """Of a bar, as a part of a whole note; None for free metre."""
+    """The length of a bar, as a part of a whole note; None for free metre."""
     beats: int = 4
     """The upper number."""
 

@@ -10,15 +10,15 @@ import numpy as np
 import pytest
 
 import corpora
-from charlm.music import abc, bars
-from charlm.music.abc import AbcError, Bar, Metre, Note
+from charlm.music import bars, notation
+from charlm.music.notation import AbcError, Bar, Metre, Note
 
 HEADER = "X:1\nT:t\nM:4/4\nL:1/8\nK:{key}\n"
 
 
 def notes(music, key="C Major"):
     """(pitches, eighths) of each note."""
-    events = abc.read(HEADER.format(key=key) + music).events
+    events = notation.read(HEADER.format(key=key) + music).events
     return [(e.pitches, e.length * 8) for e in events if isinstance(e, Note)]
 
 
@@ -49,7 +49,7 @@ def test_notes_and_lengths(music, expected):
 
 
 def test_bar_lines_repeats_endings_ties_and_graces():
-    events = abc.read(HEADER.format(key="C") + "|:C-|C:|[1 D|1 E:|2 {FG}F|]").events
+    events = notation.read(HEADER.format(key="C") + "|:C-|C:|[1 D|1 E:|2 {FG}F|]").events
     assert [(e.sign, e.ending) for e in events if isinstance(e, Bar)] == [
         ("|:", ""), ("|", ""), (":|", "1"), ("|", "1"), (":|", "2"), ("|]", ""),
     ]  # fmt: skip
@@ -76,7 +76,7 @@ LETTERS = {1: "F", 2: "FC", 4: "FCGD", 6: "FCGDAE", 0: "", -1: "B", -3: "BEA", -
 def test_key_signatures(sharps):
     for key in SIGNATURES[sharps].split(", "):
         expected = dict.fromkeys(LETTERS[sharps], 1 if sharps > 0 else -1)
-        assert abc.key_signature(key) == expected, key
+        assert notation.key_signature(key) == expected, key
     assert notes("F B", "G Major") == [((66,), 1), ((71,), 1)]
     assert notes("=F F|F", "G Major") == [((65,), 1), ((65,), 1), ((66,), 1)]
 
@@ -106,7 +106,7 @@ def test_key_signatures(sharps):
 )
 def test_a_text_that_is_no_tune_is_refused_at_its_place(text, at, reason):
     with pytest.raises(AbcError) as raised:
-        abc.read(text)
+        notation.read(text)
     assert reason in raised.value.reason
     assert raised.value.at == at
 
@@ -136,10 +136,10 @@ def test_every_text_ends_in_a_verdict(rng):
 
 
 def test_the_tunes_of_a_file_are_divided_by_empty_lines():
-    assert [*abc.tunes("words\n\nX:1\nK:C\nC\n \t\n\nX:2\nK:C\nD\n")] == [
+    assert [*notation.tunes("words\n\nX:1\nK:C\nC\n \t\n\nX:2\nK:C\nD\n")] == [
         "X:1\nK:C\nC", "X:2\nK:C\nD\n",
     ]  # fmt: skip
-    assert [*abc.tunes("words")] == []
+    assert [*notation.tunes("words")] == []
 
 
 # --- the real file, next to abc2midi ---
@@ -153,7 +153,7 @@ def irish(tmp_path_factory):
         pytest.skip("needs abc2midi, and the file of tunes that CHARLM_ABC names")
     (document,) = corpora.load(path).documents
     found, folder = [], tmp_path_factory.mktemp("abc")
-    for text in abc.tunes("".join(document.pieces())):
+    for text in notation.tunes("".join(document.pieces())):
         (folder / "one.abc").write_text(text + "\n")
         argv = ["abc2midi", "one.abc", "-o", "one.mid"]
         said = subprocess.run(argv, cwd=folder, capture_output=True, text=True).stdout
