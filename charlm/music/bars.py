@@ -8,7 +8,7 @@ and end at repeats, endings, double bars and the ends of the tune:
 
 import itertools
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from fractions import Fraction
 
 from charlm.music.notation import AbcError, Bar, Metre, Note, Tune, read
@@ -64,6 +64,8 @@ class Measure:
     """The ending that begins after it."""
     number: int = 0
     """Counted from 1."""
+    notes: list[Note] = field(default_factory=list)
+    """Its notes and rests."""
 
     @property
     def begins_part(self) -> bool:
@@ -111,10 +113,13 @@ def measures(tune: Tune) -> list[Measure]:
                     found[-1].after += event.sign
                     found[-1].next_ending = event.ending or found[-1].next_ending
         elif current is None:
-            current = Measure(event.at, event.length, whole, sign, ending=ending)
-            current.number = len(found) + 1
+            number = len(found) + 1
+            current = Measure(
+                event.at, event.length, whole, sign, ending=ending, number=number, notes=[event]
+            )
         else:
             current.length += event.length
+            current.notes.append(event)
     return [*found, current] if current is not None else found
 
 

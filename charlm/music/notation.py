@@ -32,7 +32,7 @@ MOST = 2**16  # the largest number of a length, tuplet or metre
 NOTE = re.compile(r"(?P<accidental>\^\^?|__?|=)?(?P<letter>[A-Ga-g])(?P<octave>[,']*)")
 LENGTH = re.compile(r"(\d*)(/*)(\d*)")
 BAR = re.compile(r":*\|[\]|:]*|::+|\[\|")  # a bar line, with dots for repeats
-ENDING = re.compile(r"\[?(\d+(?:[-,]\d+)*)(?![\w/])")
+ENDING = re.compile(r"\[?(\d+(?:[-,]\d+)*)(?![\d/])")
 FIELD = re.compile(r"([A-Za-z]):[ \t]*(.*?)[ \t]*(?:%.*)?$")
 INLINE = re.compile(r"\[([A-Za-z]):[ \t]*([^\]\n]*)\]")
 SKIPPED = re.compile(
@@ -167,6 +167,7 @@ class _Reader:
         self.tuplet: list[Fraction] = []  # factors of the next notes
         self.broken = Fraction(1)  # factor of the next note, after > or <
         self.graces: tuple[int, ...] = ()
+        self.tied = False  # within a chord
 
     def tune(self):
         while self.at < len(self.text) and "K" not in self.fields:
@@ -344,8 +345,8 @@ class _Reader:
         if self.tuplet:
             length *= self.tuplet.pop()
         length, self.broken = length * self.broken, Fraction(1)
-        self.events.append(Note(at, pitches, length, graces=self.graces))
-        self.graces = ()
+        self.events.append(Note(at, pitches, length, self.tied, self.graces))
+        self.graces, self.tied = (), False
 
     def _rests_of_bars(self):
         at = self.at
@@ -370,6 +371,8 @@ class _Reader:
             self.at = note.end()
             length = self._length()
             factor = factor or length  # a chord is as long as its first note
+            if self.text[self.at : self.at + 1] == "-":
+                self.tied, self.at = True, self.at + 1
         if self.at == len(self.text) or not pitches:
             self._fail("expected notes and ] after [, found none", begin)
         self.at += 1
