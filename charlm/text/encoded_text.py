@@ -13,6 +13,7 @@ from charlm.text import token_ids, units
 from charlm.text.contexts import Contexts, KnownContexts
 from charlm.text.ids import Ids, slice_of
 from charlm.text.overlap import Overlap
+from charlm.text.sharded_ids import ShardedIds
 from charlm.text.tokens import TokenVocab
 from charlm.text.vocab import Vocab
 from charlm.text.windows import MAX_STREAMS, VALIDATION_WINDOW
@@ -119,11 +120,17 @@ class Text:
 
         Raises:
             UnknownCharacterError: the text has a character that is not in `vocab`.
+            InputError: it is in many files, and may be too large for memory.
         """
         if vocab == self.vocab:
             return self
         if isinstance(vocab, TokenVocab):
             return self._tokenized(vocab)
+        if isinstance(self.training, ShardedIds):
+            raise InputError(
+                "cannot use an encoded text (made by charlm encode) with a run that has other "
+                "characters, because it may be too large for memory; name the original files"
+            )
         ids = vocab.encode(self.vocab.characters, vocab.dtype)
         training, held_out = (ids[np.asarray(x)] for x in (self.training, self.held_out))
         return replace(self, vocab=vocab, training=training, held_out=held_out)

@@ -20,6 +20,7 @@ from charlm.evaluation.documents import held_out
 from charlm.experiments.large_texts import sparse
 from charlm.text import encode, mapped_ids, sharding, shards
 from charlm.text.sharded_ids import Files, ShardedIds
+from charlm.text.vocab import Vocab
 from charlm.text.windows import HeldOutWindows, TrainingWindows
 from corpora import Corpus, CorpusError, Document
 from corpora.document import ENCODED
@@ -294,6 +295,16 @@ def test_a_text_of_another_version_is_not_called_damaged(tmp_path, rng):
         InputError, match=r"expected an encoded text of version 1 .*found version 2"
     ):
         shards.read(tmp_path)
+
+
+def test_another_vocabulary_of_characters_needs_the_files_themselves(tmp_path, rng):
+    write([Document(f"{k}", "abab" * 50) for k in range(30)], tmp_path, 300)
+    text = shards.read(tmp_path)
+    assert text.translated(Vocab("ab")) is text
+    with pytest.raises(InputError, match=r"other characters, .*; name the original files"):
+        text.translated(Vocab("abc"))
+    tokens = text.translated(text.learned_vocab("bpe:258"))
+    assert len(tokens.training) < len(text.training)
 
 
 def test_pages_of_many_open_files_are_let_go_of(tmp_path, rng, monkeypatch):
