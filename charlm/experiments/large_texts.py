@@ -23,12 +23,13 @@ from corpora.document import ENCODED
 
 GB = 10**9
 READ = """if True:
-    import os, resource, sys, time
+    import os, sys, time
     from pathlib import Path
     from charlm.text import shards
     from charlm.text.windows import HeldOutWindows, TrainingWindows
+    from charlm.benchmarks.worker import peak_memory
     steps = int(sys.argv[2])
-    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    before = peak_memory()
     began = time.perf_counter()
     text = shards.read(Path(sys.argv[1]))
     windows = TrainingWindows(text.training, 32, 32, seed=1)
@@ -40,8 +41,7 @@ READ = """if True:
     for k in range(1, steps):
         windows[k]
     rest = time.perf_counter() - began
-    memory = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before
-    print(first, memory, len(os.listdir("/proc/self/fd")), rest)
+    print(first, peak_memory() - before, len(os.listdir("/proc/self/fd")), rest)
 """
 
 
@@ -106,7 +106,7 @@ def _row(name, folder, steps):
     first, memory, opened, rest = map(float, out.split())
     print(
         f"| {name} | {len(shards.read_index(folder).training):,} | {first:.2f} | "
-        f"{memory / 1000:.0f} | {opened:.0f} | {(steps - 1) / rest:,.0f} |",
+        f"{memory / 1e6:.0f} | {opened:.0f} | {(steps - 1) / rest:,.0f} |",
         flush=True,
     )
 
