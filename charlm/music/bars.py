@@ -1,24 +1,24 @@
 """Checks whether the bars of a tune add up to its metre.
 
-A part may begin with an upbeat (pickup), and then ends with a bar that lacks as much. Parts begin
-and end at repeats, endings, double bars and the ends of the tune:
+A part may begin with an upbeat (pickup), and then its last bar is shorter by the same amount. Parts
+begin and end at repeats, endings, double bars and the ends of the tune:
 
-    A|def fed|B2A AFA|d3 d2:|     an upbeat of one, and a last bar of five eighths
+    A|def fed|B2A AFA|d3 d2:|     an upbeat of one eighth, and a last bar of five
 """
 
 import itertools
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from fractions import Fraction
 
 from charlm.music.notation import AbcError, Bar, Metre, Note, Tune, read
 
-REQUIRED = "XMLK"
+REQUIRED = "XTK"  # fields that a tune must have
 
 
 @dataclass(frozen=True)
 class Problem:
-    """Something in a text that is not right."""
+    """A problem found in a text."""
 
     at: int
     """Its place in the text."""
@@ -41,7 +41,8 @@ class Verdict:
     adds_up: bool
     """Whether it has bars, and each has the length of the metre; see the module."""
     strict: bool
-    """Whether, besides, its fields are there, repeats close, and it ends with a bar line."""
+    """Whether also its fields are there, repeats close, ties join equal notes, and it ends with a
+    bar line."""
     problems: tuple[Problem, ...] = ()
 
 
@@ -54,10 +55,10 @@ class Measure:
     length: Fraction
     whole: Fraction | None
     """The length that it should have; None for free metre."""
-    before: str
-    """The bar line before it; "" at the beginning of the tune."""
-    after: str = ""
-    """The bar line after it; "" at the end."""
+    before: tuple[str, ...]
+    """The bar lines before it; none at the beginning of the tune."""
+    after: tuple[str, ...] = ()
+    """The bar lines after it; none at the end."""
     ending: str = ""
     """The ending that begins with it; "" for none."""
     next_ending: str = ""
@@ -70,22 +71,42 @@ class Measure:
     @property
     def begins_part(self) -> bool:
         """Whether a part, or an ending, begins here."""
-        return not self.before or _divides(self.before) or bool(self.ending)
+        return not self.before or divide(self.before) or bool(self.ending)
 
     @property
     def ends_part(self) -> bool:
         """Whether a part ends here, or its next ending begins."""
-        return not self.after or _divides(self.after) or bool(self.next_ending)
+        return not self.after or divide(self.after) or bool(self.next_ending)
 
 
-def check(text: str) -> Verdict:
-    """Returns what is right about a tune in ABC notation."""
+def divide(signs: Iterable[str]) -> bool:
+    """Returns whether bar lines divide parts."""
+    return any(set(sign) & set(":][") or "||" in sign for sign in signs)
+
+
+def close(signs: Iterable[str]) -> bool:
+    """Returns whether bar lines end a repeat."""
+    return any(sign.startswith(":") for sign in signs)
+
+
+def open_(signs: Iterable[str]) -> bool:
+    """Returns whether bar lines begin a repeat."""
+    return any(sign.endswith(":") for sign in signs)
+
+
+def check(text: str, required: str = REQUIRED) -> Verdict:
+    """Returns what is right about a tune in ABC notation.
+
+    Args:
+        text: the tune.
+        required: fields that a strict tune must have.
+    """
     try:
         tune = read(text)
     except AbcError as error:
         return Verdict(False, False, False, (Problem(error.at, error.reason),))
     uneven = [*uneven_bars(tune)]
-    others = [*_formal(tune, text)]
+    others = [*_formal(tune, required)]
     found = tuple(sorted([*uneven, *others], key=lambda p: p.at))
     return Verdict(True, not uneven, not found, found)
 
@@ -93,29 +114,22 @@ def check(text: str) -> Verdict:
 def measures(tune: Tune) -> list[Measure]:
     """Returns the bars of a tune that have notes, in order."""
     found: list[Measure] = []
-    whole: Fraction | None = None
-    sign, ending, current = "", "", None
+    current, whole, ending = None, None, ""
+    signs: tuple[str, ...] = ()
     for event in tune.events:
         if isinstance(event, Metre):
-            if current is None:
-                whole = event.length
-            elif current.length:  # a change within a bar counts from the next one on
-                following = event.length
-                current.whole, whole = current.whole, following
+            whole = event.length  # a change within a bar counts from the next one on
         elif isinstance(event, Bar):
             if current is not None:
-                current.after, current.next_ending = event.sign, event.ending
                 found.append(current)
-                current, sign, ending = None, event.sign, event.ending
-            else:
-                sign, ending = sign + event.sign, event.ending or ending
-                if found:
-                    found[-1].after += event.sign
-                    found[-1].next_ending = event.ending or found[-1].next_ending
+                current, signs, ending = None, (), ""
+            signs, ending = (*signs, event.sign), event.ending or ending
+            if found:
+                found[-1].after, found[-1].next_ending = signs, ending
         elif current is None:
             number = len(found) + 1
             current = Measure(
-                event.at, event.length, whole, sign, ending=ending, number=number, notes=[event]
+                event.at, event.length, whole, signs, ending=ending, number=number, notes=[event]
             )
         else:
             current.length += event.length
@@ -137,9 +151,10 @@ def uneven_bars(tune: Tune) -> list[Problem]:
     for bar, following in itertools.zip_longest(bars, bars[1:]):
         lacking = Fraction(0) if bar.whole is None else bar.whole - bar.length
         completed = {upbeat, following.length} if following else {upbeat}
-        ends = bar.ends_part and lacking in completed
+        is_last = following is None or bar.ends_part
+        ends = is_last and lacking in completed
         continues = bar.ending and bar.length == split
-        begins = bar.begins_part and not bar.ends_part and not bar.ending
+        begins = bar.begins_part and not is_last and not bar.ending
         if lacking and not (lacking > 0 and (ends or continues or begins)):
             found.append(
                 Problem(
@@ -157,32 +172,28 @@ def uneven_bars(tune: Tune) -> list[Problem]:
     return found
 
 
-def _divides(sign):
-    return ":" in sign or "||" in sign or "]" in sign or "[" in sign
-
-
-def _formal(tune: Tune, text: str) -> Iterator[Problem]:
-    """Yields what is missing besides."""
-    for name in REQUIRED:
+def _formal(tune: Tune, required: str) -> Iterator[Problem]:
+    """Yields problems of other kinds."""
+    for name in required:
         if name not in tune.fields:
             yield Problem(0, f"expected the field {name}: in the header, found none")
     sounds = [e for e in tune.events if not isinstance(e, Metre)]
     if sounds and not isinstance(sounds[-1], Bar):
-        yield Problem(len(text.rstrip()) - 1, "expected a bar line at the end, found a note")
+        yield Problem(sounds[-1].at, "expected a bar line at the end, found a note")
     opened = None
     for event in tune.events:
         if isinstance(event, Bar):
-            if event.sign.startswith(":"):
+            if close([event.sign]):
                 opened = None
-            if event.sign.endswith(":") and len(event.sign) > 1:
-                if opened is not None and not event.sign.startswith(":"):
+            if open_([event.sign]):
+                if opened is not None:
                     yield Problem(event.at, "expected :| before |:, found a repeat that is open")
                 opened = event
     if opened is not None:
         yield Problem(opened.at, "expected a repeat that closes with :|, found none")
     notes = [e for e in tune.events if isinstance(e, Note)]
     for a, b in itertools.pairwise(notes):
-        if a.tied and not {*a.pitches} & {*b.pitches}:
+        if not {*a.tied} <= {*b.pitches}:
             yield Problem(a.at, "expected the tied note again, found another note")
     if notes and notes[-1].tied:
         yield Problem(notes[-1].at, "expected a note after the tie, found the end")

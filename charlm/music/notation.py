@@ -9,8 +9,10 @@ A tune has a header, one field in a line, and then its music:
     K:D Major
     A|def fed|B2A AFA|d3 d2:|
 
-Read are notes, rests, chords, tuplets, broken rhythm, ties, grace notes, bar lines, repeats and
-endings, and fields within the music. Several voices, and overlays of voices, are refused.
+Reads notes, rests, chords, tuplets, broken rhythm, ties, grace notes, bar lines, repeats and
+endings, and fields within the music. Decorations, chord symbols and words are left out. Several
+voices and voice overlays are refused. An accidental holds for its letter in all octaves, until the
+bar line.
 """
 
 import re
@@ -27,23 +29,33 @@ MODES = {  # sharps of the key of C in each mode
     "maj": 0, "ion": 0, "mix": -1, "dor": -2, "min": -3, "m": -3, "aeo": -3, "phr": -4, "loc": -5,
     "lyd": 1,
 }  # fmt: skip
-METRES = {"C": Fraction(1), "C|": Fraction(1)}
-MOST = 2**16  # the largest number of a length, tuplet or metre
-NOTE = re.compile(r"(?P<accidental>\^\^?|__?|=)?(?P<letter>[A-Ga-g])(?P<octave>[,']*)")
-LENGTH = re.compile(r"(\d*)(/*)(\d*)")
-BAR = re.compile(r":*\|[\]|:]*|::+|\[\|")  # a bar line, with dots for repeats
-ENDING = re.compile(r"\[?(\d+(?:[-,]\d+)*)(?![\d/])")
-FIELD = re.compile(r"([A-Za-z]):[ \t]*(.*?)[ \t]*(?:%.*)?$")
-INLINE = re.compile(r"\[([A-Za-z]):[ \t]*([^\]\n]*)\]")
-SKIPPED = re.compile(
-    r'"[^"\n]*"|!\w+[\w().<>+]*!|%.*|[ \t\n`)\\~.!uvHLMOPST]|\((?!\d)|\{\}', re.ASCII
+METRES = {"C": 4, "C|": 2}  # beats; both have a whole note in a bar
+LONGEST, SHORTEST = 999, 64  # of a length: the largest number of units, and of parts of a unit
+MOST_BARS = 99  # of a rest
+DECORATIONS = (
+    "trill[()]?|(?:lower|upper)?mordent|pralltriller|roll|(?:inverted)?turnx?|arpeggio|accent|"
+    "emphasis|(?:inverted)?fermata|tenuto|[0-5+>^]|plus|snap|slide|wedge|upbow|downbow|open|thumb|"
+    "breath|p{1,4}|m[pf]|f{1,4}|sfz|(?:crescendo|diminuendo|[<>])[()]|segno|coda|D\\.[SC]\\.|dacoda|"
+    "dacapo|fine|(?:short|medium|long)phrase"
 )
-TUPLET = re.compile(r"\((\d)(?::(\d*))?(?::(\d*))?")
+NOTE = re.compile(r"(?P<accidental>\^\^?|__?|=)?(?P<letter>[A-Ga-g])(?P<octave>[,']{0,9})")
+LENGTH = re.compile(r"(\d{0,4})(/{0,7})(\d{0,4})(?![\d/])", re.ASCII)
+BAR = re.compile(r":*\|[\]|:]*|::+|\[\|")  # a bar line, with dots for repeats
+ENDING = re.compile(r"\[?(\d{1,2}(?:[-,]\d{1,2})*)(?!\d)", re.ASCII)
+FIELD = re.compile(r"([A-Za-z]):([^%]*)")
+FIELDS = "IKLMmNPQRrsTUVWw"  # that may stand between lines of music
+INLINE = re.compile(r"\[([IKLMmNPQRrUV]):([^\]\n]*)\]")
+SKIPPED = re.compile(
+    rf'"[^"\n]*"|!(?:{DECORATIONS})!|%.*|[ \t\n`)\\~.!uvHLMOPSTy$*]|\((?!\d)', re.ASCII
+)
+BROKEN = re.compile(r"[<>]{1,3}")
+GRACES = re.compile(r"\{/?([^}\n]*)\}")
+TUPLET = re.compile(r"\((\d)(?::(\d{0,2}))?(?::(\d{0,2}))?(?![:\d])", re.ASCII)
 TIMES = {2: 3, 3: 2, 4: 3, 6: 2, 8: 3}  # notes in the time of how many; 5, 7, 9 by the metre
 
 
 class AbcError(ValueError):
-    """A text is no tune in ABC notation.
+    """The text is not a valid tune in ABC notation.
 
     Args:
         at: the place of the character in the text.
@@ -65,8 +77,8 @@ class Note:
     """MIDI numbers, 60 for middle C; none for a rest."""
     length: Fraction
     """Part of a whole note."""
-    tied: bool = False
-    """Whether it sounds on in the next note."""
+    tied: tuple[int, ...] = ()
+    """The pitches among them that sound on in the next note."""
     graces: tuple[int, ...] = ()
     """MIDI numbers of the grace notes before it, which take none of the bar's time."""
 
@@ -111,7 +123,7 @@ def read(text: str) -> Tune:
         text: one tune, with its header.
 
     Raises:
-        AbcError: it is none.
+        AbcError: the text is not a valid tune.
     """
     return _Reader(text).tune()
 
@@ -125,11 +137,12 @@ def key_signature(text: str, at: int = 0) -> dict[str, int]:
     Raises:
         AbcError: there is no such key.
     """
-    found = re.fullmatch(r"([A-G])([#b]?)\s*(\w*)(\s.*)?", text)
     if text in ("", "none", "None"):
         return {}
-    mode = found and (found[3][:3].lower() if found[3] != "m" else "m")
-    if not found or (mode or "maj") not in MODES or (len(found[3]) in (1, 2) and mode != "m"):
+    words = " ".join(text.split())
+    found = re.fullmatch(r"([A-G])([#b]?) ?([A-Za-z]*)((?: [a-z]+(?:=\S*)?)*)", words)
+    mode = found[3] if found and found[3] in ("", "m") else found and found[3][:3].lower()
+    if not found or (mode or "maj") not in MODES or len(found[3]) == 2:
         raise AbcError(at, f"expected a key such as G Major or A Dorian, found {text!r:.40}")
     sharps = SHARPS.index(found[1]) - 1 + MODES[mode or "maj"]
     sharps += {"#": 7, "b": -7, "": 0}[found[2]]
@@ -146,7 +159,7 @@ def metre(text: str, at: int = 0) -> Metre:
         AbcError: there is no such metre.
     """
     if text in METRES:
-        return Metre(at, METRES[text], 4 if text == "C" else 2)
+        return Metre(at, Fraction(1), METRES[text])
     if text.lower() == "none":
         return Metre(at, None)
     found = re.fullmatch(r"(\d{1,3})/(\d{1,3})", text, re.ASCII)
@@ -161,22 +174,25 @@ class _Reader:
     def __init__(self, text):
         self.text, self.at = text, 0
         self.fields: dict[str, str] = {}
+        self.places: dict[str, int] = {}  # of the fields
+        self.metre = Metre(0, None)
         self.events: list[Any] = []
         self.unit, self.signature = None, {}
-        self.altered: dict[tuple[str, str], int] = {}  # accidentals of this bar
+        self.altered: dict[str, int] = {}  # accidentals of this bar, by letter
+        self.held: dict[str, int] = {}  # those of tied notes, for the first note of the next bar
+        self.letters: dict[int, str] = {}  # of the last note, by pitch
+        self.blank = False  # whether an empty line has been read
         self.tuplet: list[Fraction] = []  # factors of the next notes
         self.broken = Fraction(1)  # factor of the next note, after > or <
         self.graces: tuple[int, ...] = ()
-        self.tied = False  # within a chord
 
     def tune(self):
         while self.at < len(self.text) and "K" not in self.fields:
             self._header_line()
         if "K" not in self.fields:
             self._fail("expected the field K: (the key) in the header, found none")
-        self._field("M", self.fields.get("M", "none"), self.at)
-        self._field("L", self.fields.get("L", ""), self.at)
-        self._field("K", self.fields["K"], self.at)
+        for name, default in (("M", "none"), ("L", ""), ("K", "")):
+            self._field(name, self.fields.get(name, default), self.places.get(name, 0))
         self._music()
         return Tune(self.fields, self.events)
 
@@ -191,10 +207,14 @@ class _Reader:
         line = self._line()
         found = FIELD.match(line)
         if found:
-            self.fields.setdefault(found[1], found[2])
-            if found[1] == "V":
+            name, value = found[1], found[2].strip()
+            if name in "MLK" and name in self.fields:
+                self._fail(f"expected one field {name}: in the header, found another")
+            self.fields.setdefault(name, value)
+            self.places.setdefault(name, self.at)
+            if name == "V":
                 self._fail("expected a single voice, found the field V:")
-        elif line.strip() and not line.startswith("%"):
+        elif not line.startswith("%"):
             self._fail(f"expected a field such as T: or M:, found {line!r:.40}")
         self.at += len(line) + 1
 
@@ -203,7 +223,8 @@ class _Reader:
         if name == "K":
             self.signature = key_signature(value, at)
         elif name == "M":
-            self.events.append(metre(value, at))
+            self.metre = metre(value, at)
+            self.events.append(self.metre)
         elif name == "L":
             self.unit = self._unit(value, at)
         elif name == "V":
@@ -211,8 +232,7 @@ class _Reader:
 
     def _unit(self, value, at):
         if not value:  # by the rule of the standard
-            (first,) = [e for e in self.events if isinstance(e, Metre)][:1]
-            short = first.length is not None and first.length < Fraction(3, 4)
+            short = self.metre.length is not None and self.metre.length < Fraction(3, 4)
             return Fraction(1, 16 if short else 8)
         found = re.fullmatch(r"1/(\d{1,3})|1", value, re.ASCII)
         number = int(found[1] or 1) if found else 0
@@ -224,15 +244,17 @@ class _Reader:
         while self.at < len(self.text):
             if self.at == 0 or self.text[self.at - 1] == "\n":
                 line = self._line()
-                if found := FIELD.match(line):
-                    self._field(found[1], found[2], self.at)
+                found = FIELD.match(line)
+                if found and found[1] in FIELDS and not self.blank:
+                    self._field(found[1], found[2].strip(), self.at)
                     self.at += len(line) + 1
                     continue
-                if not line.strip() and self.text[self.at :].strip():
+                if line.strip() and self.blank:
                     self._fail("expected the end of the tune after an empty line, found more")
+                self.blank = self.blank or not line.strip()
             self._symbol()
         if self.tuplet:
-            self._fail(f"expected {len(self.tuplet)} more notes of a tuplet, found the end")
+            self._fail(f"expected {self._missing()} of a tuplet, found the end")
         if self.broken != 1:
             self._fail("expected a note after > or <, found the end")
 
@@ -251,7 +273,7 @@ class _Reader:
             self._ending(found[1])
         elif found := SKIPPED.match(text, at):
             pass
-        elif found := re.compile(r"[<>]{1,3}").match(text, at):
+        elif found := BROKEN.match(text, at):
             self._broken_rhythm(found[0])
         elif text[at] == "-":
             self._tie()
@@ -265,29 +287,36 @@ class _Reader:
     def _bar_line(self, sign):
         at = self.at
         if self.tuplet:
-            self._fail(f"expected {len(self.tuplet)} more notes of a tuplet, found a bar line")
+            self._fail(f"expected {self._missing()} of a tuplet, found a bar line")
         if self.broken != 1:
             self._fail("expected a note after > or <, found a bar line")
         self.at += len(sign)
-        ending = ENDING.match(self.text, self.at)
-        if ending:
-            self.at = ending.end()
-        self.events.append(Bar(at, sign, ending[1] if ending else ""))
+        last = self.events[-1]
+        tied = {self.letters[p] for p in last.tied} if isinstance(last, Note) else {}
+        self.held = {letter: n for letter, n in self.altered.items() if letter in tied}
+        self.events.append(Bar(at, sign))
         self.altered = {}
+        if ending := ENDING.match(self.text, self.at):
+            self._ending(ending[1])
+            self.at = ending.end()
 
     def _ending(self, numbers):
         last = self.events[-1]
-        if isinstance(last, Bar) and not last.ending:
-            self.events[-1] = replace(last, ending=numbers)
-        else:
-            self._fail("expected an ending such as [1 after a bar line, found it elsewhere")
+        if not isinstance(last, Bar) or last.ending:
+            self._fail(f"expected a bar line before the ending {numbers}, found none")
+        if not turns(numbers):
+            self._fail(f"expected an ending such as 1, 1,3 or 1-3, found {numbers}")
+        self.events[-1] = replace(last, ending=numbers)
+
+    def _missing(self):
+        n = len(self.tuplet)
+        return f"{n} more note{'s' * (n > 1)}"
 
     def _begin_tuplet(self, found):
         if self.tuplet:
             self._fail("expected the notes of a tuplet, found another tuplet")
         p = int(found[1])
-        last = next(e for e in reversed(self.events) if isinstance(e, Metre))
-        compound = last.beats % 3 == 0 and last.beats > 3
+        compound = self.metre.beats % 3 == 0 and self.metre.beats > 3
         q = int(found[2]) if found[2] else TIMES.get(p, 3 if compound else 2)
         r = int(found[3]) if found[3] else p
         if p < 2 or q < 1 or r < 1:
@@ -295,17 +324,17 @@ class _Reader:
         self.tuplet = [Fraction(q, p)] * r
 
     def _read_graces(self):
-        found = re.compile(r"\{/?([^}\n]*)\}").match(self.text, self.at)
+        found = GRACES.match(self.text, self.at)
         if not found:
             self._fail("expected } after grace notes, found the end of the line")
         pitches, at = [], found.start(1)
         while at < found.end(1):
             note = NOTE.match(self.text, at)
             if not note:
-                self._fail("expected grace notes between { and }, found something else", at)
+                self._fail(f"expected grace notes in {{}}, found {self.text[at]!r}", at)
             pitches.append(self._pitch(note))
-            length: Any = LENGTH.match(self.text, note.end())  # which may be empty
-            at = length.end()
+            length = LENGTH.match(self.text, note.end())
+            at = length.end() if length else note.end()
             while at < found.end(1) and self.text[at] == " ":
                 at += 1
         self.graces = tuple(pitches)
@@ -314,7 +343,7 @@ class _Reader:
     def _broken_rhythm(self, signs):
         before = self.events[-1] if self.events else None
         if not isinstance(before, Note) or self.broken != 1 or len({*signs}) > 1:
-            self._fail(f"expected {signs[0]} between two notes, found it elsewhere")
+            self._fail(f"expected notes on both sides of {signs}, found none before it")
         short = Fraction(1, 2 ** len(signs))
         mine, other = (2 - short, short) if signs[0] == ">" else (short, 2 - short)
         self.events[-1] = replace(before, length=before.length * mine)
@@ -323,14 +352,15 @@ class _Reader:
     def _tie(self):
         last = self.events[-1] if self.events else None
         if not isinstance(last, Note) or not last.pitches:
-            self._fail("expected - after a note, found it elsewhere")
-        self.events[-1] = replace(last, tied=True)
+            self._fail("expected a note before -, found none")
+        self.events[-1] = replace(last, tied=last.pitches)
 
     def _sound(self):
         """Reads a note, a chord or a rest."""
-        at, text = self.at, self.text
+        at, text, tied = self.at, self.text, ()
+        self.letters = {}
         if text[at] == "[":
-            pitches, factor = self._chord()
+            pitches, tied, factor = self._chord()
         elif text[at] in "zx":
             pitches, factor = (), None
             self.at += 1
@@ -345,66 +375,85 @@ class _Reader:
         if self.tuplet:
             length *= self.tuplet.pop()
         length, self.broken = length * self.broken, Fraction(1)
-        self.events.append(Note(at, pitches, length, self.tied, self.graces))
-        self.graces, self.tied = (), False
+        self.events.append(Note(at, pitches, length, tied, self.graces))
+        self.graces, self.held = (), {}
 
     def _rests_of_bars(self):
-        at = self.at
+        at, whole = self.at, self.metre.length
         self.at += 1
-        last = next(e for e in reversed(self.events) if isinstance(e, Metre))
-        if last.length is None:
+        if whole is None:
             self._fail("expected a metre for Z, a rest of whole bars, found none", at)
+        if self.tuplet or self.broken != 1:
+            self._fail("expected a note, found Z, a rest of whole bars", at)
         count = self._length()
-        if count.denominator != 1:
-            self._fail("expected a number of bars after Z, found a fraction", at)
+        if count.denominator != 1 or count > MOST_BARS:
+            self._fail(f"expected a number of bars up to {MOST_BARS} after Z, found {count}", at)
         for k in range(int(count)):
-            self.events += [Bar(at, "|")] * (k > 0) + [Note(at, (), last.length)]
+            self.events += [Bar(at, "|")] * (k > 0) + [Note(at, (), whole)]
 
     def _chord(self):
-        begin, pitches, factor = self.at, [], None
+        begin, pitches, tied, factor = self.at, [], [], None
         self.at += 1
         while self.at < len(self.text) and self.text[self.at] != "]":
             note = NOTE.match(self.text, self.at)
             if not note:
-                self._fail("expected notes between [ and ], found something else")
+                self._fail(f"expected notes in [], found {self.text[self.at]!r}")
             pitches.append(self._pitch(note))
             self.at = note.end()
             length = self._length()
             factor = factor or length  # a chord is as long as its first note
             if self.text[self.at : self.at + 1] == "-":
-                self.tied, self.at = True, self.at + 1
+                tied.append(pitches[-1])
+                self.at += 1
         if self.at == len(self.text) or not pitches:
             self._fail("expected notes and ] after [, found none", begin)
         self.at += 1
-        return tuple(pitches), factor
+        return tuple(pitches), tuple(tied), factor
 
     def _pitch(self, note):
-        letter, octave = note["letter"], note["octave"]
-        place = letter.upper(), f"{letter.islower()}{octave}"
+        letter, octave = note["letter"].upper(), note["octave"]
         if note["accidental"]:
-            self.altered[place] = ACCIDENTALS[note["accidental"]]
-        raised = self.altered.get(place, self.signature.get(letter.upper(), 0))
-        octaves = letter.islower() + octave.count("'") - octave.count(",")
-        pitch = MIDDLE_C + STEPS[letter.upper()] + raised + 12 * octaves
+            self.altered[letter] = ACCIDENTALS[note["accidental"]]
+        raised = self.altered.get(letter, self.held.get(letter, self.signature.get(letter, 0)))
+        octaves = note["letter"].islower() + octave.count("'") - octave.count(",")
+        pitch = MIDDLE_C + STEPS[letter] + raised + 12 * octaves
+        self.letters[pitch] = letter
         if not 0 <= pitch < 128:
             self._fail("expected a note that MIDI has, found one too high or too low", note.start())
         return pitch
 
     def _length(self):
-        found: Any = LENGTH.match(self.text, self.at)
-        number, slashes, below = found.groups()
-        whole = number + slashes + below
-        if (below and len(slashes) != 1) or len(slashes) > 8:
-            self._fail(f"expected a length such as 2, 3/2 or /, found {whole!r:.20}")
-        top, bottom = int(number or 1), int(below) if below else 2 ** len(slashes)
-        if not 0 < top <= MOST or not 0 < bottom <= MOST:
-            self._fail(f"expected a length from 1/{MOST} to {MOST}, found {whole!r:.20}")
-        self.at += len(whole)
+        found = LENGTH.match(self.text, self.at)
+        number, slashes, below = found.groups() if found else ("", "", "x")
+        top, bottom = int(number or 1), int(below) if below.isdigit() else 2 ** len(slashes)
+        wrong = below and len(slashes) != 1
+        if wrong or not 0 < top <= LONGEST or not 0 < bottom <= SHORTEST:
+            self._fail(
+                f"expected a length from 1/{SHORTEST} to {LONGEST}, such as 2, 3/2 or /, found "
+                f"{self.text[self.at : self.at + 8]!r}"
+            )
+        self.at += len(number + slashes + below)
         return Fraction(top, bottom)
 
 
+def turns(ending: str) -> frozenset[int]:
+    """Returns the repeats, counted from 1, in which an ending is played; none if it is wrong.
+
+    >>> sorted(turns("1,3-4"))
+    [1, 3, 4]
+    """
+    found: set[int] = set()
+    for part in ending.split(","):
+        first, _, last = part.partition("-")
+        if not (first.isdigit() and (last or first).isdigit()):
+            return frozenset()
+        found |= {*range(int(first), int(last or first) + 1)}
+    return frozenset() if 0 in found else frozenset(found)
+
+
 def tunes(text: str) -> Iterator[str]:
-    """Yields the tunes of a file, which empty lines divide; text between them is left out."""
-    for part in re.split(r"\n[ \t]*\n\s*", text.strip() + "\n"):
-        if re.match(r"X:", part):
-            yield part
+    """Yields the tunes of a file. Empty lines separate them; other text is left out."""
+    text = text.replace("\r\n", "\n").removeprefix("\ufeff").strip() + "\n"
+    for part in re.split(r"\n[ \t]*\n\s*", text):
+        if found := re.search(r"^X:", part, re.MULTILINE):
+            yield part[found.start() :]

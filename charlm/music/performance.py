@@ -4,8 +4,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from fractions import Fraction
 
-from charlm.music.bars import Measure, measures
-from charlm.music.notation import Note, Tune
+from charlm.music.bars import Measure, close, measures
+from charlm.music.notation import Note, Tune, turns
 
 GRACE = Fraction(1, 32)  # of a whole note, at most half of the note that it takes its time from
 
@@ -27,29 +27,32 @@ class Sound:
 def order(bars: Sequence[Measure]) -> list[Measure]:
     """Returns bars in the order in which they are played.
 
-    A repeat without a beginning goes back to the end of the repeat before it, or to the beginning.
+    A repeat without a beginning goes back to the last double bar or end of a repeat, or to the
+    beginning of the tune (ABC standard 2.1, section 4.8).
     """
+    numbers = [turns(bar.ending) for bar in bars]
+
     found: list[Measure] = []
     k, start, turn, in_ending = 0, 0, 1, False
+    most = 2  # how often the repeat is played
     while k < len(bars):
         bar = bars[k]
-        if k > start and not bar.ending and (_begins(bar) or (in_ending and bar.begins_part)):
-            start, turn, in_ending = k, 1, False
-        if bar.ending and turn not in _turns(bar.ending):
-            k = _other_ending(bars, k, turn)
-            continue
-        in_ending = in_ending or bool(bar.ending)
+        begins = bar.begins_part and not (in_ending and turn < most)
+        if k > start and begins and not bar.ending:
+            start, turn, most, in_ending = k, 1, 2, False
+        if bar.ending:
+            most = max(most, *numbers[k], *numbers[min(k + 1, len(bars) - 1)])
+            if turn not in numbers[k]:
+                k = _other_ending(bars, numbers, k, turn)
+                continue
+            in_ending = True
         found.append(bar)
-        if bar.after.startswith(":") and turn < _last_turn(bars, start, k):
+        following = numbers[k + 1] if k + 1 < len(bars) else ()
+        if close(bar.after) and turn < max(most, *following, 0):
             k, turn, in_ending = start, turn + 1, False
         else:
             k += 1
     return found
-
-
-def _begins(bar):
-    """Whether a repeat that ends later may begin with a bar."""
-    return ":" in bar.before
 
 
 def sounds(tune: Tune) -> list[Sound]:
@@ -79,33 +82,18 @@ def _play(note: Note, time: Fraction, tied: dict[int, int], found: list[Sound]) 
         else:
             k = len(found)
             found.append(Sound(pitch, begin, end - begin, note.at))
-        if note.tied:
+        if pitch in note.tied:
             sounding[pitch] = k
     tied.clear()
     tied.update(sounding)
     return end
 
 
-def _turns(ending):
-    """Returns the turns in which an ending such as "1", "1,3" or "1-3" is played."""
-    found: set[int] = set()
-    for part in ending.split(","):
-        first, _, last = part.partition("-")
-        found |= {*range(int(first), min(int(last or first), 99) + 1)}
-    return found
-
-
-def _other_ending(bars, k, turn):
+def _other_ending(bars, numbers, k, turn):
     """Returns the next bar with the ending of a turn, or the bar after all endings."""
     for i in range(k + 1, len(bars)):
-        if bars[i].ending and turn in _turns(bars[i].ending):
+        if turn in numbers[i]:
             return i
-        if not bars[i].ending and bars[i].begins_part:
+        if not bars[i].ending and close(bars[i].before):
             return i
     return len(bars)
-
-
-def _last_turn(bars, start, k):
-    """Returns how often the repeat that bar k ends is played."""
-    endings = [bar.ending for bar in bars[start : k + 2] if bar.ending]
-    return max([2, *(max(_turns(ending)) for ending in endings)])

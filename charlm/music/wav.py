@@ -19,6 +19,8 @@ LOOP = 200  # samples of the string's loop, which is played at a speed that give
 FADE = 0.15  # seconds in which a note ends
 LOUDEST = 0.9  # of the range of 16 bits
 A4, CONCERT_PITCH = 69, 440.0
+MOST = 600  # seconds
+RINGS = 2**12  # turns of the loop, after which a string is silent
 
 
 def to_wav(sounds: Sequence[Sound], tempo: int = 120) -> bytes:
@@ -27,6 +29,9 @@ def to_wav(sounds: Sequence[Sound], tempo: int = 120) -> bytes:
     Args:
         sounds: the notes.
         tempo: quarter notes in a minute.
+
+    Raises:
+        ValueError: it takes more than ten minutes.
     """
     file = io.BytesIO()
     with wave.open(file, "wb") as out:
@@ -40,18 +45,19 @@ def to_wav(sounds: Sequence[Sound], tempo: int = 120) -> bytes:
 def samples(sounds: Sequence[Sound], tempo: int = 120) -> np.ndarray:
     """Returns the samples (n,), float64 from -1 to 1."""
     seconds = 4 * 60 / tempo  # of a whole note
-    placed = [
-        (round(float(s.start) * seconds * RATE), pluck(s.pitch, float(s.length) * seconds))
-        for s in sounds
-    ]
-    found = np.zeros(max((begin + len(x) for begin, x in placed), default=0))
-    for begin, x in placed:
-        found[begin : begin + len(x)] += x
+    end = max((float(s.start + s.length) for s in sounds), default=0.0) * seconds
+    if end > MOST:
+        raise ValueError(f"expected a tune of up to {MOST} seconds, found {end:.0f}")
+    found = np.zeros(round((end + FADE) * RATE) + 1 if sounds else 0)
+    for sound in sounds:
+        note = pluck(sound.pitch, float(sound.length) * seconds)
+        begin = round(float(sound.start) * seconds * RATE)
+        found[begin : begin + len(note)] += note[: len(found) - begin]
     loudest = np.abs(found).max(initial=0)
     return found * (LOUDEST / loudest) if loudest else found
 
 
-@functools.lru_cache(256)
+@functools.lru_cache(64)
 def pluck(pitch: int, seconds: float) -> np.ndarray:
     """Returns the sound of a plucked string, (n,).
 
@@ -62,25 +68,21 @@ def pluck(pitch: int, seconds: float) -> np.ndarray:
     frequency = CONCERT_PITCH * 2 ** ((pitch - A4) / 12)
     n = round((seconds + FADE) * RATE)
     speed = frequency * (LOOP + 0.5) / RATE  # the mean of two neighbours delays by half a sample
-    string = _string(int(n * speed) // LOOP + 3)
-    found = np.interp(np.arange(n) * speed, np.arange(len(string)), string)
+    string = _string()
+    found = np.interp(np.arange(n) * speed, np.arange(len(string)), string, right=0)
     found *= np.minimum(1, np.arange(n)[::-1] / (FADE * RATE))
     found.flags.writeable = False  # it is kept
     return found
 
 
-@functools.lru_cache(8)
-def _whole_string(turns: int) -> np.ndarray:
+@functools.cache
+def _string():
+    """Returns all turns of the loop, one after the other, until it is silent."""
     turn = np.random.default_rng(1).uniform(-1, 1, LOOP)
     turn -= turn.mean()  # or it would not fade to silence
-    last, found = 0.0, [turn]  # the sample before the turn
-    for _ in range(turns - 1):
+    last, found = 0.0, np.empty((RINGS, LOOP))
+    for k in range(RINGS):
+        found[k] = turn
         before = np.concatenate([[last], turn[:-1]])
         last, turn = turn[-1], (turn + before) / 2
-        found.append(turn)
-    return np.concatenate(found)
-
-
-def _string(turns):
-    """Returns so many turns of the loop, and perhaps more, (n,)."""
-    return _whole_string(1 << (turns - 1).bit_length())
+    return found.ravel()

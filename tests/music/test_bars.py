@@ -95,6 +95,11 @@ def test_a_bar_that_does_not_add_up_is_named(rng, metre):
         ("ABc de-f|", "expected the tied note again"),
         ("ABc def-|]", "expected a note after the tie"),
         ("", "expected music after the header, found none"),
+        ("A|ABc def|A2B c2|", None),  # it ends without a double bar
+        ("C|", "found 1/8 in bar 1"),
+        ("ABc def|\n|ABc de|ABc def|]", "found 5/8 in bar 2"),  # two bar lines are no double one
+        ("[A-c]3 [Ac]3|]", None),
+        ("[A-c]3 c3|]", "expected the tied note again"),
     ],
 )
 def test_upbeats_endings_and_repeats(music, problem):
@@ -110,10 +115,11 @@ def test_free_metre_has_bars_of_any_length():
 
 
 def test_a_missing_field_is_named():
-    verdict = bars.check("X:1\nK:D\nABcd efga|]\n")
+    verdict = bars.check("K:D\nABcd efga|]\n")
     assert verdict.adds_up
     assert [p.reason for p in verdict.problems] == [
-        "expected the field M: in the header, found none",
-        "expected the field L: in the header, found none",
+        "expected the field X: in the header, found none",
+        "expected the field T: in the header, found none",
     ]
+    assert bars.check("K:D\nABcd efga|]\n", required="K").strict
     assert bars.measures(notation.read("X:1\nM:2/4\nK:D\nA4|]"))[0].length == Fraction(1, 4)

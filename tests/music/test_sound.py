@@ -34,6 +34,10 @@ def tune(music):
         ("|:C|[1,3D:|[2E:|", "CDCECD"),
         ("|:C|[1-2D:|[3E|]", "CDCDCE"),
         ("C|[1D:|[2E:|", "CDCE"),
+        ("C|]D:|E|]", "CDDE"),
+        ("|:C| :|D|]", "CCD"),
+        ("|:C|[1D||E:|[2F|]G|]", "CDECFG"),
+        ("C|\nD:|\nE|]", "CDCDE"),  # no field D:
     ],
 )
 def test_repeats_and_endings(music, expected):
@@ -43,10 +47,10 @@ def test_repeats_and_endings(music, expected):
 
 
 def test_ties_chords_rests_and_graces():
-    found = performance.sounds(tune("C-|C z|[C-E] C|{DE}F2|]"))
+    found = performance.sounds(tune("C-|C z|[C-E] [CE]|{DE}F2|]"))
     eighth = Fraction(1, 4)
     assert [(s.pitch, s.start / eighth, s.length / eighth) for s in found] == [
-        (60, 0, 2), (60, 3, 2), (64, 3, 1),
+        (60, 0, 2), (60, 3, 2), (64, 3, 1), (64, 4, 1),
         (62, 5, Fraction(1, 8)), (64, 5 + Fraction(1, 8), Fraction(1, 8)),
         (65, 5 + Fraction(2, 8), 2 - Fraction(2, 8)),
     ]  # fmt: skip
