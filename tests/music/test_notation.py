@@ -158,8 +158,8 @@ def test_the_tunes_of_a_file_are_divided_by_empty_lines():
 @pytest.fixture(scope="module")
 def irish(tmp_path_factory):
     """The tunes of irish.abc, and what abc2midi says about the bars of each."""
-    path = os.environ.get("CHARLM_ABC")
-    if not path or not which("abc2midi"):
+    path = os.environ.get("CHARLM_ABC", "")
+    if not os.path.exists(path) or not which("abc2midi"):
         pytest.skip("needs abc2midi, and the file of tunes that CHARLM_ABC names")
     (document,) = corpora.load(path).documents
     found, folder = [], tmp_path_factory.mktemp("abc")
