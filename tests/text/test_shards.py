@@ -200,6 +200,22 @@ def test_an_interrupted_command_goes_on_with_what_is_missing(tmp_path, rng):
     assert len([*(tmp_path / "a").glob("*.ids*")]) == 4 < len(files)
 
 
+def of_equal_lengths(letters):
+    return [Document(f"{k}", letters[k] * 99) for k in range(20)]
+
+
+def test_files_of_other_texts_are_never_taken_for_those_of_this_one(tmp_path):
+    one, other = (of_equal_lengths(x) for x in ("abcdefghijklmnopqrst", "tsrqponmlkjihgfedcba"))
+    write(one, tmp_path, 99)
+    (tmp_path / ENCODED).unlink()  # as if it had been interrupted
+    write(other, tmp_path, 99)
+    text = shards.read(tmp_path)
+    assert text.vocab.decode(text.training[:200]) == "t" * 99 + "s" * 99 + "rr"
+    (tmp_path / "00001.ids").write_bytes((tmp_path / "00002.ids").read_bytes())
+    with pytest.raises(InputError, match="it belongs to another encoded text"):
+        np.asarray(shards.read(tmp_path).training)
+
+
 def test_other_texts_and_other_files_are_never_overwritten(tmp_path, rng):
     write(documents_of(rng, 5), tmp_path / "a", 300)
     before = {p.name: p.read_bytes() for p in (tmp_path / "a").iterdir()}
