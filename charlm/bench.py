@@ -121,7 +121,7 @@ class Bench(Plan):
             if other is not None:
                 raise InputError(f"--{name} has no effect with --cores; leave it out")
         if self.sections != ("step",) or self.device != "cpu":
-            raise InputError("expected --only step, on a CPU, with --cores; give it")
+            raise InputError("expected --only step with --cores, on a CPU, found other options")
 
 
 def main(argv: list[str] | None = None) -> int:

@@ -1,5 +1,6 @@
 """`charlm encode TEXT -o FOLDER`: encodes a text of many gigabytes before training."""
 
+import os
 import sys
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,6 +14,7 @@ from charlm.config import DataConfig
 from charlm.errors import InputError, command_line, require
 from charlm.kernels.parallel import threads
 from charlm.text import sharding
+from corpora.document import ENCODED
 
 
 @dataclass(frozen=True)
@@ -29,8 +31,8 @@ class Encode:
 
     text: tyro.conf.Positional[str]
     """Text to encode: a file, folder, glob or name of a corpus."""
-    output: Annotated[Path, tyro.conf.arg(aliases=["-o"], metavar="FOLDER")]
-    """Folder for the encoded text; give it to charlm train as the text."""
+    output: Annotated[Path | None, tyro.conf.arg(aliases=["-o"], metavar="FOLDER")] = None
+    """Folder for the encoded text (required); give it to charlm train as the text."""
     encoding: str = "utf-8"
     """Encoding of the files. A byte order mark of UTF-16 or UTF-32 overrides utf-8."""
     normalize: Literal["none", "nfc", "nfd", "nfkc"] = "none"
@@ -43,6 +45,9 @@ class Encode:
     debug: Debug = False
 
     def __post_init__(self):
+        if self.output is None or self.output == Path():
+            found = "none" if self.output is None else "''"
+            raise InputError(f"expected -o FOLDER, a folder for the encoded text, found {found}")
         require(self.file_size >= 1, "file_size", "1 or more", self.file_size)
         require(self.workers is None or self.workers >= 1, "workers", "1 or more", self.workers)
 
@@ -56,17 +61,19 @@ def _main(argv):
     args = cli.parse(Encode, "charlm encode", argv)
     if args.text == "-":
         raise InputError("expected files, found - (standard input), which can be read only once")
+    if os.path.isfile(Path(args.text) / ENCODED):
+        raise InputError(f"expected a text, found {args.text}, which is encoded already")
     data = DataConfig(corpus=args.text, encoding=args.encoding, normalize=args.normalize)
     corpus = cli.corpus(data)
-    if corpus.encoded:
-        raise InputError(f"expected a text, found {args.text}, which is encoded already")
     _check_outside(args)
-    index = sharding.write(
-        corpus, args.output, args.normalize, args.file_size * 10**6,
-        args.workers or threads(), cli.note,
-    )  # fmt: skip
+    size, workers = args.file_size * 10**6, args.workers or threads()
+    try:
+        index = sharding.write(corpus, args.output, args.normalize, size, workers, cli.note)
+    except KeyboardInterrupt:
+        cli.note("files that are complete stay; start it again to write the others")
+        raise
     cli.note_reading(corpus)
-    trained, held_out = sum(index.training), sum(map(sum, index.held_out))
+    trained, held_out = sum(index.training), sum(n - 1 for part in index.held_out for n in part)
     more = ("--normalize", args.normalize) if args.normalize != "none" else ()
     print(
         f"{args.output}: {trained:,} characters to train on, {held_out:,} held out, "

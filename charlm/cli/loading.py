@@ -13,7 +13,7 @@ from charlm.notes import DETAILS, detail, note
 from charlm.runs.checkpoint import Checkpoint
 from charlm.text import contexts, shards
 from charlm.text.encode import fingerprint, read
-from charlm.text.encoded_text import Text
+from charlm.text.encoded_text import Text, check_can_learn
 from charlm.text.vocab import UnknownCharacterError
 from charlm.training.resume import check_same_contexts
 from corpora import Corpus, CorpusError, CorpusNotFound, records, tables
@@ -52,8 +52,9 @@ def read_as(data: DataConfig, corpus: Corpus) -> Corpus:
                 )
         if data.normalize != form:
             raise InputError(
-                f"expected --normalize {form}, with which {corpus.title} was encoded, found "
-                f"{data.normalize}; give --normalize {form}"
+                f"expected a text encoded with --normalize {data.normalize}, found {corpus.title}, "
+                f"encoded with --normalize {form}; train a new run with --normalize {form}, or "
+                "encode the text into another folder"
             )
         return corpus
     return records.of_corpus(corpus, data.records, data.column, data.normalize)
@@ -129,16 +130,7 @@ def text(corpus: Corpus, context: str | None = None) -> Text:
         CorpusError, OSError: see `charlm.text.encode.read`.
     """
     found = read(corpus, note)
-    if len(found.vocab) < 2:
-        raise InputError(
-            f"expected at least 2 distinct characters in the corpus, found {len(found.vocab)} "
-            f"({found.vocab.characters!r}); there is nothing to predict"
-        )
-    if found.vocab.characters.isspace():
-        raise InputError(
-            f"expected text in corpus {corpus.title!r}, found only spaces, newlines and the like; "
-            "give a text with letters"
-        )
+    check_can_learn(found.vocab, corpus)
     note_reading(corpus)
     if context is None:
         return found

@@ -17,6 +17,7 @@ from charlm.text.sharded_ids import ShardedIds
 from charlm.text.tokens import TokenVocab
 from charlm.text.vocab import Vocab
 from charlm.text.windows import MAX_STREAMS, VALIDATION_WINDOW
+from corpora import Corpus
 
 # scripts without spaces between words
 UNSPACED = r"[\p{Han}\p{Hiragana}\p{Katakana}\p{Thai}\p{Lao}\p{Khmer}\p{Myanmar}\p{Tibetan}]"
@@ -197,6 +198,20 @@ class Text:
                 f"expected a text with blanks between its words for --tokens {tokens}, found one "
                 "mostly in a script without them; give --tokens bpe:N, for example bpe:4000"
             )
+
+
+def check_can_learn(vocab: Vocab, corpus: Corpus) -> None:
+    """Raises InputError if a text has fewer than two distinct characters, or only blanks."""
+    if len(vocab) < 2:
+        raise InputError(
+            f"expected at least 2 distinct characters in the corpus, found {len(vocab)} "
+            f"({vocab.characters!r}); there is nothing to predict"
+        )
+    if vocab.characters.isspace():
+        raise InputError(
+            f"expected text in corpus {corpus.title!r}, found only spaces, newlines and the like; "
+            "give a text with letters"
+        )
 
 
 def characters_in(ids: Ids, vocab: Vocab) -> int:

@@ -21,6 +21,7 @@ from charlm import paths
 from charlm.errors import InputError, in_words
 from charlm.notes import progress
 from charlm.text import id_cache, shards
+from charlm.text.encoded_text import check_can_learn
 from charlm.text.overlap import Unseen, repeated
 from charlm.text.shards import Index
 from charlm.text.vocab import Characters, Vocab
@@ -29,6 +30,8 @@ from corpora import Corpus, CorpusError
 from corpora.document import ENCODED, cuts
 
 UNFINISHED = ".unfinished"
+PIECE = 2**24  # ids that are verified at a time
+NOT_KEPT = OSError, ValueError, KeyError, TypeError, InputError  # errors of damaged files
 OURS = re.compile(rf"(\d{{5,}}\.ids|{ENCODED})(\.\d+{UNFINISHED})?|{paths.LOCK}")
 
 
@@ -63,6 +66,11 @@ def write(
         plan = _plan(groups, pool.map(_survey, [(group,) for group in groups]), corpus)
         try:
             folder.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise InputError(
+                f"cannot make the folder {folder}: {error.strerror}; name another one with --output"
+            ) from error
+        try:
             with _locked(folder, say):
                 return _write(plan, folder, normalize, pool)
         except OSError as error:  # of reading, it would be a CorpusError
@@ -118,7 +126,9 @@ def _plan(groups, surveys, corpus):
         if rows:
             columns = [*map(list, zip(*rows, strict=True)), [next(trained) for _ in rows]]
             found.append(_Group(*columns))
-    return found, characters.vocab()
+    vocab = characters.vocab()
+    check_can_learn(vocab, corpus)
+    return found, vocab
 
 
 def _write(plan, folder, normalize, pool):
@@ -126,7 +136,7 @@ def _write(plan, folder, normalize, pool):
     every = [row for g in groups for row in zip(g.digests, g.lengths, g.trained, strict=True)]
     digests, lengths, trained = zip(*every, strict=True)
     sha256, keys = hashlib.sha256(b"".join(digests)).hexdigest(), [g.key(vocab) for g in groups]
-    _check_same(folder, sha256, keys)
+    _check_same(folder, sha256, normalize, keys)
     files = [folder / shards.name(k) for k in range(len(groups))]
     jobs = [(g, vocab.characters, *row) for g, *row in zip(groups, files, keys, strict=True)]
     unseen = pool.map(_encode, jobs)
@@ -203,8 +213,8 @@ def _locked(folder, say):
         yield
 
 
-def _check_same(folder, sha256, keys):
-    """Raises InputError if the folder holds another text, or the same one in other files."""
+def _check_same(folder, sha256, normalize, keys):
+    """Raises InputError if the folder holds another text, or the same one encoded otherwise."""
     if not os.path.lexists(folder / ENCODED):
         return
     before = shards.read_index(folder)
@@ -212,6 +222,11 @@ def _check_same(folder, sha256, keys):
         raise InputError(
             f"expected a new folder, or one with this text (sha256 {sha256[:12]}), found another "
             f"text ({before.sha256[:12]}) in {folder}; name another folder with --output"
+        )
+    if before.normalize != normalize:
+        raise InputError(
+            f"expected a new folder, or one encoded with --normalize {normalize}, found "
+            f"--normalize {before.normalize} in {folder}; name another folder with --output"
         )
     if before.keys != keys:  # a run may be reading them
         raise InputError(
@@ -249,9 +264,11 @@ def _encode(tell: Tell, group: _Group, characters: str, path: Path, key: str) ->
     Returns:
         The characters that the group has in no training part, and how often each occurs.
     """
-    with contextlib.suppress(OSError, ValueError, KeyError, TypeError), open(path, "rb") as file:
-        about = id_cache.opened(file, path)[1]
+    with contextlib.suppress(*NOT_KEPT), open(path, "rb") as file:
+        ids, about = id_cache.opened(file, path)
         if about["key"] == key:
+            for k in range(0, len(ids), PIECE):  # verifies all blocks
+                _ = ids[k : k + PIECE]
             tell(sum(d.size for d in group.documents))
             return about["unseen"]
     vocab = Vocab(characters)

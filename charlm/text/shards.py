@@ -75,9 +75,11 @@ def read_index(folder: Path) -> Index:
     try:
         with open(path, "rb", opener=_without_waiting) as file:
             stored = json.load(file)
-        if stored.get("version") == VERSION:
+        if not isinstance(stored, dict) or not isinstance(stored.get("version"), int):
+            raise ValueError("it has no version")
+        if stored["version"] == VERSION:
             return _checked(Index(**stored))
-    except (OSError, ValueError, TypeError, AttributeError, RecursionError, InputError) as error:
+    except (OSError, ValueError, TypeError, RecursionError, InputError) as error:
         raise InputError(
             f"expected an encoded text in {folder}, found {ENCODED} damaged ({in_words(error)}); "
             f"delete that file and {AGAIN}"

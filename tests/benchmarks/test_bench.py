@@ -479,7 +479,7 @@ def test_a_report_that_cannot_be_written_is_named(tmp_path, monkeypatch, capsys,
         (["--peers", "nobody"], "--peers to be of ours-tf, .*torch"),
         (["--peers", "ours-tf-xla"], "--peers"),  # of a GPU
         (["--cores", "1", "9999", "--only", "step"], "--cores to be from 1 to .*found 9999"),
-        (["--cores", "1"], "expected --only step, on a CPU, with --cores"),
+        (["--cores", "1"], "expected --only step with --cores, on a CPU"),
         (["--cores", "1", "--only", "step", "--threads", "1"], "--threads has no effect with --co"),
         (["--only", "all"], "only"),
         (["--only", "layers", "--layers", "gru", "lsmt"], "--layers to be .*gru-last.*found lsmt"),

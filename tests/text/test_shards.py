@@ -188,11 +188,16 @@ def test_an_interrupted_command_goes_on_with_what_is_missing(tmp_path, rng):
     (tmp_path / "a" / ENCODED).unlink()
     (tmp_path / "a" / "00001.ids.77.unfinished").write_bytes(b"half of it")
     files[2].write_bytes(before[files[2].name][0][:-1])  # it says that it is not whole
+    damaged = bytearray(before[files[3].name][0])
+    damaged[0] ^= 1
+    files[3].write_bytes(damaged)
     assert write(documents, tmp_path / "a", 300) == first
     for p in files:
         content, time_of = before[p.name]
         assert p.read_bytes() == content
-        assert (p.stat().st_mtime_ns != time_of) == (p in files[1:3])
+        assert (p.stat().st_mtime_ns != time_of) == (p in files[1:4])
+    with pytest.raises(InputError, match=r"found --normalize none in .*a; name another folder"):
+        write(documents, tmp_path / "a", 300, "nfc")
     with pytest.raises(InputError, match=r"in 4 files, found it in \d+ others in .*a; name"):
         write(documents, tmp_path / "a", 1000)  # a run may be reading them
     (tmp_path / "a" / ENCODED).unlink()
@@ -275,6 +280,7 @@ def damaged_index(**changes):
 
 DAMAGES = {
     "half an index": lambda f: (f / ENCODED).write_text("{"),
+    "an empty mapping": lambda f: (f / ENCODED).write_text("{}"),
     "a list": lambda f: (f / ENCODED).write_text("[]"),
     "a field more": damaged_index(more=1),
     "no files": damaged_index(training=[], held_out=[]),
@@ -413,11 +419,18 @@ def test_a_run_on_the_encoded_text_is_the_run_on_its_files(tmp_path, rng, monkey
         ("import x.keras --vocab-from encoded", "x.keras"),
         ("encode - -o other", "which can be read only once"),
         ("encode texts -o texts", "expected a folder outside the text"),
-        ("encode texts", "--output"),
+        ("encode texts", "expected -o FOLDER, a folder for the encoded text, found none"),
+        ("encode texts -o=", "expected -o FOLDER, a folder for the encoded text, found ''"),
+        ("encode encoded -o other --normalize nfc", "found encoded, which is encoded already"),
+        ("encode one.txt -o other", "expected at least 2 distinct characters in the corpus"),
+        ("encode texts -o /proc/charlm", "cannot make the folder /proc/charlm"),
         ("encode texts -o other --workers 0", "expected --workers to be 1 or more"),
         ("train encoded --records line", "cannot use --records with encoded, an encoded text"),
         ("train encoded --context folder", "cannot use --context with encoded"),
-        ("train encoded --normalize nfc", "expected --normalize none, with which encoded was"),
+        (
+            "train encoded --normalize nfc",
+            "expected a text encoded with --normalize nfc, found encoded, encoded",
+        ),
         ("score encoded", "found encoded, an encoded text (made by charlm encode); name"),
     ],
 )
@@ -430,6 +443,7 @@ def test_what_does_not_fit_is_refused_in_a_line(
     texts(tmp_path / "texts", rng)
     documents = [Document(p.name, p.read_text()) for p in (tmp_path / "texts").iterdir()]
     write(documents, tmp_path / "encoded", 10**9)
+    (tmp_path / "one.txt").write_text("aaa")
     (tmp_path / "half").mkdir()
     (tmp_path / "half" / "00000.ids").write_bytes((tmp_path / "encoded/00000.ids").read_bytes())
     before = sorted(tmp_path.rglob("*"))
@@ -460,7 +474,8 @@ def test_signals_end_all_processes_and_keep_what_is_whole(tmp_path, rng, number,
         process.send_signal(number)
         _, err = process.communicate(timeout=60)
     assert process.returncode == code
-    assert err.splitlines()[1:] == ["interrupted"] * (number == signal.SIGINT)
+    after = ["files that are complete stay; start it again to write the others", "interrupted"]
+    assert err.splitlines()[1:] == after * (number == signal.SIGINT)
     assert not (folder / ENCODED).exists()
     ends = time.monotonic() + 10
     while [*folder.glob("*.unfinished")] and time.monotonic() < ends:
