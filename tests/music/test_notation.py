@@ -155,7 +155,7 @@ def test_the_tunes_of_a_file_are_divided_by_empty_lines():
 # --- the real file, next to abc2midi ---
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="session")
 def irish(tmp_path_factory):
     """The tunes of irish.abc, and what abc2midi says about the bars of each."""
     path = os.environ.get("CHARLM_ABC", "")

@@ -142,7 +142,7 @@ def test_notes_begin_in_time_and_fade(rng):
 
 def test_midi_is_what_abc2midi_writes(irish, tmp_path):  # noqa: F811
     same = count = 0
-    for text, _ in irish:
+    for text, _ in irish[::4]:
         if not bars.check(text).parses:
             continue
         (tmp_path / "one.abc").write_text(text + "\n")
