@@ -11,7 +11,8 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from fractions import Fraction
 
-from charlm.music.notation import AbcError, Bar, Metre, Note, Tune, read
+from charlm.music.notation import read
+from charlm.music.tune import AbcError, Bar, Metre, Note, Tune
 
 REQUIRED = "XTK"  # fields that a tune must have
 

@@ -17,19 +17,16 @@ bar line.
 
 import re
 from collections.abc import Iterator
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from fractions import Fraction
 from typing import Any, NoReturn
+
+from charlm.music.signatures import key_signature, metre
+from charlm.music.tune import AbcError, Bar, Metre, Note, Tune, turns
 
 STEPS = {"C": 0, "D": 2, "E": 4, "F": 5, "G": 7, "A": 9, "B": 11}  # semitones above C
 ACCIDENTALS = {"^^": 2, "^": 1, "=": 0, "_": -1, "__": -2}
 MIDDLE_C = 60  # the MIDI number of C; c is an octave higher
-SHARPS = "FCGDAEB"  # the order in which a key signature takes them; flats in the opposite one
-MODES = {  # sharps of the key of C in each mode
-    "maj": 0, "ion": 0, "mix": -1, "dor": -2, "min": -3, "m": -3, "aeo": -3, "phr": -4, "loc": -5,
-    "lyd": 1,
-}  # fmt: skip
-METRES = {"C": 4, "C|": 2}  # beats; both have a whole note in a bar
 LONGEST, SHORTEST = 999, 64  # of a length: the largest number of units, and of parts of a unit
 MOST_BARS = 99  # of a rest
 DECORATIONS = (
@@ -54,68 +51,6 @@ TUPLET = re.compile(r"\((\d)(?::(\d{0,2}))?(?::(\d{0,2}))?(?![:\d])", re.ASCII)
 TIMES = {2: 3, 3: 2, 4: 3, 6: 2, 8: 3}  # notes in the time of how many; 5, 7, 9 by the metre
 
 
-class AbcError(ValueError):
-    """The text is not a valid tune in ABC notation.
-
-    Args:
-        at: the place of the character in the text.
-        reason: what was expected, and what was found.
-    """
-
-    def __init__(self, at: int, reason: str):
-        super().__init__(reason)
-        self.at, self.reason = at, reason
-
-
-@dataclass(frozen=True)
-class Note:
-    """A note, a chord or a rest."""
-
-    at: int
-    """Its place in the text."""
-    pitches: tuple[int, ...]
-    """MIDI numbers, 60 for middle C; none for a rest."""
-    length: Fraction
-    """Part of a whole note."""
-    tied: tuple[int, ...] = ()
-    """The pitches among them that sound on in the next note."""
-    graces: tuple[int, ...] = ()
-    """MIDI numbers of the grace notes before it, which take none of the bar's time."""
-
-
-@dataclass(frozen=True)
-class Bar:
-    """A bar line, and what follows it directly."""
-
-    at: int
-    """Its place in the text."""
-    sign: str
-    """As written, for example "|", ":|" or "||"."""
-    ending: str = ""
-    """The numbers of the repeats in which the bars after it are played; "" for all."""
-
-
-@dataclass(frozen=True)
-class Metre:
-    """A time signature that begins here."""
-
-    at: int
-    length: Fraction | None
-    """The length of a bar, as a part of a whole note; None for free metre."""
-    beats: int = 4
-    """The upper number."""
-
-
-@dataclass(frozen=True)
-class Tune:
-    """A tune that was read."""
-
-    fields: dict[str, str]
-    """The fields of the header; of several of a kind, the first."""
-    events: list[Note | Bar | Metre] = field(default_factory=list)
-    """The music, in order; begins with the metre."""
-
-
 def read(text: str) -> Tune:
     """Reads a tune.
 
@@ -126,46 +61,6 @@ def read(text: str) -> Tune:
         AbcError: the text is not a valid tune.
     """
     return _Reader(text).tune()
-
-
-def key_signature(text: str, at: int = 0) -> dict[str, int]:
-    """Returns the semitones by which a key raises or lowers each letter.
-
-    >>> key_signature("A Dorian")
-    {'F': 1}
-
-    Raises:
-        AbcError: there is no such key.
-    """
-    if text in ("", "none", "None"):
-        return {}
-    words = " ".join(text.split())
-    found = re.fullmatch(r"([A-G])([#b]?) ?([A-Za-z]*)((?: [a-z]+(?:=\S*)?)*)", words)
-    mode = found[3] if found and found[3] in ("", "m") else found and found[3][:3].lower()
-    if not found or (mode or "maj") not in MODES or len(found[3]) == 2:
-        raise AbcError(at, f"expected a key such as G Major or A Dorian, found {text!r:.40}")
-    sharps = SHARPS.index(found[1]) - 1 + MODES[mode or "maj"]
-    sharps += {"#": 7, "b": -7, "": 0}[found[2]]
-    if not -7 <= sharps <= 7:
-        raise AbcError(at, f"expected a key of at most 7 sharps or flats, found {text!r:.40}")
-    letters = SHARPS[:sharps] if sharps > 0 else SHARPS[::-1][:-sharps]
-    return dict.fromkeys(letters, 1 if sharps > 0 else -1)
-
-
-def metre(text: str, at: int = 0) -> Metre:
-    """Reads the value of M:, such as 6/8, C or none.
-
-    Raises:
-        AbcError: there is no such metre.
-    """
-    if text in METRES:
-        return Metre(at, Fraction(1), METRES[text])
-    if text.lower() == "none":
-        return Metre(at, None)
-    found = re.fullmatch(r"(\d{1,3})/(\d{1,3})", text, re.ASCII)
-    if not found or 0 in map(int, found.groups()) or int(found[2]) & (int(found[2]) - 1):
-        raise AbcError(at, f"expected a metre such as 6/8, C or none, found {text!r:.40}")
-    return Metre(at, Fraction(int(found[1]), int(found[2])), int(found[1]))
 
 
 class _Reader:
@@ -434,21 +329,6 @@ class _Reader:
             )
         self.at += len(number + slashes + below)
         return Fraction(top, bottom)
-
-
-def turns(ending: str) -> frozenset[int]:
-    """Returns the repeats, counted from 1, in which an ending is played; none if it is wrong.
-
-    >>> sorted(turns("1,3-4"))
-    [1, 3, 4]
-    """
-    found: set[int] = set()
-    for part in ending.split(","):
-        first, _, last = part.partition("-")
-        if not (first.isdigit() and (last or first).isdigit()):
-            return frozenset()
-        found |= {*range(int(first), int(last or first) + 1)}
-    return frozenset() if 0 in found else frozenset(found)
 
 
 def tunes(text: str) -> Iterator[str]:

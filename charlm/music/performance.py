@@ -5,7 +5,7 @@ from dataclasses import dataclass, replace
 from fractions import Fraction
 
 from charlm.music.bars import Measure, close, measures
-from charlm.music.notation import Note, Tune, turns
+from charlm.music.tune import Note, Tune, turns
 
 GRACE = Fraction(1, 32)  # of a whole note, at most half of the note that it takes its time from
 
@@ -30,8 +30,7 @@ def order(bars: Sequence[Measure]) -> list[Measure]:
     A repeat without a beginning goes back to the last double bar or end of a repeat, or to the
     beginning of the tune (ABC standard 2.1, section 4.8).
     """
-    numbers = [turns(bar.ending) for bar in bars]
-
+    numbers = [*(turns(bar.ending) for bar in bars), frozenset()]
     found: list[Measure] = []
     k, start, turn, in_ending = 0, 0, 1, False
     most = 2  # how often the repeat is played
@@ -40,15 +39,14 @@ def order(bars: Sequence[Measure]) -> list[Measure]:
         begins = bar.begins_part and not (in_ending and turn < most)
         if k > start and begins and not bar.ending:
             start, turn, most, in_ending = k, 1, 2, False
+        most = max([most, *numbers[k], *numbers[k + 1]])
         if bar.ending:
-            most = max(most, *numbers[k], *numbers[min(k + 1, len(bars) - 1)])
             if turn not in numbers[k]:
                 k = _other_ending(bars, numbers, k, turn)
                 continue
             in_ending = True
         found.append(bar)
-        following = numbers[k + 1] if k + 1 < len(bars) else ()
-        if close(bar.after) and turn < max(most, *following, 0):
+        if close(bar.after) and turn < most:
             k, turn, in_ending = start, turn + 1, False
         else:
             k += 1

@@ -154,14 +154,16 @@ def _write(plan, folder, normalize, pool):
         overlap=found | {"unseen": _unseen(unseen)},
     )
     _write_index(folder, index)
+    kept = {*files, folder / ENCODED, folder / paths.LOCK}
     for path in folder.iterdir():  # left over by a command that was interrupted
-        if OURS.fullmatch(path.name) and path not in files and path.name not in (ENCODED, "lock"):
+        if OURS.fullmatch(path.name) and path not in kept:
             path.unlink()
     return index
 
 
 def _write_index(folder, index):
     temporary = _temporary(folder / ENCODED)
+    temporary.unlink(missing_ok=True)  # of an earlier process with the same number
     with open(temporary, "xb") as file:
         file.write(index.to_bytes())
         file.flush()

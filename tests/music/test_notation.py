@@ -12,7 +12,8 @@ import pytest
 
 import corpora
 from charlm.music import bars, midi, notation, performance, wav
-from charlm.music.notation import AbcError, Bar, Metre, Note
+from charlm.music.signatures import key_signature
+from charlm.music.tune import AbcError, Bar, Metre, Note
 
 HEADER = "X:1\nT:t\nM:4/4\nL:1/8\nK:{key}\n"
 
@@ -78,7 +79,7 @@ LETTERS = {1: "F", 2: "FC", 4: "FCGD", 6: "FCGDAE", 0: "", -1: "B", -3: "BEA", -
 def test_key_signatures(sharps):
     for key in SIGNATURES[sharps].split(", "):
         expected = dict.fromkeys(LETTERS[sharps], 1 if sharps > 0 else -1)
-        assert notation.key_signature(key) == expected, key
+        assert key_signature(key) == expected, key
     assert notes("F B", "G Major") == [((66,), 1), ((71,), 1)]
     assert notes("=F F|F", "G Major") == [((65,), 1), ((65,), 1), ((66,), 1)]
 

@@ -1,0 +1,53 @@
+"""Key signatures and time signatures of ABC notation."""
+
+import re
+from fractions import Fraction
+
+from charlm.music.tune import AbcError, Metre
+
+SHARPS = "FCGDAEB"  # the order in which a key signature takes them; flats in the opposite one
+MODES = {  # sharps of the key of C in each mode
+    "maj": 0, "ion": 0, "mix": -1, "dor": -2, "min": -3, "m": -3, "aeo": -3, "phr": -4, "loc": -5,
+    "lyd": 1,
+}  # fmt: skip
+METRES = {"C": 4, "C|": 2}  # beats; both have a whole note in a bar
+
+
+def key_signature(text: str, at: int = 0) -> dict[str, int]:
+    """Returns the semitones by which a key raises or lowers each letter.
+
+    >>> key_signature("A Dorian")
+    {'F': 1}
+
+    Raises:
+        AbcError: there is no such key.
+    """
+    if text in ("", "none", "None"):
+        return {}
+    words = " ".join(text.split())
+    found = re.fullmatch(r"([A-G])([#b]?) ?([A-Za-z]*)((?: [a-z]+(?:=\S*)?)*)", words)
+    mode = found[3] if found and found[3] in ("", "m") else found and found[3][:3].lower()
+    if not found or (mode or "maj") not in MODES or len(found[3]) == 2:
+        raise AbcError(at, f"expected a key such as G Major or A Dorian, found {text!r:.40}")
+    sharps = SHARPS.index(found[1]) - 1 + MODES[mode or "maj"]
+    sharps += {"#": 7, "b": -7, "": 0}[found[2]]
+    if not -7 <= sharps <= 7:
+        raise AbcError(at, f"expected a key of at most 7 sharps or flats, found {text!r:.40}")
+    letters = SHARPS[:sharps] if sharps > 0 else SHARPS[::-1][:-sharps]
+    return dict.fromkeys(letters, 1 if sharps > 0 else -1)
+
+
+def metre(text: str, at: int = 0) -> Metre:
+    """Reads the value of M:, such as 6/8, C or none.
+
+    Raises:
+        AbcError: there is no such metre.
+    """
+    if text in METRES:
+        return Metre(at, Fraction(1), METRES[text])
+    if text.lower() == "none":
+        return Metre(at, None)
+    found = re.fullmatch(r"(\d{1,3})/(\d{1,3})", text, re.ASCII)
+    if not found or 0 in map(int, found.groups()) or int(found[2]) & (int(found[2]) - 1):
+        raise AbcError(at, f"expected a metre such as 6/8, C or none, found {text!r:.40}")
+    return Metre(at, Fraction(int(found[1]), int(found[2])), int(found[1]))
