@@ -15,6 +15,7 @@ COMMANDS = {  # name: (module, what it does)
     "score": ("charlm.score", "measure bits per character of any text"),
     "show": ("charlm.show", "find cells that follow the text, and make a page of a model"),
     "serve": ("charlm.serve", "serve a model to a browser and to other programs"),
+    "tunes": ("charlm.tunes", "write tunes in ABC notation, and check, show and play tunes"),
     "gradients": ("charlm.gradients", "measure how far back in time gradients reach, by cell"),
     "reference": ("charlm.reference.__main__", "train in plain NumPy, with hand-written gradients"),
     "bench": ("charlm.bench", "compare speed and memory with Keras, JAX and torch"),

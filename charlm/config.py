@@ -9,8 +9,9 @@ from dataclasses import asdict, dataclass, field, fields, replace
 from typing import Any, Literal
 
 from charlm.cells import CELLS
-from charlm.errors import check_temperature, require
+from charlm.errors import InputError, check_temperature, require
 from charlm.hints import check_fields
+from charlm.music.fields import KNOWN
 from charlm.text import units
 from corpora.contexts import is_name
 from corpora.records import MAX_SEPARATOR, separator
@@ -116,6 +117,10 @@ class DataConfig:
     column: str | None = None
     """Read --corpus as a table and train on this column of it; each row is a record. CSV with a
     header row, or JSON Lines. The texts end with an empty line unless --records says otherwise."""
+    abc_fields: str | None = None
+    """Read --corpus as tunes in ABC notation and keep only these fields of their headers: MK for
+    metre and key. Also leaves out grace notes, decorations, chord symbols and comments. Each tune
+    is a record; L: is kept where note lengths need it. charlm tunes writes new tunes."""
     tokens: str = units.CHARACTERS
     """Units of the text: characters; bpe:N, N byte-pair tokens learned from it (for example
     bpe:4000); or words:N, its N most frequent words, with other words spelled in smaller tokens.
@@ -145,6 +150,11 @@ class DataConfig:
         expected = f"blank, line, or a text of 1 to {MAX_SEPARATOR} characters"
         require(ok, "records", expected, repr(self.records))
         require(self.column != "", "column", "the name of a column", "''")
+        fields = self.abc_fields
+        ok = fields is None or (fields != "" and {*fields} <= {*KNOWN})
+        require(ok, "abc_fields", f"letters of fields ({KNOWN})", fields or "none")
+        if fields is not None and (self.column is not None or self.records not in (None, "blank")):
+            raise InputError("--abc-fields has its own records; leave out --records and --column")
         ok, found = self.context is None or is_name(self.context), repr(self.context)
         require(ok, "context", "the name of a field", found)
         ok = self.context is None or self.context != self.column
@@ -160,7 +170,12 @@ class DataConfig:
     @property
     def separator(self) -> str | None:
         """The text that ends each record; None for a text without records."""
-        return separator(self.records, self.column, self.normalize)
+        return separator(self.record_ends, self.column, self.normalize)
+
+    @property
+    def record_ends(self) -> str | None:
+        """The setting `records`, or what takes its place if `abc_fields` is given."""
+        return "blank" if self.abc_fields is not None else self.records
 
 
 @dataclass(frozen=True)

@@ -9,7 +9,7 @@ import tyro
 from tyro.conf import UseAppendAction as Repeated
 
 from charlm import cli
-from charlm.cli import beams, contexts, infilling, prompts, texts
+from charlm.cli import beams, contexts, infilling, prompts, ruled, texts
 from charlm.cli.options import RUNS_DIR, Debug, Quiet, Run, RunsDir
 from charlm.errors import InputError, check_temperature, flag, require
 from charlm.generation import generate
@@ -47,6 +47,7 @@ class Sample:
     """Number of texts at each temperature. The first is printed while it is generated, the others
     after it."""
     rules: SamplingConstraints = field(default_factory=SamplingConstraints)
+    follow: ruled.RuleOptions = field(default_factory=ruled.RuleOptions)
     between: Annotated[tuple[str, str] | None, tyro.conf.arg(metavar="LEFT RIGHT")] = None
     """Infilling: fill the gap between two texts with --length characters at most (by default 100).
     Many texts are drawn after the first, and one is chosen by how probable it makes the second."""
@@ -86,6 +87,7 @@ class Sample:
         contexts.check(self)
         beams.check(self)
         infilling.check(self)
+        ruled.check(self)
         most = MAX_TEXTS // max(1, len(self.temperature))
         if not 1 <= self.n <= most:
             raise InputError(f"expected -n to be from 1 to {most}, found {self.n}")
@@ -120,6 +122,9 @@ def _main(argv):
     if args.beam:
         return beams.run(args, network, saved, prompt, stops)
     temperatures = [t for t in args.temperature or (TEMPERATURE,) for _ in range(args.n)]
+    if args.follow.name:
+        ruled.run(args, network, saved, prompt, stops, temperatures, lambda: _seed(args))
+        return
     seed = _seed(args)
     options = seed, args.rules, stops, args.min_length, saved.config.data.separator
     if len(runs) > 1:

@@ -16,7 +16,7 @@ from charlm.text.encode import fingerprint, read
 from charlm.text.encoded_text import Text, check_can_learn
 from charlm.text.vocab import UnknownCharacterError
 from charlm.training.resume import check_same_contexts
-from corpora import Corpus, CorpusError, CorpusNotFound, records, tables
+from corpora import Corpus, CorpusError, CorpusNotFound, records, tables, tunes
 
 
 def corpus(data: DataConfig, saved: Checkpoint | None = None, again: str = "") -> Corpus:
@@ -44,7 +44,7 @@ def read_as(data: DataConfig, corpus: Corpus) -> Corpus:
     """
     if corpus.encoded:
         form = shards.read_index(corpus.encoded).normalize
-        for name in ("records", "column", "context"):
+        for name in ("records", "column", "abc_fields", "context"):
             if getattr(data, name) is not None:
                 raise InputError(
                     f"cannot use {flag(name)} with {corpus.title}, an encoded text (made by charlm "
@@ -57,7 +57,8 @@ def read_as(data: DataConfig, corpus: Corpus) -> Corpus:
                 "encode the text into another folder"
             )
         return corpus
-    return records.of_corpus(corpus, data.records, data.column, data.normalize)
+    corpus = tunes.of_corpus(corpus, data.abc_fields)
+    return records.of_corpus(corpus, data.record_ends, data.column, data.normalize)
 
 
 def _whole(data, saved, again):

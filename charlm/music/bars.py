@@ -7,7 +7,7 @@ begin and end at repeats, endings, double bars and the ends of the tune:
 """
 
 import itertools
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from fractions import Fraction
 
@@ -138,12 +138,16 @@ def measures(tune: Tune) -> list[Measure]:
     return [*found, current] if current is not None else found
 
 
-def uneven_bars(tune: Tune) -> list[Problem]:
+def uneven_bars(tune: Tune, more: bool = False) -> list[Problem]:
     """Returns the bars that are too short or too long.
 
     A short bar is right at the beginning of a part (an upbeat), at the end of a part if it lacks
     the upbeat of this part or of the next, and on both sides of an ending such as [1 if the two
     together are a bar.
+
+    Args:
+        tune: the tune.
+        more: whether music follows that was not read.
     """
     bars = measures(tune)
     if not bars:
@@ -152,7 +156,7 @@ def uneven_bars(tune: Tune) -> list[Problem]:
     for bar, following in itertools.zip_longest(bars, bars[1:]):
         lacking = Fraction(0) if bar.whole is None else bar.whole - bar.length
         completed = {upbeat, following.length} if following else {upbeat}
-        is_last = following is None or bar.ends_part
+        is_last = bar.ends_part or (following is None and not more)
         ends = is_last and lacking in completed
         continues = bar.ending and bar.length == split
         begins = bar.begins_part and not is_last and not bar.ending
@@ -173,6 +177,16 @@ def uneven_bars(tune: Tune) -> list[Problem]:
     return found
 
 
+def completes_upbeat(bars: Sequence[Measure]) -> bool:
+    """Returns whether the last of these bars, if a repeat ends with it, completes its upbeat."""
+    last = bars[-1]
+    start = next(b for b in reversed(bars) if b.begins_part and not b.ending)
+    if last is start or last.whole is None or start.whole is None or not close(last.after):
+        return True
+    upbeat = start.length if start.length < start.whole else 0
+    return last.whole - last.length == upbeat
+
+
 def _formal(tune: Tune, required: str) -> Iterator[Problem]:
     """Yields problems of other kinds."""
     for name in required:
@@ -181,6 +195,12 @@ def _formal(tune: Tune, required: str) -> Iterator[Problem]:
     sounds = [e for e in tune.events if not isinstance(e, Metre)]
     if sounds and not isinstance(sounds[-1], Bar):
         yield Problem(sounds[-1].at, "expected a bar line at the end, found a note")
+    yield from unclosed_repeats(tune)
+    yield from broken_ties(tune)
+
+
+def unclosed_repeats(tune: Tune, more: bool = False) -> Iterator[Problem]:
+    """Yields repeats that begin and do not end. Args: see `uneven_bars`."""
     opened = None
     for event in tune.events:
         if isinstance(event, Bar):
@@ -190,11 +210,15 @@ def _formal(tune: Tune, required: str) -> Iterator[Problem]:
                 if opened is not None:
                     yield Problem(event.at, "expected :| before |:, found a repeat that is open")
                 opened = event
-    if opened is not None:
+    if opened is not None and not more:
         yield Problem(opened.at, "expected a repeat that closes with :|, found none")
+
+
+def broken_ties(tune: Tune, more: bool = False) -> Iterator[Problem]:
+    """Yields ties that join different notes. Args: see `uneven_bars`."""
     notes = [e for e in tune.events if isinstance(e, Note)]
     for a, b in itertools.pairwise(notes):
         if not {*a.tied} <= {*b.pitches}:
             yield Problem(a.at, "expected the tied note again, found another note")
-    if notes and notes[-1].tied:
+    if notes and notes[-1].tied and not more:
         yield Problem(notes[-1].at, "expected a note after the tie, found the end")

@@ -15,6 +15,7 @@ voices and voice overlays are refused. An accidental holds for its letter in all
 bar line.
 """
 
+import copy
 import re
 from collections.abc import Iterator
 from dataclasses import replace
@@ -60,19 +61,28 @@ def read(text: str) -> Tune:
     Raises:
         AbcError: the text is not a valid tune.
     """
-    return _Reader(text).tune()
+    reader = Reader(text)
+    reader.read_header()
+    reader.read_music()
+    reader.end()
+    return reader.tune
 
 
-class _Reader:
-    """Reads one tune."""
+class Reader:
+    """Reads one tune.
 
-    def __init__(self, text):
+    Args:
+        text: the tune with its header, or the beginning of one.
+    """
+
+    def __init__(self, text: str):
         self.text, self.at = text, 0
         self.fields: dict[str, str] = {}
         self.places: dict[str, int] = {}  # of the fields
         self.metre = Metre(0, None)
         self.events: list[Any] = []
-        self.unit, self.signature = None, {}
+        self.unit: Any = None
+        self.signature: dict[str, int] = {}
         self.altered: dict[str, int] = {}  # accidentals of this bar, by letter
         self.held: dict[str, int] = {}  # those of tied notes, for the first note of the next bar
         self.letters: dict[int, str] = {}  # of the last note, by pitch
@@ -81,15 +91,33 @@ class _Reader:
         self.broken = Fraction(1)  # factor of the next note, after > or <
         self.graces: tuple[int, ...] = ()
 
-    def tune(self):
+    @property
+    def tune(self) -> Tune:
+        """The tune so far."""
+        return Tune(self.fields, self.events)
+
+    def read_header(self) -> None:
+        """Reads the header.
+
+        Raises:
+            AbcError: it is wrong, or there is no key.
+        """
         while self.at < len(self.text) and "K" not in self.fields:
             self._header_line()
         if "K" not in self.fields:
             self._fail("expected the field K: (the key) in the header, found none")
         for name, default in (("M", "none"), ("L", ""), ("K", "")):
             self._field(name, self.fields.get(name, default), self.places.get(name, 0))
-        self._music()
-        return Tune(self.fields, self.events)
+
+    def continued(self, text: str) -> "Reader":
+        """Returns a reader of a longer text that begins with the text which was read.
+
+        That must end after a bar line.
+        """
+        other = copy.copy(self)
+        other.text, other.events = text, [*self.events]
+        other.altered, other.held = {**self.altered}, {**self.held}
+        return other
 
     def _fail(self, reason: str, at: int | None = None) -> NoReturn:
         raise AbcError(self.at if at is None else at, reason)
@@ -126,16 +154,20 @@ class _Reader:
             self._fail("expected a single voice, found the field V:", at)
 
     def _unit(self, value, at):
-        if not value:  # by the rule of the standard
-            short = self.metre.length is not None and self.metre.length < Fraction(3, 4)
-            return Fraction(1, 16 if short else 8)
+        if not value:
+            return unit_of_metre(self.metre)
         found = re.fullmatch(r"1/(\d{1,3})|1", value, re.ASCII)
         number = int(found[1] or 1) if found else 0
         if not number or number & (number - 1):
             self._fail(f"expected a unit of lengths such as 1/8, found {value!r:.40}", at)
         return Fraction(1, number)
 
-    def _music(self):
+    def read_music(self) -> None:
+        """Reads the music up to the end of the text.
+
+        Raises:
+            AbcError: it is wrong.
+        """
         while self.at < len(self.text):
             if self.at == 0 or self.text[self.at - 1] == "\n":
                 line = self._line()
@@ -148,6 +180,9 @@ class _Reader:
                     self._fail("expected the end of the tune after an empty line, found more")
                 self.blank = self.blank or not line.strip()
             self._symbol()
+
+    def end(self) -> None:
+        """Raises AbcError if a tune cannot end here."""
         if self.tuplet:
             self._fail(f"expected {self._missing()} of a tuplet, found the end")
         if self.broken != 1:
@@ -266,10 +301,11 @@ class _Reader:
             self.at = note.end()
         else:
             self._fail(f"expected a note, a rest or a bar line, found {text[at]!r}")
-        length = self._length() * (factor or 1) * self.unit
-        if self.tuplet:
-            length *= self.tuplet.pop()
-        length, self.broken = length * self.broken, Fraction(1)
+        length = self._length() * self.unit
+        for other in (factor, self.tuplet.pop() if self.tuplet else None, self.broken):
+            if other not in (None, 1):
+                length *= other
+        self.broken = Fraction(1)
         self.events.append(Note(at, pitches, length, tied, self.graces))
         self.graces, self.held = (), {}
 
@@ -329,6 +365,12 @@ class _Reader:
             )
         self.at += len(number + slashes + below)
         return Fraction(top, bottom)
+
+
+def unit_of_metre(metre: Metre) -> Fraction:
+    """Returns the unit of lengths if no field L: gives one (ABC standard 2.1, section 3.1.7)."""
+    short = metre.length is not None and metre.length < Fraction(3, 4)
+    return Fraction(1, 16 if short else 8)
 
 
 def tunes(text: str) -> Iterator[str]:

@@ -17,13 +17,19 @@ from charlm.runs.progress import Progress
 SUMMARY, HISTORY, SAMPLES = "run.json", "history.csv", "samples.txt"
 STEPS, UPDATES, TRAINING_CELLS = "steps.csv", "updates.csv", "cells-in-training.safetensors"
 CURVE, LOCK, TENSORBOARD = "loss.png", ".lock", "tensorboard"
-EVALUATION, GRADIENTS, CELLS = "evaluation", "gradients", "cells"  # stems of commands' files
+EVALUATION, GRADIENTS, CELLS, TUNES = (
+    "evaluation",
+    "gradients",
+    "cells",
+    "tunes",
+)  # stems of commands' files
 REPORTS = tuple(
     f"{stem}{ending}"
     for stem, endings in (
         (EVALUATION, (".json", ".png")),
         (GRADIENTS, (".csv", ".png")),
         (CELLS, (".json", ".png", ".html")),
+        (TUNES, (".json", ".png")),
     )
     for ending in endings
 )

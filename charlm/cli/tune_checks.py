@@ -1,0 +1,145 @@
+"""`charlm tunes --check`: how many tunes are valid, of a file or of a run."""
+
+import json
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from charlm import cli
+from charlm.cli import outputs
+from charlm.config import DataConfig
+from charlm.errors import InputError
+from charlm.evaluation import tunes as measuring
+from charlm.evaluation.novelty import TrainingTextIndex
+from charlm.generation.tunes import FIELDS, Writer
+from charlm.music.bars import check
+from charlm.music.fields import header
+from charlm.music.notation import tunes as tunes_of
+from charlm.runs import run_folder
+from charlm.runs.checkpoint import Checkpoint
+from charlm.text.vocab import Vocab
+
+ENDINGS = ".json", ".png"
+TEMPERATURES, SEED, COUNT = (0.5, 0.8, 1.0), 1, 100
+SHOWN = 20  # tunes with problems
+
+
+@dataclass(frozen=True)
+class OwnTunes:
+    """The tunes of the text that a run was trained on."""
+
+    training: list[str]
+    held_out: list[str]
+    known: tuple[TrainingTextIndex, Vocab]
+    """What finds n-grams of the training tunes, and the vocabulary of its ids."""
+
+
+def own_tunes(saved: Checkpoint, again: str = "") -> OwnTunes | None:
+    """Returns the tunes of a run's text; None, after a note, if it is not where it was.
+
+    Args:
+        saved: the run.
+        again: the command line, for messages.
+    """
+    try:
+        corpus = cli.corpus(replace(saved.config.data, corpus=None), saved, again)
+        own = cli.own_text(corpus, saved)
+    except InputError as error:
+        cli.note(f"NOTE: not compared with the training tunes: {error}")
+        return None
+    training, held_out = (
+        saved.vocab.decode(np.asarray(ids)) for ids in (own.training, own.held_out)
+    )
+    index = TrainingTextIndex(own.training, training)
+    return OwnTunes(measuring.split(training), measuring.split(held_out), (index, saved.vocab))
+
+
+def run(args: Any, path: Path, writer: Writer, again: str) -> int:
+    """Prints a table for a run, and writes it as JSON and as a picture.
+
+    Args:
+        args: a `charlm.tunes.Tunes`.
+        path: the weights file.
+        writer: draws its tunes.
+        again: the command line, for messages.
+
+    Returns:
+        An exit code.
+    """
+    output = outputs.stem(args.output, path.parent / run_folder.TUNES, ENDINGS)
+    own = own_tunes(writer.saved, again)
+    known = None if own is None else own.known
+    rows = []
+    if own is not None:
+        rows.append(measuring.shares("training", own.training, writer.required))
+        if own.held_out:
+            rows.append(measuring.shares("held out", own.held_out, writer.required, known))
+    count, seed = args.n or COUNT, SEED if args.seed is None else args.seed
+    temperatures = args.temperature or TEMPERATURES
+    with cli.progress("drawing tunes", 2 * count * len(temperatures)) as tell:
+        for t in temperatures:
+            free = [*writer.free(t, seed, count)]
+            tell(count)
+            rows.append(measuring.shares(f"temperature {t:g}", free, writer.required, known,
+                                         temperature=t))  # fmt: skip
+        for t in temperatures:
+            drawn = []
+            for k in range(count):
+                drawn.append(writer.draw({}, t, seed, k))
+                tell()
+            read = sum(x.characters_read for x in drawn) / sum(len(x.text) for x in drawn)
+            title = f"temperature {t:g}, with rules"
+            texts = [x.text for x in drawn]
+            rows.append(measuring.shares(title, texts, writer.required, known, read, t))
+    print("\n".join(measuring.table(rows)))
+    from charlm.plots import tunes as view
+
+    results = {"run": str(path), "tunes": [row.to_dict() for row in rows]}
+    data = json.dumps(results, indent=1).encode()
+    return outputs.write(output, ENDINGS, data, lambda: view.draw(rows))
+
+
+def run_file(args: Any) -> int:
+    """Prints a table for a file of tunes, and what is wrong with each tune that is not right.
+
+    Returns:
+        An exit code.
+    """
+    tunes = read_file(args.run)
+    wrong = [(k, tune, v) for k, tune in enumerate(tunes, 1) if not (v := check(tune)).strict]
+    for k, tune, verdict in wrong[:SHOWN]:
+        title = header(tune).get("T", "without a title")
+        problem = verdict.problems[0].shown(tune)
+        print(cli.visible(f"tune {k} ({title:.40}), {problem}"))
+    if len(wrong) > SHOWN:
+        print(f"and {len(wrong) - SHOWN:,} more tunes that are not strictly valid")
+    if wrong:
+        print()
+    rows = [measuring.shares(Path(args.run).name, tunes, FIELDS)]
+    print("\n".join(measuring.table(rows)))
+    if args.output is None:
+        return 0
+    from charlm.plots import tunes as view
+
+    results = {"run": args.run, "tunes": [row.to_dict() for row in rows]}
+    data = json.dumps(results, indent=1).encode("utf-8", "backslashreplace")
+    return outputs.write(args.output, ENDINGS, data, lambda: view.draw(rows))
+
+
+def read_file(name: str) -> list[str]:
+    """Returns the tunes of a file.
+
+    Raises:
+        InputError: there are none.
+        CorpusError: it cannot be read.
+    """
+    corpus = cli.corpus(DataConfig(corpus=name))
+    found = [tune for d in corpus.documents for tune in tunes_of("".join(d.pieces()))]
+    cli.note_reading(corpus)
+    if not found:
+        raise InputError(
+            f"expected tunes in ABC notation, which begin with X:, in {name}, found none"
+        )
+    return found

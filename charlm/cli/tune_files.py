@@ -1,0 +1,86 @@
+"""The files that `charlm tunes --output` writes: ABC, a page, MIDI and sound."""
+
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+from charlm.cli import outputs, tune_checks
+from charlm.cli.terminal import say
+from charlm.music.midi import to_midi
+from charlm.music.notation import read
+from charlm.music.performance import Sound, sounds
+from charlm.music.tune import AbcError
+from charlm.music.wav import to_wav
+from charlm.notes import note
+from charlm.runs import atomic
+from charlm.runs.checkpoint import Checkpoint
+
+ENDINGS = ".abc", ".html"
+MARK = "% charlm tunes\n"  # by which a file of charlm's is known
+WRITERS: dict[str, Callable[[Sequence[Sound]], bytes]] = {"midi": to_midi, "wav": to_wav}
+SUFFIXES = {"midi": ".mid", "wav": ".wav"}
+
+
+def others(args: Any, numbers: Iterable[int]) -> Iterator[tuple[int, str, str]]:
+    """Yields (number, kind, ending) of the files with MIDI and sound."""
+    for k in numbers:
+        for kind, suffix in SUFFIXES.items():
+            if getattr(args, kind):
+                yield k, kind, f"-{k}{suffix}"
+
+
+def check_others(args: Any, numbers: Iterable[int]) -> None:
+    """Raises InputError unless the files with MIDI and sound can be written."""
+    endings = [ending for _, _, ending in others(args, numbers)]
+    outputs.check_own("output", outputs.files(args.output, (*ENDINGS, *endings)))
+
+
+def write(
+    args: Any, tunes: Sequence[str], path: Path | None = None, saved: Checkpoint | None = None
+) -> int:
+    """Writes the files, and prints their names.
+
+    Args:
+        args: a `charlm.tunes.Tunes`.
+        tunes: with their numbers.
+        path: the weights file of the run that wrote them.
+        saved: the run.
+
+    Returns:
+        An exit code: 1 if a file could not be written, or a tune not be played.
+    """
+    from charlm.inside import tunes_page
+
+    page = tunes_page.page(tunes, path, saved)
+    data = {".abc": MARK + "\n".join(tunes), ".html": page}
+    contents = {k: text.encode("utf-8", "backslashreplace") for k, text in data.items()}
+    failed = False
+    for k, kind, ending in others(args, range(1, len(tunes) + 1)):
+        try:
+            contents[ending] = WRITERS[kind](sounds(read(tunes[k - 1])))
+        except (AbcError, ValueError) as error:
+            note(f"NOT SAVED: tune {k} as {kind}: {error}")
+            failed = True
+    folder = Path(args.output).parent
+    folder.mkdir(parents=True, exist_ok=True)
+    written = []
+    for ending, content in contents.items():
+        (file,) = outputs.files(args.output, [ending])
+        if atomic.try_write(file, content, note):
+            written.append(str(file))
+    say(", ".join(written))
+    return 1 if failed or len(written) < len(contents) else 0
+
+
+def show_file(args: Any) -> int:
+    """Writes the files for a file of tunes; without --output, prints its tunes.
+
+    Returns:
+        An exit code.
+    """
+    tunes = tune_checks.read_file(args.run)
+    if args.output is None:
+        print("\n".join(tunes))
+        return 0
+    check_others(args, range(1, len(tunes) + 1))
+    return write(args, tunes)

@@ -1,0 +1,2 @@
+def page(*a):
+    return "<!doctype html>\n<!-- charlm tunes -->\n"

@@ -1,0 +1,173 @@
+"""The rule of tunes in ABC notation: a bar that is wrong is drawn again from its beginning.
+
+It is a `charlm.generation.rules.Rule`. A bar is read when the character after its bar line comes.
+Then it has to parse and to have the length of the metre, but for an upbeat and for a part's last
+bar, which completes the upbeat. Repeats close, and ties join equal notes. The tune ends with an
+empty line.
+"""
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+
+from charlm.music.bars import (
+    broken_ties,
+    check,
+    completes_upbeat,
+    measures,
+    unclosed_repeats,
+    uneven_bars,
+)
+from charlm.music.notation import FIELDS, Reader
+from charlm.music.signatures import key_signature, metre
+from charlm.music.tune import AbcError, Bar
+
+END = "\n\n"  # of a tune
+ONCE = "MLK"  # fields that a header has once
+AFTER_BAR_LINE = re.compile(r"[|:\]](?:\d[\d,-]*)?[ \n!]*\Z")
+LONGEST_BAR = 100  # characters
+
+
+@dataclass(frozen=True)
+class TuneState:
+    """The state of `TuneRule`."""
+
+    text: str = ""
+    """The tune so far."""
+    settled: int = 0
+    """The place up to which it is right and is not drawn again."""
+    bar: int = 0
+    """The number of the bar that is read, from 1; 0 in the header."""
+    fields: frozenset[str] = frozenset()
+    """The fields of the header that were read."""
+    reader: Reader | None = None
+    """What has read the tune up to there."""
+    finished: bool = False
+
+
+@dataclass(frozen=True)
+class TuneRule:
+    """The rule of a tune, from its first field to the empty line after it."""
+
+    given: Mapping[str, str] = field(default_factory=dict)
+    """Values of fields that the header must have."""
+    required: str = "K"
+    """Fields that the header must have, with any value."""
+    bars: bool = True
+    """Whether bars are read; else the music may be anything."""
+
+    def begin(self) -> TuneState:
+        """See `Rule`."""
+        return TuneState()
+
+    def read(self, state: TuneState, character: str) -> TuneState | None:
+        """See `Rule`."""
+        text = state.text + character
+        if state.bar == 0:
+            return self._header(state, text)
+        if not self.bars:
+            return replace(_settled(state, text), finished=text.endswith(END))
+        if text.endswith(END):
+            right = check(text, "".join({*self.given, *self.required})).strict
+            return replace(state, text=text, finished=True) if right else None
+        if _ends_bar(state.text) and not _continues(state.text, character):
+            reader = _read_on(state)
+            if reader is None or not _is_right(reader.tune):
+                return None
+            if isinstance(reader.events[-1], Bar):  # and not a chord
+                bar = len(measures(reader.tune)) + 1
+                settled = len(state.text)
+                return replace(state, text=text, settled=settled, bar=bar, reader=reader)
+        return None if self.open(state) >= LONGEST_BAR else replace(state, text=text)
+
+    def open(self, state: TuneState) -> int:
+        """See `Rule`."""
+        return len(state.text) - state.settled
+
+    def missing(self, state: TuneState) -> int:
+        """See `Rule`."""
+        return 0 if state.finished else 1
+
+    def is_finished(self, state: TuneState) -> bool:
+        """See `Rule`."""
+        return state.finished
+
+    def place(self, state: TuneState) -> str:
+        """See `Rule`."""
+        return f"bar {state.bar}" if state.bar else "the header"
+
+    def _header(self, state, text):
+        """Reads a character of the header."""
+        *_, line = text.removesuffix("\n").split("\n")
+        name, value = line[:1], line[2:]
+        if not line or not (name.isascii() and name.isalpha()) or line[1:2] not in ("", ":"):
+            return None
+        given = self.given.get(name)
+        whole = text.endswith("\n")
+        if line == name and not whole:
+            missing = {*self.given, *self.required} - state.fields - {"K"}
+            again = name in state.fields and (name in ONCE or name in self.given)
+            return None if again or (name == "K" and missing) else _settled(state, text)
+        if given is not None and not (value == given if whole else given.startswith(value)):
+            return None
+        if not whole:
+            return _settled(state, text) if given is not None else replace(state, text=text)
+        if not _is_valid(name, value.strip()):
+            return None
+        state = replace(_settled(state, text), fields=state.fields | {name})
+        if name != "K":
+            return state
+        reader = Reader(text)
+        try:
+            reader.read_header()
+        except AbcError:
+            return None
+        return replace(state, bar=1, reader=reader)
+
+
+def _settled(state, text):
+    return replace(state, text=text, settled=len(text))
+
+
+def _is_valid(name, value):
+    try:
+        if name == "K":
+            key_signature(value)
+        elif name == "M":
+            metre(value)
+    except AbcError:
+        return False
+    return True
+
+
+def _ends_bar(text):
+    """Returns whether a text may end with a bar line; a field such as K: is none."""
+    line = text[text.rfind("\n") + 1 :]
+    is_field = line[1:2] == ":" and line[0] in FIELDS
+    return not is_field and AFTER_BAR_LINE.search(text) is not None
+
+
+def _continues(text, character):
+    """Returns whether a character may belong to the bar line, or the ending, at a text's end."""
+    if character in "|:]":
+        return not text.endswith(" ")
+    return character in "123456789,-" and text[-1] in "|123456789,-"
+
+
+def _read_on(state):
+    """Returns a reader of the text, or None if the text is wrong."""
+    reader = state.reader.continued(state.text)
+    try:
+        reader.read_music()
+    except AbcError:
+        return None
+    return reader
+
+
+def _is_right(tune):
+    """Returns whether all bars of a tune are right, if more will follow."""
+    if not isinstance(tune.events[-1], Bar):
+        return True
+    problems = (*uneven_bars(tune, more=True), *unclosed_repeats(tune, more=True),
+                *broken_ties(tune, more=True))  # fmt: skip
+    return not problems and completes_upbeat(measures(tune))

@@ -1,0 +1,139 @@
+"""`charlm tunes RUN`: writes tunes in ABC notation with a trained model, and checks tunes."""
+
+import secrets
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated
+
+import tyro
+from tyro.conf import UseAppendAction as Repeated
+
+from charlm import cli
+from charlm.cli import outputs, tune_checks, tune_files, tune_prompts
+from charlm.cli.options import RUNS_DIR, Debug, Quiet, RunsDir
+from charlm.errors import InputError, check_temperature, command_line, flag, require
+from charlm.generation import tunes as drawing
+from charlm.music.fields import numbered
+from charlm.runs import lookup
+
+TEMPERATURE = 0.8
+MAX_TUNES = 10_000
+DRAW_ONLY = "metre", "key", "title", "no_rules", "midi", "wav"
+
+
+@dataclass(frozen=True)
+class Tunes:
+    """Writes tunes in ABC notation with a trained model, or checks tunes.
+
+    A bar that does not have the length of the metre is drawn again, so nearly all tunes are valid.
+    With --output, also makes a web page with the scores, which plays them. Train a run on a file of
+    tunes with charlm train FILE --abc-fields MK.
+    """
+
+    run: tyro.conf.Positional[
+        Annotated[
+            str,
+            tyro.conf.arg(
+                help='A run folder, a .weights.h5 file in one, or "latest"; or a file of tunes.',
+                metavar="RUN|FILE",
+            ),
+        ]
+    ] = lookup.LATEST
+    n: Annotated[int | None, tyro.conf.arg(aliases=["-n"])] = None
+    """Number of tunes. Default: 1; with --check, 100 at each temperature."""
+    metre: str | None = None
+    """Metre, such as 6/8. It must be the metre of a training tune."""
+    key: str | None = None
+    """Key, such as "D Dorian". It must be the key of a training tune."""
+    title: str | None = None
+    """Title. A run that was trained without titles (--abc-fields) does not read it."""
+    temperature: Repeated[tuple[float, ...]] = ()
+    """Sampling temperature. Default: 0.8; with --check, 0.5, 0.8 and 1. Repeat it with --check."""
+    no_rules: bool = False
+    """Draw without rules: many tunes will have wrong bars."""
+    check: bool = False
+    """Instead of printing tunes, count how many are valid: of a FILE, or of a RUN by temperature,
+    with and without rules, next to its training and held-out tunes. Writes a picture and JSON."""
+    seed: int | None = None
+    """Random seed; the same seed gives the same tunes. Default: a new one in each call; with
+    --check, 1."""
+    output: Annotated[str | None, tyro.conf.arg(aliases=["-o"], metavar="PATH")] = None
+    """Write PATH.abc, the tunes, and PATH.html, a page that shows and plays them. With --check: the
+    files without their endings .json and .png; default: tunes in the run's folder."""
+    midi: bool = False
+    """With --output: write each tune as a MIDI file, too, PATH-1.mid and so on."""
+    wav: bool = False
+    """With --output: write each tune as sound, too, PATH-1.wav and so on."""
+    runs_dir: RunsDir = RUNS_DIR
+    quiet: Quiet = False
+    debug: Debug = False
+
+    def __post_init__(self):
+        ok = self.n is None or 1 <= self.n <= MAX_TUNES
+        require(ok, "n", f"from 1 to {MAX_TUNES}", self.n)
+        for t in self.temperature:
+            check_temperature(t)
+        require(self.seed is None or self.seed >= 0, "seed", "0 or more", self.seed)
+        tune_prompts.check(self)
+        for name in DRAW_ONLY if self.check else ():
+            self._refuse(name, "with --check")
+        for name in ("midi", "wav") if self.output is None else ():
+            self._refuse(name, "without --output")
+        if len(self.temperature) > 1 and not self.check:
+            raise InputError("expected one --temperature without --check, found several")
+        if self.is_file:
+            for name in ("n", "metre", "key", "title", "temperature", "no_rules", "seed"):
+                self._refuse(name, f"with {self.run}, a file of tunes")
+        if self.output is not None:
+            endings = (tune_checks if self.check else tune_files).ENDINGS
+            outputs.check_stem("output", self.output, endings)
+
+    def _refuse(self, name, when):
+        if getattr(self, name) != getattr(Tunes, name):
+            raise InputError(f"{flag(name)} has no effect {when}; leave it out")
+
+    @property
+    def is_file(self) -> bool:
+        """Whether `run` is a file of tunes."""
+        return Path(self.run).is_file() and not self.run.endswith(".h5")
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Runs the command; returns its exit code."""
+    return cli.run(_main, argv)
+
+
+def _main(argv):
+    args = cli.parse(Tunes, "charlm tunes", argv)
+    if args.is_file:
+        return tune_checks.run_file(args) if args.check else tune_files.show_file(args)
+    path, saved = lookup.read_best(args.runs_dir, args.run)
+    writer = drawing.Writer(saved)
+    if args.check:
+        return tune_checks.run(args, path, writer, command_line("tunes", *argv))
+    known = tune_checks.own_tunes(saved)
+    given = tune_prompts.fields(args, saved, None if known is None else known.training)
+    if args.output is not None:
+        tune_files.check_others(args, range(1, (args.n or 1) + 1))
+    seed, temperature = _seed(args), (*args.temperature, TEMPERATURE)[0]
+    tunes = []
+    for k in range(args.n or 1):
+        drawn = writer.draw(given, temperature, seed, k, bars=not args.no_rules)
+        tunes.append(numbered(drawn.text, k + 1, args.title or f"Tune {k + 1}"))
+        print(cli.visible(tunes[-1]), flush=True)
+    if args.output is not None:
+        return tune_files.write(args, tunes, path, saved)
+    return None
+
+
+def _seed(args):
+    if args.seed is not None:
+        return args.seed
+    seed = secrets.randbits(32)
+    print(f"(--seed {seed})", file=sys.stderr)
+    return seed
+
+
+if __name__ == "__main__":
+    sys.exit(main())

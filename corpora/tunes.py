@@ -1,0 +1,48 @@
+"""Tunes in ABC notation with chosen fields only, as the text to train on."""
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
+from typing import Any
+
+from charlm.music.fields import only_fields
+from charlm.music.notation import tunes
+from corpora.document import Corpus, CorpusError, Wrapper, title
+
+
+@dataclass(frozen=True)
+class Tunes(Wrapper):
+    """A `Document` of tunes, each with some fields of its header and without ornaments."""
+
+    fields: str
+    """Letters of the fields; see `charlm.music.fields.only_fields`."""
+
+    @property
+    def identity(self) -> list | None:
+        """See `Document.identity`."""
+        found: Any = self.document.identity
+        return found and [*found, "abc", self.fields]
+
+    def pieces(self, tell: Callable[[int], object] | None = None) -> Iterator[str]:
+        """See `Document.pieces`: a piece is a tune. The file is in memory.
+
+        Raises:
+            CorpusError: there are no tunes.
+        """
+        found = False
+        for tune in tunes("".join(self.document.pieces(tell))):
+            if "\nK:" in tune:
+                found = True
+                yield only_fields(tune, self.fields) + "\n"
+        if not found:
+            raise CorpusError(
+                f"expected tunes in ABC notation, which begin with X: and have K:, in "
+                f"{title(self.name)}, found none; leave out --abc-fields"
+            )
+
+
+def of_corpus(corpus: Corpus, fields: str | None) -> Corpus:
+    """Returns the corpus with these fields of its tunes; None leaves it as it is."""
+    if fields is None:
+        return corpus
+    documents: Any = (Tunes(document, fields) for document in corpus.documents)
+    return replace(corpus, documents=tuple(documents))
