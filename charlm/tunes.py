@@ -123,7 +123,9 @@ def _main(argv):
         tunes.append(numbered(drawn.text, k + 1, args.title or f"Tune {k + 1}"))
         print(cli.visible(tunes[-1]), flush=True)
     if args.output is not None:
-        return tune_files.write(args, tunes, path, saved)
+        name = path.parent.resolve().name
+        held_out = () if known is None else known.held_out or known.training
+        return tune_files.write(args, tunes, name, saved, held_out)
     return None
 
 

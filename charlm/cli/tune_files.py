@@ -36,22 +36,27 @@ def check_others(args: Any, numbers: Iterable[int]) -> None:
 
 
 def write(
-    args: Any, tunes: Sequence[str], path: Path | None = None, saved: Checkpoint | None = None
+    args: Any,
+    tunes: Sequence[str],
+    name: str,
+    saved: Checkpoint | None = None,
+    own: Sequence[str] = (),
 ) -> int:
     """Writes the files, and prints their names.
 
     Args:
         args: a `charlm.tunes.Tunes`.
         tunes: with their numbers.
-        path: the weights file of the run that wrote them.
+        name: of the run or the file that they come from.
         saved: the run.
+        own: its held-out tunes.
 
     Returns:
         An exit code: 1 if a file could not be written, or a tune not be played.
     """
     from charlm.inside import tunes_page
 
-    page = tunes_page.page(tunes, path, saved)
+    page = tunes_page.page(tunes, name, saved, own)
     data = {".abc": MARK + "\n".join(tunes), ".html": page}
     contents = {k: text.encode("utf-8", "backslashreplace") for k, text in data.items()}
     failed = False
@@ -83,4 +88,4 @@ def show_file(args: Any) -> int:
         print("\n".join(tunes))
         return 0
     check_others(args, range(1, len(tunes) + 1))
-    return write(args, tunes)
+    return write(args, tunes, Path(args.run).name)

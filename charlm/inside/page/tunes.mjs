@@ -1,0 +1,196 @@
+// The page of tunes: their scores, their sound, the cell that counts the bar, and a model that writes.
+
+import { readTune } from "./abc.mjs";
+import { isRight, playedOf } from "./performance.mjs";
+import { ask, element, say } from "./questions.mjs";
+import { drawCurve, drawScore } from "./score.mjs";
+import { play } from "./strings.mjs";
+
+const data = JSON.parse(element("data").textContent);
+const END = "\n\n"; // of a tune
+const LONGEST = 4000; // characters of a tune
+const DRAFTS = 50; // that may be wrong, one after the other
+const tunes = data.tunes;
+let shown = null; // { text, tune, places, played }
+let playing = null; // { now, stop }
+
+function title(text, k) {
+  return /^T:(.*)$/m.exec(text)?.[1].trim() || `Tune ${k + 1}`;
+}
+
+function list() {
+  element("which").replaceChildren(...tunes.map((text, k) => new Option(`${k + 1}. ${title(text, k)}`, k)));
+}
+
+function show(k) {
+  stop();
+  element("which").value = k;
+  const text = tunes[k];
+  element("title").textContent = title(text, k);
+  element("abc").textContent = text;
+  const svg = element("score");
+  svg.replaceChildren();
+  svg.setAttribute("aria-label", `Score of ${title(text, k)}`);
+  shown = null;
+  try {
+    const tune = readTune(text);
+    shown = { text, tune, played: playedOf(tune), places: [] };
+    shown.places = drawScore(svg, tune, Math.max(320, svg.parentElement.clientWidth));
+    say("");
+  } catch (error) {
+    say(`This tune cannot be read: ${error.message}.`);
+  }
+  element("play").disabled = !shown;
+  count();
+}
+
+// ---- the cell that counts the bar
+
+// Returns the places of the characters of a text that the model reads: its fields only.
+function readable(text) {
+  const found = [];
+  let at = 0;
+  let header = true;
+  for (const row of text.split("\n")) {
+    const leaves = header && /^[A-Za-z]:/.test(row) && data.fields !== null && !data.fields.includes(row[0]);
+    for (let k = 0; k <= row.length && !leaves; k++) if (at + k < text.length) found.push(at + k);
+    if (row.startsWith("K:")) header = false;
+    at += row.length + 1;
+  }
+  return found;
+}
+
+function count() {
+  if (!data.cell || !shown) return;
+  const { text, places } = shown;
+  const characters = readable(text);
+  const own = shown;
+  ask({ type: "read", text: END + characters.map((k) => text[k]).join("") }, ({ done, all }) => {
+    if (done < all || own !== shown) return;
+    const { layer, cell } = data.cell;
+    ask({ type: "colours", of: "passage", kind: data.letter, layer, cell, position: 0 }, ({ values }) => {
+      if (own !== shown) return;
+      const of = new Map(characters.map((k, j) => [k, values[j + END.length]]));
+      drawCurve(element("score"), places, places.map(({ end }) => of.get(end - 1) || 0));
+    });
+  });
+}
+
+// ---- sound
+
+function start() {
+  stop();
+  const seconds = 240 / Number(element("tempo").value); // of a whole note
+  const { sounds, notes, length } = shown.played;
+  const timed = sounds.map(({ pitch, start, length }) => ({ pitch, start: start * seconds, length: length * seconds }));
+  const places = new Map(shown.places.map((place) => [place.at, place]));
+  const mine = (playing = play(timed));
+  element("stop").disabled = false;
+  let [k, marked] = [0, null];
+  const mark = () => {
+    if (playing !== mine) return marked?.element.classList.remove("sounding");
+    const now = mine.now() / seconds;
+    if (now >= length) {
+      stop();
+      return marked?.element.classList.remove("sounding");
+    }
+    while (k + 1 < notes.length && notes[k + 1].start <= now) k++;
+    const place = now >= 0 ? places.get(notes[k].at) : null;
+    if (place !== marked) {
+      marked?.element.classList.remove("sounding");
+      place?.element.classList.add("sounding");
+      marked = place;
+      follow(place);
+    }
+    requestAnimationFrame(mark);
+  };
+  mark();
+}
+
+// Scrolls to the note that sounds if it cannot be seen.
+function follow(place) {
+  const box = place?.element.getBoundingClientRect();
+  if (box && (box.top < 0 || box.bottom > innerHeight)) place.element.scrollIntoView({ block: "center" });
+}
+
+function stop() {
+  playing?.stop();
+  playing = null;
+  element("stop").disabled = true;
+}
+
+// ---- another tune
+
+let writing = 0; // a number for each request; answers to an earlier one are ignored
+
+function another() {
+  const mine = ++writing;
+  const first = Number(element("seed").value);
+  element("write").disabled = true;
+  const draft = (n) => {
+    let text = "";
+    const question = {
+      type: "write", prompt: element("begin").value, length: LONGEST, seed: first, index: n,
+      temperature: Number(element("temperature").value), topK: 0, topP: 1,
+    };
+    const failed = ({ message }) => {
+      element("write").disabled = false;
+      say(`Sorry: ${message}.`);
+    };
+    ask(question, (answer) => {
+      if (mine !== writing) return;
+      text += answer.text;
+      say(`Writing draft ${n + 1}: ${text.length} characters`);
+      if (!answer.ended) return;
+      if (text.endsWith(END) && valid(text)) return add(text, n + 1);
+      if (n + 1 < DRAFTS) return draft(n + 1);
+      element("write").disabled = false;
+      say(`All ${DRAFTS} drafts had a mistake; try a lower temperature, or another beginning.`);
+    }, failed);
+  };
+  draft(0);
+}
+
+function valid(text) {
+  try {
+    return isRight(readTune(text));
+  } catch {
+    return false;
+  }
+}
+
+function add(text, drafts) {
+  const k = tunes.length;
+  const lines = text.trim().split("\n").filter((row) => !row.startsWith("X:"));
+  if (!lines.some((row) => row.startsWith("T:"))) lines.unshift(`T:Tune ${k + 1}`);
+  tunes.push([`X:${k + 1}`, ...lines, ""].join("\n"));
+  list();
+  show(k);
+  element("write").disabled = false;
+  element("seed").value = Number(element("seed").value) + 1;
+  say(`Written in ${drafts} draft${drafts > 1 ? "s" : ""}; drafts in which a bar does not add up are dropped.`);
+}
+
+// ---- controls
+
+element("which").addEventListener("change", ({ target }) => show(Number(target.value)));
+for (const [id, by] of [["before", -1], ["after", 1]])
+  element(id).addEventListener("click", () => show((Number(element("which").value) + by + tunes.length) % tunes.length));
+element("play").addEventListener("click", start);
+element("stop").addEventListener("click", stop);
+element("writing").addEventListener("submit", (event) => {
+  event.preventDefault();
+  another();
+});
+addEventListener("resize", () => !playing && show(Number(element("which").value)));
+
+list();
+show(0);
+if (data.page) {
+  say("Unpacking the model");
+  ask({ type: "open", page: data.page, weights: element("weights").textContent, product: data.product }, () => {
+    say("");
+    element("writing").hidden = false;
+    count();
+  }, ({ message }) => say(`Sorry, this browser cannot open the model: ${message}.`));
+}
