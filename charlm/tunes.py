@@ -14,6 +14,7 @@ from charlm.cli import outputs, tune_checks, tune_files, tune_prompts
 from charlm.cli.options import RUNS_DIR, Debug, Quiet, RunsDir
 from charlm.errors import InputError, check_temperature, command_line, flag, require
 from charlm.generation import tunes as drawing
+from charlm.generation.rules import MOST
 from charlm.music.fields import numbered
 from charlm.runs import lookup
 
@@ -70,8 +71,8 @@ class Tunes:
     debug: Debug = False
 
     def __post_init__(self):
-        ok = self.n is None or 1 <= self.n <= MAX_TUNES
-        require(ok, "n", f"from 1 to {MAX_TUNES}", self.n)
+        if self.n is not None and not 1 <= self.n <= MAX_TUNES:
+            raise InputError(f"expected -n to be from 1 to {MAX_TUNES}, found {self.n}")
         for t in self.temperature:
             check_temperature(t)
         require(self.seed is None or self.seed >= 0, "seed", "0 or more", self.seed)
@@ -119,7 +120,8 @@ def _main(argv):
     seed, temperature = _seed(args), (*args.temperature, TEMPERATURE)[0]
     tunes = []
     for k in range(args.n or 1):
-        drawn = writer.draw(given, temperature, seed, k, bars=not args.no_rules)
+        with cli.progress(f"drawing tune {k + 1}", MOST) as tell:
+            drawn = writer.draw(given, temperature, seed, k, not args.no_rules, tell)
         tunes.append(numbered(drawn.text, k + 1, args.title or f"Tune {k + 1}"))
         print(cli.visible(tunes[-1]), flush=True)
     if args.output is not None:

@@ -1,6 +1,5 @@
 """`charlm sample --balanced`, `--json` and `--json-lines`: texts that follow a rule."""
 
-import json
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, fields
 from typing import Any
@@ -37,21 +36,8 @@ class RuleOptions:
     def rule(self) -> Rule:
         """Returns the rule."""
         if self.json_lines:
-            return grammars.Lines(is_json)
+            return grammars.JsonLines()
         return grammars.Json() if self.json else grammars.Balanced()
-
-
-def is_json(text: str) -> bool:
-    """Returns whether a text is a JSON value (RFC 8259)."""
-    try:
-        json.loads(text, parse_constant=_refuse)
-    except (ValueError, RecursionError):
-        return False
-    return True
-
-
-def _refuse(name):
-    raise ValueError(name)  # NaN and Infinity are of Python, not of JSON
 
 
 def check(args: Any) -> None:
@@ -113,10 +99,11 @@ def run(
     stops, machine = generate.record_stops(stops, separator), generate.stepper(network)
     for k, temperature in enumerate(temperatures):
         one = (first[k], 0) if isinstance(first, Sequence) else (first, k)
-        found = ruled.draw_text(
-            rule, network, saved.vocab, prompt, args.length, temperature, *one, args.rules, stops,
-            separator, machine,
-        )  # fmt: skip
+        with cli.progress(f"drawing a text that follows {name}", ruled.MOST) as tell:
+            found = ruled.draw_text(
+                rule, network, saved.vocab, prompt, args.length, temperature, *one, args.rules,
+                stops, separator, machine, tell,
+            )  # fmt: skip
         if len(temperatures) > 1:
             print(f"--- {k + 1} ---")
         print(cli.visible(prompt + found.text))
@@ -124,8 +111,8 @@ def run(
 
 def needed(rule: Rule, vocab: Vocab) -> str:
     """Returns characters that a model must have, or a text under the rule might never end."""
-    if isinstance(rule, grammars.Lines):
-        return "\n"
+    if isinstance(rule, grammars.JsonLines):
+        return '\n{}[]":,0'
     if isinstance(rule, grammars.Json):
         return '{}[]":,0'
     pairs = [pair for pair in grammars.CLOSING.items() if pair[0] in vocab]

@@ -13,6 +13,7 @@ from charlm.config import DataConfig
 from charlm.errors import InputError
 from charlm.evaluation import tunes as measuring
 from charlm.evaluation.novelty import TrainingTextIndex
+from charlm.generation.rules import RuledText, RuleError
 from charlm.generation.tunes import FIELDS, Writer
 from charlm.music.bars import check
 from charlm.music.fields import header
@@ -87,9 +88,10 @@ def run(args: Any, path: Path, writer: Writer, again: str) -> int:
         for t in temperatures:
             drawn = []
             for k in range(count):
-                drawn.append(writer.draw({}, t, seed, k))
+                drawn.append(_drawn(writer, t, seed, k))
                 tell()
-            read = sum(x.characters_read for x in drawn) / sum(len(x.text) for x in drawn)
+            kept = sum(len(x.text) for x in drawn)
+            read = sum(x.characters_read for x in drawn) / max(1, kept)
             title = f"temperature {t:g}, with rules"
             texts = [x.text for x in drawn]
             rows.append(measuring.shares(title, texts, writer.required, known, read, t))
@@ -99,6 +101,14 @@ def run(args: Any, path: Path, writer: Writer, again: str) -> int:
     results = {"run": str(path), "tunes": [row.to_dict() for row in rows]}
     data = json.dumps(results, indent=1).encode()
     return outputs.write(output, ENDINGS, data, lambda: view.draw(rows))
+
+
+def _drawn(writer, temperature, seed, k):
+    """Draws a tune; where no valid one is found it is empty, and counts as wrong."""
+    try:
+        return writer.draw({}, temperature, seed, k)
+    except RuleError as error:
+        return RuledText("", error.characters_read, error.failures)
 
 
 def run_file(args: Any) -> int:
@@ -136,7 +146,9 @@ def read_file(name: str) -> list[str]:
         CorpusError: it cannot be read.
     """
     corpus = cli.corpus(DataConfig(corpus=name))
-    found = [tune for d in corpus.documents for tune in tunes_of("".join(d.pieces()))]
+    found = [
+        tune.rstrip() + "\n" for d in corpus.documents for tune in tunes_of("".join(d.pieces()))
+    ]
     cli.note_reading(corpus)
     if not found:
         raise InputError(

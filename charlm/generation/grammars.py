@@ -1,4 +1,4 @@
-"""Rules for `charlm.generation.rules`: balanced brackets, JSON, and lines that parse."""
+"""Rules for `charlm.generation.rules`: balanced brackets, JSON, JSON Lines, lines that parse."""
 
 import re
 from collections.abc import Callable
@@ -169,6 +169,24 @@ class Json:
         if state.inside and character == ",":
             return JsonState(state.inside, "key" if state.inside[-1] == "{" else "value")
         return None
+
+
+class JsonLines(Json):
+    """Lines that are each a JSON value, or empty (https://jsonlines.org)."""
+
+    def read(self, state: JsonState, character: str) -> JsonState | None:
+        """See `Rule`."""
+        if character != "\n":
+            return super().read(state, character)
+        return JsonState() if self.missing(state) == 0 else None
+
+    def missing(self, state: JsonState) -> int:
+        """See `Rule`."""
+        return 0 if state == JsonState() else super().missing(state)
+
+    def is_finished(self, state: JsonState) -> bool:
+        """See `Rule`."""
+        return False
 
 
 @dataclass(frozen=True)

@@ -7,10 +7,12 @@ it has kept, at their beginning. So the text from there on has the model's proba
 condition that it is right (rejection sampling). If nothing is open, only the wrong character is
 excluded and another one drawn.
 
-What was accepted once may lead nowhere later. So after `TRIES` failures at one place the sampler
-goes back to the place before it, and after `MOST` failures it gives up.
+What was accepted once may lead nowhere later. So after each `TRIES` failures in which the text did
+not become longer than before, the sampler goes one place further back. After `MOST` failures it
+gives up.
 """
 
+from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Generic, Protocol, TypeVar
@@ -30,7 +32,7 @@ from charlm.generation.sampler import random_numbers
 from charlm.reference.network import Network
 from charlm.text.vocab import Vocab
 
-TRIES = 20  # failures at one place, after which the place before it is drawn again, too
+TRIES = 20  # failures without progress, after which one place more is drawn again
 MOST = 1000  # failures in a text
 
 State = TypeVar("State")
@@ -64,14 +66,15 @@ class RuleError(InputError):
     Args:
         failures: number of attempts.
         place: the place where most of them failed.
+        characters_read: see `RuledText`.
     """
 
-    def __init__(self, failures: int, place: str):
+    def __init__(self, failures: int, place: str, characters_read: int):
         super().__init__(
             f"no text that follows the rule in {failures:,} attempts; most of them failed at "
             f"{place}"
         )
-        self.place = place
+        self.failures, self.place, self.characters_read = failures, place, characters_read
 
 
 @dataclass(frozen=True)
@@ -96,7 +99,6 @@ class _Place(Generic[State]):
     states: Any
     """The network's states."""
     excluded: set[int] = field(default_factory=set)
-    failures: int = 0
 
 
 def check_rules(rules: SamplingConstraints) -> None:
@@ -133,6 +135,7 @@ def draw_text(
     stops: Sequence[str] = (),
     separator: str | None = None,
     machine: Machine | None = None,
+    tell: Callable[[], object] = lambda: None,
 ) -> RuledText:
     """Draws a text that continues `prompt` and follows a rule together with it.
 
@@ -152,6 +155,7 @@ def draw_text(
         stops: stop sequences.
         separator: of a model of records: the text begins after it.
         machine: the result of `stepper`, if it was called before.
+        tell: called after each of at most `MOST` failures.
 
     Raises:
         RuleError: `MOST` attempts have failed, or no character is right at the beginning.
@@ -161,25 +165,18 @@ def draw_text(
     states, logits = network.initial_states(1), np.empty(0)
     for k in begin(vocab, prompt, separator).ids[:, None]:
         logits, states = step(k, states)
-    drawing = _Drawing(rule, step, vocab, length, tuple(stops))
+    drawing = _Drawing(rule, step, vocab, length, tuple(stops), tell)
     drawing.places.append(_Place(state_after(rule, prompt), logits, states))
     random = random_numbers(seed, n)
 
     def choose(place):
-        p = probabilities(place.logits, temperature)
-        p[:, [*place.excluded]] = 0
-        if not p.any():  # at temperature 0 there is one
-            p = probabilities(_without(place.logits, place.excluded), temperature)
+        logits = place.logits.astype(np.float64)
+        logits[:, [*place.excluded]] = -np.inf
+        p = probabilities(logits, temperature)
         p = filter_top_k_top_p(p, rules.top_k, rules.top_p)
         return int(draw(p, random.random(1))[0])
 
     return drawing.run(choose)
-
-
-def _without(logits, excluded):
-    logits = logits.astype(np.float64)
-    logits[:, [*excluded]] = -np.inf
-    return logits
 
 
 @dataclass
@@ -191,10 +188,14 @@ class _Drawing:
     vocab: Vocab
     length: int
     stops: tuple[str, ...]
+    tell: Callable[[], object]
     places: list[_Place] = field(default_factory=list)
     text: list[str] = field(default_factory=list)
     read: int = 0
     failures: int = 0
+    farthest: int = 0  # the last place that was gone back to
+    stuck: int = 0  # failures since the text was longer than ever before
+    failed: Counter[str] = field(default_factory=Counter)  # by place in words
 
     def run(self, choose):
         while not self.ended():
@@ -235,24 +236,29 @@ class _Drawing:
 
     def undo(self, place, k, too_long):
         """Goes back to the beginning of what is open before a wrong character k."""
-        target = len(self.text) - self.rule.open(place.state)
-        if target == len(self.text):
+        opened = self.rule.open(place.state)
+        target = max(0, len(self.text) - opened)  # of a prompt nothing is drawn again
+        if opened == 0:
             place.excluded.add(k)
             return
-        if too_long and target > 0 and self.rule.missing(self.places[target].state) == 0:
-            self.length = target  # a shorter text, which is complete
+        is_whole = target > 0 and self.rule.missing(self.places[target].state) == 0
+        if too_long and is_whole and self.stuck + 1 >= TRIES:
+            self.length = target  # a shorter text
         self.go_back(target)
 
     def go_back(self, target):
-        """Goes back to a place; from one with many failures, to the place before it."""
+        """Goes back to a place; after many failures without progress, to places before it."""
         self.failures += 1
-        worst = max(self.places, key=lambda p: p.failures)
+        self.tell()
+        if target > self.farthest:
+            self.farthest, self.stuck = target, 0
+        self.stuck += 1
         if target >= 0:
-            self.places[target].failures += 1
-            while target > 0 and self.places[target].failures >= TRIES:
-                target -= 1
+            self.failed[self.rule.place(self.places[target].state)] += 1
+            for _ in range(self.stuck // TRIES):
+                target = max(0, target - 1)
                 target -= min(target, self.rule.open(self.places[target].state))
-                self.places[target].failures += 1
         if target < 0 or self.failures >= MOST:
-            raise RuleError(self.failures, self.rule.place(worst.state))
+            ((place, _),) = self.failed.most_common(1) or [(self.rule.place(self.rule.begin()), 0)]
+            raise RuleError(self.failures, place, self.read)
         del self.places[target + 1 :], self.text[target:]

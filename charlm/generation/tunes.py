@@ -1,12 +1,13 @@
 """Draws tunes in ABC notation with a trained model."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 
 from charlm.errors import InputError
 from charlm.generation import generate
 from charlm.generation import rules as ruled
 from charlm.generation.rules import RuledText
-from charlm.music.rule import END, TuneRule
+from charlm.music.fields import KNOWN
+from charlm.music.rule import END, HEADER, TuneRule
 from charlm.runs.checkpoint import Checkpoint
 
 LONGEST = 4000  # characters of a tune
@@ -42,7 +43,13 @@ class Writer:
         return FIELDS if own is None else "".join(dict.fromkeys(own + "K"))
 
     def draw(
-        self, given: Mapping[str, str], temperature: float, seed: int, n: int, bars: bool = True
+        self,
+        given: Mapping[str, str],
+        temperature: float,
+        seed: int,
+        n: int,
+        bars: bool = True,
+        tell: Callable[[], object] = lambda: None,
     ) -> RuledText:
         """Draws a tune that follows the rules of `charlm.music.rule`.
 
@@ -52,19 +59,23 @@ class Writer:
             seed: random seed.
             n: index of the tune among those of the seed.
             bars: whether the rules hold for the music, too, or for the header only.
+            tell: called after each of at most `rules.MOST` failures.
 
         Raises:
-            InputError: there is none in `rules.MOST` attempts; the message says at which bar.
+            RuleError: there is none in `rules.MOST` attempts; the message says at which bar.
+            InputError: not even a header in so many attempts.
         """
-        rule = TuneRule(given, self.required, bars)
+        own = self.saved.config.data.abc_fields
+        rule = TuneRule(given, self.required, KNOWN if own is None else own + "KL", bars)
         try:
             return ruled.draw_text(
                 rule, self.network, self.vocab, "", LONGEST, temperature, seed, n,
-                separator=END, machine=self.machine,
+                separator=END, machine=self.machine, tell=tell,
             )  # fmt: skip
         except ruled.RuleError as error:
-            hint = "; was the run trained on tunes?" if error.place == "the header" else ""
-            raise InputError(f"{error}{hint}") from None
+            if error.place == HEADER:
+                raise InputError(f"{error}; was the run trained on tunes?") from None
+            raise
 
     def free(self, temperature: float, seed: int, count: int) -> Iterator[str]:
         """Yields tunes without any rules."""

@@ -79,7 +79,7 @@ def _described(cell):
     if cell is None:
         return ""
     return (
-        f"Blue, below the staves: the state of cell {cell.cell} of layer {cell.layer}. Of all cells "
-        f"it follows the number of notes since the bar line best (r = {cell.r:.2f} on tunes that "
-        "were not used to choose it)."
+        f"Blue, below the staves: the state of cell {cell.cell} of layer {cell.layer}. Of all "
+        f"cells it follows the number of notes since the bar line best (r = {cell.r:.2f} on tunes "
+        "that were not used to choose it)."
     )

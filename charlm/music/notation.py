@@ -22,7 +22,7 @@ from dataclasses import replace
 from fractions import Fraction
 from typing import Any, NoReturn
 
-from charlm.music.signatures import key_signature, metre
+from charlm.music.signatures import key_signature, metre, unit
 from charlm.music.tune import AbcError, Bar, Metre, Note, Tune, turns
 
 STEPS = {"C": 0, "D": 2, "E": 4, "F": 5, "G": 7, "A": 9, "B": 11}  # semitones above C
@@ -149,18 +149,9 @@ class Reader:
             self.metre = metre(value, at)
             self.events.append(self.metre)
         elif name == "L":
-            self.unit = self._unit(value, at)
+            self.unit = unit(value, at) if value else unit_of_metre(self.metre)
         elif name == "V":
             self._fail("expected a single voice, found the field V:", at)
-
-    def _unit(self, value, at):
-        if not value:
-            return unit_of_metre(self.metre)
-        found = re.fullmatch(r"1/(\d{1,3})|1", value, re.ASCII)
-        number = int(found[1] or 1) if found else 0
-        if not number or number & (number - 1):
-            self._fail(f"expected a unit of lengths such as 1/8, found {value!r:.40}", at)
-        return Fraction(1, number)
 
     def read_music(self) -> None:
         """Reads the music up to the end of the text.

@@ -18,14 +18,17 @@ from charlm.music.bars import (
     unclosed_repeats,
     uneven_bars,
 )
+from charlm.music.fields import KNOWN
 from charlm.music.notation import FIELDS, Reader
-from charlm.music.signatures import key_signature, metre
+from charlm.music.signatures import key_signature, metre, unit
 from charlm.music.tune import AbcError, Bar
 
 END = "\n\n"  # of a tune
+HEADER = "the header"  # the place of an error
 ONCE = "MLK"  # fields that a header has once
 AFTER_BAR_LINE = re.compile(r"[|:\]](?:\d[\d,-]*)?[ \n!]*\Z")
-LONGEST_BAR = 100  # characters
+LONGEST_BAR, LONGEST_FIELD = 100, 200  # characters
+READ = {"K": key_signature, "L": unit, "M": metre}  # fields whose values must be right
 
 
 @dataclass(frozen=True)
@@ -53,6 +56,8 @@ class TuneRule:
     """Values of fields that the header must have."""
     required: str = "K"
     """Fields that the header must have, with any value."""
+    allowed: str = KNOWN
+    """Fields that the header may have."""
     bars: bool = True
     """Whether bars are read; else the music may be anything."""
 
@@ -94,13 +99,15 @@ class TuneRule:
 
     def place(self, state: TuneState) -> str:
         """See `Rule`."""
-        return f"bar {state.bar}" if state.bar else "the header"
+        return f"bar {state.bar}" if state.bar else HEADER
 
     def _header(self, state, text):
         """Reads a character of the header."""
         *_, line = text.removesuffix("\n").split("\n")
         name, value = line[:1], line[2:]
-        if not line or not (name.isascii() and name.isalpha()) or line[1:2] not in ("", ":"):
+        if not line or name not in self.allowed or line[1:2] not in ("", ":"):
+            return None
+        if len(line) > LONGEST_FIELD:
             return None
         given = self.given.get(name)
         whole = text.endswith("\n")
@@ -131,10 +138,8 @@ def _settled(state, text):
 
 def _is_valid(name, value):
     try:
-        if name == "K":
-            key_signature(value)
-        elif name == "M":
-            metre(value)
+        if name in READ:
+            READ[name](value)
     except AbcError:
         return False
     return True

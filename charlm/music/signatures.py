@@ -37,6 +37,19 @@ def key_signature(text: str, at: int = 0) -> dict[str, int]:
     return dict.fromkeys(letters, 1 if sharps > 0 else -1)
 
 
+def unit(text: str, at: int = 0) -> Fraction:
+    """Reads the value of L:, the unit of note lengths, such as 1/8.
+
+    Raises:
+        AbcError: there is no such unit.
+    """
+    found = re.fullmatch(r"1/(\d{1,3})|1", text, re.ASCII)
+    number = int(found[1] or 1) if found else 0
+    if not number or number & (number - 1):
+        raise AbcError(at, f"expected a unit of lengths such as 1/8, found {text!r:.40}")
+    return Fraction(1, number)
+
+
 def metre(text: str, at: int = 0) -> Metre:
     """Reads the value of M:, such as 6/8, C or none.
 

@@ -17,6 +17,7 @@ from charlm import (
     serve,
     show,
     train,
+    tunes,
 )
 from charlm.cli import usage
 from charlm.errors import InputError
@@ -25,7 +26,7 @@ from charlm.reference import __main__ as reference
 KINDS = [
     train.Train, sample.Sample, evaluate.Evaluate, score.Score, show.Show, serve.Serve,
     gradients.Gradients, reference.Reference, bench.Bench, import_weights.Import, export.Export,
-    encode.Encode,
+    encode.Encode, tunes.Tunes,
 ]  # fmt: skip
 
 

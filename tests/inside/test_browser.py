@@ -88,6 +88,8 @@ PIXEL = """k => {
 class Opened:
     """A page in the browser, with what it printed and asked for."""
 
+    READY = "!document.getElementById('controls').disabled && panel.values.children.length"
+
     def __init__(self, browser, address, **options):
         self.page = browser.new_page(viewport={"width": 1280, "height": 1000}, **options)
         self.faults, self.requests = [], []
@@ -97,7 +99,7 @@ class Opened:
         self.page.on("dialog", lambda d: self.faults.append(f"dialog: {d}"))
         self.page.on("request", lambda r: self.requests.append(r.url))
         self.page.goto(address)
-        self.until("!document.getElementById('controls').disabled && panel.values.children.length")
+        self.until(self.READY)
 
     def until(self, condition):
         ends = time.monotonic() + 30  # `wait_for_function` needs eval, which the policy forbids

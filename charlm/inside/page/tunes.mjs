@@ -9,6 +9,7 @@ import { play } from "./strings.mjs";
 const data = JSON.parse(element("data").textContent);
 const END = "\n\n"; // of a tune
 const LONGEST = 4000; // characters of a tune
+const PATIENCE = 1; // seconds until the sound must have begun
 const DRAFTS = 50; // that may be wrong, one after the other
 const tunes = data.tunes;
 let shown = null; // { text, tune, places, played }
@@ -89,6 +90,7 @@ function start() {
   let [k, marked] = [0, null];
   const mark = () => {
     if (playing !== mine) return marked?.element.classList.remove("sounding");
+    if (mine.now() > PATIENCE) say(mine.isSilent() ? "This browser has no device that plays sound." : "");
     const now = mine.now() / seconds;
     if (now >= length) {
       stop();
