@@ -207,7 +207,8 @@ class _Drawing:
             character = self.vocab.characters[k]
             state = self.rule.read(place.state, character)
             if state is None or not self.fits(state, character):
-                self.undo(place, k, too_long=state is not None)
+                is_too_long = state is not None and not self.stopped(character)
+                self.undo(place, k, is_too_long)
                 continue
             logits, states = self.step(np.array([k]), place.states)
             self.read += 1
@@ -234,7 +235,7 @@ class _Drawing:
         left = self.length - len(self.text) - 1
         return missing <= (0 if self.stopped(character) else left)
 
-    def undo(self, place, k, too_long):
+    def undo(self, place, k, is_too_long):
         """Goes back to the beginning of what is open before a wrong character k."""
         opened = self.rule.open(place.state)
         target = max(0, len(self.text) - opened)  # of a prompt nothing is drawn again
@@ -242,8 +243,11 @@ class _Drawing:
             place.excluded.add(k)
             return
         is_whole = target > 0 and self.rule.missing(self.places[target].state) == 0
-        if too_long and is_whole and self.stuck + 1 >= TRIES:
-            self.length = target  # a shorter text
+        if is_too_long and is_whole and self.stuck + 1 >= TRIES:
+            self.length = target  # a shorter text, which is complete
+            self.failures += 1
+            self.cut(target)
+            return
         self.go_back(target)
 
     def go_back(self, target):
@@ -253,12 +257,14 @@ class _Drawing:
         if target > self.farthest:
             self.farthest, self.stuck = target, 0
         self.stuck += 1
-        if target >= 0:
-            self.failed[self.rule.place(self.places[target].state)] += 1
-            for _ in range(self.stuck // TRIES):
-                target = max(0, target - 1)
-                target -= min(target, self.rule.open(self.places[target].state))
+        self.failed[self.rule.place(self.places[max(0, target)].state)] += 1
         if target < 0 or self.failures >= MOST:
-            ((place, _),) = self.failed.most_common(1) or [(self.rule.place(self.rule.begin()), 0)]
+            ((place, _),) = self.failed.most_common(1)
             raise RuleError(self.failures, place, self.read)
+        for _ in range(self.stuck // TRIES):
+            target = max(0, target - 1)
+            target -= min(target, self.rule.open(self.places[target].state))
+        self.cut(target)
+
+    def cut(self, target):
         del self.places[target + 1 :], self.text[target:]
