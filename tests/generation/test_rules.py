@@ -258,25 +258,26 @@ def test_a_text_that_is_too_long_is_drawn_again_if_it_misses_something_before(rn
     assert failures
 
 
-def test_a_last_word_that_is_always_too_long_is_left_out(rng, monkeypatch):
-    """Words end with c; after the first one only a's are right, without an end."""
-    monkeypatch.setattr(rules, "TRIES", 5)
-    monkeypatch.setattr(rules, "MOST", 200)
+def test_a_last_word_that_is_always_too_long_is_left_out(rng):
+    """The first word ends with c, and the second one never ends; then the first one is the text."""
     rule = Made(
-        lambda text: text.strip("ab") in ("", "c") and "b" not in text.partition("c")[2],
-        opened=lambda text: len(text.split("c")[-1]),
-        needed=lambda text: text[-1:] != "c",
+        opened=lambda text: len(text) - 1 - text.find("c"),
+        needed=lambda text: text.find("c") != len(text) - 1,
     )
-    net, lengths = decided(rng), set()
+    first = Made(opened=len, needed=rule.needed, finished=lambda text: text[-1:] == "c")
+    net, told, lengths = decided(rng), [], set()
     for n in range(9):
-        found = draw_text(rule, net, VOCAB, "", 9, 1.0, 3, n)
-        assert found.text.index("c") == len(found.text) - 1
+        told.clear()
+        args = net, VOCAB, "", 9, 1.0, 3, n
+        found = draw_text(rule, *args, tell=lambda: told.append(1))
+        assert found.text == draw_text(first, *args).text
+        assert len(told) == found.failures
         assert found.failures >= rules.TRIES or len(found.text) == 9
         lengths.add(len(found.text))
     assert len(lengths) > 2
     rule.right = lambda text: "c" not in text
     with pytest.raises(RuleError):  # no empty text takes its place
-        draw_text(rule, net, VOCAB, "", 9, 1.0, 3)
+        draw_text(rule, net, VOCAB, "", 3, 1.0, 3)
 
 
 def test_failures_are_told_one_by_one(rng, monkeypatch):
