@@ -11,8 +11,9 @@ import pytest
 ROOT = Path(__file__).parents[1]
 
 ROOMS = [  # each imports from those above it, and from its own
-    ("errors", "music"),
-    ("cells", "interrupt", "notes", "hints", "systems", "corpora"),
+    ("errors",),
+    ("cells", "interrupt", "notes", "hints", "systems", "music"),
+    ("corpora",),
     ("paths",),
     ("text",),
     ("config",),
@@ -92,7 +93,7 @@ def test_imports_point_down(name, path):
             if mine not in COMMANDS and theirs != mine:
                 assert LEVEL[theirs] < LEVEL[mine], f"{name} imports {other}, which is above it"
             assert theirs not in COMMANDS, f"{name} imports {other}, which is a command"
-            assert mine != "corpora" or theirs in ("corpora", "errors")
+            assert mine != "corpora" or theirs in ("corpora", "errors", "music")
         elif mine not in USE_BACKENDS:
             assert top not in BACKENDS, f"{name} imports {top}"
 

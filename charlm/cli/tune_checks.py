@@ -34,7 +34,7 @@ class OwnTunes:
     training: list[str]
     held_out: list[str]
     known: tuple[TrainingTextIndex, Vocab]
-    """What finds n-grams of the training tunes, and the vocabulary of its ids."""
+    """The index of the training tunes, and the vocabulary of its ids."""
 
 
 def own_tunes(saved: Checkpoint, again: str = "") -> OwnTunes | None:

@@ -86,7 +86,7 @@ class RuledText:
     characters_read: int
     """Number of characters that the network computed, with those that were undone."""
     failures: int
-    """How often the sampler went back."""
+    """Number of times that the sampler went back."""
 
 
 @dataclass
@@ -245,15 +245,14 @@ class _Drawing:
         is_whole = target > 0 and self.rule.missing(self.places[target].state) == 0
         if is_too_long and is_whole and self.stuck + 1 >= TRIES:
             self.length = target  # a shorter text, which is complete
-            self.failures += 1
+            self.fail()
             self.cut(target)
             return
         self.go_back(target)
 
     def go_back(self, target):
         """Goes back to a place; after many failures without progress, to places before it."""
-        self.failures += 1
-        self.tell()
+        self.fail()
         if target > self.farthest:
             self.farthest, self.stuck = target, 0
         self.stuck += 1
@@ -265,6 +264,10 @@ class _Drawing:
             target = max(0, target - 1)
             target -= min(target, self.rule.open(self.places[target].state))
         self.cut(target)
+
+    def fail(self):
+        self.failures += 1
+        self.tell()
 
     def cut(self, target):
         del self.places[target + 1 :], self.text[target:]

@@ -1,41 +1,45 @@
 """Leaves out parts of a tune in ABC notation: all but some fields, and ornaments."""
 
 import re
-from fractions import Fraction
 
-from charlm.music.notation import DECORATIONS, FIELD, unit_of_metre
-from charlm.music.signatures import metre
+from charlm.music.notation import DECORATIONS, FIELD, FIELDS, unit_of_metre
+from charlm.music.signatures import metre as metre_of
 from charlm.music.tune import AbcError
 
 KNOWN = "ABCDFGHIKLMNOPQRSTVXZ"  # fields of a header
 MUSICAL = "KLM"  # fields that change how notes are read
-ORNAMENTS = re.compile(
-    rf'(\[[KLM]:[^\]\n]*\])|\[[A-Za-z]:[^\]\n]*\]|"[^"\n]*"|!(?:{DECORATIONS})!|\{{[^}}\n]*\}}|%.*|'
-    r"[`)\\~.!uvHLMOPSTy$*]|\((?!\d)"
+ORNAMENTS = re.compile(  # grace notes with accidentals stay, because these hold for the bar
+    rf'(\[[KLM]:[^\]\n]*\])|(?:\[[A-Za-z]:[^\]\n]*\]|"[^"\n]*"|!(?:{DECORATIONS})!|'
+    r"\{[^}\n^_=]*\}|%.*|[`)\\~.!uvHLMOPSTy$*]|\((?!\d))+"
 )
+NEEDS_METRE = re.compile(r"Z|\([579](?!:\d)")  # rests of whole bars, and tuplets of so many notes
+BAR_SIGNS = "|:[]"
 
 
 def only_fields(tune: str, fields: str) -> str:
     """Returns a tune with some fields of its header and without ornaments.
 
     Grace notes, decorations, chord symbols, slurs, words and comments are left out; notes and bars
-    stay as they are. The field L: is kept where lengths would change without it, and K: always.
+    stay as they are. The field K: is always kept, and L: and M: where lengths would change without
+    them.
 
     Args:
         tune: the tune.
         fields: letters of fields, such as "MK".
     """
     head, key, music = _parts(tune)
-    kept = [line for line in head if line[0] in fields]
     values = {line[0]: line[2:].strip() for line in reversed(head)}
-    unit, shown = values.get("L"), values.get("M", "none") if "M" in fields else "none"
-    if unit and "L" not in fields and unit != str(_default(shown)):
+    chosen = {*fields, *("M" if any(map(NEEDS_METRE.search, music)) else "")}
+    kept = [line for line in head if line[0] in chosen]
+    metre, shown = values.get("M", "none"), values.get("M", "none") if "M" in chosen else "none"
+    unit = values.get("L") or _default(metre)
+    if "L" not in chosen and unit != _default(shown):
         kept.append(f"L:{unit}")
     lines = [*kept, key]
     for line in music:
         found = FIELD.match(line)
-        if not found:
-            lines.append(ORNAMENTS.sub(lambda m: m[1] or "", line))
+        if not found or found[1] not in FIELDS:
+            lines.append(ORNAMENTS.sub(_apart, line))
         elif found[1] in MUSICAL:
             lines.append(found[0])
     return "\n".join(line for line in map(str.strip, lines) if line) + "\n"
@@ -64,12 +68,19 @@ def _parts(tune):
     lines = [line.rstrip() for line in tune.splitlines()]
     key = next((k for k, line in enumerate(lines) if line.startswith("K:")), len(lines))
     head = [found[0] for line in lines[:key] if (found := FIELD.match(line))]
-    return head, "".join(lines[key : key + 1]), lines[key + 1 :]
+    found = FIELD.match("".join(lines[key : key + 1]))
+    return head, found[0].rstrip() if found else "", lines[key + 1 :]
 
 
-def _default(value: str) -> Fraction:
+def _apart(found):
+    """Returns what takes the place of ornaments: a blank between bar lines, which it divides."""
+    before, after = found.string[: found.start()][-1:], found.string[found.end() :][:1]
+    return found[1] or (" " if before and after and {before, after} <= {*BAR_SIGNS} else "")
+
+
+def _default(value: str) -> str:
     """Returns the unit of lengths in a metre if no field L: gives one."""
     try:
-        return unit_of_metre(metre(value))
+        return str(unit_of_metre(metre_of(value)))
     except AbcError:
-        return Fraction(0)
+        return ""

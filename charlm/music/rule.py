@@ -26,7 +26,9 @@ from charlm.music.tune import AbcError, Bar
 END = "\n\n"  # of a tune
 HEADER = "the header"  # the place of an error
 ONCE = "MLK"  # fields that a header has once
-AFTER_BAR_LINE = re.compile(r"[|:\]](?:\d[\d,-]*)?[ \n!]*\Z")
+AFTER_BAR_LINE = re.compile(r"(?::*\|[\]|:]*|::+|\[\|)(?:\d[\d,-]*)?[ \n!]*\Z")
+APART = re.compile(r'"[^"\n]*"|\[[A-Za-z]:[^\]\n]*\]|%[^\n]*\n')  # a | in them is no bar line
+BEGINS_APART = re.compile(r'["%]|\[[A-Za-z]:')
 LONGEST_BAR, LONGEST_FIELD = 100, 200  # characters
 READ = {"K": key_signature, "L": unit, "M": metre}  # fields whose values must be right
 
@@ -44,7 +46,7 @@ class TuneState:
     fields: frozenset[str] = frozenset()
     """The fields of the header that were read."""
     reader: Reader | None = None
-    """What has read the tune up to there."""
+    """The reader of the tune up to there."""
     finished: bool = False
 
 
@@ -75,7 +77,7 @@ class TuneRule:
         if text.endswith(END):
             right = check(text, "".join({*self.given, *self.required})).strict
             return replace(state, text=text, finished=True) if right else None
-        if _ends_bar(state.text) and not _continues(state.text, character):
+        if _ends_bar(state) and not _continues(state.text, character):
             reader = _read_on(state)
             if reader is None or not _is_right(reader.tune):
                 return None
@@ -105,12 +107,16 @@ class TuneRule:
         """Reads a character of the header."""
         *_, line = text.removesuffix("\n").split("\n")
         name, value = line[:1], line[2:]
-        if not line or name not in self.allowed or line[1:2] not in ("", ":"):
+        whole = text.endswith("\n")
+        if (
+            not line
+            or name not in self.allowed
+            or line[1:2] not in ((":",) if whole else ("", ":"))
+        ):
             return None
         if len(line) > LONGEST_FIELD:
             return None
         given = self.given.get(name)
-        whole = text.endswith("\n")
         if line == name and not whole:
             missing = {*self.given, *self.required} - state.fields - {"K"}
             again = name in state.fields and (name in ONCE or name in self.given)
@@ -145,11 +151,14 @@ def _is_valid(name, value):
     return True
 
 
-def _ends_bar(text):
-    """Returns whether a text may end with a bar line; a field such as K: is none."""
+def _ends_bar(state):
+    """Returns whether a text may end with a bar line, and not within a field, a quote or so."""
+    text = state.text
+    if not AFTER_BAR_LINE.search(text):
+        return False
     line = text[text.rfind("\n") + 1 :]
     is_field = line[1:2] == ":" and line[0] in FIELDS
-    return not is_field and AFTER_BAR_LINE.search(text) is not None
+    return not is_field and not BEGINS_APART.search(APART.sub("", text[state.settled :]))
 
 
 def _continues(text, character):
@@ -173,6 +182,8 @@ def _is_right(tune):
     """Returns whether all bars of a tune are right, if more will follow."""
     if not isinstance(tune.events[-1], Bar):
         return True
-    problems = (*uneven_bars(tune, more=True), *unclosed_repeats(tune, more=True),
-                *broken_ties(tune, more=True))  # fmt: skip
-    return not problems and completes_upbeat(measures(tune))
+    problems = [*unclosed_repeats(tune, more=True), *broken_ties(tune, more=True)]
+    bars = measures(tune)
+    if bars:  # and not only a bar line before the first note
+        problems += uneven_bars(tune, more=True)
+    return not problems and (not bars or completes_upbeat(bars))

@@ -10,7 +10,7 @@ LABELS = {"parses": "parse", "adds_up": "bars add up", "strict": "strict", "new"
 
 
 def draw(rows: Sequence[Shares]) -> bytes:
-    """Draws shares as a PNG: of drawn tunes by temperature, of other tunes as bars beside them."""
+    """Draws shares as a PNG: of drawn tunes by temperature, of other tunes as bars."""
     from matplotlib.figure import Figure  # a second to load; no display is opened this way
 
     drawn = [row for row in rows if row.temperature is not None]

@@ -58,20 +58,31 @@ def test_each_tune_is_a_record_with_its_chosen_fields(rng, fields, end):
 
 
 @pytest.mark.parametrize("fields", CHOSEN)
-def test_a_piece_is_a_tune_whatever_pieces_the_file_comes_in(rng, fields, monkeypatch):
+def test_a_piece_is_a_tune_whatever_pieces_the_file_comes_in(rng, fields, monkeypatch, tmp_path):
     text, expected = file_of(rng, 5)
+    path = tmp_path / "book.abc"
+    path.write_text(text)
     for size in (1, 3, 1000):
         monkeypatch.setattr("corpora.document.PIECE", size)
-        told = []
-        (found,) = tunes.of_corpus(corpus_of(text), fields).documents
-        assert [*found.pieces(told.append)] == [only_fields(x, fields) + "\n" for x in expected]
-        assert (found.name, found.size, found.facts) == ("f0", len(text), {})
+        for corpus in (corpus_of(text), corpora.load(str(path))):
+            told = []
+            (found,) = tunes.of_corpus(corpus, fields).documents
+            assert [*found.pieces(told.append)] == [only_fields(x, fields) + "\n" for x in expected]
+            assert found.name == corpus.documents[0].name
+            assert found.facts == corpus.documents[0].facts
+            assert found.size == corpus.documents[0].size
+        assert sum(told) == len(text.encode())
 
 
 def test_what_is_no_tune_is_left_out():
-    text = "words\n\nX:1\nT:no key\n\nX:2\nK:C\nAB|\n\nK:D\nno number|\n\nmore: X:3\nX:4\nK:G\nC|\n"
-    (found,) = tunes.of_corpus(corpus_of(text), "X").documents
-    assert [*found.pieces()] == ["X:2\nK:C\nAB|\n\n", "X:4\nK:G\nC|\n\n"]
+    text = (
+        "\ufeffX:1\nK:D\nD|\n\nwords\n\nX:1\nT:no key\n\nX:2\nK:C\nAB|\n\nK:D\nno number|\n\n"
+        "T:words\nX:4\nT:t\nK:G\nC|\n"
+    )
+    (found,) = tunes.of_corpus(corpus_of(text), "XT").documents
+    assert [*found.pieces()] == [
+        "X:1\nK:D\nD|\n\n", "X:2\nK:C\nAB|\n\n", "X:4\nT:t\nK:G\nC|\n\n",
+    ]  # fmt: skip
 
 
 def test_without_fields_a_corpus_is_the_same_object(rng):

@@ -1,6 +1,7 @@
 """Law: a text drawn under a rule follows it, with the model's own odds, or is refused."""
 
 import functools
+import itertools
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -242,8 +243,9 @@ def test_a_text_follows_its_rule_and_ends_where_nothing_is_missing(rng, stops, w
     assert (again > 5) == whole
 
 
-def test_a_text_that_is_too_long_is_drawn_again_if_it_misses_something_before(rng):
+def test_a_text_that_is_too_long_is_drawn_again_if_it_misses_something_before(rng, monkeypatch):
     """Of words that end with c, the last one is empty; what a text misses is said to be 1."""
+    monkeypatch.setattr(rules, "TRIES", 2)
 
     def ended(text):
         return text.endswith("cc")
@@ -278,6 +280,19 @@ def test_a_last_word_that_is_always_too_long_is_left_out(rng):
     rule.right = lambda text: "c" not in text
     with pytest.raises(RuleError):  # no empty text takes its place
         draw_text(rule, net, VOCAB, "", 3, 1.0, 3)
+
+
+def test_a_stop_within_a_word_makes_no_shorter_text(rng, monkeypatch):
+    """A stop that a text may not end with is drawn again, however often."""
+    monkeypatch.setattr(rules, "TRIES", 2)
+    rule = Made(opened=lambda text: len(text.split("c")[-1]), needed=lambda text: text[-2:] == "ab")
+    failures = 0
+    for n in range(9):
+        found = draw_text(rule, network(rng), VOCAB, "", 20, 1.0, 3, n, stops=["ab"])
+        assert len(found.text) == 20
+        assert "ab" not in found.text
+        failures += found.failures
+    assert failures
 
 
 def test_failures_are_told_one_by_one(rng, monkeypatch):
@@ -360,21 +375,37 @@ def test_a_rule_that_cannot_be_met_is_given_up_at_its_place(rng, monkeypatch):
 def test_what_leads_nowhere_is_left_again(rng, size):
     """A first word with a at its beginning is accepted, but then no second word is right.
 
-    The sampler has to go back to the beginning of the first one.
+    The sampler has to go back to the beginning of the first one, not to a place within it.
     """
+    asked = []
 
     def right(text):
+        asked.append(len(text) - 1)
         return not (len(text) == 2 * size and text[0] == "a")
 
     rule, trapped = words(size, right, most=3), 0
     net, machine = network(rng), dice([2, 1, 1])
     for n in range(12):
+        asked.clear()
         found = draw_text(rule, net, VOCAB, "", 99, 1.0, 3, n, machine=machine)
         assert found.text[0] != "a"
         assert len(found.text) == 3 * size
         assert found.failures == 0 or rules.TRIES <= found.failures < 10 * rules.TRIES
         trapped += found.failures > 0
+        again = {b for a, b in itertools.pairwise(asked) if b <= a}
+        assert again <= {0, size}
+        assert (0 in again) == (found.failures > 0)
     assert trapped > 2
+
+
+def test_failures_at_many_places_are_no_reason_to_go_further_back(rng):
+    """Each word is wrong with a probability of a half, so a text has more than `TRIES` of them."""
+    rule = words(2, lambda text: len(text) % 2 or text[-1] != "b", most=40)
+    net, machine = network(rng), dice([1, 2, 1])
+    for n in range(3):
+        found = draw_text(rule, net, VOCAB, "", 99, 1.0, 3, n, machine=machine)
+        assert rules.TRIES < found.failures < 80
+        assert found.characters_read == 80 + found.failures  # only the wrong words were undone
 
 
 def test_what_leads_nowhere_much_later_is_left_too(rng, monkeypatch):

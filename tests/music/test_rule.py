@@ -82,10 +82,18 @@ def test_a_wrong_bar_is_refused_after_its_bar_line_and_not_before(rng, metre, ch
 @pytest.mark.parametrize(
     ("music", "wrong"),
     [
-        ("|:ABc def|\n|:ABc", 12),  # a repeat that is open
+        ("|:ABc def|\n|:ABc", 13),  # a repeat that is open
+        ("ABc def|:ABc def|:A", 18),
+        ("ABc def|:ABc def|A2B c3:|:A", None),
+        ("ABc def|:ABc deff|:A", 19),
+        ("ABc def|ABc deff|:A", 18),
+        ("ABc def|ABc deff|1 A", 18),
+        ("ABc def|\nD:|A", 12),  # a bar, and no field D:
         ("ABc de-f|g", 9),  # a tie to another note
+        ("ABc def-|gBc def|A", 17),
+        ("ABc def-|fBc def|A", None),
         ("ABc def|(3ABc d2 e|f", 19),  # too short
-        ("ABc def|[ABc def]A", 17),  # no note of a chord
+        ("ABc def|[ABc def]A|c", 19),  # no note of a chord
         ("A2B>|A", 5),
         ("ABc def|A2B c2:|c", 16),
         ("A|ABc def|A2B c3:|c", 18),  # the upbeat is not completed
@@ -237,6 +245,8 @@ def test_most_strict_tunes_are_accepted(irish):  # noqa: F811
 
 # --- a reader that goes on ---
 
+ALL_SHARP = "^A^B^C^D^E^F^G"
+
 
 def tied_and_sharp(rng, text):
     """The music with accidentals, and ties over bar lines."""
@@ -267,6 +277,7 @@ def test_a_reader_that_goes_on_reads_what_one_from_the_beginning_does(rng, metre
         reader.read_header()
         for _, end in (*bar_lines(text), (0, len(text))):
             before = [*reader.events]
+            reader.continued(f"{reader.text}{ALL_SHARP}").read_music()  # which changes nothing
             following = reader.continued(text[:end])
             following.read_music()
             assert reader.events == before
@@ -351,6 +362,17 @@ def test_notes_that_hang_on_what_is_left_out_stay_the_same(head, music):
     text = f"X:1\nT:t\n{head}K:C\n{music}\n"
     for fields in FIELDS:
         assert played(only_fields(text, fields)) == played(text), only_fields(text, fields)
+
+
+@pytest.mark.parametrize(
+    ("metre", "unit", "fields", "kept"),
+    [("6/8", "1/8", "MK", False), ("6/8", "1/8", "K", False), ("2/4", "1/16", "MK", False),
+     ("2/4", "1/16", "K", True), ("2/4", "1/8", "MK", True), ("2/4", "1/8", "K", False),
+     ("C", "1/4", "", True), ("C", "1/8", "L", True)],
+)  # fmt: skip
+def test_the_unit_of_lengths_is_kept_where_lengths_need_it(metre, unit, fields, kept):
+    text = f"M:{metre}\nL:{unit}\nK:D\nAB|\n"
+    assert (f"L:{unit}\n" in only_fields(text, fields)) == kept
 
 
 def test_comments_are_left_out():
