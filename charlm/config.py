@@ -152,7 +152,8 @@ class DataConfig:
         require(self.column != "", "column", "the name of a column", "''")
         fields = self.abc_fields
         ok = fields is None or (fields != "" and {*fields} <= {*KNOWN})
-        require(ok, "abc_fields", f"letters of fields ({KNOWN})", fields or "none")
+        ok = ok and (fields is None or len({*fields}) == len(fields))
+        require(ok, "abc_fields", f"different letters of fields ({KNOWN})", fields or "none")
         if fields is not None and (self.column is not None or self.records not in (None, "blank")):
             raise InputError("--abc-fields has its own records; leave out --records and --column")
         ok, found = self.context is None or is_name(self.context), repr(self.context)

@@ -82,7 +82,8 @@ def _main(argv):
         f"over {export.CHECK_LENGTH} steps of {export.STREAMS} streams"
     )
     data = saved.config.data
-    lost = [flag("records")] * (data.separator is not None)
+    lost = [flag("records")] * (data.separator is not None and data.abc_fields is None)
+    lost += [flag("abc_fields")] * (data.abc_fields is not None)
     lost += [flag("normalize")] * (data.normalize != "none")
     if lost:
         cli.note(

@@ -14,7 +14,7 @@ from charlm.cli import outputs, tune_checks, tune_files, tune_prompts
 from charlm.cli.options import RUNS_DIR, Debug, Quiet, RunsDir
 from charlm.errors import InputError, check_temperature, command_line, flag, require
 from charlm.generation import tunes as drawing
-from charlm.generation.rules import MOST
+from charlm.generation.rules import RuleError
 from charlm.music.fields import numbered
 from charlm.runs import lookup
 
@@ -52,7 +52,7 @@ class Tunes:
     temperature: Repeated[tuple[float, ...]] = ()
     """Sampling temperature. Default: 0.8; with --check, 0.5, 0.8 and 1. Repeat it with --check."""
     no_rules: bool = False
-    """Draw without rules: many tunes will have wrong bars."""
+    """Do not check the music: many tunes will have wrong bars."""
     check: bool = False
     """Instead of printing tunes, count how many are valid: of a FILE, or of a RUN by temperature,
     with and without rules, next to its training and held-out tunes. Writes a picture and JSON."""
@@ -75,6 +75,8 @@ class Tunes:
             raise InputError(f"expected -n to be from 1 to {MAX_TUNES}, found {self.n}")
         for t in self.temperature:
             check_temperature(t)
+            # or a wrong bar would be the same each time
+            require(t > 0, "temperature", "above 0", t)
         require(self.seed is None or self.seed >= 0, "seed", "0 or more", self.seed)
         tune_prompts.check(self)
         for name in DRAW_ONLY if self.check else ():
@@ -113,22 +115,41 @@ def _main(argv):
     writer = drawing.Writer(saved)
     if args.check:
         return tune_checks.run(args, path, writer, command_line("tunes", *argv))
-    known = tune_checks.own_tunes(saved)
+    known = None
+    if any(x is not None for x in (args.metre, args.key, args.output)):
+        known = tune_checks.own_tunes(saved, "the metre, the key and the cells are not checked")
     given = tune_prompts.fields(args, saved, None if known is None else known.training)
     if args.output is not None:
         tune_files.check_others(args, range(1, (args.n or 1) + 1))
+    tunes = _drawn(args, writer, given)
+    if args.output is None:
+        return 0 if len(tunes) == (args.n or 1) else cli.FAILED
+    name = path.parent.resolve().name
+    held_out = () if known is None else known.held_out or known.training
+    code = tune_files.write(args, tunes, name, saved, held_out)
+    return code if len(tunes) == (args.n or 1) else cli.FAILED
+
+
+def _drawn(args, writer, given):
+    """Draws and prints tunes; reports those that were not found, unless none was."""
     seed, temperature = _seed(args), (*args.temperature, TEMPERATURE)[0]
-    tunes = []
+    tunes: list[str] = []
+    failed: list[tuple[int, RuleError]] = []
     for k in range(args.n or 1):
-        with cli.progress(f"drawing tune {k + 1}", MOST) as tell:
-            drawn = writer.draw(given, temperature, seed, k, not args.no_rules, tell)
-        tunes.append(numbered(drawn.text, k + 1, args.title or f"Tune {k + 1}"))
+        try:
+            with cli.progress(f"drawing tune {k + 1}") as tell:
+                drawn = writer.draw(given, temperature, seed, k, not args.no_rules, tell)
+        except RuleError as error:
+            failed.append((k + 1, error))
+            continue
+        number = len(tunes) + 1
+        tunes.append(numbered(drawn.text, number, args.title or f"Tune {number}"))
         print(cli.visible(tunes[-1]), flush=True)
-    if args.output is not None:
-        name = path.parent.resolve().name
-        held_out = () if known is None else known.held_out or known.training
-        return tune_files.write(args, tunes, name, saved, held_out)
-    return None
+    if not tunes:
+        raise failed[0][1]
+    for number, reason in failed:
+        cli.note(f"NOTE: tune {number} is missing: {reason}")
+    return tunes
 
 
 def _seed(args):

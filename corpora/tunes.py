@@ -1,5 +1,6 @@
 """Tunes in ABC notation with chosen fields only, as the text to train on."""
 
+import re
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from typing import Any
@@ -7,6 +8,9 @@ from typing import Any
 from charlm.music.fields import only_fields
 from charlm.music.notation import tunes
 from corpora.document import Corpus, CorpusError, Wrapper, title
+
+NUMBER, KEY = re.compile("^X:", re.MULTILINE), re.compile("^K:", re.MULTILINE)
+VOICE = re.compile(r"^V:|\[V:", re.MULTILINE)
 
 
 @dataclass(frozen=True)
@@ -25,12 +29,14 @@ class Tunes(Wrapper):
     def pieces(self, tell: Callable[[int], object] | None = None) -> Iterator[str]:
         """See `Document.pieces`: a piece is a tune. The file is in memory.
 
+        Tunes with several voices are left out.
+
         Raises:
             CorpusError: there are no tunes.
         """
         found = False
         for tune in tunes("".join(self.document.pieces(tell))):
-            if "\nK:" in tune:
+            if KEY.search(tune) and not VOICE.search(tune):
                 found = True
                 yield only_fields(tune, self.fields) + "\n"
         if not found:
@@ -38,6 +44,11 @@ class Tunes(Wrapper):
                 f"expected tunes in ABC notation, which begin with X: and have K:, in "
                 f"{title(self.name)}, found none; leave out --abc-fields"
             )
+
+
+def has_tunes(corpus: Corpus) -> bool:
+    """Returns whether a document has a line that begins with X:, as a tune does."""
+    return any(NUMBER.search("".join(d.pieces())) for d in corpus.documents)
 
 
 def of_corpus(corpus: Corpus, fields: str | None) -> Corpus:

@@ -79,6 +79,8 @@ def other_corpus(name: str, encoding: str, saved: Checkpoint) -> Corpus:
         )
     if data.column is not None and not tables.has_column(found, data.column):
         data = replace(data, column=None, records=data.separator)  # it is not a table
+    if data.abc_fields is not None and not tunes.has_tunes(found):
+        data = replace(data, abc_fields=None, records="blank")  # tunes without numbers, as trained
     return read_as(data, found)
 
 

@@ -23,7 +23,7 @@ VALUES = {  # what an option takes, where its type says too little
     "runs": "RUN",
     "text": "CORPUS", "text_file": "FILE", "vocab": "FILE", "vocab_from": "CORPUS",
     "keras_version": "VERSION", "output": "PATH", "column": "NAME",
-    "records": "blank|line|SEPARATOR",
+    "records": "blank|line|SEPARATOR", "abc_fields": "LETTERS",
 }  # fmt: skip
 CHOICES = {"cell": [*CELLS, *(f"keras-{x}" for x, c in CELLS.items() if c.keras)], "cells": CELLS}
 

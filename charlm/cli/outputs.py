@@ -18,7 +18,6 @@ MARKS = (
     *(b"<!doctype html>\n<!-- charlm tunes -->\n", b"% charlm tunes\n"),
 )
 """Beginnings of the files of commands."""
-WITH_DATA = ".png", ".mid", ".wav"  # files without a mark, which go with their data
 
 
 def files(stem: str, endings: Iterable[str]) -> list[Path]:
@@ -107,7 +106,8 @@ def check_own(flag: str, paths: Sequence[Path]) -> None:
     heads = {path: _head(path) for path in paths if os.path.isfile(path)}
     known = any(head.startswith(MARKS) for head in heads.values())
     for path, head in heads.items():
-        if not (head.startswith(MARKS) or SOFTWARE in head or (known and path.suffix in WITH_DATA)):
+        # a picture without charlm's name in it goes with its data
+        if not (head.startswith(MARKS) or SOFTWARE in head or (known and path.suffix == ".png")):
             raise InputError(
                 f"expected {flag_of(flag)} to be a new file or one of charlm's, found {path}, a "
                 f"file of something else; give another name"

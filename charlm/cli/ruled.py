@@ -99,13 +99,13 @@ def run(
     stops, machine = generate.record_stops(stops, separator), generate.stepper(network)
     for k, temperature in enumerate(temperatures):
         one = (first[k], 0) if isinstance(first, Sequence) else (first, k)
-        with cli.progress(f"drawing a text that follows {name}", ruled.MOST) as tell:
+        with cli.progress(f"drawing a text that follows {name}") as tell:
             found = ruled.draw_text(
                 rule, network, saved.vocab, prompt, args.length, temperature, *one, args.rules,
                 stops, separator, machine, tell,
             )  # fmt: skip
         if len(temperatures) > 1:
-            print(f"--- {k + 1} ---")
+            print(f"--- {k + 1}, temperature {temperature:g} ---")
         print(cli.visible(prompt + found.text))
 
 

@@ -33,28 +33,42 @@ class OwnTunes:
 
     training: list[str]
     held_out: list[str]
-    known: tuple[TrainingTextIndex, Vocab]
-    """The index of the training tunes, and the vocabulary of its ids."""
+    text: str
+    """The training part of the text."""
 
 
-def own_tunes(saved: Checkpoint, again: str = "") -> OwnTunes | None:
+def own_tunes(saved: Checkpoint, lost: str, again: str = "") -> OwnTunes | None:
     """Returns the tunes of a run's text; None, after a note, if it is not where it was.
 
     Args:
         saved: the run.
+        lost: for the note, the things that cannot be done then.
         again: the command line, for messages.
+
+    Raises:
+        InputError: the text has no tunes.
     """
     try:
         corpus = cli.corpus(replace(saved.config.data, corpus=None), saved, again)
         own = cli.own_text(corpus, saved)
     except InputError as error:
-        cli.note(f"NOTE: not compared with the training tunes: {error}")
+        cli.note(f"NOTE: {lost}: {error}")
         return None
     training, held_out = (
         saved.vocab.decode(np.asarray(ids)) for ids in (own.training, own.held_out)
     )
-    index = TrainingTextIndex(own.training, training)
-    return OwnTunes(measuring.split(training), measuring.split(held_out), (index, saved.vocab))
+    found = OwnTunes(measuring.split(training), measuring.split(held_out), training)
+    if not found.training:
+        raise InputError(
+            f"expected a run that was trained on tunes in ABC notation, found one of {corpus.title}"
+            "; train one with charlm train FILE --abc-fields MK"
+        )
+    return found
+
+
+def index(own: OwnTunes, vocab: Vocab) -> tuple[TrainingTextIndex, Vocab]:
+    """Returns an index of the training tunes, and the vocabulary of its ids."""
+    return TrainingTextIndex(vocab.encode(own.text), own.text), vocab
 
 
 def run(args: Any, path: Path, writer: Writer, again: str) -> int:
@@ -70,8 +84,8 @@ def run(args: Any, path: Path, writer: Writer, again: str) -> int:
         An exit code.
     """
     output = outputs.stem(args.output, path.parent / run_folder.TUNES, ENDINGS)
-    own = own_tunes(writer.saved, again)
-    known = None if own is None else own.known
+    own = own_tunes(writer.saved, "not compared with the training tunes", again)
+    known = None if own is None else index(own, writer.vocab)
     rows = []
     if own is not None:
         rows.append(measuring.shares("training", own.training, writer.required))

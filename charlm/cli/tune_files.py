@@ -1,11 +1,13 @@
 """The files that `charlm tunes --output` writes: ABC, a page, MIDI and sound."""
 
+import os
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 from charlm.cli import outputs, tune_checks
-from charlm.cli.terminal import say
+from charlm.cli.terminal import say, visible
+from charlm.errors import InputError
 from charlm.music.midi import to_midi
 from charlm.music.notation import read
 from charlm.music.performance import Sound, sounds
@@ -54,27 +56,31 @@ def write(
     Returns:
         An exit code: 1 if a file could not be written, or a tune not be played.
     """
+    written, count = [], 0
+    for ending, content in _contents(args, tunes, name, saved, own):
+        count += 1
+        (file,) = outputs.files(args.output, [ending])
+        if content is not None and atomic.try_write(file, content, note):
+            written.append(str(file))
+    say(", ".join(written))
+    return 0 if len(written) == count else 1
+
+
+def _contents(args, tunes, name, saved, own):
+    """Yields (ending, bytes) of each file, one at a time; None, after a note, if there are none."""
     from charlm.inside import tunes_page
 
     page = tunes_page.page(tunes, name, saved, own)
     data = {".abc": MARK + "\n".join(tunes), ".html": page}
-    contents = {k: text.encode("utf-8", "backslashreplace") for k, text in data.items()}
-    failed = False
+    for ending, text in data.items():
+        yield ending, text.encode("utf-8", "backslashreplace")
     for k, kind, ending in others(args, range(1, len(tunes) + 1)):
         try:
-            contents[ending] = WRITERS[kind](sounds(read(tunes[k - 1])))
+            content = WRITERS[kind](sounds(read(tunes[k - 1])))
         except (AbcError, ValueError) as error:
             note(f"NOT SAVED: tune {k} as {kind}: {error}")
-            failed = True
-    folder = Path(args.output).parent
-    folder.mkdir(parents=True, exist_ok=True)
-    written = []
-    for ending, content in contents.items():
-        (file,) = outputs.files(args.output, [ending])
-        if atomic.try_write(file, content, note):
-            written.append(str(file))
-    say(", ".join(written))
-    return 1 if failed or len(written) < len(contents) else 0
+            content = None
+        yield ending, content
 
 
 def show_file(args: Any) -> int:
@@ -85,7 +91,12 @@ def show_file(args: Any) -> int:
     """
     tunes = tune_checks.read_file(args.run)
     if args.output is None:
-        print("\n".join(tunes))
+        print(visible("\n".join(tunes)))
         return 0
+    given, written = Path(args.run), outputs.files(args.output, ENDINGS)
+    if any(os.path.exists(p) and os.path.samefile(p, given) for p in written):
+        raise InputError(
+            f"expected --output to be another name than the file of tunes, found {args.output}"
+        )
     check_others(args, range(1, len(tunes) + 1))
     return write(args, tunes, Path(args.run).name)

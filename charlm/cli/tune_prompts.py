@@ -13,6 +13,7 @@ from charlm.text.vocab import UnknownCharacterError
 
 FIELDS = {"metre": "M", "key": "K", "title": "T"}
 SHOWN = 8  # values in a message
+LONGEST_TITLE = 100  # characters
 
 
 def check(args: Any) -> None:
@@ -30,8 +31,10 @@ def check(args: Any) -> None:
             require(False, name, f"a {name} {example}", value or "none")
         require(value.strip() and "\n" not in value, name, f"a {name} {example}", value or "none")
     if args.title is not None:
-        ok = args.title.strip() and "\n" not in args.title
-        require(ok, "title", "a line of text", repr(args.title))
+        ok = args.title.strip() and args.title.isprintable() and "%" not in args.title
+        ok = ok and len(args.title) <= LONGEST_TITLE
+        expected = f"a line of at most {LONGEST_TITLE} characters without %"
+        require(ok, "title", expected, repr(args.title))
 
 
 def fields(args: Any, saved: Checkpoint, tunes: Sequence[str] | None) -> dict[str, str]:
@@ -75,7 +78,9 @@ def _known(name, letter, value, tunes):
     shown = ", ".join(f"{x} ({n:,})" for x, n in values.most_common(SHOWN))
     more = len(values) - SHOWN
     shown += f" and {more:,} more" if more > 0 else ""
-    raise InputError(f"expected --{name} to be one of the training tunes: {shown}; found {value}")
+    raise InputError(
+        f"expected --{name} to be a {name} of the training tunes: {shown}; found {value}"
+    )
 
 
 def _tonic(key):

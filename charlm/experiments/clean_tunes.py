@@ -37,7 +37,8 @@ def _main(argv):
     parser.add_argument("--runs-dir", type=Path, default=lookup.RUNS_DIR)
     args = parser.parse_args(argv)
     _, saved = lookup.read_best(args.runs_dir, args.run)
-    writer, own = Writer(saved), tune_checks.own_tunes(saved)
+    writer, own = Writer(saved), tune_checks.own_tunes(saved, "not compared with its own tunes")
+    known = None if own is None else tune_checks.index(own, saved.vocab)
     with cli.progress("drawing tunes", args.n) as tell:
         ruled = []
         for k in range(args.n):
@@ -52,8 +53,8 @@ def _main(argv):
         sets = [("training", own.training, None), ("held out", own.held_out, None), *sets]
     rows = []
     for name, tunes, ratio in sets:
-        known = None if own is None or name == "training" else own.known
-        rows.append(shares(name, tunes, writer.required, known, ratio))
+        of = None if name == "training" else known
+        rows.append(shares(name, tunes, writer.required, of, ratio))
     print("\n".join(table(rows)))
     for name, tunes, _ in sets:
         print(f"{name}: clean in abc2midi {clean(tunes):.1%}", flush=True)

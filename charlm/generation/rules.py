@@ -3,13 +3,13 @@
 A rule is a grammar that reads a text character by character, such as balanced brackets. After each
 character it says how many of the last characters are still open. If the next character is wrong,
 these are undone and drawn again with new random numbers: the sampler goes back to the state, which
-it has kept, at their beginning. So the text from there on has the model's probabilities under the
-condition that it is right (rejection sampling). If nothing is open, only the wrong character is
-excluded and another one drawn.
+it has kept, at their beginning. So what was open has the model's probabilities under the condition
+that it is right (rejection sampling). If nothing is open, only the wrong character is excluded and
+another one drawn; then the text has not quite these probabilities.
 
-What was accepted once may lead nowhere later. So after each `TRIES` failures in which the text did
-not become longer than before, the sampler goes one place further back. After `MOST` failures it
-gives up.
+An earlier choice may turn out to be a dead end. So after each `TRIES` failures in which the text
+did not become longer than before, the sampler backtracks by one place more. After `MOST` failures
+it gives up.
 """
 
 from collections import Counter
@@ -51,7 +51,7 @@ class Rule(Protocol[State]):
         """Returns how many of the last characters to draw again if the next one is wrong."""
 
     def missing(self, state: State) -> int:
-        """Returns the smallest number of characters after which the text can end; 0 for now."""
+        """Returns the number of characters, at least, after which the text can end; 0 for now."""
 
     def is_finished(self, state: State) -> bool:
         """Returns whether nothing can follow."""
@@ -155,7 +155,7 @@ def draw_text(
         stops: stop sequences.
         separator: of a model of records: the text begins after it.
         machine: the result of `stepper`, if it was called before.
-        tell: called after each of at most `MOST` failures.
+        tell: called after each character that the network has read.
 
     Raises:
         RuleError: `MOST` attempts have failed, or no character is right at the beginning.
@@ -212,6 +212,7 @@ class _Drawing:
                 continue
             logits, states = self.step(np.array([k]), place.states)
             self.read += 1
+            self.tell()
             self.text.append(character)
             self.places.append(_Place(state, logits, states))
         return RuledText("".join(self.text), self.read, self.failures)
@@ -245,14 +246,14 @@ class _Drawing:
         is_whole = target > 0 and self.rule.missing(self.places[target].state) == 0
         if is_too_long and is_whole and self.stuck + 1 >= TRIES:
             self.length = target  # a shorter text, which is complete
-            self.fail()
+            self.failures += 1
             self.cut(target)
             return
         self.go_back(target)
 
     def go_back(self, target):
         """Goes back to a place; after many failures without progress, to places before it."""
-        self.fail()
+        self.failures += 1
         if target > self.farthest:
             self.farthest, self.stuck = target, 0
         self.stuck += 1
@@ -264,10 +265,6 @@ class _Drawing:
             target = max(0, target - 1)
             target -= min(target, self.rule.open(self.places[target].state))
         self.cut(target)
-
-    def fail(self):
-        self.failures += 1
-        self.tell()
 
     def cut(self, target):
         del self.places[target + 1 :], self.text[target:]

@@ -10,7 +10,7 @@ from charlm.music.fields import KNOWN
 from charlm.music.rule import END, HEADER, TuneRule
 from charlm.runs.checkpoint import Checkpoint
 
-LONGEST = 4000  # characters of a tune
+LONGEST = 2000  # characters of a tune
 NEEDED = "K:|\n"  # characters without which there is no tune
 FIELDS = "XTK"  # of a tune, unless a run was trained on chosen ones
 TOGETHER = 100  # texts
@@ -40,7 +40,7 @@ class Writer:
     def required(self) -> str:
         """The fields that a tune must have."""
         own = self.saved.config.data.abc_fields
-        return FIELDS if own is None else "".join(dict.fromkeys(own + "K"))
+        return FIELDS if own is None else "MK" if "M" in own else "K"
 
     def draw(
         self,
@@ -59,11 +59,10 @@ class Writer:
             seed: random seed.
             n: index of the tune among those of the seed.
             bars: whether the rules hold for the music, too, or for the header only.
-            tell: called after each of at most `rules.MOST` failures.
+            tell: called after each character that the network has read.
 
         Raises:
             RuleError: there is none in `rules.MOST` attempts; the message says at which bar.
-            InputError: not even a header in so many attempts.
         """
         own = self.saved.config.data.abc_fields
         rule = TuneRule(given, self.required, KNOWN if own is None else own + "KL", bars)
@@ -74,7 +73,7 @@ class Writer:
             )  # fmt: skip
         except ruled.RuleError as error:
             if error.place == HEADER:
-                raise InputError(f"{error}; was the run trained on tunes?") from None
+                error.args = (f"{error}; was the run trained on tunes?",)
             raise
 
     def free(self, temperature: float, seed: int, count: int) -> Iterator[str]:

@@ -1,5 +1,6 @@
 """Finds the cell of a model of tunes that counts the notes of a bar."""
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -47,9 +48,8 @@ def find(network: Network, vocab: Vocab, tunes: Sequence[str]) -> Counter | None
 def notes_since_bar(tune: str) -> np.ndarray:
     """Returns the number of notes since the bar line at each character (n,); -1 in the header."""
     found, count = np.full(len(tune), -1), 0
-    key = tune.find("K:")
-    begin = tune.find("\n", key) + 1 if key >= 0 else 0
-    for k in range(begin or len(tune), len(tune)):
+    key = re.search(r"^K:.*\n", tune, re.MULTILINE)
+    for k in range(key.end() if key else len(tune), len(tune)):
         count = 0 if tune[k] == "|" else count + (tune[k] in NOTES)
         found[k] = count
     return found

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from fractions import Fraction
 
 from charlm.music.notation import read
-from charlm.music.tune import AbcError, Bar, Metre, Note, Tune
+from charlm.music.tune import AbcError, Bar, Metre, Note, Tune, turns
 
 REQUIRED = "XTK"  # fields that a tune must have
 
@@ -180,11 +180,27 @@ def uneven_bars(tune: Tune, more: bool = False) -> list[Problem]:
 def completes_upbeat(bars: Sequence[Measure]) -> bool:
     """Returns whether the last of these bars, if a repeat ends with it, completes its upbeat."""
     last = bars[-1]
-    start = next(b for b in reversed(bars) if b.begins_part and not b.ending)
+    start = next((b for b in reversed(bars) if b.begins_part and not b.ending), bars[0])
     if last is start or last.whole is None or start.whole is None or not close(last.after):
         return True
     upbeat = start.length if start.length < start.whole else 0
     return last.whole - last.length == upbeat
+
+
+def endings_are_complete(tune: Tune) -> bool:
+    """Returns whether each first ending that has ended does so with :|, before another begins."""
+    first = False  # whether a first ending is open
+    for event in tune.events:
+        if not isinstance(event, Bar):
+            continue
+        if first and divide([event.sign]):
+            if not close([event.sign]):
+                return False
+            first = False
+        if first and event.ending:
+            return False
+        first = first or 1 in turns(event.ending)
+    return True
 
 
 def _formal(tune: Tune, required: str) -> Iterator[Problem]:

@@ -6,11 +6,11 @@ from charlm.music.notation import DECORATIONS, FIELD, FIELDS, unit_of_metre
 from charlm.music.signatures import metre as metre_of
 from charlm.music.tune import AbcError
 
-KNOWN = "ABCDFGHIKLMNOPQRSTVXZ"  # fields of a header
+KNOWN = "ABCDFGHIKLMNOPQRSTXZ"  # fields of a header
 MUSICAL = "KLM"  # fields that change how notes are read
 ORNAMENTS = re.compile(  # grace notes with accidentals stay, because these hold for the bar
-    rf'(\[[KLM]:[^\]\n]*\])|(?:\[[A-Za-z]:[^\]\n]*\]|"[^"\n]*"|!(?:{DECORATIONS})!|'
-    r"\{[^}\n^_=]*\}|%.*|[`)\\~.!uvHLMOPSTy$*]|\((?!\d))+"
+    rf'(\[[KLM]:[^\]\n]*\]|!(?!(?:{DECORATIONS})!)[^!\n]+!)|(?:\[[A-Za-z]:[^\]\n]*\]|"[^"\n]*"|!(?:{DECORATIONS})!|'
+    r"\{[^}\n^_=]*\}|%.*|y\d*|[`)\\~.!uvHLMOPST$*]|\((?!\d))+"
 )
 NEEDS_METRE = re.compile(r"Z|\([579](?!:\d)")  # rests of whole bars, and tuplets of so many notes
 BAR_SIGNS = "|:[]"
@@ -65,7 +65,7 @@ def numbered(tune: str, number: int, title: str) -> str:
 
 def _parts(tune):
     """Returns the header's lines but the last, the last, which is K:, and the lines of music."""
-    lines = [line.rstrip() for line in tune.splitlines()]
+    lines = [line.rstrip() for line in tune.split("\n")]
     key = next((k for k, line in enumerate(lines) if line.startswith("K:")), len(lines))
     head = [found[0] for line in lines[:key] if (found := FIELD.match(line))]
     found = FIELD.match("".join(lines[key : key + 1]))

@@ -7,6 +7,7 @@ from charlm.music.performance import Sound
 
 TICKS = 480  # of a quarter note
 NOTE_ON, VELOCITY = 0x90, 80
+MARK = b"charlm"  # a text event, by which a file of charlm's is known
 LONGEST = 2**28 - 1  # ticks between two events
 
 
@@ -24,7 +25,8 @@ def to_midi(sounds: Sequence[Sound], tempo: int = 120, program: int = 0) -> byte
         events += [(begin, VELOCITY, sound.pitch), (max(end, begin + 1), 0, sound.pitch)]
     events.sort()  # at equal times notes end (velocity 0) before others begin
     microseconds = round(60_000_000 / tempo)
-    track = bytearray(b"\x00\xff\x51\x03" + microseconds.to_bytes(3))
+    track = bytearray(b"\x00\xff\x01" + bytes([len(MARK)]) + MARK)
+    track += b"\x00\xff\x51\x03" + microseconds.to_bytes(3)
     track += bytes([0, 0xC0, program])
     now = 0
     for time, velocity, pitch in events:

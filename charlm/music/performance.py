@@ -5,8 +5,9 @@ from dataclasses import dataclass, replace
 from fractions import Fraction
 
 from charlm.music.bars import Measure, close, measures
-from charlm.music.tune import Note, Tune, turns
+from charlm.music.tune import AbcError, Note, Tune, turns
 
+MOST = 100_000  # bars as they are played
 GRACE = Fraction(1, 32)  # of a whole note, at most half of the note that it takes its time from
 
 
@@ -29,6 +30,9 @@ def order(bars: Sequence[Measure]) -> list[Measure]:
 
     A repeat without a beginning goes back to the last double bar or end of a repeat, or to the
     beginning of the tune (ABC standard 2.1, section 4.8).
+
+    Raises:
+        AbcError: there are too many.
     """
     numbers = [*(turns(bar.ending) for bar in bars), frozenset()]
     found: list[Measure] = []
@@ -46,6 +50,8 @@ def order(bars: Sequence[Measure]) -> list[Measure]:
                 continue
             in_ending = True
         found.append(bar)
+        if len(found) > MOST:
+            raise AbcError(bar.at, f"expected at most {MOST:,} bars with all repeats, found more")
         if close(bar.after) and turn < most:
             k, turn, in_ending = start, turn + 1, False
         else:

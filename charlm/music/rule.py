@@ -14,6 +14,7 @@ from charlm.music.bars import (
     broken_ties,
     check,
     completes_upbeat,
+    endings_are_complete,
     measures,
     unclosed_repeats,
     uneven_bars,
@@ -26,7 +27,7 @@ from charlm.music.tune import AbcError, Bar
 END = "\n\n"  # of a tune
 HEADER = "the header"  # the place of an error
 ONCE = "MLK"  # fields that a header has once
-AFTER_BAR_LINE = re.compile(r"(?::*\|[\]|:]*|::+|\[\|)(?:\d[\d,-]*)?[ \n!]*\Z")
+AFTER_BAR_LINE = re.compile(r"(?::*\|[\]|:]*|::+|\[\|)(?:\d[\d,-]*)?(?: |!?\n)*\Z")
 APART = re.compile(r'"[^"\n]*"|\[[A-Za-z]:[^\]\n]*\]|%[^\n]*\n')  # a | in them is no bar line
 BEGINS_APART = re.compile(r'["%]|\[[A-Za-z]:')
 LONGEST_BAR, LONGEST_FIELD = 100, 200  # characters
@@ -154,7 +155,7 @@ def _is_valid(name, value):
 def _ends_bar(state):
     """Returns whether a text may end with a bar line, and not within a field, a quote or so."""
     text = state.text
-    if not AFTER_BAR_LINE.search(text):
+    if not AFTER_BAR_LINE.search(text, state.settled):
         return False
     line = text[text.rfind("\n") + 1 :]
     is_field = line[1:2] == ":" and line[0] in FIELDS
@@ -165,7 +166,9 @@ def _continues(text, character):
     """Returns whether a character may belong to the bar line, or the ending, at a text's end."""
     if character in "|:]":
         return not text.endswith(" ")
-    return character in "123456789,-" and text[-1] in "|123456789,-"
+    if character == "0":
+        return text[-1].isdigit()
+    return character in "123456789,-" and text[-1] in "|0123456789,-"
 
 
 def _read_on(state):
@@ -186,4 +189,4 @@ def _is_right(tune):
     bars = measures(tune)
     if bars:  # and not only a bar line before the first note
         problems += uneven_bars(tune, more=True)
-    return not problems and (not bars or completes_upbeat(bars))
+    return not problems and endings_are_complete(tune) and (not bars or completes_upbeat(bars))

@@ -27,7 +27,7 @@ def check_changes(kept: Config, asked: Config, has_optimizer: bool) -> None:
         InputError: a setting cannot change.
     """
     of_tokens = kept.data.tokens != units.CHARACTERS
-    vocabulary = ("tokens", "context", *(("records", "column") if of_tokens else ()))
+    vocabulary = ("tokens", "context", *(("records", "column", "abc_fields") if of_tokens else ()))
     for part in FIXED:
         for name, (new, old) in differences(asked, kept, part).items():
             if part == "data" and not has_optimizer and name not in vocabulary:

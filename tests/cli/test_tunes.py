@@ -107,11 +107,14 @@ def test_a_file_is_checked_and_its_mistakes_named(folder, capsys):
 
 
 REFUSED = [
-    (("fiddle", "--metre", "7/8"), "expected --metre to be one of the training tunes: "),
+    (("fiddle", "--metre", "7/8"), "expected --metre to be a metre of the training tunes: "),
     (("fiddle", "--metre", "7"), "expected --metre to be a metre such as 6/8 or C, found 7"),
     (("fiddle", "--key", "H"), "expected --key to be a key such as G Major or A Dorian, found H"),
-    (("fiddle", "--key", "C Minor"), "expected --key to be one of the training tunes: "),
-    (("fiddle", "--title", "a\nb"), "expected --title to be a line of text, found "),
+    (("fiddle", "--key", "C Minor"), "expected --key to be a key of the training tunes: "),
+    (
+        ("fiddle", "--title", "a\nb"),
+        "expected --title to be a line of at most 100 characters without %, found ",
+    ),
     (("fiddle", "--check", "--metre", "C"), "--metre has no effect with --check; leave it out"),
     (("fiddle", "--midi"), "--midi has no effect without --output; leave it out"),
     (("fiddle", "-n", "0"), "expected -n to be from 1 to 10000, found 0"),

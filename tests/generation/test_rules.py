@@ -273,7 +273,7 @@ def test_a_last_word_that_is_always_too_long_is_left_out(rng):
         args = net, VOCAB, "", 9, 1.0, 3, n
         found = draw_text(rule, *args, tell=lambda: told.append(1))
         assert found.text == draw_text(first, *args).text
-        assert len(told) == found.failures
+        assert len(told) == found.characters_read
         assert found.failures >= rules.TRIES or len(found.text) == 9
         lengths.add(len(found.text))
     assert len(lengths) > 2
@@ -287,6 +287,7 @@ def test_a_stop_within_a_word_makes_no_shorter_text(rng, monkeypatch):
     monkeypatch.setattr(rules, "TRIES", 2)
     rule = Made(opened=lambda text: len(text.split("c")[-1]), needed=lambda text: text[-2:] == "ab")
     failures = 0
+    failures = 0
     for n in range(9):
         found = draw_text(rule, network(rng), VOCAB, "", 20, 1.0, 3, n, stops=["ab"])
         assert len(found.text) == 20
@@ -295,20 +296,21 @@ def test_a_stop_within_a_word_makes_no_shorter_text(rng, monkeypatch):
     assert failures
 
 
-def test_failures_are_told_one_by_one(rng, monkeypatch):
+def test_characters_are_told_one_by_one(rng, monkeypatch):
     monkeypatch.setattr(rules, "MOST", 40)
     net, told = decided(rng), []
     rule = words(3, lambda text: not text.endswith(WRONG), most=4)
     for n in range(4):
         told.clear()
         found = draw_text(rule, net, VOCAB, "", 12, 1.0, 3, n, tell=lambda: told.append(1))
-        assert len(told) == found.failures > 0
+        assert len(told) == found.characters_read > 12
+        assert found.failures
     told.clear()
     rule.right = lambda text: len(text) < 3
     with pytest.raises(RuleError) as raised:
         draw_text(rule, net, VOCAB, "", 12, 1.0, 3, tell=lambda: told.append(1))
-    assert len(told) == raised.value.failures == 40
-    assert raised.value.characters_read == 80
+    assert raised.value.failures == 40
+    assert len(told) == raised.value.characters_read == 80
 
 
 def test_a_prompt_counts_and_is_no_part_of_a_stop(rng):

@@ -403,3 +403,24 @@ def test_a_tune_gets_its_number_and_a_title_if_it_has_none(rng):
         assert found.startswith("X:12\n")
         assert found.endswith("\n")
         assert not found.endswith("\n\n")
+
+
+@pytest.mark.parametrize("sign", ["|", "|:", "[|", "||", "|1 ", "[1 ", "::", ":|"])
+def test_a_tune_may_begin_with_any_bar_line_that_is_strict(sign):
+    text = f"{LONG}{sign}ABc def|ABc def:|\n\n".replace("1 ABc", "1 ABc")
+    at = refused_at(TuneRule(), text)
+    assert at is None or not bars.check(text).strict or "1" in sign
+
+
+def test_a_first_ending_has_to_end():
+    for music, right in (
+        ("ABc def|1 ABc def:|2 ABc def|]", True),
+        ("ABc def|1 ABc def|]ABc def|]", False),
+        ("ABc def|[1 ABc def|[1 ABc def:|2 ABc def|]", False),
+    ):
+        assert (refused_at(TuneRule(), LONG + music + END) is None) == right
+
+
+def test_a_decoration_after_a_bar_line_is_no_end_of_a_line():
+    assert refused_at(TuneRule(), LONG + "ABc def|!trill!ABc def|]" + END) is None
+    assert refused_at(TuneRule(), LONG + "ABc def|!\nABc def|]!" + END) is None

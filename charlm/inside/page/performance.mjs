@@ -4,6 +4,7 @@
 import { turnsOf } from "./abc.mjs";
 
 const GRACE = 1 / 32; // of a whole note, at most half of the note that it takes its time from
+const MOST = 100000; // bars as they are played
 const NEARLY = 1e-6; // parts of a whole note that rounding may change
 const same = (a, b) => Math.abs(a - b) < NEARLY;
 const divides = (signs) => signs.some((sign) => /[:\][]/.test(sign) || sign.includes("||"));
@@ -100,6 +101,7 @@ export function orderOf(bars) {
       inEnding = true;
     }
     found.push(bar);
+    if (found.length > MOST) throw new Error("it has too many bars with all repeats");
     if (closes(bar.after) && turn < most) [k, turn, inEnding] = [start, turn + 1, false];
     else k++;
   }

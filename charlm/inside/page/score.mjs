@@ -255,7 +255,6 @@ function drawNote(item, x, places, top, ends) {
   const outer = drawing;
   drawing = draw("g", { class: "note" });
   if (item.first) places.push({ at: item.at, end: item.end, x, top, element: drawing });
-  else places.at(-1).more = drawing;
   const steps = heads.map(({ step }) => step);
   graces.forEach(({ step }, k) => drawGrace(x - 1.1 * (graces.length - k) - 0.5, step));
   if (!heads.length) drawRest(value, x);
@@ -325,8 +324,7 @@ function drawBeam(notes) {
   drawing = outer;
   const flags = notes.map(({ value }) => Math.max(0, Math.round(-Math.log2(value)) - 2));
   const beam = (from, to, level) => {
-    const at = (x) => first.x + (x - first.x); // the beam's height at x, below the first level
-    const y = (x) => height({ x: at(x) }) + shift + (up ? -STEM : STEM) + (up ? 0.75 : -0.75) * level;
+    const y = (x) => height({ x }) + shift + (up ? -STEM : STEM) + (up ? 0.75 : -0.75) * level;
     const thick = up ? 0.5 : -0.5;
     const [a, b] = [from + side, to + side];
     draw("path", { d: `M${a} ${y(from)}L${b} ${y(to)}V${y(to) + thick}L${a} ${y(from) + thick}Z`, "stroke-width": 0 });

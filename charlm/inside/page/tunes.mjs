@@ -8,12 +8,14 @@ import { play } from "./strings.mjs";
 
 const data = JSON.parse(element("data").textContent);
 const END = "\n\n"; // of a tune
-const LONGEST = 4000; // characters of a tune
+const LONGEST = 2000; // characters of a tune
+const LONGEST_SOUND = 600; // seconds
 const PATIENCE = 1; // seconds until the sound must have begun
 const DRAFTS = 50; // that may be wrong, one after the other
 const tunes = data.tunes;
 let shown = null; // { text, tune, places, played }
-let playing = null; // { now, stop }
+let playing = null; // { now, isSilent, stop }
+let ready = false; // whether the model was unpacked
 
 function title(text, k) {
   return /^T:(.*)$/m.exec(text)?.[1].trim() || `Tune ${k + 1}`;
@@ -62,7 +64,7 @@ function readable(text) {
 }
 
 function count() {
-  if (!data.cell || !shown) return;
+  if (!ready || !data.cell || !shown) return;
   const { text, places } = shown;
   const characters = readable(text);
   const own = shown;
@@ -81,8 +83,11 @@ function count() {
 
 function start() {
   stop();
-  const seconds = 240 / Number(element("tempo").value); // of a whole note
+  const tempo = Math.max(20, Math.min(400, Number(element("tempo").value) || 160));
+  element("tempo").value = tempo;
+  const seconds = 240 / tempo; // of a whole note
   const { sounds, notes, length } = shown.played;
+  if (length * seconds > LONGEST_SOUND) return say(`This tune is longer than ${LONGEST_SOUND / 60} minutes.`);
   const timed = sounds.map(({ pitch, start, length }) => ({ pitch, start: start * seconds, length: length * seconds }));
   const places = new Map(shown.places.map((place) => [place.at, place]));
   const mine = (playing = play(timed));
@@ -123,32 +128,36 @@ function stop() {
 
 // ---- another tune
 
-let writing = 0; // a number for each request; answers to an earlier one are ignored
+let stopped = false; // whether to write no more drafts
 
 function another() {
-  const mine = ++writing;
   const first = Number(element("seed").value);
   element("write").disabled = true;
+  element("end").disabled = false;
+  stopped = false;
   const draft = (n) => {
     let text = "";
     const question = {
       type: "write", prompt: element("begin").value, length: LONGEST, seed: first, index: n,
       temperature: Number(element("temperature").value), topK: 0, topP: 1,
     };
-    const failed = ({ message }) => {
+    const end = (message) => {
       element("write").disabled = false;
-      say(`Sorry: ${message}.`);
+      element("end").disabled = true;
+      say(message);
     };
+    say(`Writing draft ${n + 1}`);
     ask(question, (answer) => {
-      if (mine !== writing) return;
       text += answer.text;
-      say(`Writing draft ${n + 1}: ${text.length} characters`);
       if (!answer.ended) return;
-      if (text.endsWith(END) && valid(text)) return add(text, n + 1);
+      if (stopped) return end("Stopped.");
+      if (text.endsWith(END) && valid(text)) {
+        add(text);
+        return end(`Written in ${n + 1} draft${n ? "s" : ""}; drafts in which a bar does not add up are dropped.`);
+      }
       if (n + 1 < DRAFTS) return draft(n + 1);
-      element("write").disabled = false;
-      say(`All ${DRAFTS} drafts had a mistake; try a lower temperature, or another beginning.`);
-    }, failed);
+      end(`All ${DRAFTS} drafts had a mistake; try a lower temperature, or another beginning.`);
+    }, ({ message }) => end(`Sorry: ${message}.`));
   };
   draft(0);
 }
@@ -161,16 +170,14 @@ function valid(text) {
   }
 }
 
-function add(text, drafts) {
+function add(text) {
   const k = tunes.length;
   const lines = text.trim().split("\n").filter((row) => !row.startsWith("X:"));
   if (!lines.some((row) => row.startsWith("T:"))) lines.unshift(`T:Tune ${k + 1}`);
   tunes.push([`X:${k + 1}`, ...lines, ""].join("\n"));
   list();
   show(k);
-  element("write").disabled = false;
   element("seed").value = Number(element("seed").value) + 1;
-  say(`Written in ${drafts} draft${drafts > 1 ? "s" : ""}; drafts in which a bar does not add up are dropped.`);
 }
 
 // ---- controls
@@ -184,7 +191,16 @@ element("writing").addEventListener("submit", (event) => {
   event.preventDefault();
   another();
 });
-addEventListener("resize", () => !playing && show(Number(element("which").value)));
+element("end").addEventListener("click", () => {
+  stopped = true;
+  ask({ type: "stop", kind: "write" }, () => {});
+});
+let width = innerWidth;
+addEventListener("resize", () => {
+  if (playing || innerWidth === width) return; // a phone's address bar changes the height only
+  width = innerWidth;
+  show(Number(element("which").value));
+});
 
 list();
 show(0);
@@ -192,6 +208,7 @@ if (data.page) {
   say("Unpacking the model");
   ask({ type: "open", page: data.page, weights: element("weights").textContent, product: data.product }, () => {
     say("");
+    ready = true;
     element("writing").hidden = false;
     count();
   }, ({ message }) => say(`Sorry, this browser cannot open the model: ${message}.`));
