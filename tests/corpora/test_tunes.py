@@ -77,12 +77,18 @@ def test_a_piece_is_a_tune_whatever_pieces_the_file_comes_in(rng, fields, monkey
 def test_what_is_no_tune_is_left_out():
     text = (
         "\ufeffX:1\nK:D\nD|\n\nwords\n\nX:1\nT:no key\n\nX:2\nK:C\nAB|\n\nK:D\nno number|\n\n"
-        "T:words\nX:4\nT:t\nK:G\nC|\n"
+        "T:words\nX:4\nT:t\nK:G\nC|\n\nX:5\nV:1\nK:C\nA|\n\nX:6\nK:C\n[V:2]A|\n"  # voices
     )
     (found,) = tunes.of_corpus(corpus_of(text), "XT").documents
     assert [*found.pieces()] == [
         "X:1\nK:D\nD|\n\n", "X:2\nK:C\nAB|\n\n", "X:4\nT:t\nK:G\nC|\n\n",
     ]  # fmt: skip
+
+
+def test_a_text_has_tunes_where_a_line_begins_with_their_number(rng):
+    assert tunes.has_tunes(corpus_of(file_of(rng, 1)[0]))
+    assert tunes.has_tunes(corpus_of("words", "X:1"))
+    assert not tunes.has_tunes(corpus_of("M:6/8\nK:D\nABc|\n", "see X:1\n"))
 
 
 def test_without_fields_a_corpus_is_the_same_object(rng):
@@ -157,9 +163,13 @@ def test_settings_that_do_not_fit_together_are_refused():
     assert DataConfig(abc_fields="MK").record_ends == "blank"
 
 
-@pytest.mark.parametrize("fields", ["", "Y", "mk", "M K", "MK:", "M,K", "W", "KE", "\u039a"])
+@pytest.mark.parametrize(
+    "fields", ["", "Y", "mk", "M K", "MK:", "M,K", "W", "KE", "\u039a", "V", "MKM"]
+)
 def test_letters_that_are_no_fields_are_refused(fields):
-    with pytest.raises(InputError, match=f"--abc-fields to be letters of fields .{KNOWN}., found"):
+    with pytest.raises(
+        InputError, match=f"--abc-fields to be different letters of fields .{KNOWN}., found"
+    ):
         DataConfig(abc_fields=fields)
 
 
