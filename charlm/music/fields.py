@@ -9,7 +9,7 @@ from charlm.music.tune import AbcError
 KNOWN = "ABCDFGHIKLMNOPQRSTXZ"  # fields of a header
 MUSICAL = "KLM"  # fields that change how notes are read
 ORNAMENTS = re.compile(  # grace notes with accidentals stay, because these hold for the bar
-    rf'(\[[KLM]:[^\]\n]*\]|!(?!(?:{DECORATIONS})!)[^!\n]+!)|(?:\[[A-Za-z]:[^\]\n]*\]|"[^"\n]*"|!(?:{DECORATIONS})!|'
+    rf'(\[[KLM]:[^\]\n]*\]|!(?!(?:{DECORATIONS})!)[^!\n]+!)|(?:\[(?![KLM]:)[A-Za-z]:[^\]\n]*\]|"[^"\n]*"|!(?:{DECORATIONS})!|'
     r"\{[^}\n^_=]*\}|%.*|y\d*|[`)\\~.!uvHLMOPST$*]|\((?!\d))+"
 )
 NEEDS_METRE = re.compile(r"Z|\([579](?!:\d)")  # rests of whole bars, and tuplets of so many notes

@@ -28,7 +28,9 @@ END = "\n\n"  # of a tune
 HEADER = "the header"  # the place of an error
 ONCE = "MLK"  # fields that a header has once
 AFTER_BAR_LINE = re.compile(r"(?::*\|[\]|:]*|::+|\[\|)(?:\d[\d,-]*)?(?: |!?\n)*\Z")
-APART = re.compile(r'"[^"\n]*"|\[[A-Za-z]:[^\]\n]*\]|%[^\n]*\n')  # a | in them is no bar line
+APART = re.compile(  # a | in them is no bar line
+    rf'^[{FIELDS}]:[^\n]*\n|"[^"\n]*"|\[[A-Za-z]:[^\]\n]*\]|%[^\n]*\n', re.MULTILINE
+)
 BEGINS_APART = re.compile(r'["%]|\[[A-Za-z]:')
 LONGEST_BAR, LONGEST_FIELD = 100, 200  # characters
 READ = {"K": key_signature, "L": unit, "M": metre}  # fields whose values must be right
