@@ -105,7 +105,7 @@ def _examples():
 def test_commands_in_the_documentation_are_valid(words, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     given = _parsed(words)
-    if given and "--check" in given:  # a cheap one, so it is run too
+    if given and given[0] == "reference" and "--check" in given:  # a cheap one, so it is run too
         assert main(given) == 0
 
 
