@@ -36,8 +36,7 @@ class Tunes:
         Annotated[
             str,
             tyro.conf.arg(
-                help='A run folder, a .weights.h5 file in one, or "latest"; or a file of tunes.',
-                metavar="RUN|FILE",
+                help="A run, as of charlm sample; or a file of tunes.", metavar="RUN|FILE"
             ),
         ]
     ] = lookup.LATEST
@@ -75,8 +74,7 @@ class Tunes:
             raise InputError(f"expected -n to be from 1 to {MAX_TUNES}, found {self.n}")
         for t in self.temperature:
             check_temperature(t)
-            # or a wrong bar would be the same each time
-            require(t > 0, "temperature", "above 0", t)
+            require(t > 0, "temperature", "above 0", t)  # or a wrong bar would be drawn again
         require(self.seed is None or self.seed >= 0, "seed", "0 or more", self.seed)
         tune_prompts.check(self)
         for name in DRAW_ONLY if self.check else ():
@@ -122,19 +120,17 @@ def _main(argv):
     if args.output is not None:
         tune_files.check_others(args, range(1, (args.n or 1) + 1))
     tunes = _drawn(args, writer, given)
+    code = 0 if len(tunes) == (args.n or 1) else cli.FAILED
     if args.output is None:
-        return 0 if len(tunes) == (args.n or 1) else cli.FAILED
-    name = path.parent.resolve().name
+        return code
     held_out = () if known is None else known.held_out or known.training
-    code = tune_files.write(args, tunes, name, saved, held_out)
-    return code if len(tunes) == (args.n or 1) else cli.FAILED
+    return tune_files.write(args, tunes, path.parent.resolve().name, saved, held_out) or code
 
 
 def _drawn(args, writer, given):
     """Draws and prints tunes; reports those that were not found, unless none was."""
     seed, temperature = _seed(args), (*args.temperature, TEMPERATURE)[0]
-    tunes: list[str] = []
-    failed: list[tuple[int, RuleError]] = []
+    tunes, failed = list[str](), list[tuple[int, RuleError]]()
     for k in range(args.n or 1):
         try:
             with cli.progress(f"drawing tune {k + 1}") as tell:

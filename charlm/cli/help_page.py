@@ -41,6 +41,11 @@ EXAMPLES = {  # (command line, what it does) of each command
         ("--check --cell lstm", "gradients by hand against finite differences"),
     ],
     "bench": [("--quick", "two minutes"), ("--only step --peers ours-tf keras-tf", "two peers")],
+    "tunes": [
+        ("irish -n 10 -o new", "ten tunes, and a page that shows and plays them"),
+        ('irish --metre 6/8 --key "D Dorian"', "in this metre and key"),
+        ("irish --check", "how many of a run's tunes are valid"),
+    ],
     "encode": [("texts/ -o encoded", "a folder for charlm train encoded")],
     "import": [("model.keras --vocab-from mine.txt", "a run from a Keras model")],
     "export": [("my-run --format onnx", "a model for ONNX Runtime")],
@@ -50,6 +55,7 @@ FIRST = {  # what most people need, of the commands with many options
         "text", "preset", "name", "resume", "init_from", "epochs", "units", "layers", "dropout",
         "learning_rate", "cell",
     ),
+    "tunes": ("run", "n", "metre", "key", "temperature", "seed", "output", "midi", "wav", "check"),
     "sample": (
         "run", "prompt", "prompt_file", "temperature", "length", "stop", "n", "seed", "top_k",
         "top_p", "between",

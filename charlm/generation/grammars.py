@@ -32,7 +32,7 @@ class Balanced:
             return state
         return state[:-1] if state and CLOSING[state[-1]] == character else None
 
-    def open(self, state: str) -> int:
+    def unfinished(self, state: str) -> int:
         """See `Rule`: only the wrong character is drawn again."""
         return 0
 
@@ -85,7 +85,7 @@ class Json:
             return state
         return getattr(self, f"_{state.expected}")(state, character)
 
-    def open(self, state: JsonState) -> int:
+    def unfinished(self, state: JsonState) -> int:
         """See `Rule`: only the wrong character is drawn again."""
         return 0
 
@@ -221,7 +221,7 @@ class Lines:
             return None
         return LinesState("", state.number + 1)
 
-    def open(self, state: LinesState) -> int:
+    def unfinished(self, state: LinesState) -> int:
         """See `Rule`."""
         return len(state.line)
 

@@ -47,8 +47,8 @@ class Rule(Protocol[State]):
     def read(self, state: State, character: str) -> State | None:
         """Returns the state after a character; None if the text is wrong with it."""
 
-    def open(self, state: State) -> int:
-        """Returns how many of the last characters to draw again if the next one is wrong."""
+    def unfinished(self, state: State) -> int:
+        """Returns the number of characters at the end that are drawn again if the next is wrong."""
 
     def missing(self, state: State) -> int:
         """Returns the number of characters, at least, after which the text can end; 0 for now."""
@@ -238,7 +238,7 @@ class _Drawing:
 
     def undo(self, place, k, is_too_long):
         """Goes back to the beginning of what is open before a wrong character k."""
-        opened = self.rule.open(place.state)
+        opened = self.rule.unfinished(place.state)
         target = max(0, len(self.text) - opened)  # of a prompt nothing is drawn again
         if opened == 0:
             place.excluded.add(k)
@@ -263,7 +263,7 @@ class _Drawing:
             raise RuleError(self.failures, place, self.read)
         for _ in range(self.stuck // TRIES):
             target = max(0, target - 1)
-            target -= min(target, self.rule.open(self.places[target].state))
+            target -= min(target, self.rule.unfinished(self.places[target].state))
         self.cut(target)
 
     def cut(self, target):

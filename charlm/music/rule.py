@@ -88,9 +88,9 @@ class TuneRule:
                 bar = len(measures(reader.tune)) + 1
                 settled = len(state.text)
                 return replace(state, text=text, settled=settled, bar=bar, reader=reader)
-        return None if self.open(state) >= LONGEST_BAR else replace(state, text=text)
+        return None if self.unfinished(state) >= LONGEST_BAR else replace(state, text=text)
 
-    def open(self, state: TuneState) -> int:
+    def unfinished(self, state: TuneState) -> int:
         """See `Rule`."""
         return len(state.text) - state.settled
 

@@ -198,7 +198,7 @@ def test_lines_parse_or_are_empty(rng):
         accepted += right
         if right:
             state = rules.state_after(rule, text)
-            assert rule.open(state) == len(last)
+            assert rule.unfinished(state) == len(last)
             assert rule.missing(state) == bool(last)
             assert rule.place(state) == f"line {len(lines) + 1}"
             assert (rule.read(state, "\n") is not None) == (last.isdigit() or not last)

@@ -30,7 +30,7 @@ class Made:
     def read(self, state, character):
         return state + character if self.right(state + character) else None
 
-    def open(self, state):
+    def unfinished(self, state):
         return self.opened(state)
 
     def missing(self, state):
@@ -183,7 +183,7 @@ class Automaton:
         k, n = int(self.table[state[0], VOCAB.characters.index(character)]), state[1] + 1
         return None if k < 0 else (k, 0 if self.ends[k] else n)
 
-    def open(self, state):
+    def unfinished(self, state):
         return state[1] if self.whole else 0
 
     def missing(self, state):

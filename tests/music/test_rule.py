@@ -53,7 +53,7 @@ def test_a_tune_whose_bars_add_up_is_accepted_bar_by_bar(rng, metre):
         text += "\n"
         music, lines = len(HEADER.format(metre=metre)), [*bar_lines(text)]
         for k, state in states(rule, text):
-            settled = k - rule.open(state)
+            settled = k - rule.unfinished(state)
             last = max([end for _, end in lines if end < k], default=music)
             header = text.rfind("\n", 0, k) + 2  # the letter of a field stays
             assert settled <= header if k <= music else settled >= last
@@ -76,7 +76,7 @@ def test_a_wrong_bar_is_refused_after_its_bar_line_and_not_before(rng, metre, ch
         assert refused_at(TuneRule(), text + "\n") == expected
         *_, (_, state) = states(TuneRule(), text)
         assert TuneRule().place(state) == f"bar {wrong}"
-        assert len(state.text) - TuneRule().open(state) <= at
+        assert len(state.text) - TuneRule().unfinished(state) <= at
 
 
 @pytest.mark.parametrize(
@@ -176,7 +176,9 @@ def test_a_given_field_is_forced(name):
         at = None if value == given else len(before) + 2 + same
         assert refused_at(rule, f"{before}{name}:{value}\n") == at
         for k, state in states(rule, f"{before}{name}:{given}\n"):
-            assert rule.open(state) == 0 or k < len(before)  # only the wrong character is left out
+            assert rule.unfinished(state) == 0 or k < len(
+                before
+            )  # only the wrong character is left out
 
 
 def test_the_key_waits_for_the_fields_that_are_missing(rng):
@@ -211,7 +213,7 @@ def test_a_wrong_value_is_drawn_again_and_what_is_right_stays(rng):
     rule, text = TuneRule(), "X:1\nT:A tune\nR:reel\nM:C|\nK:D Dorian\n"
     for k, state in states(rule, text):
         line = text[:k].rpartition("\n")[2]
-        assert rule.open(state) == max(0, len(line) - 1)
+        assert rule.unfinished(state) == max(0, len(line) - 1)
     assert TuneRule({"T": "b"}).read(state_after(TuneRule({"T": "b"}), "T:b\n"), "T") is None
 
 
@@ -222,7 +224,7 @@ def test_without_bars_all_music_is_accepted(rng):
         music = re.sub(r"\n+", "\n", music).strip("\n") + END
         for k, state in states(rule, LONG + music):
             assert rule.is_finished(state) == (k == len(LONG + music))
-            assert k <= len(LONG) or rule.open(state) == 0
+            assert k <= len(LONG) or rule.unfinished(state) == 0
         assert k == len(LONG + music)
     assert refused_at(rule, LONG.replace("6", "9")) == LONG.index("6")
 

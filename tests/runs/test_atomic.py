@@ -273,7 +273,7 @@ ALLOWED = {
     "charlm/text/encode.py": "the same",
     "charlm/text/sharding.py": "the same, into a folder that the user names",
     "charlm/text/shards.py open": "to read",
-    "charlm/music/wav.py open": "in memory",
+    "charlm/experiments/clean_tunes.py write_text": "into a folder of its own",
     "charlm/experiments/large_texts.py": "into a new folder",
     "charlm/kernels/disk.py": "Numba's files, in the cache folder",
     "charlm/paths.py open": "those two open by it",
