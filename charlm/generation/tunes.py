@@ -73,7 +73,8 @@ class Writer:
             )  # fmt: skip
         except ruled.RuleError as error:
             if error.place == HEADER:
-                error.args = (f"{error}; was the run trained on tunes?",)
+                hint = "try a lower temperature, or a run that was trained on tunes for longer"
+                error.args = (f"{error}; {hint}",)
             raise
 
     def free(self, temperature: float, seed: int, count: int) -> Iterator[str]:

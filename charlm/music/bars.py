@@ -14,6 +14,7 @@ from fractions import Fraction
 from charlm.music.notation import read
 from charlm.music.tune import AbcError, Bar, Metre, Note, Tune, turns
 
+SIGNS = {"|", "||", "|]", "[|", "|:", "||:", "[|:", ":|", ":||", ":|]", "::", ":|:", ":||:"}
 REQUIRED = "XTK"  # fields that a tune must have
 
 
@@ -185,6 +186,17 @@ def completes_upbeat(bars: Sequence[Measure]) -> bool:
         return True
     upbeat = start.length if start.length < start.whole else 0
     return last.whole - last.length == upbeat
+
+
+def signs_are_usual(tune: Tune) -> bool:
+    """Returns whether bar lines are written as usual, and notes follow the number of an ending."""
+    events = [e for e in tune.events if not isinstance(e, Metre)]
+    for event, after in itertools.zip_longest(events, events[1:]):
+        if isinstance(event, Bar) and event.sign not in SIGNS:
+            return False
+        if isinstance(event, Bar) and event.ending and isinstance(after, Bar):
+            return False
+    return True
 
 
 def endings_are_complete(tune: Tune) -> bool:

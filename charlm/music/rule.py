@@ -16,6 +16,7 @@ from charlm.music.bars import (
     completes_upbeat,
     endings_are_complete,
     measures,
+    signs_are_usual,
     unclosed_repeats,
     uneven_bars,
 )
@@ -191,4 +192,6 @@ def _is_right(tune):
     bars = measures(tune)
     if bars:  # and not only a bar line before the first note
         problems += uneven_bars(tune, more=True)
-    return not problems and endings_are_complete(tune) and (not bars or completes_upbeat(bars))
+    if problems or not signs_are_usual(tune) or not endings_are_complete(tune):
+        return False
+    return not bars or completes_upbeat(bars)

@@ -26,7 +26,8 @@ def draw(rows: Sequence[Shares]) -> bytes:
                 left.plot([row.temperature for row in of], values, style, color=colour, label=label)
     left.set(xlabel="temperature", ylabel="share of tunes (of 12-grams)", ylim=(0, 1.03))
     left.grid(alpha=0.3)
-    left.legend(fontsize="small")
+    if drawn:
+        left.legend(fontsize="small")
     for k, (name, colour) in enumerate(COLOURS.items()):
         values = [getattr(row, name) or 0 for row in others]
         places = [x + 0.2 * (k - 1.5) for x in range(len(others))]

@@ -440,6 +440,11 @@ def test_a_first_ending_has_to_end():
         assert (refused_at(TuneRule(), LONG + music + END) is None) == right
 
 
+@pytest.mark.parametrize("sign", ["|4|", "|]]", "|||", ":::|", "|1 |"])
+def test_odd_bar_lines_are_not_drawn(sign):
+    assert refused_at(TuneRule(), f"{LONG}ABc def{sign}ABc def|]{END}") is not None
+
+
 def test_a_decoration_after_a_bar_line_is_no_end_of_a_line():
     assert refused_at(TuneRule(), LONG + "ABc def|!trill!ABc def|]" + END) is None
     assert refused_at(TuneRule(), LONG + "ABc def|!\nABc def|]!" + END) is None
