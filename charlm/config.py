@@ -120,7 +120,7 @@ class DataConfig:
     abc_fields: str | None = None
     """Read --corpus as tunes in ABC notation and keep only these fields of their headers: MK for
     metre and key. Also leaves out grace notes, decorations, chord symbols and comments. Each tune
-    is a record; L: is kept where note lengths need it. charlm tunes writes new tunes."""
+    is a record; K: is always kept, L: and M: where lengths need them. charlm tunes writes tunes."""
     tokens: str = units.CHARACTERS
     """Units of the text: characters; bpe:N, N byte-pair tokens learned from it (for example
     bpe:4000); or words:N, its N most frequent words, with other words spelled in smaller tokens.
@@ -151,8 +151,7 @@ class DataConfig:
         require(ok, "records", expected, repr(self.records))
         require(self.column != "", "column", "the name of a column", "''")
         fields = self.abc_fields
-        ok = fields is None or (fields != "" and {*fields} <= {*KNOWN})
-        ok = ok and (fields is None or len({*fields}) == len(fields))
+        ok = fields is None or 0 < len(fields) == len({*fields} & {*KNOWN})
         require(ok, "abc_fields", f"different letters of fields ({KNOWN})", fields or "none")
         if fields is not None and (self.column is not None or self.records not in (None, "blank")):
             raise InputError("--abc-fields has its own records; leave out --records and --column")

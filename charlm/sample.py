@@ -10,7 +10,7 @@ from tyro.conf import UseAppendAction as Repeated
 
 from charlm import cli
 from charlm.cli import beams, contexts, infilling, prompts, ruled, texts
-from charlm.cli.options import RUNS_DIR, Debug, Quiet, Run, RunsDir
+from charlm.cli.options import RUNS_DIR, Debug, Quiet, Run, RunsDir, seed_or_new
 from charlm.errors import InputError, check_temperature, flag, require
 from charlm.generation import generate
 from charlm.generation.constraints import SamplingConstraints
@@ -143,13 +143,7 @@ def _seed(args):
     if args.first_seed is not None:
         each = range(args.first_seed, args.first_seed + args.n)
         return [*each] * max(1, len(args.temperature))
-    if args.seed is not None:
-        return args.seed
-    import secrets
-
-    seed = secrets.randbits(32)
-    print(f"(--seed {seed})", file=sys.stderr)
-    return seed
+    return seed_or_new(args.seed)
 
 
 if __name__ == "__main__":

@@ -1,6 +1,5 @@
 """`charlm tunes RUN`: writes tunes in ABC notation with a trained model, and checks tunes."""
 
-import secrets
 import sys
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,7 +10,7 @@ from tyro.conf import UseAppendAction as Repeated
 
 from charlm import cli
 from charlm.cli import outputs, tune_checks, tune_files, tune_prompts
-from charlm.cli.options import RUNS_DIR, Debug, Quiet, RunsDir
+from charlm.cli.options import RUNS_DIR, Debug, Quiet, RunsDir, seed_or_new
 from charlm.errors import InputError, check_temperature, command_line, flag, require
 from charlm.generation import tunes as drawing
 from charlm.generation.rules import RuleError
@@ -129,7 +128,7 @@ def _main(argv):
 
 def _drawn(args, writer, given):
     """Draws and prints tunes; reports those that were not found, unless none was."""
-    seed, temperature = _seed(args), (*args.temperature, TEMPERATURE)[0]
+    seed, temperature = seed_or_new(args.seed), (*args.temperature, TEMPERATURE)[0]
     tunes, failed = list[str](), list[tuple[int, RuleError]]()
     for k in range(args.n or 1):
         try:
@@ -146,14 +145,6 @@ def _drawn(args, writer, given):
     for number, reason in failed:
         cli.note(f"NOTE: tune {number} is missing: {reason}")
     return tunes
-
-
-def _seed(args):
-    if args.seed is not None:
-        return args.seed
-    seed = secrets.randbits(32)
-    print(f"(--seed {seed})", file=sys.stderr)
-    return seed
 
 
 if __name__ == "__main__":

@@ -1,5 +1,7 @@
 """Options that several commands have, each with its help text."""
 
+import secrets
+import sys
 from dataclasses import replace
 from pathlib import Path
 from typing import Annotated, Any
@@ -31,6 +33,14 @@ Debug = Annotated[bool, tyro.conf.arg(help="Show the traceback of an error.")]
 Text = tyro.conf.Positional[
     Annotated[str | None, tyro.conf.arg(help="Text to train on; the same as --corpus.")]
 ]
+
+
+def seed_or_new(seed: int | None) -> int:
+    """Returns the seed, or a new one, which is printed on standard error."""
+    if seed is None:
+        seed = secrets.randbits(32)
+        print(f"(--seed {seed})", file=sys.stderr)
+    return seed
 
 
 def with_text(args: Any) -> Any:

@@ -131,7 +131,7 @@ WRONG = "aa", "ab", "bca", "cc", "caab"  # after "a" only "c" is right
 def test_texts_have_the_odds_of_the_model_among_those_that_are_right(
     rng, size, length, temperature
 ):
-    """Of words that are open as a whole; of single characters, where only these are excluded."""
+    """Whole words are drawn again, or single characters, where only these are excluded."""
     net, prompt, count = decided(rng), "bab", 250
     machine = generate.stepper(net)
 
@@ -244,7 +244,7 @@ def test_a_text_follows_its_rule_and_ends_where_nothing_is_missing(rng, stops, w
 
 
 def test_a_text_that_is_too_long_is_drawn_again_if_it_misses_something_before(rng, monkeypatch):
-    """Of words that end with c, the last one is empty; what a text misses is said to be 1."""
+    """Words end with c and the last one is empty; `missing` returns 1."""
     monkeypatch.setattr(rules, "TRIES", 2)
 
     def ended(text):
@@ -328,7 +328,7 @@ def test_a_prompt_counts_and_is_no_part_of_a_stop(rng):
 
 
 def test_a_wrong_word_that_the_prompt_began_is_drawn_again_after_the_prompt(rng):
-    """Of words that end with c, each has an even number of b's; the prompt stays as it is."""
+    """Words end with c and have an even number of b's; the prompt stays as it is."""
 
     def right(text):
         return all(word.count("b") % 2 == 0 for word in text.split("c")[:-1])
