@@ -153,6 +153,8 @@ class DataConfig:
         fields = self.abc_fields
         ok = fields is None or 0 < len(fields) == len({*fields} & {*KNOWN})
         require(ok, "abc_fields", f"different letters of fields ({KNOWN})", fields or "none")
+        if fields is not None:  # "KM" is the same as "MK"
+            object.__setattr__(self, "abc_fields", "".join(sorted(fields)))
         if fields is not None and (self.column is not None or self.records not in (None, "blank")):
             raise InputError("--abc-fields has its own records; leave out --records and --column")
         ok, found = self.context is None or is_name(self.context), repr(self.context)

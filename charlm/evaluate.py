@@ -61,7 +61,7 @@ class Evaluate:
     seed: int = 1
     """Random seed of --samples."""
     output: Annotated[str | None, tyro.conf.arg(metavar="PATH")] = None
-    """Files to write, without their endings .json and .png. Default: evaluation in the run's
+    """Files to write, with or without the ending .json or .png. Default: evaluation in the run's
     folder."""
     runs_dir: RunsDir = RUNS_DIR
     quiet: Quiet = False

@@ -90,8 +90,8 @@ class Gradients:
     """Random seed of those places and of initial weights."""
     text: TextConfig = field(default_factory=TextConfig)
     output: Annotated[str | None, tyro.conf.arg(metavar="PATH")] = None
-    """Files to write, without their endings .csv and .png. Default: gradients in the first run's
-    folder; without runs, in --runs-dir."""
+    """Files to write, with or without the ending .csv or .png. Default: gradients in the first
+    run's folder; without runs, in --runs-dir."""
     runs_dir: RunsDir = RUNS_DIR
     quiet: Quiet = False
     debug: Debug = False

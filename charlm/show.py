@@ -58,7 +58,7 @@ class Show:
     lstmvis: Annotated[Path | None, tyro.conf.arg(metavar="FOLDER")] = None
     """Also write all states of the text to this new folder, for the program LSTMVis."""
     output: Annotated[str | None, tyro.conf.arg(aliases=["-o"], metavar="PATH")] = None
-    """Files to write, FILE.html, or without the endings .html, .json and .png. Default: cells in
+    """Files to write, with or without the ending .html, .json or .png. Default: cells in
     the run's folder."""
     context: Context = None
     runs_dir: RunsDir = RUNS_DIR
@@ -69,8 +69,8 @@ class Show:
         ok = self.max_characters == 0 or self.max_characters >= LEAST_CHARACTERS
         require(ok, "max_characters", f"0, or {LEAST_CHARACTERS} or more", self.max_characters)
         require(self.seed >= 0, "seed", "0 or more", self.seed)
-        if self.stem is not None:
-            outputs.check_stem("output", self.stem, (*ENDINGS, PAGE))
+        if self.output is not None:
+            outputs.check_stem("output", self.output, (*ENDINGS, PAGE))
         if self.lstmvis is not None:
             outputs.check_new_folder("lstmvis", self.lstmvis)
         for pattern in self.pattern:
@@ -84,11 +84,6 @@ class Show:
             if useless and getattr(self, name) != getattr(Show, name):
                 raise InputError(f"{flag(name)} has no effect {when}; leave it out")
 
-    @property
-    def stem(self) -> str | None:
-        """The files' names without their endings; None for the default."""
-        return None if self.output is None else self.output.removesuffix(PAGE)
-
 
 def main(argv: list[str] | None = None) -> int:
     """Runs the command; returns its exit code."""
@@ -100,7 +95,7 @@ def _main(argv):
     path, saved = lookup.read_best(args.runs_dir, args.run, args.context)
     saved.vocab.require_characters("show the cells")
     endings = ENDINGS if args.find else (*ENDINGS, PAGE)
-    output = outputs.stem(args.stem, path.parent / run_folder.CELLS, endings)
+    output = outputs.stem(args.output, path.parent / run_folder.CELLS, endings)
     if not args.find:
         webpage.check_size(saved, args.weights)
     documents = _texts(args, saved, command_line("show", *argv))

@@ -41,6 +41,8 @@ class Tunes:
     ] = lookup.LATEST
     n: Annotated[int | None, tyro.conf.arg(aliases=["-n"])] = None
     """Number of tunes. Default: 1; with --check, 100 at each temperature."""
+    encoding: str = "utf-8"
+    """Encoding of FILE."""
     metre: str | None = None
     """Metre, such as 6/8. It must be the metre of a training tune."""
     key: str | None = None
@@ -58,8 +60,8 @@ class Tunes:
     """Random seed; the same seed gives the same tunes. Default: a new one in each call; with
     --check, 1."""
     output: Annotated[str | None, tyro.conf.arg(aliases=["-o"], metavar="PATH")] = None
-    """Write PATH.abc, the tunes, and PATH.html, a page that shows and plays them. With --check: the
-    files without their endings .json and .png; default: tunes in the run's folder."""
+    """Write PATH.abc, the tunes, and PATH.html, a page that shows and plays them. With --check:
+    write PATH.json and PATH.png; default: tunes in the run's folder."""
     midi: bool = False
     """With --output: write each tune as a MIDI file, too, PATH-1.mid and so on."""
     wav: bool = False
@@ -85,6 +87,8 @@ class Tunes:
         if self.is_file:
             for name in ("n", "metre", "key", "title", "temperature", "no_rules", "seed"):
                 self._refuse(name, f"with {self.run}, a file of tunes")
+        elif self.encoding != Tunes.encoding:
+            self._refuse("encoding", "without a file of tunes")
         if self.output is not None:
             endings = (tune_checks if self.check else tune_files).ENDINGS
             outputs.check_stem("output", self.output, endings)
@@ -108,6 +112,8 @@ def _main(argv):
     args = cli.parse(Tunes, "charlm tunes", argv)
     if args.is_file:
         return tune_checks.run_file(args) if args.check else tune_files.show_file(args)
+    if Path(args.run).suffix == ".abc":
+        raise InputError(f"expected a file of tunes, found {args.run}, which does not exist")
     path, saved = lookup.read_best(args.runs_dir, args.run)
     writer = drawing.Writer(saved)
     if args.check:

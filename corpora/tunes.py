@@ -6,10 +6,10 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from charlm.music.fields import only_fields
-from charlm.music.notation import tunes
+from charlm.music.notation import NUMBER, tunes
 from corpora.document import Corpus, CorpusError, Wrapper, title
 
-NUMBER, KEY = re.compile("^X:", re.MULTILINE), re.compile("^K:", re.MULTILINE)
+KEY = re.compile("^K:", re.MULTILINE)
 VOICE = re.compile(r"^V:|\[V:", re.MULTILINE)
 
 

@@ -18,11 +18,19 @@ MARKS = (
     *(b"<!doctype html>\n<!-- charlm tunes -->\n", b"% charlm tunes\n"),
 )
 """Beginnings of the files of commands."""
+KNOWN = ".json", ".png", ".csv", ".html", ".abc"  # endings
 
 
 def files(stem: str, endings: Iterable[str]) -> list[Path]:
-    """Returns the files with this stem and these endings."""
+    """Returns the files with this stem and these endings.
+
+    Args:
+        stem: what the user typed: the files' names without their endings, or with one of `KNOWN`.
+        endings: of the files.
+    """
     path = Path(stem)
+    if path.suffix in KNOWN:
+        path = path.with_suffix("")
     return [path.with_name(f"{path.name}{ending}") for ending in endings]
 
 

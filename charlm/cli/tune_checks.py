@@ -17,14 +17,14 @@ from charlm.generation.rules import RuledText, RuleError
 from charlm.generation.tunes import FIELDS, Writer
 from charlm.music.bars import check
 from charlm.music.fields import header
-from charlm.music.notation import tunes as tunes_of
+from charlm.music.notation import tunes_by_line
 from charlm.runs import run_folder
 from charlm.runs.checkpoint import Checkpoint
 from charlm.text.vocab import Vocab
 
 ENDINGS = ".json", ".png"
 TEMPERATURES, SEED, COUNT = (0.5, 0.8, 1.0), 1, 100
-SHOWN = 20  # tunes with problems
+SHOWN = 50  # problems
 
 
 @dataclass(frozen=True)
@@ -126,42 +126,53 @@ def _drawn(writer, temperature, seed, k):
 
 
 def run_file(args: Any) -> int:
-    """Prints a table for a file of tunes, and what is wrong with each tune that is not right.
+    """Prints the problems of the tunes of a file, and a table.
 
     Returns:
-        An exit code.
+        An exit code: 1 if a tune is wrong.
     """
-    tunes = read_file(args.run)
-    wrong = [(k, tune, v) for k, tune in enumerate(tunes, 1) if not (v := check(tune)).strict]
-    for k, tune, verdict in wrong[:SHOWN]:
-        title = header(tune).get("T", "without a title")
-        problem = verdict.problems[0].shown(tune)
-        print(cli.visible(f"tune {k} ({title:.40}), {problem}"))
-    if len(wrong) > SHOWN:
-        print(f"and {len(wrong) - SHOWN:,} more tunes that are not strictly valid")
-    if wrong:
+    tunes = read_file(args.run, args.encoding)
+    verdicts = [(line, tune, check(tune)) for line, tune in tunes]
+    problems = [
+        f"{args.run}:{problem.shown(tune, line)}{_title(tune)}"
+        for line, tune, verdict in verdicts
+        for problem in verdict.problems
+    ]
+    for problem in problems[:SHOWN]:
+        print(cli.visible(problem))
+    if len(problems) > SHOWN:
+        print(f"and {len(problems) - SHOWN:,} more problems")
+    if problems:
         print()
-    rows = [measuring.shares(Path(args.run).name, tunes, FIELDS)]
+    rows = [measuring.shares(Path(args.run).name, [tune for _, tune in tunes], FIELDS)]
     print("\n".join(measuring.table(rows)))
+    code = cli.FAILED if problems else 0
     if args.output is None:
-        return 0
+        return code
     from charlm.plots import tunes as view
 
     results = {"run": args.run, "tunes": [row.to_dict() for row in rows]}
     data = json.dumps(results, indent=1).encode("utf-8", "backslashreplace")
-    return outputs.write(args.output, ENDINGS, data, lambda: view.draw(rows))
+    return outputs.write(args.output, ENDINGS, data, lambda: view.draw(rows)) or code
 
 
-def read_file(name: str) -> list[str]:
-    """Returns the tunes of a file.
+def _title(tune):
+    title = header(tune).get("T")
+    return "" if title is None else f" ({title:.40})"
+
+
+def read_file(name: str, encoding: str) -> list[tuple[int, str]]:
+    """Returns the tunes of a file, each with the number of the line in which it begins.
 
     Raises:
         InputError: there are none.
         CorpusError: it cannot be read.
     """
-    corpus = cli.corpus(DataConfig(corpus=name))
+    corpus = cli.corpus(DataConfig(corpus=name, encoding=encoding))
     found = [
-        tune.rstrip() + "\n" for d in corpus.documents for tune in tunes_of("".join(d.pieces()))
+        (line, tune.rstrip() + "\n")
+        for d in corpus.documents
+        for line, tune in tunes_by_line("".join(d.pieces()))
     ]
     cli.note_reading(corpus)
     if not found:

@@ -76,11 +76,22 @@ def _contents(args, tunes, name, saved, own):
         yield ending, text.encode("utf-8", "backslashreplace")
     for k, kind, ending in others(args, range(1, len(tunes) + 1)):
         try:
-            content = WRITERS[kind](sounds(read(tunes[k - 1])))
+            content = WRITERS[kind](_notes(tunes[k - 1]))
         except (AbcError, ValueError) as error:
             note(f"NOT SAVED: tune {k} as {kind}: {error}")
             content = None
         yield ending, content
+
+
+def _notes(tune):
+    """Returns the sounds of a tune.
+
+    Raises:
+        ValueError: there are none.
+    """
+    if found := sounds(read(tune)):
+        return found
+    raise ValueError("expected a tune with notes, found none")
 
 
 def show_file(args: Any) -> int:
@@ -89,7 +100,7 @@ def show_file(args: Any) -> int:
     Returns:
         An exit code.
     """
-    tunes = tune_checks.read_file(args.run)
+    tunes = [tune for _, tune in tune_checks.read_file(args.run, args.encoding)]
     if args.output is None:
         print(visible("\n".join(tunes)))
         return 0

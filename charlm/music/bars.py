@@ -27,11 +27,16 @@ class Problem:
     reason: str
     """The reason: a text "expected ..., found ..."."""
 
-    def shown(self, text: str) -> str:
-        """Returns the problem with its line and column in the text, counted from 1."""
+    def shown(self, text: str, first: int = 1) -> str:
+        """Returns "line:column: reason", both counted from 1.
+
+        Args:
+            text: the text.
+            first: the number of its first line.
+        """
         before = text[: self.at]
-        line, column = before.count("\n") + 1, self.at - before.rfind("\n")
-        return f"line {line}, column {column}: {self.reason}"
+        line, column = before.count("\n") + first, self.at - before.rfind("\n")
+        return f"{line}:{column}: {self.reason}"
 
 
 @dataclass(frozen=True)
@@ -224,6 +229,7 @@ def _formal(tune: Tune, required: str) -> Iterator[Problem]:
     if sounds and not isinstance(sounds[-1], Bar):
         yield Problem(sounds[-1].at, "expected a bar line at the end, found a note")
     yield from unclosed_repeats(tune)
+    yield from missing_endings(tune)
     yield from broken_ties(tune)
 
 
@@ -240,6 +246,18 @@ def unclosed_repeats(tune: Tune, more: bool = False) -> Iterator[Problem]:
                 opened = event
     if opened is not None and not more:
         yield Problem(opened.at, "expected a repeat that closes with :|, found none")
+
+
+def missing_endings(tune: Tune) -> Iterator[Problem]:
+    """Yields first endings, of a repeat that has closed, after which no other ending begins."""
+    first = None
+    for event in tune.events:
+        if isinstance(event, Bar):
+            if first and close([event.sign]) and not event.ending:
+                yield Problem(first.at, "expected a second ending after the first, found none")
+            first = event if 1 in turns(event.ending) else first
+            if divide([event.sign]) and first is not event:
+                first = None
 
 
 def broken_ties(tune: Tune, more: bool = False) -> Iterator[Problem]:

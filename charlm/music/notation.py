@@ -42,6 +42,8 @@ BAR = re.compile(r":*\|[\]|:]*|::+|\[\|")  # a bar line, with dots for repeats
 ENDING = re.compile(r"\[?(\d{1,2}(?:[-,]\d{1,2})*)(?!\d)", re.ASCII)
 FIELD = re.compile(r"([A-Za-z]):([^%]*)")
 FIELDS = "IKLMmNPQRrsTUVWw"  # that may stand between lines of music
+NUMBER = re.compile("^X:", re.MULTILINE)
+LINES = re.compile(r"(?:[^\n]*\S[^\n]*(?:\n|\Z))+")  # between empty lines
 INLINE = re.compile(r"\[([IKLMmNPQRrUV]):([^\]\n]*)\]")
 SKIPPED = re.compile(
     rf'"[^"\n]*"|!(?:{DECORATIONS})!|%.*|[ \t\n`)\\~.!uvHLMOPSTy$*]|\((?!\d)', re.ASCII
@@ -163,6 +165,8 @@ class Reader:
             if self.at == 0 or self.text[self.at - 1] == "\n":
                 line = self._line()
                 found = FIELD.match(line)
+                if NUMBER.match(line):
+                    self._fail("expected an empty line before the next tune, found none")
                 if found and found[1] in FIELDS and not self.blank:
                     self._field(found[1], found[2].strip(), self.at)
                     self.at += len(line) + 1
@@ -366,7 +370,15 @@ def unit_of_metre(metre: Metre) -> Fraction:
 
 def tunes(text: str) -> Iterator[str]:
     """Yields the tunes of a file. Empty lines separate them; other text is left out."""
-    text = text.replace("\r\n", "\n").removeprefix("\ufeff").strip() + "\n"
-    for part in re.split(r"\n[ \t]*\n\s*", text):
-        if found := re.search(r"^X:", part, re.MULTILINE):
-            yield part[found.start() :]
+    return (tune for _, tune in tunes_by_line(text))
+
+
+def tunes_by_line(text: str) -> Iterator[tuple[int, str]]:
+    """Yields the number of the line, from 1, in which a tune begins, and the tune; see `tunes`."""
+    text = text.replace("\r\n", "\n").removeprefix("\ufeff")
+    line, before = 1, 0
+    for part in LINES.finditer(text):
+        if found := NUMBER.search(part[0]):
+            at = part.start() + found.start()
+            line, before = line + text.count("\n", before, at), at
+            yield line, part[0][found.start() :]

@@ -1,6 +1,7 @@
 """Law: `charlm tunes` writes valid tunes, and says in one line why it cannot."""
 
 import json
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -9,6 +10,7 @@ import numpy as np
 import pytest
 
 from charlm import sample, train, tunes
+from charlm.config import DataConfig
 from charlm.music import bars, notation
 from charlm.music.fields import header
 
@@ -78,6 +80,19 @@ def test_files_are_written_and_replaced(folder, capsys):
     assert (folder / "again.abc").read_bytes() == made["new.abc"]
 
 
+def test_a_name_may_have_its_ending_and_a_tune_without_notes_has_no_sound(folder, capsys):
+    file = folder / "rests.abc"
+    file.write_text("X:1\nT:Rests\nM:C\nL:1/4\nK:G\nz4|z4|]\n")
+    code, _, err = call(folder, capsys, str(file), "-o", str(folder / "silent.abc"), "--wav")
+    assert code == 1
+    assert "NOT SAVED: tune 1 as wav: expected a tune with notes, found none\n" in err
+    assert {p.name for p in folder.glob("silent*")} == {"silent.abc", "silent.html"}
+
+
+def test_the_order_of_fields_does_not_matter():
+    assert DataConfig(abc_fields="MK") == DataConfig(abc_fields="KM")
+
+
 def test_a_run_is_checked_by_temperature(folder, capsys):
     code, out, err = call(folder, capsys, "fiddle", "--check", "-n", "8", "--temperature", "0.5",
                           "--temperature", "1.5")  # fmt: skip
@@ -98,10 +113,12 @@ def test_a_run_is_checked_by_temperature(folder, capsys):
 def test_a_file_is_checked_and_its_mistakes_named(folder, capsys):
     file = folder / "wrong.abc"
     file.write_text("X:1\nT:Fine\nM:C\nL:1/4\nK:G\nGABc|d4|]\n\n"
-                    "X:2\nT:Long\nM:C\nL:1/4\nK:G\nGABc|\nd4c|G4|]\n")  # fmt: skip
-    code, out, _ = call(folder, capsys, str(file), "--check")
-    assert code == 0
-    assert out.startswith("tune 2 (Long), line 7, column 1: expected a bar of 1 of a whole note, ")
+                    "X:2\nT:Løng\nM:C\nL:1/4\nK:G\nGABc|\nd4c|G5|]\n",
+                    encoding="latin-1")  # fmt: skip
+    code, out, _ = call(folder, capsys, str(file), "--check", "--encoding", "latin-1")
+    assert code == 1
+    places = re.findall(r"wrong.abc:(\d+:\d+): expected a bar of 1 of .* \(Løng\)\n", out)
+    assert places == ["14:1", "14:5"]
     assert "wrong.abc      2" in out
     assert "50.0%" in out
 
@@ -122,6 +139,8 @@ REFUSED = [
     (("noise", "--seed", "1"), "no text that follows the rule in 1,000 attempts; most of them "),
     (("none.txt",), "expected tunes in ABC notation, which begin with X:, in "),
     (("tunes.abc", "--metre", "C"), "--metre has no effect with "),
+    (("no.abc",), "expected a file of tunes, found "),
+    (("fiddle", "--encoding", "latin-1"), "--encoding has no effect without a file of tunes"),
 ]
 
 

@@ -44,7 +44,7 @@ export function measuresOf(tune) {
 export function isRight(tune) {
   const sounding = tune.events.filter(({ type }) => type === "note" || type === "bar");
   if (sounding.at(-1)?.type !== "bar") return false;
-  return barsAreEven(measuresOf(tune)) && repeatsClose(sounding) && tiesJoin(sounding);
+  return barsAreEven(measuresOf(tune)) && repeatsClose(sounding) && endingsFollow(sounding) && tiesJoin(sounding);
 }
 
 function barsAreEven(bars) {
@@ -73,6 +73,18 @@ function repeatsClose(events) {
     if (opens(sign)) open = true;
   }
   return !open;
+}
+
+// Returns whether after each first ending, of a repeat that has closed, another ending begins.
+function endingsFollow(events) {
+  let isFirst = false;
+  for (const { type, sign, ending } of events) {
+    if (type !== "bar") continue;
+    if (isFirst && closes([sign]) && !ending) return false;
+    const begins = turnsOf(ending).has(1);
+    isFirst = begins || (isFirst && !divides([sign]));
+  }
+  return true;
 }
 
 function tiesJoin(events) {
