@@ -17,6 +17,7 @@ COMMANDS = {  # name: (module, what it does)
     "serve": ("charlm.serve", "serve a model to a browser and to other programs"),
     "tunes": ("charlm.tunes", "write tunes in ABC notation, and check, show and play tunes"),
     "gradients": ("charlm.gradients", "measure how far back in time gradients reach, by cell"),
+    "memory": ("charlm.memory", "measure over how many characters each cell can remember"),
     "reference": ("charlm.reference.__main__", "train in plain NumPy, with hand-written gradients"),
     "bench": ("charlm.bench", "compare speed and memory with Keras, JAX and torch"),
     "encode": ("charlm.encode", "encode a text of many gigabytes before training"),

@@ -37,6 +37,7 @@ ROOMS = [  # each imports from those above it, and from its own
         "show",
         "serve",
         "gradients",
+        "memory",
         "bench",
         "import_weights",
         "export",

@@ -40,6 +40,10 @@ EXAMPLES = {  # (command line, what it does) of each command
         ("mine.txt --cell gru --units 64", "trains a small GRU in NumPy"),
         ("--check --cell lstm", "gradients by hand against finite differences"),
     ],
+    "memory": [
+        ("", "all cells, in five minutes"),
+        ("--task brackets --cells rnn lstm", "two cells, nested brackets"),
+    ],
     "bench": [("--quick", "two minutes"), ("--only step --peers ours-tf keras-tf", "two peers")],
     "tunes": [
         ("irish -n 10 -o new", "ten tunes, and a page that shows and plays them"),
@@ -55,6 +59,7 @@ FIRST = {  # what most people need, of the commands with many options
         "text", "preset", "name", "resume", "init_from", "epochs", "units", "layers", "dropout",
         "learning_rate", "cell",
     ),
+    "memory": ("task", "gaps", "cells", "units", "seconds", "seeds", "texts", "output"),
     "tunes": ("run", "n", "metre", "key", "temperature", "seed", "output", "midi", "wav", "check"),
     "sample": (
         "run", "prompt", "prompt_file", "temperature", "length", "stop", "n", "seed", "top_k",

@@ -465,8 +465,8 @@ def test_other_commands_are_refused(capsys):
 
     assert main(["trian"]) == 2
     commands = (
-        "train, sample, evaluate, score, show, serve, tunes, gradients, reference, bench, encode, "
-        "import, export, help, completion"
+        "train, sample, evaluate, score, show, serve, tunes, gradients, memory, reference, bench, "
+        "encode, import, export, help, completion"
     )
     assert capsys.readouterr()[1] == (
         f"error: expected a command ({commands}), found 'trian'; did you mean charlm train?\n"

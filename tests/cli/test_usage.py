@@ -12,6 +12,7 @@ from charlm import (
     export,
     gradients,
     import_weights,
+    memory,
     sample,
     score,
     serve,
@@ -26,7 +27,7 @@ from charlm.reference import __main__ as reference
 KINDS = [
     train.Train, sample.Sample, evaluate.Evaluate, score.Score, show.Show, serve.Serve,
     gradients.Gradients, reference.Reference, bench.Bench, import_weights.Import, export.Export,
-    encode.Encode, tunes.Tunes,
+    encode.Encode, tunes.Tunes, memory.Memory,
 ]  # fmt: skip
 
 
