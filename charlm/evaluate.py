@@ -58,6 +58,10 @@ class Evaluate:
     """Also draw samples and measure how much of them is copied from the training text."""
     temperature: tyro.conf.UseAppendAction[tuple[float, ...]] = ()
     """Sampling temperature of --samples; repeat it for several. Default: 0.2, 0.5, 0.8, 1, 1.2."""
+    parses: Literal["python", "json", "abc", "brackets"] | None = None
+    """With --samples: also count how many pieces of them are well-formed, next to the measured
+    text: Python statements, lines of JSON, tunes in ABC notation, or paragraphs whose brackets are
+    balanced."""
     seed: int = 1
     """Random seed of --samples."""
     output: Annotated[str | None, tyro.conf.arg(metavar="PATH")] = None
@@ -73,6 +77,8 @@ class Evaluate:
         require(1 <= self.order <= MAX_ORDER, "order", f"from 1 to {MAX_ORDER}", self.order)
         if self.temperature and not self.samples:
             raise InputError("--temperature has no effect without --samples; leave it out")
+        if self.parses is not None and not self.samples:
+            raise InputError("--parses has no effect without --samples; leave it out")
         for t in self.temperature:
             check_temperature(t)
         require(self.seed >= 0, "seed", "0 or more", self.seed)
@@ -135,7 +141,9 @@ def _main(argv):
             drawn = [text for _, found in samples for text in found]
             vocab = Vocab.of([spelled.vocab.characters, *texts, *drawn])
             training, ids = spelled.translated(vocab).training, [vocab.encode(x) for x in texts]
-        results["samples"] = report.measure_samples(vocab, corpus, training, ids, samples)
+        results["samples"] = report.measure_samples(
+            vocab, corpus, training, ids, samples, args.parses
+        )
     print("\n".join(report.tables(results, cli.visible)))
     from charlm.plots import evaluation as view
 

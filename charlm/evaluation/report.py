@@ -1,13 +1,15 @@
 """The measurements of `charlm evaluate`: as plain data for JSON, and as tables."""
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import asdict
 
 import numpy as np
 
 from charlm.evaluation import losses as scoring
-from charlm.evaluation import novelty
+from charlm.evaluation import novelty, written_form
 from charlm.evaluation.documents import parts
 from charlm.evaluation.ngram import NGram
+from charlm.evaluation.written_form import WrittenForm
 from charlm.notes import note, progress
 from charlm.reference.contexts import ConditionedNetwork
 from charlm.reference.network import Network
@@ -141,8 +143,9 @@ def measure_samples(
     training: Ids,
     documents: Sequence[Ids],
     samples: Iterable[tuple[float, Sequence[str]]],
+    form: str | None = None,
 ) -> list[dict]:
-    """Measures how much of the samples is copied from the training text.
+    """Measures how much of the samples is copied from the training text, and their written form.
 
     Args:
         vocab: the vocabulary of the ids, of characters.
@@ -150,6 +153,7 @@ def measure_samples(
         training: ids of the training text.
         documents: the ids that were measured; stretches of them are measured for comparison.
         samples: (temperature, texts).
+        form: a name in `written_form.FORMS`; None to leave it out.
 
     Returns:
         A row for the stretches, and one for each temperature.
@@ -164,20 +168,22 @@ def measure_samples(
     of_records = isinstance(corpus.documents[0], Records)
     trained = [] if of_records else [(d, cut) for d, _, cut in parts(corpus) if cut]
     with progress("comparing samples with the training text", len(rows)) as tell:
-        return [_copies(vocab, known, trained, tell, *row) for row in rows]
+        return [_copies(vocab, known, trained, form, tell, *row) for row in rows]
 
 
-def _copies(vocab, known, trained, tell, what, texts):
+def _copies(vocab, known, trained, form, tell, what, texts):
     """Returns a row of `measure_samples`."""
     copy = vocab.decode(known.longest_copy(texts))
     places = ((d.name, d.pieces(), cut) for d, cut in trained)
     where, place = novelty.source(places, copy) or (None, None)
+    written = [vocab.decode(ids) for ids in texts]
+    parsed = {} if form is None else {"parses": asdict(written_form.measured(form, written))}
     tell()
-    return {
+    return parsed | {
         "of": what, "characters": sum(map(len, texts)),
         "new": {n: known.novel_ngram_share(texts, n) for n in novelty.LENGTHS},
         "repeated": novelty.self_repetition(texts),
-        "known_words": known.known_words([vocab.decode(ids) for ids in texts]),
+        "known_words": known.known_words(written),
         "longest_copy": {"text": copy, "source": where, "at": place},
     }  # fmt: skip
 
@@ -250,6 +256,12 @@ def _sample_tables(rows, visible):
         where = f"in {copy['source']} at {copy['at']:,}" if copy["source"] else "in no one document"
         size = len(copy["text"])
         lines.append(f"{row['of']!s:22}  {size:>10,}  {visible(f'{text} ({where})')}")
+    if "parses" in rows[0]:
+        lines.append(f"written form: pieces that parse as {rows[0]['parses']['kind']}, in %")
+    for row in rows:
+        if found := row.get("parses"):
+            share = WrittenForm(**found).share
+            lines.append(f"{row['of']!s:22}  {_percent(share):>10}  of {found['pieces']:,}")
     return lines
 
 

@@ -177,6 +177,7 @@ def test_another_text(run, capsys):
         (["a", "--corpus", "z.txt"], "'Z'.*--unknown skip"),
         (["a", "--corpus", "one.txt"], "two characters or more"),
         (["a", "--temperature", "1"], "--temperature has no effect without --samples"),
+        (["a", "--parses", "json"], "--parses has no effect without --samples"),
         (["a", "--samples", "--temperature", "-1"], "--temperature"),
         (["a", "--samples", "--seed", "-1"], "--seed"),
         (["a", "--window", "0"], "--window to be from 1 to"),
@@ -195,7 +196,8 @@ def test_refused(run, here, capsys, argv, expected):  # noqa: F811
 
 def test_samples_are_measured_beside_the_text(run, capsys, monkeypatch):
     monkeypatch.setattr(report, "LENGTH", 250)
-    argv = ["a", "--samples", "--temperature", "0.5", "--temperature", "2", "--output", "e"]
+    argv = ["a", "--samples", "--temperature", "0.5", "--temperature", "2", "--output", "e",
+            "--parses", "brackets"]  # fmt: skip
     assert evaluate.main(argv) == 0
     out, _ = capsys.readouterr()
     rows = json.loads(Path("e.json").read_text())["samples"]
@@ -212,6 +214,8 @@ def test_samples_are_measured_beside_the_text(run, capsys, monkeypatch):
         copy = row["longest_copy"]
         assert copy["source"] == "small.txt"
         assert SMALL_TEXT[copy["at"] :].startswith(copy["text"])
+        assert row["parses"]["kind"] == "brackets"
+    assert "written form: pieces that parse as brackets, in %" in out
     assert f"{100 * hot['new']['4']:.1f}" in out
     before = Path("e.json").read_bytes()
     assert evaluate.main(argv) == 0
