@@ -64,7 +64,7 @@ class Evaluate:
     balanced."""
     seed: int = 1
     """Random seed of --samples."""
-    output: Annotated[str | None, tyro.conf.arg(metavar="PATH")] = None
+    output: Annotated[str | None, tyro.conf.arg(aliases=["-o"], metavar="PATH")] = None
     """Files to write, with or without the ending .json or .png. Default: evaluation in the run's
     folder."""
     runs_dir: RunsDir = RUNS_DIR

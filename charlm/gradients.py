@@ -89,7 +89,7 @@ class Gradients:
     seed: int = 1
     """Random seed of those places and of initial weights."""
     text: TextConfig = field(default_factory=TextConfig)
-    output: Annotated[str | None, tyro.conf.arg(metavar="PATH")] = None
+    output: Annotated[str | None, tyro.conf.arg(aliases=["-o"], metavar="PATH")] = None
     """Files to write, with or without the ending .csv or .png. Default: gradients in the first
     run's folder; without runs, in --runs-dir."""
     runs_dir: RunsDir = RUNS_DIR
