@@ -18,6 +18,7 @@ from charlm.runs import atomic
 
 ENDINGS = ".json", ".png"
 GAPS = {"recall": (10, 20, 30, 60), "copy": (2, 4, 8, 16), "brackets": (2, 4, 8, 16)}
+SETTINGS = "task", "units", "seconds", "updates", "learning_rate", "seeds", "remedies"
 MAX_GAP = 1000
 TEXTS = 10_000
 
@@ -26,9 +27,9 @@ TEXTS = 10_000
 class Memory:
     """Trains small networks to remember a character over a gap, and compares the cells.
 
-    Like "I am French ... I speak ___": what comes can be known only from what was long ago. The
-    remedies for vanishing gradients are compared one by one, from a plain RNN to an LSTM, each for
-    the same time. Prints tables; writes a picture and JSON.
+    Like "I am French ... I speak ___": the next character depends on one far back. The remedies for
+    vanishing gradients are compared one by one, from a plain RNN to an LSTM, each for the same
+    time. Prints tables; writes a picture and JSON.
     """
 
     task: Literal["recall", "copy", "brackets"] = "recall"
@@ -98,7 +99,8 @@ def _main(argv):
     if args.texts is not None:
         return _write_texts(args, (args.gaps or gaps)[0])
     output = outputs.stem(args.output, args.runs_dir / "memory", ENDINGS)
-    trials = [(cell, gap, seed) for cell in args.cells for gap in gaps for seed in args.seeds]
+    cells, seeds = dict.fromkeys(args.cells), dict.fromkeys(args.seeds)
+    trials = [(cell, gap, seed) for cell in cells for gap in gaps for seed in seeds]
     found = []
     with cli.progress("training", len(trials)) as tell:
         for trial in trials:
@@ -111,7 +113,7 @@ def _main(argv):
 
     results = {
         "command": "charlm memory",
-        "task": args.task,
+        "settings": {k: v for k, v in asdict(args).items() if k in SETTINGS},
         "chance": 1 / memory_texts.TASKS[args.task],
         "rows": [asdict(row) for row in rows],
     }

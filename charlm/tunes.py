@@ -19,6 +19,7 @@ from charlm.runs import lookup
 
 TEMPERATURE = 0.8
 MAX_TUNES = 10_000
+ABC = ".abc"
 DRAW_ONLY = "metre", "key", "title", "no_rules", "midi", "wav"
 
 
@@ -87,7 +88,7 @@ class Tunes:
         if self.is_file:
             for name in ("n", "metre", "key", "title", "temperature", "no_rules", "seed"):
                 self._refuse(name, f"with {self.run}, a file of tunes")
-        elif self.encoding != Tunes.encoding:
+        elif Path(self.run).suffix.lower() != ABC:
             self._refuse("encoding", "without a file of tunes")
         if self.output is not None:
             endings = (tune_checks if self.check else tune_files).ENDINGS
@@ -112,7 +113,7 @@ def _main(argv):
     args = cli.parse(Tunes, "charlm tunes", argv)
     if args.is_file:
         return tune_checks.run_file(args) if args.check else tune_files.show_file(args)
-    if Path(args.run).suffix == ".abc":
+    if Path(args.run).suffix.lower() == ABC:
         raise InputError(f"expected a file of tunes, found {args.run}, which does not exist")
     path, saved = lookup.read_best(args.runs_dir, args.run)
     writer = drawing.Writer(saved)

@@ -7,7 +7,7 @@ A scene is a field with two handwritten digits in it, such as "three above seven
 convolutional network turns it into a grid of vectors, one for each cell. The decoder, an LSTM over
 words, starts from START and ends at END. Before each word, attention compares the decoder's state
 with every cell. The mean of the cells, weighted by how well they fit, is all that the model sees of
-the picture. Only captions train it: it learns from them where to look. For comparison, a second
+the picture. Only captions train it. From them it learns where to look. For comparison, a second
 model without attention gets the mean of the cells once, as the first state of its LSTM.
 
 Sources: Xu et al. 2015, "Show, Attend and Tell" (soft attention to a grid; there the context also

@@ -102,15 +102,15 @@ if __name__ == "__main__":
     try:
         text = Path(args.text).read_text("utf-8")
     except (OSError, UnicodeDecodeError) as error:
-        parser.exit(2, f"error: expected a file of UTF-8 text, found {error}\n")
+        parser.exit(2, f"error: expected a file of UTF-8 text, found {args.text!r}: {error}\n")
     characters, ids = np.unique([*text], return_inverse=True)
     ids = ids[: len(ids) // B * B].reshape(B, -1)  # the streams
     if not (places := range(0, ids.shape[1] - T, T)):
         parser.exit(2, f"error: expected {B * (T + 1)} characters or more, found {len(text)}\n")
     w, squares, told = initial_weights(args.cell, len(characters), 128, rng), {}, 0.0
-    h = c = np.zeros((B, len(w["U"])))
     for k in range(n):
-        at = places[k % len(places)]
+        if (at := places[k % len(places)]) == 0:
+            h = c = np.zeros((B, len(w["U"])))
         loss, d, h, c = loss_and_gradients(w, args.cell, ids[:, at : at + T + 1], h, c)
         for name in w:  # RMSprop; the learning rate falls to 0
             squares[name] = 0.95 * squares.get(name, 0) + 0.05 * d[name] ** 2

@@ -206,8 +206,8 @@ def train(model: Streams, windows: TrainingWindows, updates: int, what: str) -> 
             epoch, step = divmod(k, windows.steps)
             if step == 0:
                 windows.set_epoch(epoch)
-            done = (k + 1) / updates
-            model.optimizer.learning_rate = RATE * min(done / 0.1, (1 - done) / 0.9)  # up, down
+            up, down = (k + 1) / updates / 0.1, (1 - k / updates) / 0.9
+            model.optimizer.learning_rate = RATE * min(up, down)
             model.train_on_batch(*windows[step])
             seconds.append(time.perf_counter() - began)
             tell()

@@ -5,7 +5,7 @@ gap, from 1 to the longest, so that a network can begin with short gaps. Only th
 """
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from types import ModuleType
 from typing import Any
@@ -15,6 +15,7 @@ from threadpoolctl import threadpool_limits
 
 from charlm.cells import CELLS
 from charlm.evaluation.memory_texts import TASKS, VOCABULARY, Texts, made
+from charlm.notes import note
 from charlm.reference import leaky, rnn, through_time, time_skips
 from charlm.reference.activations import RELU
 from charlm.reference.gradient_flow import clip_by_norm
@@ -173,7 +174,6 @@ def train(
     rate: float,
     seconds: float,
     updates: int | None = None,
-    tell: Callable[[float], object] = lambda share: None,
 ) -> int:
     """Trains a network for a time; returns the number of its updates.
 
@@ -185,7 +185,6 @@ def train(
         rate: learning rate of RMSprop; falls to zero.
         seconds: time of training, if `updates` is None.
         updates: number of updates.
-        tell: called with the share of the training that is done.
     """
     optimizer, begin, done, share = RMSprop(rate, 0.95, 1e-6), time.perf_counter(), 0, 0.0
     while share < 1:
@@ -198,7 +197,6 @@ def train(
         done += 1
         spent = (time.perf_counter() - begin) / seconds
         share = spent if updates is None else done / updates
-        tell(min(1.0, share))
     return done
 
 
@@ -236,9 +234,10 @@ class Trial:
     accuracy: float
     """Share of right answers in new texts, 0 to 1."""
     before: float
-    """Norm of the gradient at the first character, relative to that at the last, untrained."""
+    """Norm of the last answer's gradient at the character that decides it, relative to that at the
+    last character, before training."""
     after: float
-    """The same of the trained network."""
+    """The same after training; not finite if the network diverged."""
 
 
 @dataclass(frozen=True)
@@ -252,8 +251,9 @@ class Row:
     lowest: list[float]
     """The lowest accuracy of a seed."""
     highest: list[float]
-    before: list[float]
-    after: list[float]
+    before: list[float | None]
+    after: list[float | None]
+    """None if a network diverged."""
 
 
 def trial(
@@ -281,10 +281,14 @@ def trial(
     learner = made_learner(cell, units, streams[0], remedies)
     texts = made(task, gap, TESTED, streams[1])
     with threadpool_limits(1, "blas"), np.errstate(over="ignore", invalid="ignore"):
-        before = reach(learner, texts)[-1]
+        before = reach(learner, texts)[texts.distance]
         done = train(learner, task, gap, streams[2], rate, seconds, updates)
-        after = reach(learner, texts)[-1]
-        return Trial(cell, gap, seed, done, accuracy(learner, texts), float(before), float(after))
+        after = reach(learner, texts)[texts.distance]
+        right = accuracy(learner, texts)
+    if not np.isfinite(after):
+        note(f"NOTE: {cell} diverged at a gap of {gap} (seed {seed}); its answers count as wrong")
+        right = 0.0
+    return Trial(cell, gap, seed, done, right, float(before), float(after))
 
 
 def summarized(trials: Sequence[Trial]) -> list[Row]:
@@ -293,12 +297,14 @@ def summarized(trials: Sequence[Trial]) -> list[Row]:
     for cell in dict.fromkeys(t.cell for t in trials):
         gaps = sorted({t.gap for t in trials})
         of = [[t for t in trials if (t.cell, t.gap) == (cell, gap)] for gap in gaps]
-        median = {
+        median: dict[str, Any] = {
             name: [float(np.median([getattr(t, name) for t in ts])) for ts in of]
             for name in ("updates", "accuracy", "before", "after")
         }
         lowest, highest = ([f(t.accuracy for t in ts) for ts in of] for f in (min, max))
         updates = [round(n) for n in median.pop("updates")]
+        for name in ("before", "after"):
+            median[name] = [x if np.isfinite(x) else None for x in median[name]]
         rows.append(Row(cell, gaps, updates, lowest=lowest, highest=highest, **median))
     return rows
 
@@ -314,9 +320,11 @@ def tables(rows: Sequence[Row], task: str) -> list[str]:
     for title, name in (("before training", "before"), ("after it", "after")):
         lines += ["", f"norm of the gradient over the gap, {title}", f"{'':{width}}{heads}"]
         for row in rows:
-            cells = "".join(f"{x:>12.1e}" for x in getattr(row, name))
+            cells = "".join(
+                "-".rjust(12) if x is None else f"{x:>12.1e}" for x in getattr(row, name)
+            )
             lines.append(f"{LADDER[row.cell]:{width}}{cells}")
-    lines += ["", "updates in the time", f"{'':{width}}{heads}"]
+    lines += ["", "updates", f"{'':{width}}{heads}"]
     for row in rows:
         lines.append(f"{LADDER[row.cell]:{width}}" + "".join(f"{n:>12,}" for n in row.updates))
     r = explained(rows)

@@ -1,4 +1,4 @@
-"""Texts that test memory: the last characters can be known only from characters before a gap.
+"""Texts that test memory: the last characters depend on characters before a gap.
 
     recall     Bqjxkcv?B         a letter, a gap, and the same letter after the question mark
     copy       dacb=dacb         letters, and the same letters after the sign
@@ -27,7 +27,9 @@ class Texts:
     ids: np.ndarray
     """(B, n), places in `VOCABULARY`."""
     answers: int
-    """Number of characters at the end that can be known."""
+    """Number of characters at the end to predict."""
+    distance: int
+    """Steps from the character that decides the last answer to the one before that answer."""
 
     def lines(self) -> str:
         """Returns the texts, one in a line."""
@@ -47,13 +49,13 @@ def made(task: str, gap: int, count: int, rng: np.random.Generator) -> Texts:
     if task == "recall":
         letters = _drawn(LETTERS, (count, 1), rng)
         between = _drawn(FILLERS, (count, gap - 1), rng)
-        return Texts(np.hstack([letters, between, _same(ASK, count), letters]), 1)
+        return Texts(np.hstack([letters, between, _same(ASK, count), letters]), 1, gap)
     if task == "copy":
         letters = _drawn(LETTERS, (count, gap), rng)
-        return Texts(np.hstack([letters, _same(AGAIN, count), letters]), gap)
+        return Texts(np.hstack([letters, _same(AGAIN, count), letters]), gap, gap)
     kinds = rng.integers(len(OPENING), size=(count, gap))
     opening, closing = (np.array([_ID[c] for c in x]) for x in (OPENING, CLOSING))
-    return Texts(np.hstack([opening[kinds], closing[kinds[:, ::-1]]]), gap)
+    return Texts(np.hstack([opening[kinds], closing[kinds[:, ::-1]]]), gap, 2 * gap - 2)
 
 
 def _drawn(characters, shape, rng):

@@ -10,7 +10,6 @@ text are left out, because they may be cut.
 """
 
 import ast
-import itertools
 import json
 import re
 import warnings
@@ -20,7 +19,7 @@ from dataclasses import dataclass
 from charlm.music.bars import check
 
 BRACKET = re.compile(r"[()\[\]{}]")
-EMPTY_LINES = re.compile(r"\n[ \t]*\n\s*")
+EMPTY_LINES = re.compile(r"\n[ \t\r]*\n\s*")
 STATEMENT = re.compile(r"^(?=(?!(?:elif|else|except|finally)\b)[A-Za-z_@])", re.MULTILINE)
 
 
@@ -38,10 +37,14 @@ def python(text: str) -> bool:
 def json_value(text: str) -> bool:
     """Returns whether a text is a JSON value."""
     try:
-        json.loads(text)
+        json.loads(text, parse_constant=_refuse)
     except (ValueError, RecursionError):
         return False
     return True
+
+
+def _refuse(constant):
+    raise ValueError(constant)  # NaN and Infinity
 
 
 def abc(text: str) -> bool:
@@ -74,7 +77,7 @@ def statements(text: str) -> list[str]:
 
 FORMS: dict[str, tuple[Callable[[str], list[str]], Callable[[str], bool]]] = {
     "python": (statements, python),
-    "json": (str.splitlines, json_value),
+    "json": (lambda text: text.split("\n"), json_value),
     "abc": (EMPTY_LINES.split, abc),
     "brackets": (EMPTY_LINES.split, brackets),
 }
@@ -103,6 +106,6 @@ def measured(kind: str, texts: Iterable[str]) -> WrittenForm:
         texts: cuts of longer texts.
     """
     divide, accepts = FORMS[kind]
-    pieces = itertools.chain.from_iterable(divide(text)[1:-1] for text in texts)
-    verdicts = [accepts(piece) for piece in pieces if piece.strip()]
+    parts = ([piece for piece in divide(text) if piece.strip()] for text in texts)
+    verdicts = [accepts(piece) for pieces in parts for piece in pieces[1:-1]]
     return WrittenForm(kind, len(verdicts), sum(verdicts))

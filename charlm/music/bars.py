@@ -248,16 +248,27 @@ def unclosed_repeats(tune: Tune, more: bool = False) -> Iterator[Problem]:
         yield Problem(opened.at, "expected a repeat that closes with :|, found none")
 
 
-def missing_endings(tune: Tune) -> Iterator[Problem]:
-    """Yields first endings, of a repeat that has closed, after which no other ending begins."""
-    first = None
+def missing_endings(tune: Tune, more: bool = False) -> Iterator[Problem]:
+    """Yields first endings, of a repeat that has closed, after which no other ending begins.
+
+    Args: see `uneven_bars`.
+    """
+    first, closed = None, None  # a first ending that is open, and one whose repeat has closed
     for event in tune.events:
-        if isinstance(event, Bar):
-            if first and close([event.sign]) and not event.ending:
-                yield Problem(first.at, "expected a second ending after the first, found none")
-            first = event if 1 in turns(event.ending) else first
-            if divide([event.sign]) and first is not event:
-                first = None
+        if isinstance(event, Note) and closed:
+            yield Problem(closed.at, "expected a second ending after the first, found none")
+            closed = None
+        if not isinstance(event, Bar):
+            continue
+        if event.ending:
+            closed = None
+        if first and divide([event.sign]):
+            closed = first if close([event.sign]) and not event.ending else None
+            first = None
+        if 1 in turns(event.ending):
+            first = event
+    if closed and not more:
+        yield Problem(closed.at, "expected a second ending after the first, found none")
 
 
 def broken_ties(tune: Tune, more: bool = False) -> Iterator[Problem]:

@@ -43,7 +43,6 @@ ENDING = re.compile(r"\[?(\d{1,2}(?:[-,]\d{1,2})*)(?!\d)", re.ASCII)
 FIELD = re.compile(r"([A-Za-z]):([^%]*)")
 FIELDS = "IKLMmNPQRrsTUVWw"  # that may stand between lines of music
 NUMBER = re.compile("^X:", re.MULTILINE)
-LINES = re.compile(r"(?:[^\n]*\S[^\n]*(?:\n|\Z))+")  # between empty lines
 INLINE = re.compile(r"\[([IKLMmNPQRrUV]):([^\]\n]*)\]")
 SKIPPED = re.compile(
     rf'"[^"\n]*"|!(?:{DECORATIONS})!|%.*|[ \t\n`)\\~.!uvHLMOPSTy$*]|\((?!\d)', re.ASCII
@@ -375,10 +374,14 @@ def tunes(text: str) -> Iterator[str]:
 
 def tunes_by_line(text: str) -> Iterator[tuple[int, str]]:
     """Yields the number of the line, from 1, in which a tune begins, and the tune; see `tunes`."""
-    text = text.replace("\r\n", "\n").removeprefix("\ufeff")
-    line, before = 1, 0
-    for part in LINES.finditer(text):
-        if found := NUMBER.search(part[0]):
-            at = part.start() + found.start()
-            line, before = line + text.count("\n", before, at), at
-            yield line, part[0][found.start() :]
+    lines = text.replace("\r\n", "\n").removeprefix("\ufeff").split("\n")
+    first, tune = 0, list[str]()
+    for number, line in enumerate([*lines, ""], 1):
+        if not line.strip():
+            if tune:
+                yield first, "\n".join([*tune, ""])
+            tune = []
+        elif tune:
+            tune.append(line)
+        elif NUMBER.match(line):
+            first, tune = number, [line]

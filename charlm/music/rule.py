@@ -16,6 +16,7 @@ from charlm.music.bars import (
     completes_upbeat,
     endings_are_complete,
     measures,
+    missing_endings,
     signs_are_usual,
     unclosed_repeats,
     uneven_bars,
@@ -32,6 +33,7 @@ AFTER_BAR_LINE = re.compile(r"(?::*\|[\]|:]*|::+|\[\|)(?:\d[\d,-]*)?(?: |!?\n)*\
 APART = re.compile(  # a | in them is no bar line
     rf'^[{FIELDS}]:[^\n]*\n|"[^"\n]*"|\[[A-Za-z]:[^\]\n]*\]|%[^\n]*\n', re.MULTILINE
 )
+MAY_BEGIN_ENDING = " !\n|["  # after :|, before the 2 of a second ending
 BEGINS_APART = re.compile(r'["%]|\[[A-Za-z]:')
 LONGEST_BAR, LONGEST_FIELD = 100, 200  # characters
 READ = {"K": key_signature, "L": unit, "M": metre}  # fields whose values must be right
@@ -84,6 +86,8 @@ class TuneRule:
         if _ends_bar(state) and not _continues(state.text, character):
             reader = _read_on(state)
             if reader is None or not _is_right(reader.tune):
+                return None
+            if character not in MAY_BEGIN_ENDING and any(missing_endings(reader.tune)):
                 return None
             if isinstance(reader.events[-1], Bar):  # and not a chord
                 bar = len(measures(reader.tune)) + 1

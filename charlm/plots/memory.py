@@ -23,7 +23,13 @@ def draw(rows: Sequence[Row], task: str) -> bytes:
         left.plot(row.gaps, row.accuracy, "o-", color=colour, label=LADDER[row.cell])
         left.fill_between(row.gaps, row.lowest, row.highest, color=colour, alpha=0.12)
         for norms, style in ((row.before, "o--"), (row.after, "o-")):
-            right.plot(row.gaps, np.maximum(norms, LEAST), style, color=colour, markersize=4)
+            right.plot(
+                row.gaps,
+                [np.nan if x is None else max(x, LEAST) for x in norms],
+                style,
+                color=colour,
+                markersize=4,
+            )
     left.axhline(1 / TASKS[task], color="gray", linewidth=1)
     left.annotate("chance", (rows[0].gaps[0], 1 / TASKS[task]), (2, 3), textcoords="offset points")
     left.set(title="right answers (median and range of seeds)", ylim=(0, 1.03))

@@ -4,8 +4,8 @@ It reads its output of d steps ago, h_d, next to its last one, h' (each a row pe
 
     h = tanh(x W + h' U_1 + h_d U_d + b)
 
-Over k steps back a gradient can take the way of k / d skips, so it is multiplied d times less often
-than in a plain network. U = [U_1; U_d] is (2H, H); the d last outputs are the states.
+Over k steps back a gradient can pass through k / d skips, so it is multiplied by a matrix d times
+less often than in a plain network. U = [U_1; U_d] is (2H, H); the d last outputs are the states.
 
 Source: Lin, Horne, Tino and Giles 1996, "Learning Long-Term Dependencies in NARX Recurrent Neural
 Networks", section 3. `charlm memory` compares it with other cells.

@@ -12,8 +12,8 @@ TUNE = "X:1\nM:C\nL:1/4\nK:G\n{}|d4|]"
 ROWS = {  # pieces that are right and wrong
     "python": (["def f(x):\n    return x\n", "@g\nclass A:\n\n    a = (1,\n2)\n", "x = 1\n"],
                ["def f(x:\n    return x\n", "if x:\ny = 2\n", "we the people\n"]),
-    "json": (['{"a": [1, null]}\n', '"b"\n', "3\n"], ["{'a': 1}\n", '{"a": \n', "we\n"]),
-    "abc": ([TUNE.format("GABc") + "\n\n"], [TUNE.format("GAB") + "\n\n", "K:H\nA|\n\n"]),
+    "json": (['{"a": [1, null]}\n', '"\u2028"\n', "3\n"], ["{'a': 1}\n", '{"a": \n', "NaN\n"]),
+    "abc": ([TUNE.format("GABc") + "\n\n"], [TUNE.format("GABcd") + "\n\n", "K:H\nA|\n\n"]),
     "brackets": (["a (b [c]) {d}\n\n", "none\n\n"], ["(a\n\n", "b)\n\n", "(a]\n\n"]),
 }  # fmt: skip
 

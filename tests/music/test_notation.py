@@ -150,7 +150,7 @@ def test_the_tunes_of_a_file_are_divided_by_empty_lines():
     text = "\n\nwords\n\nwords\nX:1\nK:C\nC\n \t\n\nX:2\nK:C\nD\n"
     first, second = "X:1\nK:C\nC\n", "X:2\nK:C\nD\n"
     assert [*notation.tunes(text)] == [first, second]
-    assert [*notation.tunes_by_line(text.rstrip())] == [(6, first), (11, second.rstrip())]
+    assert [*notation.tunes_by_line(text.rstrip())] == [(6, first), (11, second)]
     assert [*notation.tunes("words")] == []
 
 

@@ -77,14 +77,15 @@ function repeatsClose(events) {
 
 // Returns whether after each first ending, of a repeat that has closed, another ending begins.
 function endingsFollow(events) {
-  let isFirst = false;
+  let [first, closed] = [false, false]; // whether one is open, and whether its repeat has closed
   for (const { type, sign, ending } of events) {
+    if (type === "note" && closed) return false;
     if (type !== "bar") continue;
-    if (isFirst && closes([sign]) && !ending) return false;
-    const begins = turnsOf(ending).has(1);
-    isFirst = begins || (isFirst && !divides([sign]));
+    if (ending) closed = false;
+    if (first && divides([sign])) [first, closed] = [false, closes([sign]) && !ending];
+    if (turnsOf(ending).has(1)) first = true;
   }
-  return true;
+  return !closed;
 }
 
 function tiesJoin(events) {
