@@ -145,7 +145,7 @@ def test_bad_input_is_refused_in_one_line(argv, line, capsys, tmp_path, monkeypa
     assert not [*tmp_path.iterdir()]
 
 
-@pytest.mark.full
+@pytest.mark.soak  # docs/lectures.md has its figures
 def test_gates_reach_where_a_plain_network_does_not():
     right = {
         name: [
