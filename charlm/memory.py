@@ -13,7 +13,7 @@ from charlm import cli
 from charlm.cli import outputs
 from charlm.cli.options import RUNS_DIR, Debug, Quiet, RunsDir
 from charlm.errors import InputError, flag, require
-from charlm.evaluation import memory, memory_texts
+from charlm.evaluation import memory, memory_report, memory_texts
 from charlm.runs import atomic
 
 ENDINGS = ".json", ".png"
@@ -107,8 +107,8 @@ def _main(argv):
             given = args.units, args.learning_rate, args.seconds, args.updates, args.remedies
             found.append(memory.trial(args.task, *trial, *given))
             tell()
-    rows = memory.summarized(found)
-    print("\n".join(memory.tables(rows, args.task)))
+    rows = memory_report.summarized(found)
+    print("\n".join(memory_report.tables(rows, args.task)))
     from charlm.plots import memory as view
 
     results = {

@@ -1,11 +1,10 @@
 """Trains small networks to remember over a gap, and measures how far they and gradients reach.
 
-All networks are those of `charlm.reference`, one layer, trained alike. Each batch has texts of one
-gap, from 1 to the longest, so that a network can begin with short gaps. Only the answers count.
+All networks are those of `charlm.reference`, with one layer, trained alike. A network is trained on
+texts of one gap. Only the loss of the answers counts.
 """
 
 import time
-from collections.abc import Sequence
 from dataclasses import dataclass, field
 from types import ModuleType
 from typing import Any
@@ -14,7 +13,7 @@ import numpy as np
 from threadpoolctl import threadpool_limits
 
 from charlm.cells import CELLS
-from charlm.evaluation.memory_texts import TASKS, VOCABULARY, Texts, made
+from charlm.evaluation.memory_texts import VOCABULARY, Texts, made
 from charlm.notes import note
 from charlm.reference import leaky, rnn, through_time, time_skips
 from charlm.reference.activations import RELU
@@ -139,7 +138,7 @@ def made_learner(name: str, units: int, rng: np.random.Generator, remedies: Reme
     if saved:
         cell, states = CELLS[saved].reference, len(CELLS[saved].states)
     if name == "gru":
-        options, w["b"] = {"reset_after": False}, np.zeros(G * H)
+        options = {"reset_after": False}
     if saved == "lstm":
         w["b"][H : 2 * H] = remedies.forget_bias if name == "lstm-open" else 1
     if name == "identity":
@@ -240,22 +239,6 @@ class Trial:
     """The same after training; not finite if the network diverged."""
 
 
-@dataclass(frozen=True)
-class Row:
-    """Medians over the seeds, for each gap."""
-
-    cell: str
-    gaps: list[int]
-    updates: list[int]
-    accuracy: list[float]
-    lowest: list[float]
-    """The lowest accuracy of a seed."""
-    highest: list[float]
-    before: list[float | None]
-    after: list[float | None]
-    """None if a network diverged."""
-
-
 def trial(
     task: str,
     cell: str,
@@ -289,67 +272,3 @@ def trial(
         note(f"NOTE: {cell} diverged at a gap of {gap} (seed {seed}); its answers count as wrong")
         right = 0.0
     return Trial(cell, gap, seed, done, right, float(before), float(after))
-
-
-def summarized(trials: Sequence[Trial]) -> list[Row]:
-    """Returns a row for each cell, in their order."""
-    rows = []
-    for cell in dict.fromkeys(t.cell for t in trials):
-        gaps = sorted({t.gap for t in trials})
-        of = [[t for t in trials if (t.cell, t.gap) == (cell, gap)] for gap in gaps]
-        median: dict[str, Any] = {
-            name: [float(np.median([getattr(t, name) for t in ts])) for ts in of]
-            for name in ("updates", "accuracy", "before", "after")
-        }
-        lowest, highest = ([f(t.accuracy for t in ts) for ts in of] for f in (min, max))
-        updates = [round(n) for n in median.pop("updates")]
-        for name in ("before", "after"):
-            median[name] = [x if np.isfinite(x) else None for x in median[name]]
-        rows.append(Row(cell, gaps, updates, lowest=lowest, highest=highest, **median))
-    return rows
-
-
-def tables(rows: Sequence[Row], task: str) -> list[str]:
-    """Returns lines: accuracy by gap, gradients by gap, and how far one goes with the other."""
-    width = max(len(LADDER[row.cell]) for row in rows)
-    heads = "".join(f"{gap:>12}" for gap in rows[0].gaps)
-    lines = [f"right answers by gap (chance: {1 / TASKS[task]:.1%})", f"{'':{width}}{heads}"]
-    for row in rows:
-        cells = "".join(f"{a:>12.1%}" for a in row.accuracy)
-        lines.append(f"{LADDER[row.cell]:{width}}{cells}")
-    for title, name in (("before training", "before"), ("after it", "after")):
-        lines += ["", f"norm of the gradient over the gap, {title}", f"{'':{width}}{heads}"]
-        for row in rows:
-            cells = "".join(
-                "-".rjust(12) if x is None else f"{x:>12.1e}" for x in getattr(row, name)
-            )
-            lines.append(f"{LADDER[row.cell]:{width}}{cells}")
-    lines += ["", "updates", f"{'':{width}}{heads}"]
-    for row in rows:
-        lines.append(f"{LADDER[row.cell]:{width}}" + "".join(f"{n:>12,}" for n in row.updates))
-    r = explained(rows)
-    if r is not None:
-        lines += [
-            "",
-            f"Spearman's rank correlation of accuracy and gradient before training: {r:.2f}",
-        ]
-    return lines
-
-
-def explained(rows: Sequence[Row]) -> float | None:
-    """Returns Spearman's rank correlation of accuracy and gradient before training.
-
-    It is over all cells and gaps; None if one of them is the same everywhere.
-    """
-    accuracy, norms = (np.array([x for row in rows for x in getattr(row, name)])
-                       for name in ("accuracy", "before"))  # fmt: skip
-    ranks = [_ranks(x) for x in (accuracy, norms)]
-    if any(np.ptp(x) == 0 for x in ranks):
-        return None
-    return float(np.corrcoef(*ranks)[0, 1])
-
-
-def _ranks(x):
-    """Returns ranks from 0; equal numbers have the mean of theirs."""
-    _, place, counts = np.unique(x, return_inverse=True, return_counts=True)
-    return (np.cumsum(counts) - (counts + 1) / 2)[place]

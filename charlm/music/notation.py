@@ -164,7 +164,7 @@ class Reader:
             if self.at == 0 or self.text[self.at - 1] == "\n":
                 line = self._line()
                 found = FIELD.match(line)
-                if NUMBER.match(line):
+                if NUMBER.match(line) and not self.blank:
                     self._fail("expected an empty line before the next tune, found none")
                 if found and found[1] in FIELDS and not self.blank:
                     self._field(found[1], found[2].strip(), self.at)

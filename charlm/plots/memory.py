@@ -4,7 +4,8 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from charlm.evaluation.memory import LADDER, Row
+from charlm.evaluation.memory import LADDER
+from charlm.evaluation.memory_report import Row
 from charlm.evaluation.memory_texts import TASKS
 from charlm.plots import png
 

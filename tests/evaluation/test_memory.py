@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from charlm import memory as command
-from charlm.evaluation import memory
+from charlm.evaluation import memory, memory_report
 from charlm.evaluation.memory_texts import CLOSING, OPENING, TASKS, made
 from charlm.reference.gradient_check import worst
 from charlm.reference.loss import softmax_cross_entropy
@@ -88,10 +88,10 @@ def test_ranks_and_medians():
         for gap, row in ((2, (0.9, 1.0, 0.8)), (7, (0.1, 0.2, 0.4)))
         for seed, accuracy in enumerate(row)
     ]
-    (row,) = rows = memory.summarized(trials)
+    (row,) = rows = memory_report.summarized(trials)
     assert (row.accuracy, row.lowest, row.highest) == ([0.9, 0.2], [0.8, 0.1], [1.0, 0.4])
-    assert memory.explained(rows) == pytest.approx(1)
-    assert memory._ranks(np.array([5.0, 1.0, 5.0, 0.0])).tolist() == [2.5, 1, 2.5, 0]
+    assert memory_report.explained(rows) == pytest.approx(1)
+    assert memory_report._ranks(np.array([5.0, 1.0, 5.0, 0.0])).tolist() == [2.5, 1, 2.5, 0]
 
 
 def run(capsys, *argv):
