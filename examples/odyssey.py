@@ -7,11 +7,13 @@ LSTM has peepholes: the gates also read the cell state. charlm's LSTM has none (
 So PEEP here is their LSTM, and each other variant changes one part of the LSTM without peepholes.
 
 Each variant is trained for the same number of updates, and for the same number of seconds, in which
-a simpler cell makes more updates. These are small networks in their first few hundred updates, all
-with one learning rate. The paper trains until the held-out loss no longer falls, and chooses the
-best of 200 settings for each variant.
+a simpler cell makes more updates. These are small networks in their first few hundred updates. The
+paper trains until the held-out loss no longer falls, and chooses the best of 200 settings for each
+variant; here --learning-rates can be tried for each.
 """
 
+import functools
+import itertools
 import logging
 import math
 import os
@@ -44,7 +46,6 @@ with without_progress(), cli.quiet_stderr():  # TensorFlow prints messages about
     from charlm.training.dataset import batches
     from charlm.training.streams import Streams
 
-RATE = 0.04  # peak learning rate of Adam
 HELD_OUT = 50_000  # characters to measure on
 LACKING = "NIG", "NFG", "NOG", "NIAF", "NOAF", "CIFG"  # variants that lack a part
 CRITICAL = {"NFG", "NOAF"}  # those that lack the parts that matter most, according to the paper
@@ -171,6 +172,9 @@ class Odyssey:
     first one."""
     units: int = 64
     """Hidden units."""
+    learning_rates: tuple[float, ...] = (0.02,)
+    """Peak learning rates of Adam. Of several, each variant is trained with the one that is best
+    for it with the first seed."""
     seeds: int = 3
     """Runs of each variant; a seed decides the initial weights and the order of the text."""
     variants: tuple[Literal[tuple(CELLS)], ...] = tuple(CELLS)
@@ -184,6 +188,9 @@ class Odyssey:
         ok = self.seconds is None or 0 < self.seconds < math.inf
         require(ok, "seconds", "a finite number above 0", self.seconds)
         require(self.variants, "variants", "one or more", "none")
+        rates = self.learning_rates
+        ok = rates and all(0 < x < math.inf for x in rates)
+        require(ok, "learning_rates", "finite numbers above 0", rates or "none")
         require(self.output.endswith(".png"), "output", "the name of a .png file", self.output)
         outputs.check_file("output", Path(self.output))
 
@@ -197,7 +204,7 @@ def network(cell: type[Variant], V: int, H: int) -> keras.Model:
     return keras.Model([ids, *before], [keras.layers.Dense(V)(h), *after])
 
 
-def train(model: Streams, windows: TrainingWindows, updates: int, what: str) -> float:
+def train(model: Streams, windows: TrainingWindows, updates: int, rate: float, what: str) -> float:
     """Makes an update with each window (B, T); returns the median seconds of an update."""
     seconds = []
     with cli.progress(what, updates) as tell:
@@ -207,7 +214,7 @@ def train(model: Streams, windows: TrainingWindows, updates: int, what: str) -> 
             if step == 0:
                 windows.set_epoch(epoch)
             up, down = (k + 1) / updates / 0.1, (1 - k / updates) / 0.9
-            model.optimizer.learning_rate = RATE * min(up, down)
+            model.optimizer.learning_rate = rate * min(up, down)
             model.train_on_batch(*windows[step])
             seconds.append(time.perf_counter() - began)
             tell()
@@ -267,40 +274,56 @@ def main(argv: list[str]) -> None:
     models = {name: untrained(name) for name in args.variants}
     for name, model in models.items():
         loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
-        optimizer = keras.optimizers.Adam(RATE, global_clipnorm=1.0)
+        optimizer = keras.optimizers.Adam(global_clipnorm=1.0)
         model.compile(optimizer, loss, jit_compile=keras.backend.backend() != "torch")
-        train(model, windows[1], 2, f"compiling {name}")  # so that no run's time includes it
+        train(model, windows[1], 2, 0.01, f"compiling {name}")  # so that no run's time includes it
 
-    def compare(after, updates):
-        """Trains each variant; returns bits per character and seconds per update, by seed."""
-        bits, seconds = ({name: [] for name in models} for _ in range(2))
-        for seed in seeds:
-            for name, model in models.items():  # in turn: other programs slow down all alike
-                keras.utils.set_random_seed(seed)
-                model.set_weights(untrained(name).get_weights())
-                for variable in model.optimizer.variables:
-                    variable.assign(ops.zeros_like(variable))
-                what = f"{name}, seed {seed} of {args.seeds}"
-                seconds[name].append(train(model, windows[seed], updates[name], what))
-                loss = model.evaluate(batches(held_out), verbose=0) / math.log(2)
-                bits[name].append(loss if math.isfinite(loss) else math.inf)  # it may diverge
-                cli.note(f"{what}: {bits[name][-1]:.3f} bits/char {after}")
-        return bits, seconds
+    @functools.cache  # so that a run is made once
+    def trained(name, seed, updates, rate):
+        """Trains a variant from the start; returns bits per character and seconds per update."""
+        model = models[name]
+        keras.utils.set_random_seed(seed)
+        model.set_weights(untrained(name).get_weights())
+        for variable in model.optimizer.variables:
+            variable.assign(ops.zeros_like(variable))
+        what = f"{name}, learning rate {rate:g}, seed {seed} of {args.seeds}"
+        seconds = train(model, windows[seed], updates, rate, what)
+        loss = model.evaluate(batches(held_out), verbose=0) / math.log(2)
+        loss = loss if math.isfinite(loss) else math.inf  # it may diverge
+        cli.note(f"{what}: {loss:.3f} bits/char after {updates:,} updates")
+        return loss, seconds
 
-    first = f"after {args.updates} updates"
-    by_updates, times = compare(first, dict.fromkeys(models, args.updates))
+    def compare(updates):
+        """Trains each variant with each seed; returns bits per character and seconds, by seed."""
+        for seed, name in itertools.product(seeds, models):  # other programs slow down all alike
+            trained(name, seed, updates[name], rates[name])
+        results = {
+            name: [trained(name, seed, updates[name], rates[name]) for seed in seeds]
+            for name in models
+        }
+        return ({name: [x[k] for x in of] for name, of in results.items()} for k in range(2))
+
+    for rate, name in itertools.product(args.learning_rates, models):
+        trained(name, 1, args.updates, rate)
+    rates = {
+        name: min(args.learning_rates, key=lambda x: trained(name, 1, args.updates, x)[0])
+        for name in models
+    }
+    by_updates, times = compare(dict.fromkeys(models, args.updates))
     speed = {name: min(values) for name, values in times.items()}  # with the least other work
     seconds = args.seconds or args.updates * speed[args.variants[0]]
     counts = {name: max(1, round(seconds / speed[name])) for name in models}
-    second = f"after {seconds:.1f} seconds"
-    compared = {first: by_updates, second: compare(second, counts)[0]}
+    by_seconds, _ = compare(counts)
+    first, second = f"after {args.updates:,} updates", f"after {seconds:.1f} seconds"
+    compared = {first: by_updates, second: by_seconds}
     print(f"Held-out bits per character, {args.units} units, median of {args.seeds} seeds (range)")
-    print(f"{'':4} {'weights':>8} {'ms/update':>9}  {first:22}  {second:22}  updates")
+    print(f"{'':4} {'weights':>8} {'rate':>5} {'ms/update':>9}  {first:22}  {second:22}  updates")
     for name, model in models.items():
-        columns = [losses[name] for losses in compared.values()]
-        cells = (f"{median(c):.3f} ({min(c):.3f}-{max(c):.3f})" for c in columns)
+        losses = [values[name] for values in compared.values()]
+        cells = (f"{median(x):.3f} ({min(x):.3f}-{max(x):.3f})" for x in losses)
         size, ms = model.network.count_params(), 1000 * speed[name]
-        print(f"{name:4} {size:8,} {ms:9.1f}", *(f" {x:22}" for x in cells), f"{counts[name]:8,}")
+        columns = "".join(f"  {x:22}" for x in cells)
+        print(f"{name:4} {size:8,} {rates[name]:5g} {ms:9.1f}{columns} {counts[name]:8,}")
     print(*(finding(after, losses) for after, losses in compared.items()), sep="\n")
     Path(args.output).write_bytes(draw(compared))
     print(args.output)

@@ -163,6 +163,9 @@ def character_dropout(rate: float = 0.05) -> None:
     Loop.inner_loop = dropping
 
 
+CHANGES["token-dropout"] = functools.partial(character_dropout, 0.15)  # tokens are memorized sooner
+
+
 # The cell
 
 for _function in (

@@ -144,21 +144,30 @@ SOME = ["LSTM", "NFG", "NOAF", "CIFG"]
 @pytest.mark.full
 def test_the_program_prints_a_table_and_draws(tmp_path):
     (tmp_path / "small.txt").write_text(SMALL_TEXT)
-    flags = ["--updates", "4", "--seconds", "0.1", "--units", "8", "--seeds", "1", "-o", "a.png",
-             "--variants", *SOME]  # fmt: skip
+    flags = ["--updates", "4", "--seconds", "0.1", "--units", "8", "--seeds", "2", "-o", "a.png",
+             "--learning-rates", "0.01", "0.03", "--variants", *SOME]  # fmt: skip
     done = run(tmp_path, "small.txt", *flags)
     assert done.returncode == 0, done.stderr
-    rows = re.findall(r"^(\w+) +[\d,]+ +[\d.]+(?:  [\d.]+ \([\d.]+-[\d.]+\) *){2} +\d+$",
+    rows = re.findall(r"^(\w+) +[\d,]+ +0.0[13] +[\d.]+(?:  [\d.]+ \([\d.]+-[\d.]+\) *){2} +\d+$",
                       done.stdout, re.M)  # fmt: skip
     assert rows == SOME, done.stdout
     assert len(re.findall("^after .* the paper's finding .* holds for ", done.stdout, re.M)) == 2
     assert (tmp_path / "a.png").read_bytes().startswith(b"\x89PNG")
-    assert "CIFG, seed 1 of 1: " in done.stderr
+    runs = re.findall(r"CIFG, learning rate 0.0[13], seed ([12]) of 2: ", done.stderr)
+    assert runs == ["1", "1", "2", "1", "2"]  # each rate with one seed, then seeds with the best
 
 
 @pytest.mark.parametrize(
     "flags",
-    ["--updates 0", "--seconds inf", "--variants LSTM FOO", "--variants", "-o a.jpg", "no.txt"],
+    [
+        "--updates 0",
+        "--learning-rates 0.1 nan",
+        "--seconds inf",
+        "--variants LSTM FOO",
+        "--variants",
+        "-o a.jpg",
+        "no.txt",
+    ],
 )
 def test_a_wrong_option_is_one_line(flags, capsys):
     assert odyssey.cli.run(odyssey.main, flags.split()) == 2
