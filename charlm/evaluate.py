@@ -60,7 +60,7 @@ class Evaluate:
     """Sampling temperature of --samples; repeat it for several. Default: 0.2, 0.5, 0.8, 1, 1.2."""
     parses: Literal["python", "json", "abc", "brackets"] | None = None
     """With --samples: also count how many pieces of them are well-formed, next to the measured
-    text: Python statements, lines of JSON, tunes in ABC notation, or paragraphs whose brackets
+    text: Python functions, lines of JSON, tunes in ABC notation, or paragraphs whose brackets
     are balanced."""
     seed: int = 1
     """Random seed of --samples."""

@@ -1,12 +1,12 @@
 """Checks the written form of texts: the share of their pieces that a parser accepts.
 
-A piece is a whole unit of its kind, such as a line of JSON Lines. The first and the last piece of a
-text are left out, because they may be cut.
+A piece is a whole unit of its kind, such as a line of JSON Lines. What may be cut at the beginning
+or the end of a text is left out.
 
-    python      a statement that begins at the margin, with its block
+    python      a function with its body, from `def` to the line before the next statement
     json        a line
     abc         a tune, which ends with an empty line
-    brackets    a paragraph, which ends with an empty line
+    brackets    a paragraph, which ends with an empty line; in a text without a whole one, a line
 """
 
 import ast
@@ -20,15 +20,15 @@ from charlm.music.bars import check
 
 BRACKET = re.compile(r"[()\[\]{}]")
 EMPTY_LINES = re.compile(r"\n[ \t\r]*\n\s*")
-STATEMENT = re.compile(r"^(?=(?!(?:elif|else|except|finally)\b)[A-Za-z_@])", re.MULTILINE)
+DEFINITION = re.compile(r"([ \t]*)(?:async )?def ")
 
 
 def python(text: str) -> bool:
-    """Returns whether `ast.parse` accepts a text."""
+    """Returns whether `ast.parse` accepts a text, which may be indented."""
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # of odd escapes in strings
-            ast.parse(text)
+            ast.parse("if 1:\n" + text if text[:1] in (" ", "\t") else text)
     except (SyntaxError, ValueError, RecursionError, MemoryError):
         return False
     return True
@@ -63,25 +63,43 @@ def brackets(text: str) -> bool:
     return not opened
 
 
-def statements(text: str) -> list[str]:
-    """Returns parts of a text that begin with a statement at the margin; decorators go with it."""
-    found, decorators = [], ""
-    for part in filter(None, STATEMENT.split(text)):
-        if part.startswith("@"):
-            decorators += part
-        else:
-            found.append(decorators + part)
-            decorators = ""
-    return [*found, decorators] if decorators else found
+def functions(text: str) -> list[str]:
+    """Returns the functions of a text whose end it has: another line follows, not indented more.
+
+    A function goes without its decorators, and one that is inside another is a part of that.
+    """
+    found, lines, k = [], text.split("\n"), 0
+    while k < len(lines):
+        begin, k = k, k + 1
+        if definition := DEFINITION.match(lines[begin]):
+            while k < len(lines) and _belongs(lines[k], definition[1]):
+                k += 1
+            if k < len(lines):
+                found.append("\n".join(lines[begin:k]))
+    return found
+
+
+def _belongs(line, indent):
+    """Returns whether a line belongs to a function that was started before it."""
+    rest = line.removeprefix(indent)
+    return not line.strip() or (line.startswith(indent) and rest[0] in " \t)]}#")
+
+
+def _paragraphs(text):
+    return EMPTY_LINES.split(text)[1:-1]
+
+
+def _lines(text):
+    return text.split("\n")[1:-1]
 
 
 FORMS: dict[str, tuple[Callable[[str], list[str]], Callable[[str], bool]]] = {
-    "python": (statements, python),
-    "json": (lambda text: text.split("\n"), json_value),
-    "abc": (EMPTY_LINES.split, abc),
-    "brackets": (EMPTY_LINES.split, brackets),
+    "python": (functions, python),
+    "json": (_lines, json_value),
+    "abc": (_paragraphs, abc),
+    "brackets": (lambda text: _paragraphs(text) or _lines(text), brackets),
 }
-"""For each kind, a function that divides a text into pieces, and one that accepts a piece."""
+"""For each kind, a function that finds whole pieces of a text, and one that accepts a piece."""
 
 
 @dataclass(frozen=True)
@@ -105,7 +123,6 @@ def measured(kind: str, texts: Iterable[str]) -> WrittenForm:
         kind: a name in `FORMS`.
         texts: cuts of longer texts.
     """
-    divide, accepts = FORMS[kind]
-    parts = ([piece for piece in divide(text) if piece.strip()] for text in texts)
-    verdicts = [accepts(piece) for pieces in parts for piece in pieces[1:-1]]
+    whole, accepts = FORMS[kind]
+    verdicts = [accepts(piece) for text in texts for piece in whole(text) if piece.strip()]
     return WrittenForm(kind, len(verdicts), sum(verdicts))
