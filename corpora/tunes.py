@@ -6,7 +6,8 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from charlm.music.fields import only_fields
-from charlm.music.notation import NUMBER, tunes
+from charlm.music.symbols import NUMBER
+from charlm.music.tune import tunes
 from corpora.document import Corpus, CorpusError, Wrapper, title
 
 KEY = re.compile("^K:", re.MULTILINE)

@@ -17,7 +17,7 @@ from charlm.generation.rules import RuledText, RuleError
 from charlm.generation.tunes import FIELDS, Writer
 from charlm.music.bars import check
 from charlm.music.fields import header
-from charlm.music.notation import tunes_by_line
+from charlm.music.tune import tunes_by_line
 from charlm.runs import run_folder
 from charlm.runs.checkpoint import Checkpoint
 from charlm.text.vocab import Vocab

@@ -2,8 +2,9 @@
 
 import re
 
-from charlm.music.notation import DECORATIONS, FIELD, FIELDS, unit_of_metre
 from charlm.music.signatures import metre as metre_of
+from charlm.music.signatures import unit_of_metre
+from charlm.music.symbols import DECORATIONS, FIELD, FIELDS
 from charlm.music.tune import AbcError
 
 KNOWN = "ABCDFGHIKLMNOPQRSTXZ"  # fields of a header

@@ -11,45 +11,21 @@ A tune has a header, one field in a line, and then its music:
 
 Reads notes, rests, chords, tuplets, broken rhythm, ties, grace notes, bar lines, repeats and
 endings, and fields within the music. Decorations, chord symbols and words are left out. Several
-voices and voice overlays are refused. An accidental holds for its letter in all octaves, until the
-bar line.
+voices and voice overlays are refused.
 """
 
 import copy
-import re
-from collections.abc import Iterator
 from dataclasses import replace
 from fractions import Fraction
 from typing import Any, NoReturn
 
-from charlm.music.signatures import key_signature, metre, unit
+from charlm.music import symbols
+from charlm.music.pitches import Pitches
+from charlm.music.signatures import key_signature, metre, unit, unit_of_metre
 from charlm.music.tune import AbcError, Bar, Metre, Note, Tune, turns
 
-STEPS = {"C": 0, "D": 2, "E": 4, "F": 5, "G": 7, "A": 9, "B": 11}  # semitones above C
-ACCIDENTALS = {"^^": 2, "^": 1, "=": 0, "_": -1, "__": -2}
-MIDDLE_C = 60  # the MIDI number of C; c is an octave higher
 LONGEST, SHORTEST = 999, 64  # of a length: the largest number of units, and of parts of a unit
 MOST_BARS = 99  # of a rest
-DECORATIONS = (
-    "trill[()]?|(?:lower|upper)?mordent|pralltriller|roll|(?:inverted)?turnx?|arpeggio|accent|"
-    "emphasis|(?:inverted)?fermata|tenuto|[0-5+>^]|plus|snap|slide|wedge|upbow|downbow|open|thumb|"
-    "breath|p{1,4}|m[pf]|f{1,4}|sfz|(?:crescendo|diminuendo|[<>])[()]|segno|coda|D\\.[SC]\\.|dacoda|"
-    "dacapo|fine|(?:short|medium|long)phrase"
-)
-NOTE = re.compile(r"(?P<accidental>\^\^?|__?|=)?(?P<letter>[A-Ga-g])(?P<octave>[,']{0,9})")
-LENGTH = re.compile(r"(\d{0,4})(/{0,7})(\d{0,4})(?![\d/])", re.ASCII)
-BAR = re.compile(r":*\|[\]|:]*|::+|\[\|")  # a bar line, with dots for repeats
-ENDING = re.compile(r"\[?(\d{1,2}(?:[-,]\d{1,2})*)(?!\d)", re.ASCII)
-FIELD = re.compile(r"([A-Za-z]):([^%]*)")
-FIELDS = "IKLMmNPQRrsTUVWw"  # that may stand between lines of music
-NUMBER = re.compile("^X:", re.MULTILINE)
-INLINE = re.compile(r"\[([IKLMmNPQRrUV]):([^\]\n]*)\]")
-SKIPPED = re.compile(
-    rf'"[^"\n]*"|!(?:{DECORATIONS})!|%.*|[ \t\n`)\\~.!uvHLMOPSTy$*]|\((?!\d)', re.ASCII
-)
-BROKEN = re.compile(r"[<>]{1,3}")
-GRACES = re.compile(r"\{/?([^}\n]*)\}")
-TUPLET = re.compile(r"\((\d)(?::(\d{0,2}))?(?::(\d{0,2}))?(?![:\d])", re.ASCII)
 TIMES = {2: 3, 3: 2, 4: 3, 6: 2, 8: 3}  # notes in the time of how many; 5, 7, 9 by the metre
 
 
@@ -83,10 +59,7 @@ class Reader:
         self.metre = Metre(0, None)
         self.events: list[Any] = []
         self.unit: Any = None
-        self.signature: dict[str, int] = {}
-        self.altered: dict[str, int] = {}  # accidentals of this bar, by letter
-        self.held: dict[str, int] = {}  # those of tied notes, for the first note of the next bar
-        self.letters: dict[int, str] = {}  # of the last note, by pitch
+        self.pitches = Pitches()
         self.blank = False  # whether an empty line has been read
         self.tuplet: list[Fraction] = []  # factors of the next notes
         self.broken = Fraction(1)  # factor of the next note, after > or <
@@ -116,8 +89,7 @@ class Reader:
         That must end after a bar line.
         """
         other = copy.copy(self)
-        other.text, other.events = text, [*self.events]
-        other.altered, other.held = {**self.altered}, {**self.held}
+        other.text, other.events, other.pitches = text, [*self.events], self.pitches.copy()
         return other
 
     def _fail(self, reason: str, at: int | None = None) -> NoReturn:
@@ -129,7 +101,7 @@ class Reader:
 
     def _header_line(self):
         line = self._line()
-        found = FIELD.match(line)
+        found = symbols.FIELD.match(line)
         if found:
             name, value = found[1], found[2].strip()
             if name in "MLK" and name in self.fields:
@@ -145,7 +117,7 @@ class Reader:
     def _field(self, name, value, at):
         """Changes the key, the metre or the unit of lengths."""
         if name == "K":
-            self.signature = key_signature(value, at)
+            self.pitches.signature = key_signature(value, at)
         elif name == "M":
             self.metre = metre(value, at)
             self.events.append(self.metre)
@@ -163,10 +135,10 @@ class Reader:
         while self.at < len(self.text):
             if self.at == 0 or self.text[self.at - 1] == "\n":
                 line = self._line()
-                found = FIELD.match(line)
-                if NUMBER.match(line) and not self.blank:
+                found = symbols.FIELD.match(line)
+                if symbols.NUMBER.match(line) and not self.blank:
                     self._fail("expected an empty line before the next tune, found none")
-                if found and found[1] in FIELDS and not self.blank:
+                if found and found[1] in symbols.FIELDS and not self.blank:
                     self._field(found[1], found[2].strip(), self.at)
                     self.at += len(line) + 1
                     continue
@@ -184,20 +156,20 @@ class Reader:
 
     def _symbol(self):
         text, at = self.text, self.at
-        if found := INLINE.match(text, at):
+        if found := symbols.INLINE.match(text, at):
             self._field(found[1], found[2].strip(), at)
-        elif found := TUPLET.match(text, at):
+        elif found := symbols.TUPLET.match(text, at):
             self._begin_tuplet(found)
         elif text[at] == "{":
             found = self._read_graces()
-        elif (found := BAR.match(text, at)) and found[0]:
+        elif (found := symbols.BAR.match(text, at)) and found[0]:
             self._bar_line(found[0])
             return
-        elif (found := ENDING.match(text, at)) and text[at] == "[":
+        elif (found := symbols.ENDING.match(text, at)) and text[at] == "[":
             self._ending(found[1])
-        elif found := SKIPPED.match(text, at):
+        elif found := symbols.SKIPPED.match(text, at):
             pass
-        elif found := BROKEN.match(text, at):
+        elif found := symbols.BROKEN.match(text, at):
             self._broken_rhythm(found[0])
         elif text[at] == "-":
             self._tie()
@@ -216,11 +188,9 @@ class Reader:
             self._fail("expected a note after > or <, found a bar line")
         self.at += len(sign)
         last = self.events[-1]
-        tied = {self.letters[p] for p in last.tied} if isinstance(last, Note) else {}
-        self.held = {letter: n for letter, n in self.altered.items() if letter in tied}
+        self.pitches.end_bar(last.tied if isinstance(last, Note) else ())
         self.events.append(Bar(at, sign))
-        self.altered = {}
-        if ending := ENDING.match(self.text, self.at):
+        if ending := symbols.ENDING.match(self.text, self.at):
             self._ending(ending[1])
             self.at = ending.end()
 
@@ -248,16 +218,16 @@ class Reader:
         self.tuplet = [Fraction(q, p)] * r
 
     def _read_graces(self):
-        found = GRACES.match(self.text, self.at)
+        found = symbols.GRACES.match(self.text, self.at)
         if not found:
             self._fail("expected } after grace notes, found the end of the line")
         pitches, at = [], found.start(1)
         while at < found.end(1):
-            note = NOTE.match(self.text, at)
+            note = symbols.NOTE.match(self.text, at)
             if not note:
                 self._fail(f"expected grace notes in {{}}, found {self.text[at]!r}", at)
-            pitches.append(self._pitch(note))
-            length = LENGTH.match(self.text, note.end())
+            pitches.append(self.pitches.read(note))
+            length = symbols.LENGTH.match(self.text, note.end())
             at = length.end() if length else note.end()
             while at < found.end(1) and self.text[at] == " ":
                 at += 1
@@ -282,7 +252,7 @@ class Reader:
     def _sound(self):
         """Reads a note, a chord or a rest."""
         at, text, tied = self.at, self.text, ()
-        self.letters = {}
+        self.pitches.begin_note()
         if text[at] == "[":
             pitches, tied, factor = self._chord()
         elif text[at] in "zx":
@@ -290,8 +260,8 @@ class Reader:
             self.at += 1
         elif text[at] == "Z":
             return self._rests_of_bars()
-        elif note := NOTE.match(text, at):
-            pitches, factor = (self._pitch(note),), None
+        elif note := symbols.NOTE.match(text, at):
+            pitches, factor = (self.pitches.read(note),), None
             self.at = note.end()
         else:
             self._fail(f"expected a note, a rest or a bar line, found {text[at]!r}")
@@ -301,7 +271,8 @@ class Reader:
                 length *= other
         self.broken = Fraction(1)
         self.events.append(Note(at, pitches, length, tied, self.graces))
-        self.graces, self.held = (), {}
+        self.graces = ()
+        self.pitches.end_note()
 
     def _rests_of_bars(self):
         at, whole = self.at, self.metre.length
@@ -320,10 +291,10 @@ class Reader:
         begin, pitches, tied, factor = self.at, [], [], None
         self.at += 1
         while self.at < len(self.text) and self.text[self.at] != "]":
-            note = NOTE.match(self.text, self.at)
+            note = symbols.NOTE.match(self.text, self.at)
             if not note:
                 self._fail(f"expected notes in [], found {self.text[self.at]!r}")
-            pitches.append(self._pitch(note))
+            pitches.append(self.pitches.read(note))
             self.at = note.end()
             length = self._length()
             factor = factor or length  # a chord is as long as its first note
@@ -335,20 +306,8 @@ class Reader:
         self.at += 1
         return tuple(pitches), tuple(tied), factor
 
-    def _pitch(self, note):
-        letter, octave = note["letter"].upper(), note["octave"]
-        if note["accidental"]:
-            self.altered[letter] = ACCIDENTALS[note["accidental"]]
-        raised = self.altered.get(letter, self.held.get(letter, self.signature.get(letter, 0)))
-        octaves = note["letter"].islower() + octave.count("'") - octave.count(",")
-        pitch = MIDDLE_C + STEPS[letter] + raised + 12 * octaves
-        self.letters[pitch] = letter
-        if not 0 <= pitch < 128:
-            self._fail("expected a note that MIDI has, found one too high or too low", note.start())
-        return pitch
-
     def _length(self):
-        found = LENGTH.match(self.text, self.at)
+        found = symbols.LENGTH.match(self.text, self.at)
         number, slashes, below = found.groups() if found else ("", "", "x")
         top, bottom = int(number or 1), int(below) if below.isdigit() else 2 ** len(slashes)
         wrong = below and len(slashes) != 1
@@ -359,29 +318,3 @@ class Reader:
             )
         self.at += len(number + slashes + below)
         return Fraction(top, bottom)
-
-
-def unit_of_metre(metre: Metre) -> Fraction:
-    """Returns the unit of lengths if no field L: gives one (ABC standard 2.1, section 3.1.7)."""
-    short = metre.length is not None and metre.length < Fraction(3, 4)
-    return Fraction(1, 16 if short else 8)
-
-
-def tunes(text: str) -> Iterator[str]:
-    """Yields the tunes of a file. Empty lines separate them; other text is left out."""
-    return (tune for _, tune in tunes_by_line(text))
-
-
-def tunes_by_line(text: str) -> Iterator[tuple[int, str]]:
-    """Yields the number of the line, from 1, in which a tune begins, and the tune; see `tunes`."""
-    lines = text.replace("\r\n", "\n").removeprefix("\ufeff").split("\n")
-    first, tune = 0, list[str]()
-    for number, line in enumerate([*lines, ""], 1):
-        if not line.strip():
-            if tune:
-                yield first, "\n".join([*tune, ""])
-            tune = []
-        elif tune:
-            tune.append(line)
-        elif NUMBER.match(line):
-            first, tune = number, [line]

@@ -22,8 +22,9 @@ from charlm.music.bars import (
     uneven_bars,
 )
 from charlm.music.fields import KNOWN
-from charlm.music.notation import FIELDS, Reader
+from charlm.music.notation import Reader
 from charlm.music.signatures import key_signature, metre, unit
+from charlm.music.symbols import FIELDS
 from charlm.music.tune import AbcError, Bar
 
 END = "\n\n"  # of a tune

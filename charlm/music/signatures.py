@@ -64,3 +64,9 @@ def metre(text: str, at: int = 0) -> Metre:
     if not found or 0 in map(int, found.groups()) or int(found[2]) & (int(found[2]) - 1):
         raise AbcError(at, f"expected a metre such as 6/8, C or none, found {text!r:.40}")
     return Metre(at, Fraction(int(found[1]), int(found[2])), int(found[1]))
+
+
+def unit_of_metre(metre: Metre) -> Fraction:
+    """Returns the unit of lengths if no field L: gives one (ABC standard 2.1, section 3.1.7)."""
+    short = metre.length is not None and metre.length < Fraction(3, 4)
+    return Fraction(1, 16 if short else 8)

@@ -1,7 +1,10 @@
-"""A tune that was read: its fields, notes, bar lines and metres."""
+"""The tunes of a file; and a tune that was read: its fields, notes, bar lines and metres."""
 
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from fractions import Fraction
+
+from charlm.music.symbols import NUMBER
 
 
 class AbcError(ValueError):
@@ -79,3 +82,23 @@ def turns(ending: str) -> frozenset[int]:
             return frozenset()
         found |= {*range(int(first), int(last or first) + 1)}
     return frozenset() if 0 in found else frozenset(found)
+
+
+def tunes(text: str) -> Iterator[str]:
+    """Yields the tunes of a file. Empty lines separate them; other text is left out."""
+    return (tune for _, tune in tunes_by_line(text))
+
+
+def tunes_by_line(text: str) -> Iterator[tuple[int, str]]:
+    """Yields the number of the line, from 1, in which a tune begins, and the tune; see `tunes`."""
+    lines = text.replace("\r\n", "\n").removeprefix("\ufeff").split("\n")
+    first, tune = 0, list[str]()
+    for number, line in enumerate([*lines, ""], 1):
+        if not line.strip():
+            if tune:
+                yield first, "\n".join([*tune, ""])
+            tune = []
+        elif tune:
+            tune.append(line)
+        elif NUMBER.match(line):
+            first, tune = number, [line]

@@ -11,8 +11,9 @@ import pytest
 
 from charlm import sample, train, tunes
 from charlm.config import DataConfig
-from charlm.music import bars, notation
+from charlm.music import bars
 from charlm.music.fields import header
+from charlm.music.tune import tunes as pieces
 
 pytestmark = pytest.mark.full
 
@@ -52,7 +53,7 @@ def call(folder, capsys, *argv, command=tunes):
 def test_what_it_writes_is_valid_and_as_asked(folder, capsys):
     given = "fiddle", "-n", "5", "--seed", "2", "--temperature", "1.2"
     code, out, _ = call(folder, capsys, *given, "--metre", "2/4", "--key", "Ador", "--title", "Fox")
-    found = [*notation.tunes(out)]
+    found = [*pieces(out)]
     assert code == 0
     assert [header(t) for t in found] == [
         {"X": str(k), "T": "Fox", "M": "2/4", "L": "1/8", "K": "A Dorian"} for k in range(1, 6)
@@ -60,7 +61,7 @@ def test_what_it_writes_is_valid_and_as_asked(folder, capsys):
     assert all(bars.check(t).strict for t in found)
     assert out == call(folder, capsys, *given, "--metre", "2/4", "--key", "A Dorian",
                        "--title", "Fox")[1]  # fmt: skip
-    metres = [header(t)["M"] for t in notation.tunes(call(folder, capsys, *given)[1])]
+    metres = [header(t)["M"] for t in pieces(call(folder, capsys, *given)[1])]
     assert {*metres} == {"6/8", "2/4"}
 
 

@@ -15,6 +15,7 @@ from charlm.inside import bundle, counting, tunes_page, weights
 from charlm.music import bars, notation, performance
 from charlm.music.fields import numbered
 from charlm.music.rule import END
+from charlm.music.tune import tunes
 from charlm.reference.network import Network
 from charlm.runs.checkpoint import Checkpoint
 from charlm.runs.progress import Progress
@@ -53,7 +54,7 @@ def texts(rng):
         for changed in (0, 0, 1, -1):
             found.append(made(rng, metre, changed)[0])
     if name := os.environ.get("CHARLM_ABC"):
-        found += [*notation.tunes(Path(name).read_text())][::10]
+        found += [*tunes(Path(name).read_text())][::10]
     return found + [mutated(rng, text) for text in found for _ in range(6)]
 
 

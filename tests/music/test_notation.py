@@ -13,7 +13,7 @@ import pytest
 import corpora
 from charlm.music import bars, midi, notation, performance, wav
 from charlm.music.signatures import key_signature
-from charlm.music.tune import AbcError, Bar, Metre, Note
+from charlm.music.tune import AbcError, Bar, Metre, Note, tunes, tunes_by_line
 
 HEADER = "X:1\nT:t\nM:4/4\nL:1/8\nK:{key}\n"
 
@@ -149,9 +149,9 @@ def test_every_text_ends_in_a_verdict(rng):
 def test_the_tunes_of_a_file_are_divided_by_empty_lines():
     text = "\n\nwords\n\nwords\nX:1\nK:C\nC\n \t\n\nX:2\nK:C\nD\n"
     first, second = "X:1\nK:C\nC\n", "X:2\nK:C\nD\n"
-    assert [*notation.tunes(text)] == [first, second]
-    assert [*notation.tunes_by_line(text.rstrip())] == [(6, first), (11, second)]
-    assert [*notation.tunes("words")] == []
+    assert [*tunes(text)] == [first, second]
+    assert [*tunes_by_line(text.rstrip())] == [(6, first), (11, second)]
+    assert [*tunes("words")] == []
 
 
 # --- the real file, next to abc2midi ---
@@ -165,7 +165,7 @@ def irish(tmp_path_factory):
         pytest.skip("needs abc2midi, and the file of tunes that CHARLM_ABC names")
     (document,) = corpora.load(path).documents
     found, folder = [], tmp_path_factory.mktemp("abc")
-    for text in notation.tunes("".join(document.pieces())):
+    for text in tunes("".join(document.pieces())):
         (folder / "one.abc").write_text(text + "\n")
         argv = ["abc2midi", "one.abc", "-o", "one.mid"]
         said = subprocess.run(argv, cwd=folder, capture_output=True, text=True).stdout
