@@ -125,18 +125,22 @@ def _main(argv):
     given = tune_prompts.fields(args, saved, None if known is None else known.training)
     if args.output is not None:
         tune_files.check_others(args, range(1, (args.n or 1) + 1))
-    tunes = _drawn(args, writer, given)
-    code = 0 if len(tunes) == (args.n or 1) else cli.FAILED
-    if args.output is None:
-        return code
-    held_out = () if known is None else known.held_out or known.training
-    return tune_files.write(args, tunes, path.parent.resolve().name, saved, held_out) or code
+    tunes = list[str]()
+    try:
+        _draw(args, writer, given, tunes)
+    finally:  # after Ctrl-C, too
+        written = 0
+        if tunes and args.output is not None:
+            held_out = () if known is None else known.held_out or known.training
+            name = path.parent.resolve().name
+            written = tune_files.write(args, tunes, name, saved, held_out)
+    return written or (0 if len(tunes) == (args.n or 1) else cli.FAILED)
 
 
-def _drawn(args, writer, given):
-    """Draws and prints tunes; reports those that were not found, unless none was."""
+def _draw(args, writer, given, tunes):
+    """Draws, prints and appends tunes; reports those that were not found, unless none was."""
     seed, temperature = seed_or_new(args.seed), (*args.temperature, TEMPERATURE)[0]
-    tunes, failed = list[str](), list[tuple[int, RuleError]]()
+    failed = list[tuple[int, RuleError]]()
     for k in range(args.n or 1):
         try:
             with cli.progress(f"drawing tune {k + 1}") as tell:
@@ -151,7 +155,6 @@ def _drawn(args, writer, given):
         raise failed[0][1]
     for number, reason in failed:
         cli.note(f"NOTE: tune {number} is missing: {reason}")
-    return tunes
 
 
 if __name__ == "__main__":

@@ -11,6 +11,7 @@ import pytest
 
 from charlm import sample, train, tunes
 from charlm.config import DataConfig
+from charlm.generation import tunes as drawing
 from charlm.music import bars
 from charlm.music.fields import header
 from charlm.music.tune import tunes as pieces
@@ -79,6 +80,25 @@ def test_files_are_written_and_replaced(folder, capsys):
     code, _, _ = call(folder, capsys, str(folder / "new.abc"), "-o", str(folder / "again"))
     assert code == 0
     assert (folder / "again.abc").read_bytes() == made["new.abc"]
+
+
+def test_after_an_interrupt_the_tunes_so_far_are_written(folder, capsys, monkeypatch):
+    draw = drawing.Writer.draw
+
+    def interrupted(self, given, temperature, seed, k, *others):
+        if k == 2:
+            raise KeyboardInterrupt
+        return draw(self, given, temperature, seed, k, *others)
+
+    monkeypatch.setattr(drawing.Writer, "draw", interrupted)
+    given = "fiddle", "-n", "5", "--seed", "3", "-o", str(folder / "half"), "--midi"
+    code, out, _ = call(folder, capsys, *given)
+    assert code == 130
+    assert len([*pieces((folder / "half.abc").read_text())]) == 2
+    assert {p.name for p in folder.glob("half*")} == {
+        "half.abc", "half.html", "half-1.mid", "half-2.mid"
+    }  # fmt: skip
+    assert len([*pieces(out)]) == 2
 
 
 def test_a_name_may_have_its_ending_and_a_tune_without_notes_has_no_sound(folder, capsys):
