@@ -2,6 +2,10 @@
 
 stream:   T : t w o ␤ ␤ T : t h r e e ␤ ␤ T : f o u r
 reset here:   ^     |               reads on from here: the separator, then a whole record
+
+Where the next record is farther than half of what a stream reads between resets, the stream starts
+where it is. Otherwise it would come to the same long record again and again, and read only its
+beginning.
 """
 
 import numpy as np
@@ -9,7 +13,7 @@ import numpy as np
 from charlm.text.ids import Ids
 
 FIRST_LOOK = 2**10  # characters; as long as a short record
-MAX_LOOK = 2**16  # characters; a stream that finds no record in so many starts where it is
+MAX_SKIP = 2**16  # characters; a stream that finds no record in so many starts where it is
 
 
 class RecordStreams:
@@ -37,6 +41,10 @@ class RecordStreams:
     ):
         self.ids, self.separator, self.begin, self.window = ids, separator, begin[own], window
         self.every = restart_every
+        stretch = len(ids) // len(begin)  # that a stream reads between resets
+        if restart_every:
+            stretch = min(stretch, restart_every * window)
+        self.max_skip = min(stretch // 2, MAX_SKIP)
         self.phases = rng.integers(max(1, restart_every), size=len(begin))[own]
         self.found: dict[int, int] = {}  # characters to skip, by the place of the reset
 
@@ -65,13 +73,14 @@ class RecordStreams:
 
     def _search(self, place):
         n, size = len(self.ids), FIRST_LOOK
+        most = min(self.max_skip + 2 * len(self.separator) + 1, n)  # what `separators` looks at
         while True:
-            size = min(size, n, MAX_LOOK)
+            size = min(size, most)
             ids = self.ids[np.arange(place, place + size) % n]
             ends = separators(ids, self.separator)
             if len(ends):
-                return int(ends[0])
-            if size in (n, MAX_LOOK):
+                return int(ends[0]) if ends[0] <= self.max_skip else 0
+            if size == most:
                 return 0
             size *= 8
 

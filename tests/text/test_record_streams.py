@@ -45,7 +45,7 @@ def begin_with_records(windows, ids, begins, L):
     return np.array(fresh)
 
 
-@pytest.mark.parametrize("restart_every", [0, 1, 5])
+@pytest.mark.parametrize("restart_every", [0, 8, 13])
 def test_fresh_streams_begin_at_a_separator_before_a_record(rng, separator, restart_every):
     ids, begins = text_of(rng, separator)
     together = []  # whether all streams are reset at once
@@ -59,12 +59,12 @@ def test_fresh_streams_begin_at_a_separator_before_a_record(rng, separator, rest
             together.append(len({row[1:].tobytes() for row in fresh.T}) == 1)
         else:
             assert not fresh[1:].any()
-    assert restart_every < 2 or not all(together)
+    assert not restart_every or not all(together)
 
 
 def test_between_resets_a_stream_reads_on(rng, separator):
     ids, _ = text_of(rng, separator)
-    windows = TrainingWindows(ids, B, T, 1, 7, separator=separator)
+    windows = TrainingWindows(ids, B, T, 1, 9, separator=separator)
     read = [windows[k] for k in range(len(windows))]
     for ((_, _), before), ((now, fresh), _) in itertools.pairwise(read):
         kept = fresh == 0
@@ -75,7 +75,7 @@ def test_nothing_is_skipped_but_to_the_next_record(rng, separator):
     """So an epoch reads all but the ends of a few records."""
     ids, begins = text_of(rng, separator)
     longest = np.diff(np.flatnonzero(begins)).max()
-    windows = TrainingWindows(ids, B, T, 1, 5, separator=separator)
+    windows = TrainingWindows(ids, B, T, 1, 8, separator=separator)
     _, skipped = windows.records.restarts(np.arange(len(windows)))
     assert 0 <= skipped.min() <= skipped.max() <= longest + len(separator)
     assert len(np.unique(skipped)) > 3
@@ -83,7 +83,7 @@ def test_nothing_is_skipped_but_to_the_next_record(rng, separator):
 
 def test_many_windows_at_a_time_and_from_the_middle_are_the_same(rng, separator):
     ids, _ = text_of(rng, separator)
-    whole, rest = (TrainingWindows(ids, B, T, 1, 5, 2, k, separator) for k in (0, 9))
+    whole, rest = (TrainingWindows(ids, B, T, 1, 8, 2, k, separator) for k in (0, 9))
     for one, other in zip(whole[np.arange(9, 40)], rest[np.arange(31)], strict=True):
         for a, b in zip(one, other, strict=True):
             np.testing.assert_array_equal(a, b)
@@ -94,7 +94,7 @@ def test_many_windows_at_a_time_and_from_the_middle_are_the_same(rng, separator)
 
 def test_a_stream_that_finds_no_record_starts_where_it_is(monkeypatch):
     monkeypatch.setattr(record_streams, "FIRST_LOOK", 2)
-    monkeypatch.setattr(record_streams, "MAX_LOOK", 32)
+    monkeypatch.setattr(record_streams, "MAX_SKIP", 32)
     ids = np.arange(2, 202, dtype=np.uint8)
     windows = TrainingWindows(ids, B, T, 1, 5, separator=np.array([0]))
     plain = TrainingWindows(ids, B, T, 1, 5)
@@ -112,10 +112,28 @@ def test_a_mapped_text_is_searched_as_one_in_memory(rng, separator, tmp_path):
 @pytest.mark.parametrize("look", [1, 2, 3, 50])
 def test_how_far_it_looks_at_first_changes_nothing(rng, separator, look, monkeypatch):
     ids, _ = text_of(rng, separator)
-    kept = TrainingWindows(ids, B, T, 1, 5, separator=separator)[np.arange(50)]
+    kept = TrainingWindows(ids, B, T, 1, 8, separator=separator)[np.arange(50)]
     monkeypatch.setattr(record_streams, "FIRST_LOOK", look)
-    found = TrainingWindows(ids, B, T, 1, 5, separator=separator)[np.arange(50)]
+    found = TrainingWindows(ids, B, T, 1, 8, separator=separator)[np.arange(50)]
     np.testing.assert_array_equal(found[1], kept[1])
+
+
+@pytest.mark.parametrize("length", [3, 9, 18, 21, 35, 60, 120, 700])
+@pytest.mark.parametrize("restart_every", [0, 5, 9])
+def test_every_character_is_read_however_long_the_records_are(length, restart_every):
+    """And none much more often than the others; at most half of a stretch is skipped."""
+    record = [*np.arange(length - 1) % 200 + 2, 0]
+    ids = np.array(record * (1400 // length), np.uint8)
+    counts = np.zeros(len(ids))
+    for seed in range(60):
+        windows = TrainingWindows(ids, B, T, seed, restart_every, separator=np.array([0]))
+        steps = np.arange(len(windows))
+        _, skipped = windows.records.restarts(steps)
+        places = windows.streams.places(steps * T, T + 1, skipped)[..., 1:]
+        np.add.at(counts, places.ravel() % len(ids), 1)
+    by_place = counts.reshape(-1, length).mean(axis=0)  # in the record
+    assert by_place.min() > 0.4 * by_place.mean(), by_place / by_place.mean()
+    assert by_place.max() < 1.6 * by_place.mean(), by_place / by_place.mean()
 
 
 @pytest.mark.parametrize(
