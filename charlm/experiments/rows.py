@@ -84,6 +84,7 @@ TRIED_UNITS = (
     f"--tokens words:4000 --units 96 {EPOCHS_2}",
     f"--tokens words:8000 --units 64 {EPOCHS_2}",
 )
+TRIED_BEST_TOKENS = "--dropout 0.4 --weight-drop 0.3", "averaged-weights", "token-dropout"
 # a large output layer, whole and sampled
 LARGE = Row("state_union", f"--preset quick --units 96 {EPOCHS_2}")
 TRIED_LARGE = [
@@ -125,6 +126,7 @@ TRIALS = dict(
         *_trials("long", LONG, TRIED_LONG),
         *_trials("tokens", SHORT, TRIED_TOKENS),
         *_trials("units", SHORT, TRIED_UNITS),
+        *_trials("best-bpe", Row("state_union", "--preset best-bpe"), TRIED_BEST_TOKENS),
         *((f"softmax: {name}", row) for name, row in TRIED_LARGE),
         *_trials("shakespeare-tokens", SHAKESPEARE, TRIED_SHAKESPEARE),
     ]
