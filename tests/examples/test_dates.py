@@ -200,6 +200,7 @@ def test_bad_options_end_with_one_line(argv, capsys):
     assert err.count("\n") == 1
 
 
+@pytest.mark.full
 def test_bad_options_in_a_process(tmp_path):
     argv = [sys.executable, str(EXAMPLES / "dates.py"), "--beam", "0"]
     done = subprocess.run(argv, cwd=tmp_path, capture_output=True, text=True)
@@ -207,28 +208,40 @@ def test_bad_options_in_a_process(tmp_path):
     assert done.stderr == "error: expected --beam to be from 1 to 100, found 0\n"
 
 
-@pytest.mark.parametrize(
-    "flags",
-    [
-        pytest.param(("--epochs", "1", "--units", "8"), marks=pytest.mark.full, id="short"),
-        pytest.param((), marks=pytest.mark.soak, id="whole"),  # docs/lectures.md has its figures
-    ],
-)
-def test_dates_are_translated_and_digits_aligned(tmp_path, flags):
-    argv = [sys.executable, str(EXAMPLES / "dates.py"), "--read", "3 March 1998", *flags]
-    done = subprocess.run(argv, cwd=tmp_path, capture_output=True, text=True)
-    assert done.returncode == 0, done.stderr
-    rows = {
+def rows_of(out):
+    """The shares in % of each row of the printed table."""
+    return {
         line[:17].strip(): [float(x) for x in re.findall(r"([\d.]+)%", line)]
-        for line in done.stdout.splitlines()
+        for line in out.splitlines()
         if "%" in line
     }
-    greedy, beam, aligned = rows["with attention"]
-    assert len(rows["without attention"]) == 2
-    if not flags:
-        assert min(greedy, beam) >= 99
-        assert aligned >= 90
-        assert max(rows["without attention"]) < min(greedy, beam)
-    answer = r"[-\d]{10}" if flags else "1998-03-03"
-    assert re.search(rf"with attention +3 March 1998 +{answer} +probability ", done.stdout)
+
+
+@pytest.mark.full
+def test_a_table_translations_and_a_picture_are_made(tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(dates, "TRAINING", 640)
+    monkeypatch.setattr(dates, "HELD_OUT", 40)
+    monkeypatch.chdir(tmp_path)
+    flags = "--epochs", "1", "--units", "8", "--beam", "2"
+    assert dates.main([*flags, "--read", "3 March 1998"]) == 0
+    out = capsys.readouterr().out
+    assert "Whole dates right, of 40 held-out ones" in out
+    assert {name: len(shares) for name, shares in rows_of(out).items()} == {
+        "with attention": 3, "without attention": 2,
+    }  # fmt: skip
+    assert re.search(r"with attention +3 March 1998 +[-\d]{10} +probability ", out)
     assert (tmp_path / "dates.png").read_bytes().startswith(b"\x89PNG")
+
+
+@pytest.mark.soak
+def test_dates_are_translated_and_digits_aligned(tmp_path):
+    """docs/lectures.md has the figures."""
+    argv = [sys.executable, str(EXAMPLES / "dates.py"), "--read", "3 March 1998"]
+    done = subprocess.run(argv, cwd=tmp_path, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    rows = rows_of(done.stdout)
+    greedy, beam, aligned = rows["with attention"]
+    assert min(greedy, beam) >= 99
+    assert aligned >= 90
+    assert max(rows["without attention"]) < min(greedy, beam)
+    assert re.search("with attention +3 March 1998 +1998-03-03 +probability ", done.stdout)

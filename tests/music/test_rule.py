@@ -245,12 +245,13 @@ def test_what_is_accepted_is_strict(rng):
     assert min(found.values()) > 30
 
 
-def test_most_strict_tunes_are_accepted(irish):  # noqa: F811
+@pytest.mark.parametrize("step", [6, pytest.param(1, marks=pytest.mark.soak)])
+def test_most_strict_tunes_are_accepted(irish, step):  # noqa: F811
     """The others have half of a bar on each side of an ending on another line."""
-    strict = [text for text, _ in irish if bars.check(text).strict]
+    strict = [text for text, _ in irish[::step] if bars.check(text).strict]
     accepted = sum(refused_at(TuneRule(), text.rstrip() + END) is None for text in strict)
     print(f"{accepted} of {len(strict)}")
-    assert accepted >= 750
+    assert accepted >= 0.95 * len(strict) > 100
 
 
 # --- a reader that goes on ---
