@@ -87,7 +87,7 @@ def test_a_file_cut_anywhere_is_refused(whole):
 
 
 def test_random_edits_are_refused(rng, whole):
-    for _ in range(4000):
+    for _ in range(1000):
         edited = bytearray(whole)
         for _ in range(rng.integers(1, 9)):
             at = int(rng.integers(len(edited)))
@@ -113,7 +113,7 @@ def test_random_edits_with_the_right_checksum_crash_nothing(tmp_path, whole):
         from tests.runs.test_hostile import read
         whole, rng = open(sys.argv[1], "rb").read(), np.random.default_rng(int(sys.argv[2]))
         same = refused = 0
-        for _ in range(800):
+        for _ in range(300):
             edited = bytearray(whole)
             for _ in range(rng.integers(1, 4)):
                 edited[int(rng.integers(len(edited)))] = int(rng.integers(256))
@@ -133,8 +133,8 @@ def test_random_edits_with_the_right_checksum_crash_nothing(tmp_path, whole):
     done = subprocess.run(run, capture_output=True, text=True, timeout=120)
     assert done.returncode == 0, done.stderr[-2000:]
     same, found = map(int, done.stdout.split())
-    assert same > 50  # a weight changed, which a new checksum hides
-    assert found > 50
+    assert same > 20  # a weight changed, which a new checksum hides
+    assert found > 20
 
 
 # Trees: each change is made by someone who knows the format and signs what comes of it
