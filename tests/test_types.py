@@ -109,6 +109,7 @@ text: str = model.generate("The ")
 model.score(b"a text")
 words: str = model.score("a text")
 charlm.layers.LSTM("4")
+charlm.layers.LSTM(4, return_sequence=True)
 """
 
 
@@ -131,3 +132,4 @@ def test_mypy_finds_only_the_errors_of_a_wrong_program(tmp_path):
     lines = {int(line.removeprefix(f"{program}:").split(":")[0]) for line in errors}
     first = len(RIGHT.splitlines())
     assert lines == {first + k for k in range(1, 1 + len(WRONG.splitlines()))}, "\n".join(errors)
+    assert "Unexpected keyword argument" in errors[-1]

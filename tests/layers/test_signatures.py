@@ -2,9 +2,6 @@
 
 import ast
 import inspect
-import subprocess
-import sys
-from importlib.util import find_spec
 
 import pytest
 
@@ -71,22 +68,3 @@ def test_a_subclass_lists_its_own_option():
     assert "    zone: share kept." in inspect.getdoc(Cell).splitlines()
     assert inspect.signature(Cell).parameters["zone"].default == 0.1
     assert inspect.signature(Cell).parameters["x"].default == 1
-
-
-@pytest.mark.full
-@pytest.mark.skipif(find_spec("mypy") is None, reason="mypy is not installed")
-def test_a_type_checker_sees_the_arguments(tmp_path):
-    program = tmp_path / "program.py"
-    program.write_text(
-        "from charlm.layers import LSTM\n"
-        "layer = LSTM(32, return_sequences=True)\n"
-        "wrong = LSTM(32, return_sequence=True)\n"
-    )
-    flags = ["--follow-imports=silent", f"--cache-dir={tmp_path}", "--config-file="]
-    done = subprocess.run(
-        [sys.executable, "-m", "mypy", *flags, program],
-        cwd=stubs.PATH.parents[2], capture_output=True, text=True,
-    )  # fmt: skip
-    first, *rest = done.stdout.splitlines()
-    assert first.startswith(f"{program}:3: error: Unexpected keyword argument")
-    assert rest[-1].startswith("Found 1 error")
