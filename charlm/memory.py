@@ -35,7 +35,7 @@ class Memory:
     task: Literal["recall", "copy", "brackets"] = "recall"
     """recall: repeat a letter after a gap; copy: repeat several letters; brackets: close nested
     brackets in the right order."""
-    gaps: tuple[int, ...] = ()
+    gaps: tuple[int, ...] | None = None
     """Gaps to train for, in characters (copy: letters; brackets: depth). Default: 10 20 30 60;
     for copy and brackets 2 4 8 16."""
     cells: tuple[str, ...] = tuple(memory.LADDER)
@@ -57,13 +57,15 @@ class Memory:
     """Do not train; write 10,000 texts with the first gap to this new file, one in a line. To learn
     them, use charlm train FILE --records line."""
     output: Annotated[str | None, tyro.conf.arg(aliases=["-o"], metavar="PATH")] = None
-    """Files to write, with or without the ending .json or .png. Default: memory in --runs-dir."""
+    """Files to write, with or without the ending .json or .png. Default: memory in --runs-dir,
+    which each call replaces."""
     runs_dir: RunsDir = RUNS_DIR
     quiet: Quiet = False
     debug: Debug = False
 
     def __post_init__(self):
-        for gap in self.gaps:
+        require(self.gaps != (), "gaps", "at least one", "none")
+        for gap in self.gaps or ():
             require(1 <= gap <= MAX_GAP, "gaps", f"from 1 to {MAX_GAP}", gap)
         known = ", ".join(memory.LADDER)
         ok = bool(self.cells) and {*self.cells} <= {*memory.LADDER}
@@ -71,6 +73,8 @@ class Memory:
         require(2 <= self.units <= 1024, "units", "from 2 to 1024", self.units)
         require(0 < self.seconds <= 3600, "seconds", "above 0, up to 3600", self.seconds)
         require(self.updates is None or self.updates >= 1, "updates", "1 or more", self.updates)
+        if self.updates is not None and self.seconds != Memory.seconds:
+            raise InputError("--seconds has no effect with --updates; leave it out")
         ok = 0 < self.learning_rate < np.inf
         require(ok, "learning_rate", "a finite number above 0", self.learning_rate)
         ok = min(self.seeds, default=-1) >= 0
@@ -81,7 +85,7 @@ class Memory:
         require(2 <= r.skip <= MAX_GAP, "skip", f"from 2 to {MAX_GAP}", r.skip)
         require(r.window >= 1, "window", "1 or more", r.window)
         if self.texts is not None:
-            outputs.check_replaceable("texts", self.texts, overwrite=False)
+            outputs.check_replaceable("texts", self.texts, overwrite=None)
             if self.output is not None:
                 raise InputError(f"{flag('output')} has no effect with --texts; leave it out")
         if self.output is not None:
@@ -102,12 +106,22 @@ def _main(argv):
     cells, seeds = dict.fromkeys(args.cells), dict.fromkeys(args.seeds)
     trials = [(cell, gap, seed) for cell in cells for gap in gaps for seed in seeds]
     found = []
-    with cli.progress("training", len(trials)) as tell:
-        for trial in trials:
-            given = args.units, args.learning_rate, args.seconds, args.updates, args.remedies
-            found.append(memory.trial(args.task, *trial, *given))
-            tell()
-    rows = memory_report.summarized(found)
+    try:
+        with cli.progress("training", len(trials)) as tell:
+            for trial in trials:
+                given = args.units, args.learning_rate, args.seconds, args.updates, args.remedies
+                found.append(memory.trial(args.task, *trial, *given))
+                tell()
+    finally:  # after Ctrl-C, too
+        of_a_cell = len(gaps) * len(seeds)
+        whole = found[: len(found) // of_a_cell * of_a_cell]
+        code = _report(args, whole, output) if whole else 0
+    return code
+
+
+def _report(args, trials, output):
+    """Prints the tables and writes the files; returns an exit code."""
+    rows = memory_report.summarized(trials)
     print("\n".join(memory_report.tables(rows, args.task)))
     from charlm.plots import memory as view
 
@@ -123,8 +137,7 @@ def _main(argv):
 
 def _write_texts(args, gap):
     texts = memory_texts.made(args.task, gap, TEXTS, np.random.default_rng(args.seeds[0]))
-    if not atomic.try_write(args.texts, texts.lines().encode(), cli.note):
-        return cli.FAILED
+    atomic.write(args.texts, texts.lines().encode())
     cli.say(f"{args.texts}: {TEXTS:,} texts; learn them: charlm train {args.texts} --records line")
     return 0
 

@@ -96,7 +96,8 @@ class Tunes:
 
     def _refuse(self, name, when):
         if getattr(self, name) != getattr(Tunes, name):
-            raise InputError(f"{flag(name)} has no effect {when}; leave it out")
+            given = "-n" if name == "n" else flag(name)
+            raise InputError(f"{given} has no effect {when}; leave it out")
 
     @property
     def is_file(self) -> bool:

@@ -28,6 +28,7 @@ import tyro
 
 from charlm import cli, plots
 from charlm.cli import outputs
+from charlm.cli.options import Debug
 from charlm.errors import InputError, require
 from charlm.notes import without_progress
 
@@ -256,6 +257,7 @@ class Captions:
     """Decides the scenes and the initial weights."""
     output: Annotated[str, tyro.conf.arg(aliases=["-o"], metavar="PATH.png")] = "captions.png"
     """Picture to write."""
+    debug: Debug = False
 
     def __post_init__(self):
         require(self.epochs >= 1, "epochs", "1 or more", self.epochs)

@@ -30,6 +30,7 @@ from threadpoolctl import threadpool_limits
 
 from charlm import cli, plots
 from charlm.cli import outputs
+from charlm.cli.options import Debug
 from charlm.errors import InputError, require
 from charlm.evaluation import by_context
 from charlm.evaluation import losses as scoring
@@ -59,6 +60,7 @@ class Classify:
     """Seed of the LSTM, of the passages that the language model reads, and of the intervals."""
     output: Annotated[str, tyro.conf.arg(aliases=["-o"], metavar="PATH.png")] = "classify.png"
     """Picture to write."""
+    debug: Debug = False
 
     def __post_init__(self):
         require(self.characters >= 2, "characters", "2 or more", self.characters)

@@ -28,6 +28,7 @@ import tyro
 
 from charlm import cli, plots
 from charlm.cli import outputs
+from charlm.cli.options import Debug
 from charlm.errors import require
 from charlm.generation.beam_search import beam_search
 from charlm.generation.sampler import Step, generate, select_rows
@@ -256,6 +257,7 @@ class Dates:
     """Picture to write: where attention looks."""
     read: tuple[str, ...] = ()
     """Dates to translate after training."""
+    debug: Debug = False
 
     def __post_init__(self):
         for name, low, high in ("epochs", 1, 1000), ("units", 2, 1024), ("beam", 1, 100):
@@ -264,7 +266,9 @@ class Dates:
         require(0 <= self.seed < 2**32, "seed", f"from 0 to {2**32 - 1}", self.seed)
         for x in self.read:
             ok = 0 < len(x) <= S and {*x} <= {*SOURCE[1:]}
-            require(ok, "read", f"dates of 1 to {S} characters A-Z, a-z, 0-9, space and ,-./", x)
+            require(
+                ok, "read", f"dates of 1 to {S} characters A-Z, a-z, 0-9, space and ,-./", repr(x)
+            )
         require(self.output.endswith(".png"), "output", "the name of a .png file", self.output)
         outputs.check_file("output", Path(self.output))
 

@@ -1,17 +1,17 @@
 """A character-level recurrent language model in one file of NumPy: an LSTM or a plain RNN.
 
-    python examples/min_char_rnn.py mine.txt    (--cell rnn: a plain RNN; --check: its gradients)
-
-B streams of text are read, T characters at a time. States are carried from window to window.
+Run `python examples/min_char_rnn.py mine.txt`, with `--cell rnn` for a plain RNN, or `--check`.
 """
 
 import argparse
+import os
 import time
 from pathlib import Path
 
+os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")  # for such small matrices more are slower
 import numpy as np
 
-B, T, GATES = 16, 32, {"rnn": 1, "lstm": 4}
+B, T, GATES = 16, 32, {"rnn": 1, "lstm": 4}  # streams of text, characters in a window
 
 
 def initial_weights(cell, V, H, rng):
@@ -92,7 +92,7 @@ def check(cell, rng, e=1e-5):
 
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
-    parser.add_argument("text", nargs="?", default="", help="a file of UTF-8 text")
+    parser.add_argument("text", nargs="?", help="a file of UTF-8 text")
     parser.add_argument("--cell", choices=GATES, default="lstm")
     parser.add_argument("--check", action="store_true", help="check the gradients")
     args, rng, n = parser.parse_args(), np.random.default_rng(1), 2000
@@ -100,7 +100,7 @@ if __name__ == "__main__":
         print(*(f"{name}: {error:.1e}" for name, error in check(args.cell, rng)), sep="\n")
         parser.exit()
     try:
-        text = Path(args.text).read_text("utf-8")
+        text = Path(args.text or parser.error("expected a file of UTF-8 text")).read_text("utf-8")
     except (OSError, UnicodeDecodeError) as error:
         parser.exit(2, f"error: expected a file of UTF-8 text, found {args.text!r}: {error}\n")
     characters, ids = np.unique([*text], return_inverse=True)
@@ -110,7 +110,7 @@ if __name__ == "__main__":
     w, squares, told = initial_weights(args.cell, len(characters), 128, rng), {}, 0.0
     for k in range(n):
         if (at := places[k % len(places)]) == 0:
-            h = c = np.zeros((B, len(w["U"])))
+            h = c = np.zeros((B, len(w["U"])))  # else those of the window before
         loss, d, h, c = loss_and_gradients(w, args.cell, ids[:, at : at + T + 1], h, c)
         for name in w:  # RMSprop; the learning rate falls to 0
             squares[name] = 0.95 * squares.get(name, 0) + 0.05 * d[name] ** 2

@@ -28,6 +28,7 @@ import tyro
 
 from charlm import cli, plots
 from charlm.cli import outputs
+from charlm.cli.options import Debug
 from charlm.config import DataConfig
 from charlm.errors import require
 from charlm.notes import without_progress
@@ -49,6 +50,7 @@ with without_progress(), cli.quiet_stderr():  # TensorFlow prints messages about
 HELD_OUT = 50_000  # characters to measure on
 LACKING = "NIG", "NFG", "NOG", "NIAF", "NOAF", "CIFG"  # variants that lack a part
 CRITICAL = {"NFG", "NOAF"}  # those that lack the parts that matter most, according to the paper
+FINDING = "the finding of Greff et al. 2017"
 EDGE = 5.0  # bits per character at the edge of the picture; a network that diverges has any number
 
 
@@ -178,9 +180,12 @@ class Odyssey:
     seeds: int = 3
     """Runs of each variant; a seed decides the initial weights and the order of the text."""
     variants: tuple[Literal[tuple(CELLS)], ...] = tuple(CELLS)
-    """Variants to compare."""
+    """Variants to compare. PEEP: peepholes; NIG, NFG, NOG: no input, forget or output gate; NIAF,
+    NOAF: no input or output activation function; CIFG: coupled input and forget gates; FGR: full
+    gate recurrence."""
     output: Annotated[str, tyro.conf.arg(aliases=["-o"], metavar="PATH.png")] = "odyssey.png"
     """Picture to write."""
+    debug: Debug = False
 
     def __post_init__(self):
         for name in ("updates", "units", "seeds"):
@@ -225,16 +230,14 @@ def finding(after: str, losses: dict[str, list[float]]) -> str:
     """Compares bits per character, {variant: one for each seed}, with the paper's finding."""
     found = {name: values for name, values in losses.items() if name in LACKING}
     if not found.keys() > CRITICAL:
-        return (
-            f"{after}: the paper's finding needs NFG, NOAF and another variant that lacks a part."
-        )
+        return f"{after}: {FINDING} needs NFG, NOAF and another variant that lacks a part."
     worst = sorted(found, key=lambda name: median(found[name]), reverse=True)[:2]
     right = [name for name in worst if name in CRITICAL]
     next_worst = max(max(values) for name, values in found.items() if name not in worst)
     clear = all(min(found[name]) > next_worst for name in right)
     return (
-        f"{after}: the paper's finding that the forget gate (NFG) and the output activation "
-        f"(NOAF) matter most holds for {' and '.join(right) or 'neither'}"
+        f"{after}: {FINDING} that the forget gate (NFG) and the output activation (NOAF) "
+        f"matter most holds for {' and '.join(right) or 'neither'}"
         f"{'' if clear else ' in the median, but not with every seed'}; the worst of "
         f"{len(found)} that lack a part are {worst[0]} and {worst[1]}."
     )
@@ -253,7 +256,7 @@ def draw(compared: dict[str, dict[str, list[float]]]) -> bytes:
             axes.plot(min(median(values), EDGE), k, "o", c=colour)
         axes.set_yticks(range(len(losses)), losses)
         axes.set(
-            title=after, xlabel=f"held-out bits per character (median, seeds; at most {EDGE:g})"
+            title=after, xlabel=f"held-out bits per character (median, range; at most {EDGE:g})"
         )
         axes.grid(alpha=0.3)
     panels[0].invert_yaxis()
@@ -269,7 +272,9 @@ def main(argv: list[str]) -> None:
     B, V = DataConfig().batch_size, len(text.vocab)
 
     def untrained(name):
-        return Streams(network(CELLS[name], V, args.units), B, len(held_out.ids))
+        made = network(CELLS[name], V, args.units)
+        made.layers[-1].bias.assign(text.log_shares(text.vocab))  # as charlm train begins
+        return Streams(made, B, len(held_out.ids))
 
     models = {name: untrained(name) for name in args.variants}
     for name, model in models.items():

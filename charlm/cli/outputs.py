@@ -137,13 +137,20 @@ def check_file(flag: str, path: Path) -> None:
     )
 
 
-def check_replaceable(flag: str, path: Path, overwrite: bool) -> None:
-    """Raises InputError unless a regular file can be written there; with `overwrite`, replaced."""
+def check_replaceable(flag: str, path: Path, overwrite: bool | None) -> None:
+    """Raises InputError unless a regular file can be written there; with `overwrite`, replaced.
+
+    Args:
+        flag: the option that names it.
+        path: the file.
+        overwrite: None if the command has no option --overwrite.
+    """
     check_file(flag, path)
     # the writer would replace the link
     require(not path.is_symlink(), flag, "a regular file or a new one", f"{path}, a link")
     if path.exists() and not overwrite:
-        raise InputError(f"cannot write {path}: it already exists; --overwrite replaces it")
+        hint = "give another name" if overwrite is None else "--overwrite replaces it"
+        raise InputError(f"cannot write {path}: it already exists; {hint}")
 
 
 def check_new_folder(flag: str, path: Path) -> None:

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 
 LETTERS, FILLERS = "ABCDEFGH", "abcdefghijklmnopqrstuvwxyz"
-OPENING, CLOSING = "([{<", ")]}>"
+OPENING, CLOSING = "([{", ")]}"
 ASK, AGAIN = "?", "="
 TASKS = {"recall": len(LETTERS), "copy": len(LETTERS), "brackets": len(OPENING)}
 """The number of answers that are possible, by task: chance is one in as many."""

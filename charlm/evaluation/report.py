@@ -153,7 +153,7 @@ def measure_samples(
         training: ids of the training text.
         documents: the ids that were measured; stretches of them are measured for comparison.
         samples: (temperature, texts).
-        form: a name in `written_form.FORMS`; None to leave it out.
+        form: python, json, abc or brackets; None to leave it out.
 
     Returns:
         A row for the stretches, and one for each temperature.
@@ -164,6 +164,8 @@ def measure_samples(
     chosen = np.linspace(0, len(stretches) - 1, min(TEXTS, len(stretches))).astype(int)
     rows: list[tuple[str | float, list[np.ndarray]]] = [(MEASURED, [stretches[k] for k in chosen])]
     rows += [(t, [vocab.encode(text) for text in texts]) for t, texts in samples]
+    if form is not None:
+        form = written_form.kind_for(form, (vocab.decode(ids) for ids in rows[0][1]))
     # records that are trained on and held out take turns in a text, so a place would say nothing
     of_records = isinstance(corpus.documents[0], Records)
     trained = [] if of_records else [(d, cut) for d, _, cut in parts(corpus) if cut]
@@ -257,7 +259,8 @@ def _sample_tables(rows, visible):
         size = len(copy["text"])
         lines.append(f"{row['of']!s:22}  {size:>10,}  {visible(f'{text} ({where})')}")
     if "parses" in rows[0]:
-        lines.append(f"written form: pieces that parse as {rows[0]['parses']['kind']}, in %")
+        kind = rows[0]["parses"]["kind"]
+        lines.append(f"written form: {written_form.FORMS[kind].title}, in %")
     for row in rows:
         if found := row.get("parses"):
             share = WrittenForm(**found).share

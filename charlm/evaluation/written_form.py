@@ -6,7 +6,7 @@ or the end of a text is left out.
     python      a function with its body, from `def` to the line before the next statement
     json        a line
     abc         a tune, which ends with an empty line
-    brackets    a paragraph, which ends with an empty line; in a text without a whole one, a line
+    brackets    a paragraph, which ends with an empty line; in texts without a whole one, a line
 """
 
 import ast
@@ -15,6 +15,7 @@ import re
 import warnings
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from typing import NamedTuple
 
 from charlm.music.bars import check
 
@@ -93,13 +94,37 @@ def _lines(text):
     return text.split("\n")[1:-1]
 
 
-FORMS: dict[str, tuple[Callable[[str], list[str]], Callable[[str], bool]]] = {
-    "python": (functions, python),
-    "json": (_lines, json_value),
-    "abc": (_paragraphs, abc),
-    "brackets": (lambda text: _paragraphs(text) or _lines(text), brackets),
+class Form(NamedTuple):
+    """A kind of piece."""
+
+    title: str
+    """Pieces that are accepted."""
+    whole: Callable[[str], list[str]]
+    """Returns the whole pieces of a text."""
+    accepts: Callable[[str], bool]
+    """Returns whether a piece is right."""
+
+
+BY_LINE = "bracket lines"
+FORMS = {
+    "python": Form("functions that parse", functions, python),
+    "json": Form("lines that are JSON", _lines, json_value),
+    "abc": Form("tunes that are strictly valid", _paragraphs, abc),
+    "brackets": Form("paragraphs with balanced brackets", _paragraphs, brackets),
+    BY_LINE: Form("lines with balanced brackets", _lines, brackets),
 }
-"""For each kind, a function that finds whole pieces of a text, and one that accepts a piece."""
+
+
+def kind_for(kind: str, texts: Iterable[str]) -> str:
+    """Returns the name of the form to count in texts like these: `kind`, or `BY_LINE` instead.
+
+    Args:
+        kind: "python", "json", "abc" or "brackets".
+        texts: those that samples are compared with.
+    """
+    if kind == "brackets" and not any(_paragraphs(text) for text in texts):
+        return BY_LINE
+    return kind
 
 
 @dataclass(frozen=True)
@@ -123,6 +148,7 @@ def measured(kind: str, texts: Iterable[str]) -> WrittenForm:
         kind: a name in `FORMS`.
         texts: cuts of longer texts.
     """
-    whole, accepts = FORMS[kind]
-    verdicts = [accepts(piece) for text in texts for piece in whole(text) if piece.strip()]
+    form = FORMS[kind]
+    pieces = (piece for text in texts for piece in form.whole(text) if piece.strip())
+    verdicts = [form.accepts(piece) for piece in pieces]
     return WrittenForm(kind, len(verdicts), sum(verdicts))

@@ -113,7 +113,25 @@ def test_the_command_prints_draws_and_repeats_itself(tmp_path, monkeypatch, caps
     assert [(r["cell"], r["gaps"], r["updates"]) for r in rows] == [
         ("rnn", [2, 4], [3, 3]), ("lstm-open", [2, 4], [3, 3]),
     ]  # fmt: skip
-    assert "right answers by gap (chance: 25.0%)" in first[1]
+    assert "right answers by gap (chance: 33.3%)" in first[1]
+
+
+def test_after_an_interrupt_the_finished_cells_are_shown(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    trial, done = memory.trial, []
+
+    def interrupted(task, cell, *given):
+        done.append(cell)
+        if done.count("lstm") > 1:
+            raise KeyboardInterrupt
+        return trial(task, cell, *given)
+
+    monkeypatch.setattr(memory, "trial", interrupted)
+    flags = "--cells rnn gru lstm --gaps 2 3 --seeds 1 --updates 2 --units 4 -o a"
+    assert command.main(flags.split()) == 130
+    rows = json.loads((tmp_path / "a.json").read_text())["rows"]
+    assert [row["cell"] for row in rows] == ["rnn", "gru"]
+    assert "plain RNN" in capsys.readouterr().out
 
 
 def test_texts_of_a_seed_are_the_same_file(tmp_path, monkeypatch, capsys):
@@ -131,6 +149,8 @@ BAD = [
     ("--updates 0", "expected --updates to be 1 or more, found 0"),
     ("--texts a -o b", "--output has no effect with --texts"),
     ("--texts no/such", "expected --texts to be in a folder that exists"),
+    ("--updates 2 --seconds 1", "--seconds has no effect with --updates; leave it out"),
+    ("--gaps", "expected --gaps to be at least one, found none"),
     ("--skip 1", "expected --skip to be from 2 to 1000, found 1"),
 ]
 

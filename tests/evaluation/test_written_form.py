@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from charlm.evaluation import written_form
-from charlm.evaluation.written_form import FORMS, WrittenForm, functions, measured
+from charlm.evaluation.written_form import FORMS, WrittenForm, functions, kind_for, measured
 
 TUNE = "X:1\nM:C\nL:1/4\nK:G\n{}|d4|]"
 ROWS = {  # pieces that are right and wrong
@@ -16,6 +16,7 @@ ROWS = {  # pieces that are right and wrong
                 "def f():\n"]),
     "json": (['{"a": [1, null]}\n', '"\u2028"\n', "3\n"], ["{'a': 1}\n", '{"a": \n', "NaN\n"]),
     "abc": ([TUNE.format("GABc") + "\n\n"], [TUNE.format("GABcd") + "\n\n", "K:H\nA|\n\n"]),
+    "bracket lines": (["a (b)\n", "<\n"], ["(a\n", "b)\n", "(a]\n"]),
     "brackets": (["a (b [c]) {d}\n\n", "none\n\n"], ["(a\n\n", "b)\n\n", "(a]\n\n"]),
 }  # fmt: skip
 
@@ -48,9 +49,12 @@ def test_functions_are_those_of_ast():
             assert measured("python", [text[:size]]).share in (1, None)
 
 
-def test_brackets_in_lines_are_counted_where_there_are_no_paragraphs():
-    text = "([{}])\n([{])}\n" * 3
-    assert measured("brackets", [text]) == WrittenForm("brackets", 5, 2)
+def test_brackets_are_counted_by_line_where_there_are_no_paragraphs():
+    lines, paragraphs = "([{}])\n([{])}\n" * 3, "a\n\nb\n\nc"
+    assert kind_for("brackets", [lines, lines]) == "bracket lines"
+    assert kind_for("brackets", [lines, paragraphs]) == "brackets"
+    assert kind_for("abc", [lines]) == "abc"
+    assert measured("bracket lines", [lines]) == WrittenForm("bracket lines", 5, 2)
 
 
 def test_odd_pieces_end_in_a_verdict():
@@ -64,6 +68,6 @@ def test_odd_pieces_end_in_a_verdict():
         "def f():\n" * 20_000,
         "    def f(\n" * 20_000,
     ):
-        for kind, (_, accepts) in FORMS.items():
-            assert accepts(text) in (True, False)
+        for kind, form in FORMS.items():
+            assert form.accepts(text) in (True, False)
             assert measured(kind, [text]).accepted >= 0

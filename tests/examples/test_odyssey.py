@@ -152,7 +152,7 @@ def test_the_program_prints_a_table_and_draws(tmp_path, monkeypatch, capsys):
     rows = re.findall(r"^(\w+) +[\d,]+ +0.0[13] +[\d.]+(?:  [\d.]+ \([\d.]+-[\d.]+\) *){2} +\d+$",
                       out, re.M)  # fmt: skip
     assert rows == SOME, out
-    assert len(re.findall("^after .* the paper's finding .* holds for ", out, re.M)) == 2
+    assert len(re.findall("^after .* the finding of Greff .* holds for ", out, re.M)) == 2
     assert (tmp_path / "a.png").read_bytes().startswith(b"\x89PNG")
     runs = re.findall(r"CIFG, learning rate 0.0[13], seed ([12]) of 2: ", err)
     assert runs == ["1", "1", "2", "1", "2"]  # each rate with one seed, then seeds with the best

@@ -31,6 +31,7 @@ ODD = [
     "X:1\nM:3/4\nL:1/8\nK:A Dorian\nZ2|[K:G]f6-|[M:2/4]f4|\nM:C\n(3ABc(3:2:2AB c2 \"C\"d4|A8|]",
     "X:1\nM:none\nK:C#\nC1,D/0|", "X:1\nK:C\n::C8:|1,3 D8:|2 E8|[4 F8||", "K:\nC-|D|\n\nmore",
     "X:1\nK:C\n|:C8|1 C8:|2 D8|]", "X:1\nK:C\n|:C8|1 C8:|", "X:1\nK:C\n|:C8|[1,3 C8|D8:|D8|]",
+    *(f"X:1\nM:C\nL:1/4\nK:{key}\nFGAB|c4|]" for key in ("G Majoo", "EbDor", "Gm", "F# mixo")),
 ]  # fmt: skip
 
 
