@@ -174,7 +174,7 @@ class Odyssey:
     first one."""
     units: int = 64
     """Hidden units."""
-    learning_rates: tuple[float, ...] = (0.02,)
+    learning_rates: tuple[float, ...] = (0.04,)
     """Peak learning rates of Adam. Of several, each variant is trained with the one that is best
     for it with the first seed."""
     seeds: int = 3
