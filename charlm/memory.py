@@ -85,7 +85,7 @@ class Memory:
         require(2 <= r.skip <= MAX_GAP, "skip", f"from 2 to {MAX_GAP}", r.skip)
         require(r.window >= 1, "window", "1 or more", r.window)
         if self.texts is not None:
-            outputs.check_replaceable("texts", self.texts, overwrite=None)
+            outputs.check_replaceable("texts", self.texts, False, "give another name")
             if self.output is not None:
                 raise InputError(f"{flag('output')} has no effect with --texts; leave it out")
         if self.output is not None:
@@ -112,16 +112,14 @@ def _main(argv):
                 given = args.units, args.learning_rate, args.seconds, args.updates, args.remedies
                 found.append(memory.trial(args.task, *trial, *given))
                 tell()
-    finally:  # after Ctrl-C, too
+    except KeyboardInterrupt:
         of_a_cell = len(gaps) * len(seeds)
         whole = found[: len(found) // of_a_cell * of_a_cell]
-        code = _report(args, whole, output) if whole else 0
-    return code
-
-
-def _report(args, trials, output):
-    """Prints the tables and writes the files; returns an exit code."""
-    rows = memory_report.summarized(trials)
+        if whole:
+            print("\n".join(memory_report.tables(memory_report.summarized(whole), args.task)))
+            cli.note("these are the cells that are trained; no file was written")
+        raise
+    rows = memory_report.summarized(found)
     print("\n".join(memory_report.tables(rows, args.task)))
     from charlm.plots import memory as view
 

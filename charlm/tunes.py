@@ -131,6 +131,8 @@ def _main(argv):
         _draw(args, writer, given, tunes)
     finally:  # after Ctrl-C, too
         written = 0
+        if len(tunes) < (args.n or 1) and tunes:
+            cli.note(f"NOTE: {len(tunes)} of {args.n} tunes were drawn")
         if tunes and args.output is not None:
             held_out = () if known is None else known.held_out or known.training
             name = path.parent.resolve().name

@@ -137,19 +137,14 @@ def check_file(flag: str, path: Path) -> None:
     )
 
 
-def check_replaceable(flag: str, path: Path, overwrite: bool | None) -> None:
-    """Raises InputError unless a regular file can be written there; with `overwrite`, replaced.
-
-    Args:
-        flag: the option that names it.
-        path: the file.
-        overwrite: None if the command has no option --overwrite.
-    """
+def check_replaceable(
+    flag: str, path: Path, overwrite: bool, hint: str = "--overwrite replaces it"
+) -> None:
+    """Raises InputError unless a regular file can be written there; with `overwrite`, replaced."""
     check_file(flag, path)
     # the writer would replace the link
     require(not path.is_symlink(), flag, "a regular file or a new one", f"{path}, a link")
     if path.exists() and not overwrite:
-        hint = "give another name" if overwrite is None else "--overwrite replaces it"
         raise InputError(f"cannot write {path}: it already exists; {hint}")
 
 

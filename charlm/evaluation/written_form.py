@@ -65,11 +65,11 @@ def brackets(text: str) -> bool:
 
 
 def functions(text: str) -> list[str]:
-    """Returns the functions of a text whose end it has: another line follows, not indented more.
+    """Returns the whole functions of a text: after each another line follows, not indented more.
 
     A function goes without its decorators, and one that is inside another is a part of that.
     """
-    found, lines, k = [], text.split("\n"), 0
+    found, lines, k = [], text.split("\n")[1:], 0  # the first line may be cut
     while k < len(lines):
         begin, k = k, k + 1
         if definition := DEFINITION.match(lines[begin]):

@@ -23,7 +23,7 @@ from charlm.music.bars import (
 )
 from charlm.music.fields import KNOWN
 from charlm.music.notation import Reader
-from charlm.music.signatures import key_signature, metre, unit
+from charlm.music.signatures import metre, unit, usual_key
 from charlm.music.symbols import FIELDS
 from charlm.music.tune import AbcError, Bar
 
@@ -37,7 +37,7 @@ APART = re.compile(  # a | in them is no bar line
 MAY_BEGIN_ENDING = " !\n|["  # after :|, before the 2 of a second ending
 BEGINS_APART = re.compile(r'["%]|\[[A-Za-z]:')
 LONGEST_BAR, LONGEST_FIELD = 100, 200  # characters
-READ = {"K": key_signature, "L": unit, "M": metre}  # fields whose values must be right
+READ = {"K": usual_key, "L": unit, "M": metre}  # fields whose values must be right
 
 
 @dataclass(frozen=True)

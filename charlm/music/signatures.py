@@ -7,10 +7,12 @@ from charlm.music.tune import AbcError, Metre
 
 SHARPS = "FCGDAEB"  # the order in which a key signature takes them; flats in the opposite one
 MODES = {  # sharps of the key of C in each mode
-    "major": 0, "ionian": 0, "mixolydian": -1, "dorian": -2, "minor": -3, "aeolian": -3,
-    "phrygian": -4, "locrian": -5, "lydian": 1,
+    "maj": 0, "ion": 0, "mix": -1, "dor": -2, "min": -3, "m": -3, "aeo": -3, "phr": -4, "loc": -5,
+    "lyd": 1,
 }  # fmt: skip
-LEAST = 3  # letters of a mode that may stand for its name
+NAMES = (
+    "major", "ionian", "mixolydian", "dorian", "minor", "aeolian", "phrygian", "locrian", "lydian",
+)  # fmt: skip
 METRES = {"C": 4, "C|": 2}  # beats; both have a whole note in a bar
 
 
@@ -27,16 +29,27 @@ def key_signature(text: str, at: int = 0) -> dict[str, int]:
         return {}
     words = " ".join(text.split())
     found = re.fullmatch(r"([A-G])([#b]?) ?([A-Za-z]*)((?: [a-z]+(?:=\S*)?)*)", words)
-    name = {"": "major", "m": "minor"}.get(found[3], found[3].lower()) if found else ""
-    modes = [x for mode, x in MODES.items() if mode.startswith(name)]
-    if not found or len(name) < LEAST or not modes:
+    mode = found[3] if found and found[3] in ("", "m") else found and found[3][:3].lower()
+    if not found or (mode or "maj") not in MODES or len(found[3]) == 2:
         raise AbcError(at, f"expected a key such as G Major or A Dorian, found {text!r:.40}")
-    sharps = SHARPS.index(found[1]) - 1 + modes[0]
+    sharps = SHARPS.index(found[1]) - 1 + MODES[mode or "maj"]
     sharps += {"#": 7, "b": -7, "": 0}[found[2]]
     if not -7 <= sharps <= 7:
         raise AbcError(at, f"expected a key of at most 7 sharps or flats, found {text!r:.40}")
     letters = SHARPS[:sharps] if sharps > 0 else SHARPS[::-1][:-sharps]
     return dict.fromkeys(letters, 1 if sharps > 0 else -1)
+
+
+def usual_key(text: str) -> dict[str, int]:
+    """Returns what `key_signature` does, but refuses a mode that is misspelt, such as Majoo.
+
+    The standard reads only three letters of a mode, so to `key_signature` such a key is right.
+    """
+    found = re.match(r"[A-G][#b]? ?([A-Za-z]*)", text)
+    name = found[1].lower() if found else ""
+    if len(name) > 2 and not any(mode.startswith(name) for mode in NAMES):
+        raise AbcError(0, f"expected a key such as G Major or A Dorian, found {text!r:.40}")
+    return key_signature(text)
 
 
 def unit(text: str, at: int = 0) -> Fraction:

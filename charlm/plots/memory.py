@@ -9,7 +9,7 @@ from charlm.evaluation.memory_report import Row
 from charlm.evaluation.memory_texts import TASKS
 from charlm.plots import png
 
-LEAST = 1e-12  # smaller gradients are drawn here, but none at all is not drawn
+LEAST = 1e-12  # smaller gradients are drawn here, a gradient of zero is not drawn
 GAPS = {"recall": "gap, characters", "copy": "letters to copy", "brackets": "depth"}
 
 

@@ -1,4 +1,4 @@
-"""Lets streams of training text start from a zero state where a record begins.
+"""Lets streams of training text start from a zero state where a record begins, if one is near.
 
 stream:   T : t w o ␤ ␤ T : t h r e e ␤ ␤ T : f o u r
 reset here:   ^     |               reads on from here: the separator, then a whole record

@@ -67,7 +67,8 @@ class TrainingWindows:
         own: the streams that this process reads, among the B of all; others are not read.
 
     In a text of records, a stream whose state is reset goes on at the separator before the next
-    record: what a model reads from a zero state is a separator, then a record. Each stream is reset
+    record, if that is near (`RecordStreams`): what a model reads from a zero state is a separator,
+    then a record. Each stream is reset
     every `restart_every` windows, from a random one on.
 
     Each item is ((ids (B, T), fresh (B,)), next ids (B, T)); fresh is 1 for a stream whose state is

@@ -129,9 +129,12 @@ def test_after_an_interrupt_the_finished_cells_are_shown(tmp_path, monkeypatch, 
     monkeypatch.setattr(memory, "trial", interrupted)
     flags = "--cells rnn gru lstm --gaps 2 3 --seeds 1 --updates 2 --units 4 -o a"
     assert command.main(flags.split()) == 130
-    rows = json.loads((tmp_path / "a.json").read_text())["rows"]
-    assert [row["cell"] for row in rows] == ["rnn", "gru"]
-    assert "plain RNN" in capsys.readouterr().out
+    out, err = capsys.readouterr()
+    assert "plain RNN" in out
+    assert "GRU" in out
+    assert "LSTM" not in out
+    assert "no file was written" in err
+    assert not [*tmp_path.iterdir()]
 
 
 def test_texts_of_a_seed_are_the_same_file(tmp_path, monkeypatch, capsys):

@@ -34,6 +34,7 @@ def test_right_and_wrong_pieces_are_counted_and_the_ends_left_out(kind):
 def test_functions_are_those_of_ast():
     for module in ("evaluate.py", "notes.py", "config.py", "evaluation/written_form.py"):
         text = (Path(written_form.__file__).parents[1] / module).read_text() + "\nend = 1\n"
+        text = "\n" + text
         found = {x.split("(")[0].split()[-1] for x in functions(text)}
         inside = {  # functions that are inside a function
             x.name
@@ -46,7 +47,7 @@ def test_functions_are_those_of_ast():
         assert found == named - inside
         assert measured("python", [text]).share == 1
         for size in range(0, len(text), 97):  # a cut loses functions, but makes none wrong
-            assert measured("python", [text[:size]]).share in (1, None)
+            assert measured("python", [text[:size], text[size:]]).share in (1, None)
 
 
 def test_brackets_are_counted_by_line_where_there_are_no_paragraphs():

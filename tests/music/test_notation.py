@@ -89,7 +89,6 @@ def test_key_signatures(sharps):
     [
         ("", 0, "the field K:"),
         ("It was the best of times", 0, "expected a field such as T: or M:, found 'It was"),
-        ("X:1\nK:G Majoo\nC", 4, "expected a key such as G Major or A Dorian, found 'G Majoo'"),
         ("X:1\nK:H Major\nC", 4, "expected a key such as G Major or A Dorian, found 'H Major'"),
         ("X:1\nK:G Happy\nC", 4, "found 'G Happy'"),
         ("X:1\nK:G Dorian ^f\nC", 4, "found 'G Dorian ^f'"),

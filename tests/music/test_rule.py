@@ -201,7 +201,7 @@ def test_the_key_waits_for_the_fields_that_are_missing(rng):
     [
         ("\n", 0), ("1:", 0), (" X", 0), ("%", 0), ("é:", 0), ("XY", 1), ("X\n", 1), ("X:1\n\n", 4),
         ("M:5/7\n", 5), ("M:0/8\n", 5), ("M:six\n", 5), ("L:1/7\n", 5),
-        ("T:" + "x" * 300, 200), ("K:H Major\n", 9), ("K:D %\n", 5),
+        ("T:" + "x" * 300, 200), ("K:H Major\n", 9), ("K:G Majoo\n", 9), ("K:D %\n", 5),
         ("M:6/8\nM", 6), ("L:1/8\nX:1\nL", 10), ("T:a\nT:b\nK:D\n", None), ("K:D\nK:G\n", None),
     ],
 )  # fmt: skip
@@ -251,7 +251,7 @@ def test_most_strict_tunes_are_accepted(irish, step):  # noqa: F811
     strict = [text for text, _ in irish[::step] if bars.check(text).strict]
     accepted = sum(refused_at(TuneRule(), text.rstrip() + END) is None for text in strict)
     print(f"{accepted} of {len(strict)}")
-    assert accepted >= 0.95 * len(strict) > 100
+    assert accepted >= 0.96 * len(strict) > 100
 
 
 # --- a reader that goes on ---

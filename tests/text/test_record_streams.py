@@ -1,4 +1,4 @@
-"""Law: what a model reads from a zero state is a separator and a whole record after it."""
+"""Law: a model reads a separator and a record from a zero state, and all of a long record."""
 
 import itertools
 
@@ -92,13 +92,32 @@ def test_many_windows_at_a_time_and_from_the_middle_are_the_same(rng, separator)
     np.testing.assert_array_equal(whole[3][1], again[1])
 
 
-def test_a_stream_that_finds_no_record_starts_where_it_is(monkeypatch):
-    monkeypatch.setattr(record_streams, "FIRST_LOOK", 2)
-    monkeypatch.setattr(record_streams, "MAX_SKIP", 32)
+def test_a_stream_that_finds_no_record_starts_where_it_is():
     ids = np.arange(2, 202, dtype=np.uint8)
     windows = TrainingWindows(ids, B, T, 1, 5, separator=np.array([0]))
     plain = TrainingWindows(ids, B, T, 1, 5)
     np.testing.assert_array_equal(windows[3][1], plain[3][1])
+
+
+def test_however_long_a_stretch_is_a_stream_does_not_look_far(monkeypatch):
+    ids = np.array([*range(2, 22), 0] * 20, np.uint8)
+    skipped = []
+    for most in (2**16, 7):
+        monkeypatch.setattr(record_streams, "MAX_SKIP", most)
+        windows = TrainingWindows(ids, B, T, 1, 20, separator=np.array([0]))
+        skipped.append(windows.records.restarts(np.arange(len(windows)))[1].max())
+    assert skipped[0] > 7 >= skipped[1] > 0
+
+
+def test_processes_read_the_streams_of_one():
+    ids = np.array([*range(2, 62), 0] * 20, np.uint8)
+    for restart_every in (0, 5, 100):
+        whole, own = (
+            TrainingWindows(ids, 4, T, 1, restart_every, separator=np.array([0]), own=own)
+            for own in (slice(None), slice(2, 4))
+        )
+        steps = np.arange(len(whole))
+        np.testing.assert_array_equal(whole[steps][1][:, 2:4], own[steps][1])
 
 
 def test_a_mapped_text_is_searched_as_one_in_memory(rng, separator, tmp_path):

@@ -5,7 +5,7 @@ const STEPS = { C: 0, D: 2, E: 4, F: 5, G: 7, A: 9, B: 11 };
 const LETTERS = "CDEFGAB";
 const ACCIDENTALS = { "^^": 2, "^": 1, "=": 0, _: -1, __: -2 };
 const SHARPS = "FCGDAEB";
-const MODES = { major: 0, ionian: 0, mixolydian: -1, dorian: -2, minor: -3, aeolian: -3, phrygian: -4, locrian: -5, lydian: 1 };
+const MODES = { maj: 0, ion: 0, mix: -1, dor: -2, min: -3, m: -3, aeo: -3, phr: -4, loc: -5, lyd: 1 };
 const TIMES = { 2: 3, 3: 2, 4: 3, 6: 2, 8: 3 };
 const DECORATIONS =
   "trill[()]?|(?:lower|upper)?mordent|pralltriller|roll|(?:inverted)?turnx?|arpeggio|accent|" +
@@ -39,8 +39,7 @@ export function keySignature(text) {
   const words = text.split(/\s+/).filter(Boolean).join(" ");
   const found = /^([A-G])([#b]?) ?([A-Za-z]*)((?: [a-z]+(?:=\S*)?)*)$/.exec(words);
   if (!found || found[3].length === 2) throw new Error(`there is no key ${text}`);
-  const name = { "": "major", m: "minor" }[found[3]] ?? found[3].toLowerCase();
-  const mode = Object.keys(MODES).find((x) => name.length > 2 && x.startsWith(name)); // if not, NaN
+  const mode = ["", "m"].includes(found[3]) ? found[3] || "maj" : found[3].slice(0, 3).toLowerCase();
   const sharps = SHARPS.indexOf(found[1]) - 1 + MODES[mode] + { "#": 7, b: -7, "": 0 }[found[2]];
   if (!(sharps >= -7 && sharps <= 7)) throw new Error(`there is no key ${text}`);
   const letters = sharps > 0 ? SHARPS.slice(0, sharps) : [...SHARPS].reverse().slice(0, -sharps);
