@@ -30,10 +30,9 @@ from charlm import cli, plots
 from charlm.cli import outputs
 from charlm.cli.options import Debug
 from charlm.errors import InputError, require
-from charlm.notes import without_progress
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
-with without_progress(), cli.quiet_stderr():  # TensorFlow prints messages about missing GPUs
+with cli.quiet_stderr():  # TensorFlow prints messages about missing GPUs
     import keras
     from attention import AdditiveAttention
     from keras import ops

@@ -32,11 +32,10 @@ from charlm.cli.options import Debug
 from charlm.errors import require
 from charlm.generation.beam_search import beam_search
 from charlm.generation.sampler import Step, generate, select_rows
-from charlm.notes import without_progress
 from charlm.reference import lstm
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
-with without_progress(), cli.quiet_stderr():  # TensorFlow prints messages about missing GPUs
+with cli.quiet_stderr():  # TensorFlow prints messages about missing GPUs
     import attention
     import keras
     from keras import ops

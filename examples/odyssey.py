@@ -31,13 +31,12 @@ from charlm.cli import outputs
 from charlm.cli.options import Debug
 from charlm.config import DataConfig
 from charlm.errors import require
-from charlm.notes import without_progress
 from charlm.text.windows import TrainingWindows
 from charlm.training.training_windows import held_out_windows, training_windows
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 logging.getLogger("tensorflow").setLevel("ERROR")  # it warns that there are several networks
-with without_progress(), cli.quiet_stderr():  # TensorFlow prints messages about missing GPUs
+with cli.quiet_stderr():  # TensorFlow prints messages about missing GPUs
     import keras
     from keras import ops
     from keras.ops import sigmoid, tanh
@@ -176,7 +175,7 @@ class Odyssey:
     """Hidden units."""
     learning_rates: tuple[float, ...] = (0.04,)
     """Peak learning rates of Adam. Of several, each variant is trained with the one that is best
-    for it with the first seed."""
+    for it on the held-out text with the first seed."""
     seeds: int = 3
     """Runs of each variant; a seed decides the initial weights and the order of the text."""
     variants: tuple[Literal[tuple(CELLS)], ...] = tuple(CELLS)

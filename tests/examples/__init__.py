@@ -13,3 +13,8 @@ def module(name: str) -> ModuleType:
     if str(EXAMPLES) not in sys.path:  # as when Python runs it
         sys.path.append(str(EXAMPLES))
     return importlib.import_module(name)
+
+
+def said(stderr: str) -> list[str]:
+    """Returns the lines of a program, without that of loading TensorFlow where it takes long."""
+    return [line for line in stderr.splitlines() if line != "loading TensorFlow"]

@@ -15,7 +15,9 @@ from tests.examples import EXAMPLES, module
 PROGRAM = EXAMPLES / "min_char_rnn.py"
 V, H = 9, 6
 cells = pytest.mark.parametrize("cell", ["rnn", "lstm"])
-one = module("min_char_rnn")
+with pytest.MonkeyPatch.context() as patch:
+    patch.setenv("OPENBLAS_NUM_THREADS", "1")  # it is set only if it is not, and here undone
+    one = module("min_char_rnn")
 
 
 def run(*argv, program=PROGRAM):
