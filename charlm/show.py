@@ -116,6 +116,7 @@ def _main(argv):
     if not args.find:
         text = _passage(args, network, saved, documents)
         name, place = path.parent.resolve().name, path.parent / run_folder.TRAINING_CELLS
+        name += f" in context {args.context}" if args.context else ""
         own = args.text is None and not args.no_text
         shown = place, network, saved.vocab, text, saved.progress.epoch
         training = training_cells.of_page(*shown) if own else None

@@ -165,12 +165,16 @@ def test_a_page_and_an_export_are_of_one_context(folder, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     runs = ["lstm", "--runs-dir", str(folder)]
     assert export.main([*runs, "--context", "B", "--output", "b.keras"]) == 0
-    assert show.main([*runs, "--context", "B", "--output", "b.html", "--no-text"]) in (0, 2)
+    _, saved = lookup.read_best(folder, "lstm", "B")
+    text = np.random.default_rng(1).choice(list(saved.vocab.characters), 2500)
+    (tmp_path / "long.txt").write_text("".join(text))
+    given = "--context", "B", "--output", "b", "--text", "long.txt"
+    assert show.main([*runs, *given]) == 0
+    assert "<title>Inside lstm in context B</title>" in (tmp_path / "b.html").read_text()
     import keras
 
     again = keras.saving.load_model(tmp_path / "b.keras")
     ids = np.array([[1, 2, 3]])
-    _, saved = lookup.read_best(folder, "lstm", "B")
     expected = saved.to_network().forward(ids, saved.to_network().initial_states(1))[0]
     np.testing.assert_allclose(again(ids), expected, atol=1e-5)
     model = charlm.load(folder / "lstm", context="B").to_keras()
