@@ -40,7 +40,7 @@ def key_signature(text: str, at: int = 0) -> dict[str, int]:
     return dict.fromkeys(letters, 1 if sharps > 0 else -1)
 
 
-def usual_key(text: str) -> dict[str, int]:
+def usual_key(text: str, at: int = 0) -> dict[str, int]:
     """Returns what `key_signature` does, but refuses a mode that is misspelt, such as Majoo.
 
     The standard reads only three letters of a mode, so to `key_signature` such a key is right.
@@ -48,8 +48,8 @@ def usual_key(text: str) -> dict[str, int]:
     found = re.match(r"[A-G][#b]? ?([A-Za-z]*)", text)
     name = found[1].lower() if found else ""
     if len(name) > 2 and not any(mode.startswith(name) for mode in NAMES):
-        raise AbcError(0, f"expected a key such as G Major or A Dorian, found {text!r:.40}")
-    return key_signature(text)
+        raise AbcError(at, f"expected a key such as G Major or A Dorian, found {text!r:.40}")
+    return key_signature(text, at)
 
 
 def unit(text: str, at: int = 0) -> Fraction:

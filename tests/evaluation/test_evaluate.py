@@ -214,8 +214,8 @@ def test_samples_are_measured_beside_the_text(run, capsys, monkeypatch):
         copy = row["longest_copy"]
         assert copy["source"] == "small.txt"
         assert SMALL_TEXT[copy["at"] :].startswith(copy["text"])
-        assert row["parses"]["kind"] == "brackets"
-    assert "written form: paragraphs with balanced brackets, in %" in out
+        assert row["parses"]["kind"] == "bracket lines"  # the text has no paragraphs
+    assert "written form: lines with balanced brackets, in %" in out
     assert f"{100 * hot['new']['4']:.1f}" in out
     before = Path("e.json").read_bytes()
     assert evaluate.main(argv) == 0
