@@ -126,18 +126,17 @@ def _main(argv):
     given = tune_prompts.fields(args, saved, None if known is None else known.training)
     if args.output is not None:
         tune_files.check_others(args, range(1, (args.n or 1) + 1))
-    tunes = list[str]()
+    wanted, written, tunes = args.n or 1, 0, list[str]()
     try:
         _draw(args, writer, given, tunes)
     finally:  # after Ctrl-C, too
-        written = 0
-        if len(tunes) < (args.n or 1) and tunes:
-            cli.note(f"NOTE: {len(tunes)} of {args.n} tunes were drawn")
+        if 0 < len(tunes) < wanted:
+            cli.note(f"NOTE: {len(tunes)} of {wanted} tunes were drawn")
         if tunes and args.output is not None:
             held_out = () if known is None else known.held_out or known.training
             name = path.parent.resolve().name
             written = tune_files.write(args, tunes, name, saved, held_out)
-    return written or (0 if len(tunes) == (args.n or 1) else cli.FAILED)
+    return written or (0 if len(tunes) == wanted else cli.FAILED)
 
 
 def _draw(args, writer, given, tunes):

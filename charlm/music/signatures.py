@@ -7,12 +7,10 @@ from charlm.music.tune import AbcError, Metre
 
 SHARPS = "FCGDAEB"  # the order in which a key signature takes them; flats in the opposite one
 MODES = {  # sharps of the key of C in each mode
-    "maj": 0, "ion": 0, "mix": -1, "dor": -2, "min": -3, "m": -3, "aeo": -3, "phr": -4, "loc": -5,
-    "lyd": 1,
+    "major": 0, "ionian": 0, "mixolydian": -1, "dorian": -2, "minor": -3, "aeolian": -3,
+    "phrygian": -4, "locrian": -5, "lydian": 1,
 }  # fmt: skip
-NAMES = (
-    "major", "ionian", "mixolydian", "dorian", "minor", "aeolian", "phrygian", "locrian", "lydian",
-)  # fmt: skip
+BY_LETTERS = {"m": -3} | {mode[:3]: sharps for mode, sharps in MODES.items()}
 METRES = {"C": 4, "C|": 2}  # beats; both have a whole note in a bar
 
 
@@ -30,9 +28,9 @@ def key_signature(text: str, at: int = 0) -> dict[str, int]:
     words = " ".join(text.split())
     found = re.fullmatch(r"([A-G])([#b]?) ?([A-Za-z]*)((?: [a-z]+(?:=\S*)?)*)", words)
     mode = found[3] if found and found[3] in ("", "m") else found and found[3][:3].lower()
-    if not found or (mode or "maj") not in MODES or len(found[3]) == 2:
+    if not found or (mode or "maj") not in BY_LETTERS or len(found[3]) == 2:
         raise AbcError(at, f"expected a key such as G Major or A Dorian, found {text!r:.40}")
-    sharps = SHARPS.index(found[1]) - 1 + MODES[mode or "maj"]
+    sharps = SHARPS.index(found[1]) - 1 + BY_LETTERS[mode or "maj"]
     sharps += {"#": 7, "b": -7, "": 0}[found[2]]
     if not -7 <= sharps <= 7:
         raise AbcError(at, f"expected a key of at most 7 sharps or flats, found {text!r:.40}")
@@ -47,7 +45,7 @@ def usual_key(text: str, at: int = 0) -> dict[str, int]:
     """
     found = re.match(r"[A-G][#b]? ?([A-Za-z]*)", text)
     name = found[1].lower() if found else ""
-    if len(name) > 2 and not any(mode.startswith(name) for mode in NAMES):
+    if len(name) > 2 and not any(mode.startswith(name) for mode in MODES):
         raise AbcError(at, f"expected a key such as G Major or A Dorian, found {text!r:.40}")
     return key_signature(text, at)
 

@@ -68,8 +68,7 @@ class TrainingWindows:
 
     In a text of records, a stream whose state is reset goes on at the separator before the next
     record, if that is near (`RecordStreams`): what a model reads from a zero state is a separator,
-    then a record. Each stream is reset
-    every `restart_every` windows, from a random one on.
+    then a record. Each stream is reset every `restart_every` windows, from a random one on.
 
     Each item is ((ids (B, T), fresh (B,)), next ids (B, T)); fresh is 1 for a stream whose state is
     reset before the window, else 0. With contexts, the first are ids and contexts (B, T, 2): the
