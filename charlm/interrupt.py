@@ -11,11 +11,14 @@ import contextlib
 import os
 import signal
 import sys
+import threading
 from collections.abc import Callable, Iterator
 from types import FrameType
 
 CODE = 128 + signal.SIGINT
 LINE = b"interrupted\n"
+
+printing = threading.Lock()  # held by a thread that prints progress, in the end by `leave`
 
 _stderr = None  # the original standard error, because quiet_stderr redirects file descriptor 2
 _asked = False
@@ -62,6 +65,7 @@ def leave(number: int = signal.SIGINT, frame: FrameType | None = None) -> None:
     """Ends the process at once; a signal handler."""
     signal.signal(signal.SIGINT, signal.SIG_DFL)
     _act()
+    printing.acquire(timeout=1)  # never released, so this is the last line; a pipe may be stalled
     if _stderr is not None:
         with contextlib.suppress(OSError):
             os.write(_stderr, LINE)

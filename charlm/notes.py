@@ -9,6 +9,8 @@ from collections.abc import Callable, Iterator
 from contextvars import ContextVar
 from typing import Any, TextIO
 
+from charlm import interrupt
+
 # control characters of terminals, escaped as in Python
 CONTROLS = {c: f"\\x{c:02x}" for c in (*range(32), *range(127, 160)) if c not in b"\n\t"}
 SILENCE = 1.0  # seconds; shorter work shows no progress
@@ -180,7 +182,8 @@ class _Progress:
             while True:
                 bar.ncols = shutil.get_terminal_size().columns  # tqdm shows nothing if it is 0
                 bar.n = self.done
-                bar.set_postfix_str(self.figures)  # and refresh
+                with interrupt.printing:
+                    bar.set_postfix_str(self.figures)  # and refresh
                 if self.ended.wait(REFRESH):
                     return
 
@@ -189,7 +192,8 @@ class _Progress:
         if self.ended.wait(max(0, _last_line + APART - time.monotonic())):
             return
         while True:
-            print(self._line(), file=self.file, flush=True)
+            with interrupt.printing:
+                print(self._line(), file=self.file, flush=True)
             _last_line = time.monotonic()
             if self.ended.wait(EVERY):
                 return

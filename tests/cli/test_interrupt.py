@@ -164,6 +164,27 @@ def test_ignored_by_the_parent_it_stays_ignored(here, which):
     assert ("epoch 4/4" in out) == (which == "a module")
 
 
+def test_its_line_is_the_last_while_progress_is_shown():
+    """Though a thread prints progress all the time."""
+    program = """if True:
+        import os, signal, time
+        from charlm import interrupt, notes
+        interrupt._stderr = 2  # as in the process of a command
+        signal.signal(signal.SIGINT, interrupt.leave)
+        notes.SILENCE = notes.APART = notes.EVERY = 1e-6
+        with notes.progress("working"):
+            time.sleep(0.1)
+            os.kill(os.getpid(), signal.SIGINT)
+            time.sleep(9)
+    """
+    for _ in range(3):
+        done = subprocess.run([sys.executable, "-c", program], stderr=subprocess.PIPE, timeout=60)
+        lines = done.stderr.splitlines()
+        assert done.returncode == 130
+        assert lines.count(b"working") == len(lines) - 1 > 10
+        assert lines[-1] == b"interrupted"
+
+
 PROGRAM = "import signal, charlm\nprint(signal.getsignal(signal.SIGINT).__name__)\n"
 
 
