@@ -13,6 +13,7 @@ runs its own part of the batch from the first step to the last.
     bfloat16.py      operands of products in bfloat16, for processors that multiply them
     activations.py   activations, their slopes and the exponential
     lstm.py ...      a cell's equations and their derivatives, for one row of a batch
+    barrier.py       cores that share a time step wait for each other
     time_loop.py     the loop over time, forward and backward
     work_space.py    the arrays that the loop works in
     batch_loop.py    the loop over time for a whole batch, on all cores

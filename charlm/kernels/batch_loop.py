@@ -1,19 +1,22 @@
-"""A cell over time for a whole batch; each core computes a part of the sequences."""
+"""A cell over time for a whole batch; each core computes some units of some sequences."""
 
-from collections.abc import Sequence
+import functools
+import itertools
+import time
+from collections.abc import Callable, Sequence
 from types import ModuleType
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
-from charlm.kernels import time_loop, work_space
+from charlm.kernels import barrier, time_loop, work_space
 from charlm.kernels.arrays import require
 from charlm.kernels.batch import Batch
 from charlm.kernels.buffer_pool import empty, zeros
 from charlm.kernels.denormals import flushed
 from charlm.kernels.jit import specialized
 from charlm.kernels.matmul import sums
-from charlm.kernels.parallel import parallel_for, sum_parts
+from charlm.kernels.parallel import after_group, shares, side_by_side, sum_parts
 
 
 def forward(
@@ -41,29 +44,30 @@ def forward(
     states = [empty(B, T, H) for _ in first]
     kept = empty(B, T if keep else 1, cell.CACHE * H)
     rows, index, added, contexts, x, live, start, drop = batch.laid_out(B, T)
-    arrays = (
-        *(
-            rows,
-            index,
-            added,
-            contexts,
-            x,
-            factors.pack_panels(_or_zeros(batch.W, 1, GH)),
-            _or_zeros(batch.b, GH),
-        ),
-        *(_panels(factors, batch.U, drop), _or_zeros(batch.d, GH), live, start, drop),
-        *(first[0], first[-1], states[0], states[-1], kept, show_first),
-    )
+    before_and_after = first[0], first[-1], states[0], states[-1]
+    sequences, units = _shares(batch, cell)
     loop = specialized(time_loop.forward, cell=cell, factors=factors)
 
-    def part(begin, end):
-        n, sizes = end - begin, (H, GH, x.shape[2], len(drop), len(added))
+    def prepare(left, right):
+        """Returns the arguments of `loop` for some units."""
+
+        def own(array, *shape):
+            return _own_columns(_or_zeros(array, *shape, GH), cell.GATES, left, right)
+
+        inputs = own(rows), index, own(added), contexts, x
+        W, b = factors.pack_panels(own(batch.W, 1)), own(batch.b)
+        U = _panels(factors, own(batch.U), len(drop), axis=1)
+        return *inputs, W, b, U, own(batch.d), live, start, drop, *before_and_after, kept
+
+    def job(share, arrays, _):
+        n, m = share.end - share.begin, share.right - share.left
+        sizes = H, cell.GATES * m, x.shape[2], len(drop), len(added), cell.CACHE * m
         space = work_space.for_forward(factors, n, *sizes)
         with flushed():
-            loop(*arrays, begin, end, *space)
+            loop(*arrays, show_first, *share, *space)
 
     if B * T:
-        parallel_for(part, B)
+        _run(job, sequences, units, prepare)
     never = (start == T)[:, None]
     last = [np.where(never, a, s[:, -1] if T else a) for a, s in zip(first, states, strict=True)]
     return states, last, kept
@@ -100,50 +104,150 @@ def backward(
     first, d_first = batch.states, [np.array(x) for x in d_last]  # changed in place
     rows, index, added, contexts, x, live, start, drop = batch.laid_out(B, T)
     D, groups = x.shape[2], max(1, len(drop))
-    share = GH // groups
-    d_x, shared = zeros(*x.shape), zeros(*rows.shape) if batch.ids is None else None
-    panels = factors.pack_panels(_or_zeros(batch.W, 1, GH).T), _panels(factors, batch.U.T, drop)
-    arrays = (
-        *(index, contexts, x, *panels, live, start, drop),
-        *(first[0], first[-1], states[0], states[-1], kept, show_first),
-        *(d_h, d_first[0], d_first[-1]),
-    )
+    d_x, shared = zeros(*x.shape), zeros(*rows.shape) if _is_projected(batch) else None
+    fixed = first[0], first[-1], states[0], states[-1]
+    changed = d_h, d_first[0], d_first[-1]
+    sequences, units = _shares(batch, cell)
+    edges_of_x = {edge: D * k // (len(units) - 1) for k, edge in enumerate(units)}
     loop = specialized(time_loop.backward, cell=cell, factors=factors)
 
-    def part(begin, end):
-        d_rows = zeros(*rows.shape) if shared is None else shared  # several cores may share a row
-        d_added = zeros(*added.shape)
-        dW, dU = sums(D, GH), sums(groups, H, share)
-        db, dd = zeros(0 if batch.b is None else GH), zeros(0 if batch.d is None else GH)
-        if (end - begin) * T:
-            sizes = H, GH, D, len(drop), cell.SPLIT
-            space = work_space.for_backward(factors, end - begin, *sizes)
+    def prepare(left, right):
+        """Returns the arguments of `loop` for some units."""
+        part_of_x = slice(edges_of_x[left], edges_of_x[right])
+        W_t = factors.pack_panels(_or_zeros(batch.W, 1, GH)[part_of_x if D else slice(1)].T)
+        U_t = _panels(factors, batch.U[left:right].T, len(drop), axis=0)
+        return index, contexts, x, W_t, U_t, live, start, drop, *fixed, kept, show_first, *changed
+
+    def together(n):
+        """Allocates what the cores of a group share."""
+        if len(units) == 2:
+            return None, None
+        return work_space.shared_gradients(factors, n, GH, len(drop))
+
+    def job(share, arrays, operands):
+        m = share.right - share.left
+        GM, part_of_x = cell.GATES * m, (edges_of_x[share.left], edges_of_x[share.right])
+        d_rows = zeros(len(rows), GM) if shared is None else shared  # sequences may share a row
+        d_added = zeros(len(added), GM)
+        dW, dU = sums(D, GM), sums(groups, H, GM // groups)
+        db, dd = zeros(0 if batch.b is None else GM), zeros(0 if batch.d is None else GM)
+        if (share.end - share.begin) * T:
+            sizes = H, GM, D, len(drop), cell.SPLIT, m, cell.CACHE * m, part_of_x[1] - part_of_x[0]
+            space = work_space.for_backward(factors, share.end - share.begin, *sizes, operands)
+            gradients = d_rows, d_added, d_x, dW, db, dU, dd
             with flushed():
-                loop(*arrays, d_rows, d_added, d_x, dW, db, dU, dd, begin, end, *space)
-        return d_rows, d_added, dW[:D, :GH], db, dU[:, :H, :share], dd
+                loop(*arrays, *gradients, *share[:4], *part_of_x, *share[4:], *space)
+        return d_rows, d_added, dW[:D, :GM], db, dU[:, :H, : GM // groups], dd
 
-    return _joined(batch, parallel_for(part, B), shared, d_first, d_x)
-
-
-def _joined(batch, parts, shared, d_first, d_x):
-    """Sums the gradients of the parts; leaves out those of arrays that were not given."""
-    of_rows, *others = zip(*parts, strict=True)
-    d_rows = sum_parts(of_rows) if shared is None else shared
-    d_added, dW, db, dU, dd = map(sum_parts, others)
+    found = _run(job, sequences, units, prepare, together)
+    d_rows, d_added, dW, db, dU, dd = _joined(found, units, cell.GATES)
     found = Batch(
-        U=dU[0] if len(dU) == 1 else np.concatenate(dU, axis=1),  # groups with their own dropped h
+        U=dU,
         h=d_first[0],
         c=d_first[-1],
         d=dd,
         x=d_x,
         W=dW,
         b=db,
-        rows=d_rows.reshape(_or_zeros(batch.rows, 0).shape),
+        rows=(d_rows if shared is None else shared).reshape(_or_zeros(batch.rows, 0).shape),
         context_rows=d_added,
     )
     pairs = zip(found, batch, strict=True)
     wanted: Any = (g if given is not None else None for g, given in pairs)
     return Batch(*wanted)
+
+
+class _Share(NamedTuple):
+    """The share of one core, in the order of the loops' arguments."""
+
+    begin: int
+    """The range of sequences."""
+    end: int
+    left: int
+    """The range of units."""
+    right: int
+    barrier: np.ndarray
+    """Shared with the cores that compute the other units of these sequences."""
+    members: int
+
+
+def _shares(batch, cell):
+    """Returns the edges of the ranges of sequences and of units."""
+    B, _, H, GH = batch.sizes(cell)
+    return shares(B, H, GH, divide_units=not _is_projected(batch))
+
+
+def _is_projected(batch):
+    """Whether each step of each sequence has a row of its own, too much to copy for each core."""
+    return batch.rows is not None and batch.ids is None
+
+
+def _run(job, sequences, units, prepare, together=lambda n: None):
+    """Calls job(share, prepare(left, right), together(end - begin)) for every core's share."""
+    ranges = list(itertools.pairwise(units))
+    arrays = side_by_side([functools.partial(prepare, *pair) for pair in ranges])
+    jobs, times = [], []
+    for begin, end in itertools.pairwise(sequences):
+        group, shared = (barrier.made(), len(ranges)), together(end - begin)
+        for pair, own in zip(ranges, arrays, strict=True):
+            share = _Share(begin, end, *pair, *group)
+            jobs.append(functools.partial(_watched, times, job, share, own, shared))
+    found = side_by_side(jobs)
+    if len(ranges) > 1:
+        busy, passed = map(sum, zip(*times, strict=True))
+        after_group(busy / passed)
+    return found
+
+
+def _watched(times: list, job: Callable, share: _Share, *args: Any) -> Any:
+    """Calls a job, and appends the seconds that its core was busy, and those that passed.
+
+    If it fails, the cores that wait for this one end, too.
+    """
+    busy, began = time.thread_time(), time.perf_counter()
+    try:
+        return job(share, *args)
+    except BaseException:
+        barrier.break_up(share.barrier)
+        raise
+    finally:
+        times.append((time.thread_time() - busy, time.perf_counter() - began))
+
+
+def _own_columns(array, G, left, right):
+    """Takes the columns (..., G*m) of units left..right from (..., G*H)."""
+    *shape, GH = array.shape
+    m, H = right - left, GH // G
+    return array if m == H else array.reshape(*shape, G, H)[..., left:right].reshape(*shape, G * m)
+
+
+def _joined(parts, units, G):
+    """Sums the gradients of the ranges of sequences, and joins those of the ranges of units."""
+    ranges = list(itertools.pairwise(units))
+    if len(ranges) == 1:
+        *others, dU, dd = map(sum_parts, zip(*parts, strict=True))
+        return *others, _joined_groups(dU), dd
+    arrays = [[*others, _joined_groups(dU), dd] for *others, dU, dd in parts]
+    H = units[-1]
+    found = [empty(*x.shape[:-1], G * H if x.shape[-1] else 0) for x in arrays[0]]
+
+    def place(k, left, right):
+        first, *rest = arrays[k :: len(ranges)]
+        for j, whole in enumerate(found):
+            if whole.size:
+                shape = *whole.shape[:-1], G
+                own = whole.reshape(*shape, H)[..., left:right]
+                own[:] = first[j].reshape(own.shape)
+                for part in rest:
+                    own += part[j].reshape(own.shape)
+
+    side_by_side([functools.partial(place, k, *pair) for k, pair in enumerate(ranges)])
+    return found
+
+
+def _joined_groups(dU):
+    """Joins gradients of U by groups of gates with their own dropped h: (groups, H, G*m)."""
+    return dU[0] if len(dU) == 1 else np.concatenate(dU, axis=1)
 
 
 def _check_gradients(cell, shape, states, kept, d_h, d_last):
@@ -161,12 +265,11 @@ def _check_gradients(cell, shape, states, kept, d_h, d_last):
     require("kept", kept, (B, T, cell.CACHE * H))
 
 
-def _panels(factors, U, drop):
+def _panels(factors, U, drops, axis):
     """Packs U or U^T for each group of gates with its own dropped h."""
-    if not len(drop):
+    if not drops:
         return factors.pack_panels(U)[None]
-    axis = int(U.shape[0] < U.shape[1])
-    return np.stack([factors.pack_panels(u) for u in np.split(U, len(drop), axis)])
+    return np.stack([factors.pack_panels(u) for u in np.split(U, drops, axis)])
 
 
 def _or_zeros(array, *shape):

@@ -47,9 +47,12 @@ def summed(n: int, rows: int, N: int) -> np.ndarray:
     return words(n, (rows + 1) // 2, rounded(N, ROWS))
 
 
-def gradients(rows: int, N: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+def gradients(
+    rows: int, N: int, shared: np.ndarray | None = None
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Does what `float32.gradients` does; operands are copies, so one float32 row is enough."""
-    return empty(1, N), words(rows, (N + 1) // 2), words((rows + 1) // 2, N)
+    first = words(rows, (N + 1) // 2) if shared is None else shared
+    return empty(1, N), first, words((rows + 1) // 2, N)
 
 
 @jit
@@ -101,7 +104,17 @@ def put_summed(to, row, values):
 
 
 @jit
-def put_gradient(first, summed, row, du):
-    """Writes du (GH,) into a row of both operands."""
-    put(first, row, du)
+def put_gradient(first, summed, row, du, H, left, right):
+    """Writes du (G*m,), of units left..right of H, into a row of both operands.
+
+    If the left operand is shared, H, left and right are even.
+    """
+    m = right - left
+    if m == H:
+        put(first, row, du)
+    else:
+        for g in range(len(du) // m):
+            for j in range(0, m, 2):
+                words = pair(du[g * m + j], du[g * m + j + 1])
+                first[row, (g * H + left + j) // 2] = words
     put_summed(summed, row, du)

@@ -23,14 +23,19 @@ def summed(n: int, rows: int, N: int) -> np.ndarray:
     return empty(n, rows, rounded(N, ROWS))
 
 
-def gradients(rows: int, N: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+def gradients(
+    rows: int, N: int, shared: np.ndarray | None = None
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Allocates `rows` rows of N gradients; N is a multiple of COLUMNS.
+
+    Args:
+        shared: the left operand, if several cores write it.
 
     Returns:
         The rows; the rows as a left operand; the rows as an operand that is summed over its rows.
     """
     du = empty(rows, N + PADDING)
-    return du, du, du
+    return du, du if shared is None else shared, du
 
 
 @jit
@@ -44,5 +49,12 @@ put_summed = put
 
 
 @jit
-def put_gradient(_first, _summed, _row, _du):
-    """Does nothing: du itself is both operands."""
+def put_gradient(first, _summed, row, du, H, left, right):
+    """Copies du (G*m,), of units left..right of H, into a row of a left operand that is shared.
+
+    Without others du itself is both operands.
+    """
+    m = right - left
+    for g in range(len(du) // m if m < H else 0):
+        for j in range(m):
+            first[row, g * H + left + j] = du[g * m + j]

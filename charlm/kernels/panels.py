@@ -30,7 +30,9 @@ def pack_panels(matrix: np.ndarray) -> np.ndarray:
     """Packs (K, N) into panels (N / COLUMNS, K, COLUMNS), with zeros beyond N."""
     K, N = matrix.shape
     found, whole = empty_panels(K, N), N // COLUMNS * COLUMNS
-    found[: whole // COLUMNS] = matrix[:, :whole].reshape(K, -1, COLUMNS).swapaxes(0, 1)
+    found[: whole // COLUMNS] = (
+        matrix[:, :whole].reshape(K, whole // COLUMNS, COLUMNS).swapaxes(0, 1)
+    )
     if whole < N:
         found[-1, :, : N - whole] = matrix[:, whole:]
     return found

@@ -1,22 +1,33 @@
-"""Parallel work on the parts of a batch, one part for each core. Loads no Numba."""
+"""Parallel work on a batch, one part for each core. Loads no Numba."""
 
+import functools
 import itertools
 import os
+import threading
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from functools import cache
 from typing import Any
 
 import numpy as np
 
 from charlm import systems
 from charlm.kernels.buffer_pool import empty
-from charlm.kernels.registers import ROWS
+from charlm.kernels.registers import COLUMNS, LANES, ROWS
 
 WORTH_A_THREAD = 2**17  # additions; fewer take less time than starting a job in another thread
+FEW = 16  # sequences; a core that has fewer reads all weights for too little arithmetic
+IN_CACHE = 2**18  # recurrent weights that a core can keep in its own cache
+WORTH_WAITING = 2**18  # products; fewer take little longer than the cores' waiting for each other
+BUSY = 0.7  # of its time; a core that is busy for less shares its processor with other threads
+LONGEST_REST = 1024  # calls
+_starting = threading.Lock()
+_rest, _next_rest = (
+    0,
+    2,
+)  # calls in which units are not divided, now and after the next time that cores are not busy
 
 
-@cache  # the parts of a batch must not change within a run: gradients are summed by them
+@functools.cache  # the parts of a batch must not change within a run: gradients are summed by them
 def threads() -> int:
     """Returns the number of threads: `NUMBA_NUM_THREADS`, or the cores of this process."""
     if given := os.environ.get("NUMBA_NUM_THREADS"):
@@ -46,27 +57,91 @@ def sum_parts(arrays: Sequence[np.ndarray]) -> np.ndarray:
     if first.size * len(rest) < WORTH_A_THREAD:
         part(0, n)
     else:
-        _share(part, [n * k // threads() for k in range(threads() + 1)])
+        _share(part, _edges(n, 1, threads()))
     return found
 
 
 def parallel_for(part: Callable[[int, int], Any], B: int) -> list[Any]:
     """Calls part(begin, end) in parallel for every core's share of B rows or sequences."""
-    tiles = -(-B // ROWS)
-    n = max(1, min(threads(), tiles))
-    return _share(part, [min(B, tiles * k // n * ROWS) for k in range(n + 1)])
+    return _share(part, _edges(B, ROWS, max(1, min(threads(), -(-B // ROWS)))))
+
+
+def shares(B: int, H: int, GH: int, divide_units: bool = True) -> tuple[list[int], list[int]]:
+    """Divides the time steps of a recurrent layer among the cores.
+
+    If each core has many sequences, it computes all units of them, and no core waits for another.
+    Otherwise each group of cores has many sequences, and a core computes some of their units. Its
+    weights then stay in its cache, but the group waits for each other at every time step. While
+    other threads use the processors, one core does the work of its group, with the same digits.
+
+    Args:
+        B: the number of sequences.
+        H: the number of units.
+        GH: the columns of the recurrent kernel, G*H.
+        divide_units: whether several cores may compute the units of a sequence.
+
+    Returns:
+        The edges of the ranges of sequences, and those of the ranges of units.
+    """
+    cores, tiles = threads(), -(-B // ROWS)
+    alone = max(1, min(cores, tiles))
+    few = FEW * cores > B and (alone < cores or H * GH > IN_CACHE)
+    if few and divide_units and H % 2 == 0:  # an operand may hold pairs of units
+        groups = max(1, B // FEW)
+        most = B * H * GH // (groups * WORTH_WAITING)
+        members = max(1, min(cores // groups, -(-H // COLUMNS), most))
+        if members > 1 and groups * members >= alone:
+            units = [0, H] if _rests() else _edges(H, LANES, members)
+            return _edges(B, ROWS, groups), units
+    return _edges(B, ROWS, alone), [0, H]
+
+
+def after_group(busy: float) -> None:
+    """Stops dividing units for a while, each time longer, if cores share their processors.
+
+    Args:
+        busy: the part of the time in which the cores of a group were busy, or spinning.
+    """
+    global _rest, _next_rest
+    _rest = _next_rest if busy < BUSY else 0
+    _next_rest = min(2 * _next_rest, LONGEST_REST) if _rest else 2
+
+
+def _rests():
+    global _rest
+    _rest = max(0, _rest - 1)
+    return _rest > 0
+
+
+def _edges(n, unit, parts):
+    """Divides n into `parts` ranges of whole units, as equal as possible."""
+    units = -(-n // unit)
+    return [min(n, units * k // parts * unit) for k in range(parts + 1)]
 
 
 def _share(part, edges):
-    """Calls part(begin, end) for each pair of neighbours among `edges`, one in this thread."""
-    first, *others = itertools.pairwise(edges)
-    rest = [_pool().submit(part, *edge) for edge in others]
-    return [part(*first), *(x.result() for x in rest)]
+    """Calls part(begin, end) for each pair of neighbours among `edges`."""
+    return side_by_side([functools.partial(part, *edge) for edge in itertools.pairwise(edges)])
 
 
-@cache
-def _pool():
-    return ThreadPoolExecutor(threads())
+def side_by_side(jobs: Sequence[Callable[[], Any]]) -> list[Any]:
+    """Calls all jobs, at most one for each core; the first one in this thread.
+
+    They may wait for each other, because all of them are started before those of any later call.
+    """
+    first, *others = jobs
+    with _starting:
+        rest = [_pool(threads()).submit(job) for job in others]
+    return [first(), *(x.result() for x in rest)]
 
 
+@functools.cache
+def _pool(n):
+    return ThreadPoolExecutor(n)
+
+
+# or a child could start with the lock held by a thread that it does not have
+systems.at_fork(
+    before=_starting.acquire, after_in_parent=_starting.release, after_in_child=_starting.release
+)
 systems.at_fork(after_in_child=_pool.cache_clear)  # a child has none of its parent's threads

@@ -1,0 +1,213 @@
+"""Law: cores that compute the units of the same sequences compute to the bit what one core does."""
+
+import functools
+import itertools
+import threading
+import time
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+
+from charlm.kernels import barrier, batch_loop, float32, jit, parallel
+from charlm.kernels import bfloat16 as half
+from charlm.kernels.jit import cached_jit
+from charlm.kernels.registers import COLUMNS, ROWS
+from charlm.kernels.work_space import GATHER
+from tests.kernels.test_compiled import (
+    CELLS,
+    both,
+    flat,
+    in_half,
+    nothing_relies_on_what_memory_holds,  # noqa: F401 - a fixture of every test
+    problem,
+)
+
+CORES = 3
+
+
+@pytest.fixture
+def cores(monkeypatch):
+    """Lets small problems be divided among cores that do not exist; returns how to set them."""
+    monkeypatch.setattr(parallel, "WORTH_WAITING", 1)
+    monkeypatch.setattr(parallel, "IN_CACHE", 1)
+    monkeypatch.setattr(batch_loop, "after_group", lambda busy: None)
+    monkeypatch.setattr(parallel, "_rest", 0)
+    return lambda n: monkeypatch.setattr(parallel, "threads", lambda: n)
+
+
+def masked(rng, batch, name):
+    B, T, H, GH = batch.sizes(jit.cell(name))
+    drop = (rng.random((GH // H, B, H)) < 0.7).astype(np.float32)
+    return batch._replace(live=rng.random((B, T)) < 0.7, drop=drop)
+
+
+@pytest.mark.usual(6)
+@pytest.mark.parametrize("dropped", [False, True])
+@pytest.mark.parametrize("inputs", ["ids", "vectors"])
+@pytest.mark.parametrize("name", CELLS)
+@pytest.mark.parametrize("factors", [float32, pytest.param(half, marks=in_half)])
+def test_a_group_of_cores_is_one_core(rng, cores, factors, name, inputs, dropped):
+    T, B, H = 2 * GATHER // ROWS, 2 * ROWS + 3, 3 * COLUMNS + 6  # several sums over gathered rows
+    batch, upstream, _ = problem(rng, name, T, B, H, inputs)
+    batch = masked(rng, batch, name) if dropped else batch
+    GH = batch.U.shape[1]
+    cores(1)
+    expected = both(name, batch, upstream, factors)
+    for n in (2, CORES):
+        cores(n)
+        sequences, units = parallel.shares(B, H, GH)
+        assert (sequences, len(units)) == ([0, B], n + 1)
+        for a, b in zip(both(name, batch, upstream, factors), expected, strict=True):
+            np.testing.assert_array_equal(a, b)
+
+
+def test_several_groups_are_as_many_cores(rng, cores, monkeypatch):
+    """Whose sums of gradients are added in the same order."""
+    H, B = 2 * COLUMNS, 6 * ROWS
+    batch, upstream, _ = problem(rng, "lstm", 5, B, H)
+    monkeypatch.setattr(parallel, "FEW", 3 * ROWS)
+    found = []
+    for n, divided in ((2, 1), (4, 2)):
+        cores(n)
+        sequences, units = parallel.shares(B, H, 4 * H)
+        assert (sequences, len(units)) == ([0, 3 * ROWS, B], divided + 1)
+        found.append(both("lstm", batch, upstream))
+    for a, b in zip(*found, strict=True):
+        np.testing.assert_array_equal(a, b)
+
+
+def test_whether_units_are_divided_may_change_at_any_time(rng, cores, monkeypatch):
+    """Even between forward and backward: on a busy machine the digits are the same."""
+    batch, upstream, _ = problem(rng, "gru", 6, 5, 2 * COLUMNS)
+    cell, found = jit.cell("gru"), []
+    cores(2)
+    for rests in itertools.product([False, True], repeat=2):
+        turns = iter(rests)
+        monkeypatch.setattr(parallel, "_rests", lambda turns=turns: next(turns))
+        states, last, kept = batch_loop.forward(cell, float32, batch)
+        gradients = batch_loop.backward(cell, float32, batch, states, kept, *upstream)
+        found.append([kept, *flat(states[0], last, gradients)])
+    for other in found[1:]:
+        for a, b in zip(other, found[0], strict=True):
+            np.testing.assert_array_equal(a, b)
+
+
+@pytest.mark.parametrize("n", [1, 2, 3, 4, 8, 16, 64])
+def test_every_unit_of_every_sequence_is_computed_once(monkeypatch, n):
+    monkeypatch.setattr(parallel, "threads", lambda: n)
+    monkeypatch.setattr(parallel, "_rest", 0)
+    sizes = (1, 7, 16, 32, 64, 500), (1, 31, 64, 192, 512, 513, 2048), (1, 4)
+    for B, H, G in itertools.product(*sizes):
+        sequences, units = parallel.shares(B, H, G * H)
+        jobs = (len(sequences) - 1) * (len(units) - 1)
+        assert (sequences[0], sequences[-1], units[0], units[-1]) == (0, B, 0, H)
+        assert 1 <= jobs <= n
+        assert H % 2 == 0 or units == [0, H]  # operands hold pairs of units
+        for edges in (sequences, units):
+            assert edges == sorted({*edges})
+        if len(units) > 2:
+            assert min(y - x for x, y in itertools.pairwise(sequences)) >= min(B, parallel.FEW)
+            arithmetic = B * H * G * H / jobs
+            assert arithmetic >= parallel.WORTH_WAITING
+            assert parallel.shares(B, H, G * H, divide_units=False)[1] == [0, H]
+        elif G * H * H > parallel.IN_CACHE and H % 2 == 0:  # no core is left out without a reason
+            whole = parallel.FEW * n <= B or jobs == min(n, -(-B // ROWS))
+            assert whole or B * H * G * H < 2 * parallel.WORTH_WAITING
+
+
+def test_units_are_not_divided_while_cores_are_shared(monkeypatch):
+    monkeypatch.setattr(parallel, "threads", lambda: 8)
+    monkeypatch.setattr(parallel, "_rest", 0)
+    monkeypatch.setattr(parallel, "_next_rest", 2)
+
+    def calls_until_divided():
+        for k in itertools.count():
+            sequences, units = parallel.shares(32, 512, 2048)
+            assert sequences == [0, 16, 32]
+            if len(units) == 5:
+                return k
+            assert units == [0, 512]
+
+    found = []
+    for _ in range(12):
+        parallel.after_group(0.5)
+        found.append(calls_until_divided())
+    assert found == [2**k - 1 for k in range(1, 11)] + 2 * [parallel.LONGEST_REST - 1]
+    parallel.after_group(0.98)
+    assert calls_until_divided() == 0
+    parallel.after_group(0.5)
+    assert calls_until_divided() == found[0]
+
+
+def test_a_core_that_fails_ends_those_that_wait_for_it(cores):
+    wait = cached_jit(waits)
+    wait(barrier.made(), 1, 1)  # compiled before
+    cores(CORES)
+
+    def job(share, own, _):
+        if share.left:
+            wait(share.barrier, share.members, 5)
+            return "ended"
+        wait(share.barrier, share.members, 3)
+        raise MemoryError("no memory")
+
+    with pytest.raises(MemoryError, match="no memory"):
+        batch_loop._run(job, [0, 9], [0, 2, 4, 6], lambda left, right: None)
+
+
+def waits(counter, members, times):
+    for _ in range(times):
+        barrier.wait(counter, members)
+
+
+def test_nobody_passes_before_all_have_come(cores):
+    cores(CORES)
+    lines, each = np.zeros((CORES, 1000), np.int64), cached_jit(marks_and_reads)
+    counter, lowest = barrier.made(), np.zeros(CORES, np.int64)
+    each(barrier.made(), 1, lines[:1], 0, lowest)
+    lines[:] = 0
+    jobs = [functools.partial(each, counter, CORES, lines, k, lowest) for k in range(CORES)]
+    parallel.side_by_side(jobs)
+    assert (lines == 1).all()
+    assert (lowest == 1).all()
+
+
+def marks_and_reads(counter, members, lines, k, lowest):
+    """Marks its place of each step; keeps the lowest mark of others seen after waiting."""
+    lowest[k] = 1
+    for t in range(lines.shape[1]):
+        lines[k, t] = 1
+        barrier.wait(counter, members)
+        for other in range(len(lines)):
+            lowest[k] = min(lowest[k], lines[other, t])
+
+
+def test_groups_that_are_started_at_the_same_time_all_end(rng, cores, monkeypatch):
+    """No group has only some of its threads while others have the rest."""
+    pool = parallel._pool(2)
+
+    def submit(job):
+        time.sleep(0.002)  # while another group could start some of its threads
+        return pool.submit(job)
+
+    monkeypatch.setattr(parallel, "_pool", lambda n: SimpleNamespace(submit=submit))
+    batch, upstream, _ = problem(rng, "lstm", 3, 3, 3 * COLUMNS)
+    cores(3)
+    assert parallel.shares(3, 3 * COLUMNS, 12 * COLUMNS)[1] == [COLUMNS * k for k in range(4)]
+    expected = both("lstm", batch, upstream)
+    found = []
+
+    def several():
+        for _ in range(5):
+            found.append(both("lstm", batch, upstream))
+
+    threads = [threading.Thread(target=several, daemon=True) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(20)
+    assert len(found) == 20
+    for one in found:
+        for a, b in zip(one, expected, strict=True):
+            np.testing.assert_array_equal(a, b)
