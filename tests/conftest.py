@@ -4,11 +4,21 @@ import collections
 import gc
 import os
 import signal
+import tempfile
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
 import numpy as np
 import pytest
+
+# JAX compiles the same functions in many tests and processes: it finds them here the next time
+if "JAX_COMPILATION_CACHE_DIR" not in os.environ:  # nor a worker of pytest-xdist
+    compiled = tempfile.TemporaryDirectory(prefix="charlm-jax-")
+    os.environ |= {
+        "JAX_COMPILATION_CACHE_DIR": compiled.name,
+        "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0",
+        "JAX_PERSISTENT_CACHE_MIN_ENTRY_SIZE_BYTES": "-1",
+    }
 
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:  # as in a job in the background:
     signal.signal(signal.SIGINT, signal.default_int_handler)  # processes started here inherit it

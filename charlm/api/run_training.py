@@ -107,7 +107,7 @@ def prepare(
 
         reporting.timeline.done("import")
     reporting.processes.join(reporting.say)
-    with cli.quiet_stderr():
+    with cli.quiet_stderr("building the network"):
         distribute, processes = reporting.distribute != "none", reporting.processes
         training = Training(config, text, saved, distribute, processes)
         reporting.timeline.done("build")

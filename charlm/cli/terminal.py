@@ -12,6 +12,7 @@ from charlm import notes
 from charlm.errors import InputError
 from charlm.notes import CONTROLS, above_bars, note
 
+BACKENDS = {"jax": "JAX", "torch": "PyTorch"}  # their names, by those in Keras
 _redirection = threading.RLock()
 
 
@@ -33,11 +34,11 @@ def note_terminal() -> None:
 
 
 @contextlib.contextmanager
-def quiet_stderr(what: str = "loading TensorFlow") -> Iterator[None]:
+def quiet_stderr(what: str | None = None) -> Iterator[None]:
     """Holds back what native code writes to stderr (TensorFlow's banner); shows it on an error.
 
     Args:
-        what: what is done meanwhile, which is shown as progress.
+        what: what is done meanwhile, which is shown as progress; by default, loading the backend.
 
     TF_CPP_MIN_LOG_LEVEL does not reach what TensorFlow prints while it is loaded. File descriptor 2
     belongs to the whole process, so one thread at a time redirects it.
@@ -51,7 +52,8 @@ def quiet_stderr(what: str = "loading TensorFlow") -> Iterator[None]:
         shown = stack.enter_context(open(stderr, "w", encoding="utf-8", errors="replace"))
         if sys.stderr is not None:
             sys.stderr.flush()
-        stack.enter_context(notes.progress(what, file=shown))
+        backend = BACKENDS.get(os.environ.get("KERAS_BACKEND", ""), "TensorFlow")
+        stack.enter_context(notes.progress(what or f"loading {backend}", file=shown))
         stack.enter_context(notes.held())
         hidden = stack.enter_context(tempfile.TemporaryFile())
         os.dup2(hidden.fileno(), 2)

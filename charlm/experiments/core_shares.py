@@ -45,13 +45,14 @@ def milliseconds(batch: Batch, d_h: np.ndarray, cores: int, few: int = parallel.
         cores: their number.
         few: units are divided if a core had fewer sequences.
     """
-    cell, seconds = jit.cell("lstm"), []
+    cell = jit.cell("lstm")
+    seconds: list[float] = []
 
     def largest_share(job, sequences, units, prepare, together=lambda n: None):
         began = time.perf_counter()
-        rows, own = _largest(sequences), _largest(units)
-        arrays, shared = prepare(*own), together(rows[1] - rows[0])
-        job(batch_loop._Share(*rows, *own, barrier.made(), 1), arrays, shared)
+        (begin, end), (left, right) = _largest(sequences), _largest(units)
+        arrays, shared = prepare(left, right), together(end - begin)
+        job(batch_loop._Share(begin, end, left, right, barrier.made(), 1), arrays, shared)
         seconds[-1] += time.perf_counter() - began
 
     with (

@@ -4,6 +4,8 @@ A core spins for a moment, because the others arrive within microseconds if each
 its own. If it waits longer, it sleeps: the thread that it waits for may need this very processor.
 """
 
+from typing import Any
+
 import llvmlite.binding
 import numpy as np
 from llvmlite import ir
@@ -18,6 +20,7 @@ SPINS = 2000  # looks at the counter before a core sleeps: some 50 microseconds
 MICROSECONDS = 20  # of one sleep, at least; Linux adds 50
 X86 = llvmlite.binding.get_process_triple().startswith("x86_64")
 WORD = ir.IntType(64)
+_written: Any = intrinsic  # else it would seem to be called with the first argument, too
 
 
 def made() -> np.ndarray:
@@ -48,7 +51,7 @@ def _place(context, builder, signature, arguments):
     return builder.gep(array.data, [at])
 
 
-@intrinsic
+@_written
 def _add_one(_, barrier, at):
     """Adds one to an element, and returns what it was; this core's earlier writes are visible."""
 
@@ -59,7 +62,7 @@ def _add_one(_, barrier, at):
     return types.int64(barrier, types.intp), write
 
 
-@intrinsic
+@_written
 def _read(_, barrier, at):
     """Reads an element from memory, before all later reads."""
 
@@ -70,7 +73,7 @@ def _read(_, barrier, at):
     return types.int64(barrier, types.intp), write
 
 
-@intrinsic
+@_written
 def _pause(_, long):
     """Waits for some cycles, or sleeps if `long`."""
 

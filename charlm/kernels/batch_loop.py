@@ -186,7 +186,8 @@ def _run(job, sequences, units, prepare, together=lambda n: None):
     """Calls job(share, prepare(left, right), together(end - begin)) for every core's share."""
     ranges = list(itertools.pairwise(units))
     arrays = side_by_side([functools.partial(prepare, *pair) for pair in ranges])
-    jobs, times = [], []
+    jobs: list[Callable] = []
+    times: list[tuple[float, float]] = []  # the seconds that cores were busy, and that passed
     for begin, end in itertools.pairwise(sequences):
         group, shared = (barrier.made(), len(ranges)), together(end - begin)
         for pair, own in zip(ranges, arrays, strict=True):

@@ -28,6 +28,7 @@ from charlm.training import resume
 from charlm.training.dataset import batches, errors_of
 from charlm.training.distribution import found_devices, over_devices
 from charlm.training.processes import ALONE, Processes
+from charlm.training.seeds import set_random_seed
 from charlm.training.streams import Streams, compile_for
 from charlm.training.training_windows import (
     characters_per_token,
@@ -115,7 +116,7 @@ class Training:
                 f"one that stopped after {self.progress.step}"
             )
         keras.config.set_floatx("float32")  # overrides a keras.json; files and code need it
-        keras.utils.set_random_seed(config.data.seed)
+        set_random_seed(config.data.seed)
         self.means: list[np.ndarray] = []  # that the next epoch begins with
         with self._distributed():
             self.network = model.build(
