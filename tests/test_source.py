@@ -7,6 +7,8 @@ from pathlib import Path
 
 import pytest
 
+from tests import damage
+
 ROOT = Path(__file__).parents[1]
 
 
@@ -19,3 +21,13 @@ def test_ruff_finds_nothing():
             cwd=ROOT, capture_output=True, text=True,
         )  # fmt: skip
         assert done.returncode == 0, done.stdout + done.stderr
+
+
+def test_every_damage_is_to_a_line_that_there_is():
+    """`python -m tests.damage` takes minutes, so nobody would notice lines that have changed."""
+    missing = [
+        (file, line)
+        for file, line, damaged, _ in damage.DAMAGES
+        if line == damaged or line not in (ROOT / file).read_text()
+    ]
+    assert not missing

@@ -325,10 +325,19 @@ def test_ctrl_c_ends_a_reader_at_once(rng, tmp_path):
     process.send_signal(signal.SIGINT)
     _, err = process.communicate(timeout=10)
     assert (process.returncode, err) == (130, "interrupted\n")
-    ends = time.monotonic() + 10  # until whoever adopts the killed child has read its end
-    while Path(f"/proc/{child[0]}").exists() and time.monotonic() < ends:
+    ends = time.monotonic() + 10
+    while _runs(child[0]) and time.monotonic() < ends:
         time.sleep(0.05)
-    assert not Path(f"/proc/{child[0]}").exists()
+    assert not _runs(child[0])
+
+
+def _runs(pid):
+    """Whether a process runs; a killed one is listed until whoever adopted it has read its end."""
+    try:
+        stat = Path(f"/proc/{pid}/stat").read_text()
+    except (FileNotFoundError, ProcessLookupError):
+        return False
+    return stat.rpartition(")")[2].split()[0] != "Z"
 
 
 def test_no_listing_is_no_damage(rng, tmp_path, monkeypatch):
