@@ -144,16 +144,25 @@ def test_a_core_that_fails_ends_those_that_wait_for_it(cores):
     wait = cached_jit(waits)
     wait(barrier.made(), 1, 1)  # compiled before
     cores(CORES)
+    barriers, ended = [], []
 
     def job(share, own, _):
-        if share.left:
-            wait(share.barrier, share.members, 5)
-            return "ended"
-        wait(share.barrier, share.members, 3)
-        raise MemoryError("no memory")
+        barriers.append(share.barrier)
+        try:
+            wait(share.barrier, share.members, 3 if share.left == 0 else 5)
+        finally:
+            ended.append(share.left)
+        if share.left == 0:
+            raise MemoryError("no memory")
 
     with pytest.raises(MemoryError, match="no memory"):
         batch_loop._run(job, [0, 9], [0, 2, 4, 6], lambda left, right: None)
+    latest = time.monotonic() + 20
+    while len(ended) < CORES and time.monotonic() < latest:
+        time.sleep(0.01)
+    found = sorted(ended)
+    barrier.break_up(barriers[0])  # or this process would not end
+    assert found == [0, 2, 4]
 
 
 def waits(counter, members, times):
