@@ -19,6 +19,8 @@ CODE = 128 + signal.SIGINT
 LINE = b"interrupted\n"
 
 printing = threading.Lock()  # held by a thread that prints progress, in the end by `leave`
+if hasattr(os, "register_at_fork"):  # a child has none of its parent's threads
+    os.register_at_fork(after_in_child=lambda: globals().update(printing=threading.Lock()))
 
 _stderr = None  # the original standard error, because quiet_stderr redirects file descriptor 2
 _asked = False

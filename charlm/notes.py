@@ -174,11 +174,14 @@ class _Progress:
             self._bar() if self.file.isatty() else self._lines()
 
     def _bar(self):
-        with _load_tqdm()(
-            desc=self.what, total=self.total, initial=self.first, file=self.file, leave=False,
-            bar_format=NO_TOTAL if self.total is None else BAR, nrows=24,
-        ) as bar:  # fmt: skip
-            bar.start_t -= time.monotonic() - self.began
+        tqdm = _load_tqdm()
+        with interrupt.printing:
+            bar = tqdm(
+                desc=self.what, total=self.total, initial=self.first, file=self.file, leave=False,
+                bar_format=NO_TOTAL if self.total is None else BAR, nrows=24,
+            )  # fmt: skip
+        bar.start_t -= time.monotonic() - self.began
+        try:
             while True:
                 bar.ncols = shutil.get_terminal_size().columns  # tqdm shows nothing if it is 0
                 bar.n = self.done
@@ -186,6 +189,9 @@ class _Progress:
                     bar.set_postfix_str(self.figures)  # and refresh
                 if self.ended.wait(REFRESH):
                     return
+        finally:
+            with interrupt.printing:
+                bar.close()
 
     def _lines(self):
         global _last_line

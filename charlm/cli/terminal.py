@@ -12,7 +12,7 @@ from charlm import notes
 from charlm.errors import InputError
 from charlm.notes import CONTROLS, above_bars, note
 
-BACKENDS = {"jax": "JAX", "torch": "PyTorch"}  # their names, by those in Keras
+BACKENDS = {"tensorflow": "TensorFlow", "jax": "JAX", "torch": "PyTorch"}
 _redirection = threading.RLock()
 
 
@@ -52,7 +52,7 @@ def quiet_stderr(what: str | None = None) -> Iterator[None]:
         shown = stack.enter_context(open(stderr, "w", encoding="utf-8", errors="replace"))
         if sys.stderr is not None:
             sys.stderr.flush()
-        backend = BACKENDS.get(os.environ.get("KERAS_BACKEND", ""), "TensorFlow")
+        backend = BACKENDS.get(os.environ.get("KERAS_BACKEND") or "tensorflow", "the backend")
         stack.enter_context(notes.progress(what or f"loading {backend}", file=shown))
         stack.enter_context(notes.held())
         hidden = stack.enter_context(tempfile.TemporaryFile())

@@ -4,7 +4,7 @@ Times the largest share of N cores by itself, forward and backward, on a machine
 have N cores. It waits for nobody and has memory and the shared cache to itself. Sums of gradients
 over cores are left out. So the factors are what N cores reach at most. The last column is that of
 cores which divide the sequences only. Run it on an idle machine; each number is the lower third of
-20. `charlm bench --only step --cores 1 2 4 8 16` measures whole training steps where there are such
+10. `charlm bench --only step --cores 1 2 4 8 16` measures whole training steps where there are such
 cores.
 """
 
@@ -19,7 +19,7 @@ import tyro
 from charlm.kernels import barrier, batch_loop, float32, jit, parallel
 from charlm.kernels.batch_loop import Batch
 
-REPEATS = 20
+REPEATS = 10
 
 
 @dataclass(frozen=True)
@@ -36,14 +36,14 @@ class CoreShares:
     """T."""
 
 
-def milliseconds(batch: Batch, d_h: np.ndarray, cores: int, few: int = parallel.FEW) -> float:
+def milliseconds(batch: Batch, d_h: np.ndarray, cores: int, divide_units: bool = True) -> float:
     """Returns the time of the largest share, forward and backward.
 
     Args:
         batch: the arguments of the loops.
         d_h: dLoss/dh.
         cores: their number.
-        few: units are divided if a core had fewer sequences.
+        divide_units: as in `parallel.shares`.
     """
     cell = jit.cell("lstm")
     seconds: list[float] = []
@@ -52,12 +52,15 @@ def milliseconds(batch: Batch, d_h: np.ndarray, cores: int, few: int = parallel.
         began = time.perf_counter()
         (begin, end), (left, right) = _largest(sequences), _largest(units)
         arrays, shared = prepare(left, right), together(end - begin)
-        job(batch_loop._Share(begin, end, left, right, barrier.made(), 1), arrays, shared)
+        passed = barrier.made()
+        barrier.break_up(passed)  # so that it waits for nobody
+        members = len(units) - 1
+        job(batch_loop._Share(begin, end, left, right, passed, members), arrays, shared)
         seconds[-1] += time.perf_counter() - began
 
     with (
         patch.object(parallel, "threads", lambda: cores),
-        patch.object(parallel, "FEW", few),
+        patch.object(batch_loop, "shares", _shares(divide_units)),
         patch.object(parallel, "_rest", 0),
         patch.object(batch_loop, "_run", largest_share),
         patch.object(batch_loop, "_joined", lambda *_: [batch.rows] * 6),
@@ -67,6 +70,10 @@ def milliseconds(batch: Batch, d_h: np.ndarray, cores: int, few: int = parallel.
             states, last, kept = batch_loop.forward(cell, float32, batch)
             batch_loop.backward(cell, float32, batch, states, kept, d_h, last)
     return 1e3 * sorted(seconds[2:])[REPEATS // 3]
+
+
+def _shares(divide_units):
+    return lambda B, T, H, GH, divide, sums: parallel.shares(B, T, H, GH, divide_units, sums)
 
 
 def _largest(edges):
@@ -84,12 +91,12 @@ def main() -> None:
             shapes = (H, 4 * H), (B, H), (B, H), (V, 4 * H), (B, T, H)
             U, h, c, rows, d_h = (0.05 * rng.normal(size=s).astype(np.float32) for s in shapes)
             batch = Batch(U, h, c, rows=rows, ids=rng.integers(V, size=(B, T)))
-            alone = milliseconds(batch, d_h, 1)
             for n in args.cores:
                 with patch.object(parallel, "threads", lambda n=n: n):
-                    sequences, units = parallel.shares(B, H, 4 * H)
+                    sequences, units = parallel.shares(B, T, H, 4 * H)
                 size = ", ".join(str(y - x) for x, y in map(_largest, (sequences, units)))
-                ms, other = (milliseconds(batch, d_h, n, few) for few in (parallel.FEW, 0))
+                alone = milliseconds(batch, d_h, 1)  # again in each row: machines change their pace
+                ms, other = (milliseconds(batch, d_h, n, divide) for divide in (True, False))
                 factors = f"{alone / ms:.1f} | {alone / other:.1f}"
                 print(f"| {B} | {H} | {n} | {size} | {ms:.1f} | {factors} |", flush=True)
 

@@ -3,7 +3,7 @@
 A training step of a small network is thousands of small operations, and a framework needs longer
 to start one than to run it. Here a whole loop is one function: its products read a matrix packed
 once for all steps, the gates are computed while their numbers are still in the cache, and each core
-runs its own part of the batch from the first step to the last.
+computes its own sequences, or its own units of them.
 
     registers.py     the processor's vector registers
     panels.py        the layout of matrices for products
@@ -13,7 +13,7 @@ runs its own part of the batch from the first step to the last.
     bfloat16.py      operands of products in bfloat16, for processors that multiply them
     activations.py   activations, their slopes and the exponential
     lstm.py ...      a cell's equations and their derivatives, for one row of a batch
-    barrier.py       cores that share a time step wait for each other
+    barrier.py       synchronization of cores that share a time step
     time_loop.py     the loop over time, forward and backward
     work_space.py    the arrays that the loop works in
     batch_loop.py    the loop over time for a whole batch, on all cores

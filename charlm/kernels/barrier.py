@@ -1,4 +1,4 @@
-"""A barrier: cores that share a time step wait here for each other, in machine code.
+"""A barrier in machine code, which synchronizes the cores that share a time step.
 
 A core spins for a moment, because the others arrive within microseconds if each has a processor of
 its own. If it waits longer, it sleeps: the thread that it waits for may need this very processor.
@@ -13,11 +13,13 @@ from numba import types
 from numba.core.cgutils import get_or_insert_function
 from numba.extending import intrinsic
 
+from charlm import systems
 from charlm.kernels.jit import jit
 
 ARRIVED, BROKEN = 0, 16  # their places, in different cache lines
-SPINS = 2000  # looks at the counter before a core sleeps: some 50 microseconds
-MICROSECONDS = 20  # of one sleep, at least; Linux adds 50
+SPINS = 2000  # looks at the counter before a core sleeps: 40 to 100 microseconds on x86
+# a function of the system that sleeps, and its argument: 20 microseconds, to which Linux adds 50
+SLEEP, TIME = ("Sleep", 1) if systems.IS_WINDOWS else ("usleep", 20)
 X86 = llvmlite.binding.get_process_triple().startswith("x86_64")
 WORD = ir.IntType(64)
 _written: Any = intrinsic  # else it would seem to be called with the first argument, too
@@ -82,8 +84,8 @@ def _pause(_, long):
         with builder.if_else(long) as (sleeps, spins):
             with sleeps:
                 kind = ir.FunctionType(ir.IntType(32), [ir.IntType(32)])
-                sleep = get_or_insert_function(builder.module, kind, "usleep")
-                builder.call(sleep, [ir.IntType(32)(MICROSECONDS)])
+                sleep = get_or_insert_function(builder.module, kind, SLEEP)
+                builder.call(sleep, [ir.IntType(32)(TIME)])
             with spins:
                 if X86:
                     kind = ir.FunctionType(ir.VoidType(), [])

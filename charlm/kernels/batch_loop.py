@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from charlm import systems
 from charlm.kernels import barrier, time_loop, work_space
 from charlm.kernels.arrays import require
 from charlm.kernels.batch import Batch
@@ -45,7 +46,7 @@ def forward(
     kept = empty(B, T if keep else 1, cell.CACHE * H)
     rows, index, added, contexts, x, live, start, drop = batch.laid_out(B, T)
     before_and_after = first[0], first[-1], states[0], states[-1]
-    sequences, units = _shares(batch, cell)
+    sequences, units = _shares(batch, cell, sums=False)
     loop = specialized(time_loop.forward, cell=cell, factors=factors)
 
     def prepare(left, right):
@@ -104,10 +105,12 @@ def backward(
     first, d_first = batch.states, [np.array(x) for x in d_last]  # changed in place
     rows, index, added, contexts, x, live, start, drop = batch.laid_out(B, T)
     D, groups = x.shape[2], max(1, len(drop))
-    d_x, shared = zeros(*x.shape), zeros(*rows.shape) if _is_projected(batch) else None
+    d_x, shared = zeros(*x.shape), None
+    if batch.rows is not None and batch.ids is None:
+        shared = zeros(*rows.shape)
     fixed = first[0], first[-1], states[0], states[-1]
     changed = d_h, d_first[0], d_first[-1]
-    sequences, units = _shares(batch, cell)
+    sequences, units = _shares(batch, cell, sums=True)
     edges_of_x = {edge: D * k // (len(units) - 1) for k, edge in enumerate(units)}
     loop = specialized(time_loop.backward, cell=cell, factors=factors)
 
@@ -122,7 +125,7 @@ def backward(
         """Allocates what the cores of a group share."""
         if len(units) == 2:
             return None, None
-        return work_space.shared_gradients(factors, n, GH, len(drop))
+        return work_space.shared_gradients(factors, n, GH, len(drop), cell.SPLIT and D > 0)
 
     def job(share, arrays, operands):
         m = share.right - share.left
@@ -136,7 +139,7 @@ def backward(
             space = work_space.for_backward(factors, share.end - share.begin, *sizes, operands)
             gradients = d_rows, d_added, d_x, dW, db, dU, dd
             with flushed():
-                loop(*arrays, *gradients, *share[:4], *part_of_x, *share[4:], *space)
+                loop(*arrays, *gradients, *share, *part_of_x, *space)
         return d_rows, d_added, dW[:D, :GM], db, dU[:, :H, : GM // groups], dd
 
     found = _run(job, sequences, units, prepare, together)
@@ -171,15 +174,11 @@ class _Share(NamedTuple):
     members: int
 
 
-def _shares(batch, cell):
+def _shares(batch, cell, sums):
     """Returns the edges of the ranges of sequences and of units."""
-    B, _, H, GH = batch.sizes(cell)
-    return shares(B, H, GH, divide_units=not _is_projected(batch))
-
-
-def _is_projected(batch):
-    """Whether each step of each sequence has a row of its own, too much to copy for each core."""
-    return batch.rows is not None and batch.ids is None
+    B, T, H, GH = batch.sizes(cell)
+    few_rows = batch.rows is None or (batch.ids is not None and len(batch.rows) <= B * T)
+    return shares(B, T, H, GH, few_rows, sums)  # each core copies its columns of all rows
 
 
 def _run(job, sequences, units, prepare, together=lambda n: None):
@@ -187,14 +186,21 @@ def _run(job, sequences, units, prepare, together=lambda n: None):
     ranges = list(itertools.pairwise(units))
     arrays = side_by_side([functools.partial(prepare, *pair) for pair in ranges])
     jobs: list[Callable] = []
+    barriers: list[np.ndarray] = []
     times: list[tuple[float, float]] = []  # the seconds that cores were busy, and that passed
     for begin, end in itertools.pairwise(sequences):
-        group, shared = (barrier.made(), len(ranges)), together(end - begin)
+        barriers.append(barrier.made())
+        group, shared = (barriers[-1], len(ranges)), together(end - begin)
         for pair, own in zip(ranges, arrays, strict=True):
             share = _Share(begin, end, *pair, *group)
             jobs.append(functools.partial(_watched, times, job, share, own, shared))
-    found = side_by_side(jobs)
-    if len(ranges) > 1:
+    try:
+        found = side_by_side(jobs)
+    except BaseException:
+        for each in barriers:  # not all cores of its group may have been started
+            barrier.break_up(each)
+        raise
+    if len(ranges) > 1 and not systems.IS_WINDOWS:  # which counts steps of 16 ms
         busy, passed = map(sum, zip(*times, strict=True))
         after_group(busy / passed)
     return found
@@ -219,7 +225,10 @@ def _own_columns(array, G, left, right):
     """Takes the columns (..., G*m) of units left..right from (..., G*H)."""
     *shape, GH = array.shape
     m, H = right - left, GH // G
-    return array if m == H else array.reshape(*shape, G, H)[..., left:right].reshape(*shape, G * m)
+    if m == H:
+        return array
+    own = array.reshape(*shape, G, H)[..., left:right]
+    return np.ascontiguousarray(own.reshape(*shape, G * m))
 
 
 def _joined(parts, units, G):

@@ -15,16 +15,14 @@ from charlm.kernels.buffer_pool import empty
 from charlm.kernels.registers import COLUMNS, LANES, ROWS
 
 WORTH_A_THREAD = 2**17  # additions; fewer take less time than starting a job in another thread
-FEW = 16  # sequences; a core that has fewer reads all weights for too little arithmetic
-IN_CACHE = 2**18  # recurrent weights that a core can keep in its own cache
+SEQUENCES = 16  # of a group of cores, or more: its cores read fewer weights for more arithmetic
 WORTH_WAITING = 2**18  # products; fewer take little longer than the cores' waiting for each other
+WORTH_A_MEMBER = 2**25  # products; fewer take little longer than starting a core of a group
 BUSY = 0.7  # of its time; a core that is busy for less shares its processor with other threads
 LONGEST_REST = 1024  # calls
 _starting = threading.Lock()
-_rest, _next_rest = (
-    0,
-    2,
-)  # calls in which units are not divided, now and after the next time that cores are not busy
+_rest = 0  # the number of calls in which units are not divided
+_next_rest = 2  # that number, the next time that cores are not busy
 
 
 @functools.cache  # the parts of a batch must not change within a run: gradients are summed by them
@@ -66,34 +64,40 @@ def parallel_for(part: Callable[[int, int], Any], B: int) -> list[Any]:
     return _share(part, _edges(B, ROWS, max(1, min(threads(), -(-B // ROWS)))))
 
 
-def shares(B: int, H: int, GH: int, divide_units: bool = True) -> tuple[list[int], list[int]]:
+def shares(
+    B: int, T: int, H: int, GH: int, divide_units: bool = True, sums: bool = True
+) -> tuple[list[int], list[int]]:
     """Divides the time steps of a recurrent layer among the cores.
 
-    If each core has many sequences, it computes all units of them, and no core waits for another.
-    Otherwise each group of cores has many sequences, and a core computes some of their units. Its
-    weights then stay in its cache, but the group waits for each other at every time step. While
-    other threads use the processors, one core does the work of its group, with the same digits.
+    If there are enough sequences, each core computes all units of some of them, and no core waits
+    for another. Otherwise each group of cores has some sequences, and a core computes some of their
+    units; the group waits for each other at every time step. While other threads use the
+    processors, one core does the work of its group, with the same digits.
 
     Args:
         B: the number of sequences.
+        T: the number of time steps.
         H: the number of units.
         GH: the columns of the recurrent kernel, G*H.
         divide_units: whether several cores may compute the units of a sequence.
+        sums: whether results are summed over sequences. Then the ranges of sequences are the same
+            whatever other threads do.
 
     Returns:
         The edges of the ranges of sequences, and those of the ranges of units.
     """
     cores, tiles = threads(), -(-B // ROWS)
     alone = max(1, min(cores, tiles))
-    few = FEW * cores > B and (alone < cores or H * GH > IN_CACHE)
-    if few and divide_units and H % 2 == 0:  # an operand may hold pairs of units
-        groups = max(1, B // FEW)
-        most = B * H * GH // (groups * WORTH_WAITING)
-        members = max(1, min(cores // groups, -(-H // COLUMNS), most))
-        if members > 1 and groups * members >= alone:
-            units = [0, H] if _rests() else _edges(H, LANES, members)
-            return _edges(B, ROWS, groups), units
-    return _edges(B, ROWS, alone), [0, H]
+    ranges, whole = _edges(B, ROWS, alone), [0, H]
+    if divide_units and alone < cores and H % 2 == 0:  # an operand may hold pairs of units
+        groups = max(1, B // SEQUENCES)
+        products = B * H * GH // groups  # of a group at a time step
+        most = min(products // WORTH_WAITING, T * products // WORTH_A_MEMBER, -(-H // COLUMNS))
+        members = min(cores // groups, most)
+        if members > 1 and groups * members > alone:
+            ranges = _edges(B, ROWS, groups) if sums or not _rest else ranges
+            return ranges, whole if _rests() else _edges(H, LANES, members)
+    return ranges, whole
 
 
 def after_group(busy: float) -> None:
@@ -108,9 +112,10 @@ def after_group(busy: float) -> None:
 
 
 def _rests():
+    """Whether to rest in this call."""
     global _rest
-    _rest = max(0, _rest - 1)
-    return _rest > 0
+    rests, _rest = _rest > 0, max(0, _rest - 1)
+    return rests
 
 
 def _edges(n, unit, parts):
@@ -125,7 +130,7 @@ def _share(part, edges):
 
 
 def side_by_side(jobs: Sequence[Callable[[], Any]]) -> list[Any]:
-    """Calls all jobs, at most one for each core; the first one in this thread.
+    """Calls all jobs, the first one in this thread. There must be no more of them than `threads()`.
 
     They may wait for each other, because all of them are started before those of any later call.
     """

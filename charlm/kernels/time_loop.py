@@ -130,8 +130,8 @@ def takes(live, s, t):
 
 def backward(
     index, contexts, x, W_t, U_t, live, start, drop, h0, c0, hs, cs, cache, show_first, d_hs, dh,
-    dc, d_rows, d_added, d_x, dW, db, dU, dd, begin, end, left, right, begin_x, end_x, barrier,
-    members, du, du_first, du_below, dx, dx_first, dx_below, h_below, x_below, up, part, x_up,
+    dc, d_rows, d_added, d_x, dW, db, dU, dd, begin, end, left, right, barrier, members, begin_x,
+    end_x, du, du_first, du_below, dx, dx_first, dx_below, h_below, x_below, up, part, x_up,
     places, dropped, own,
 ):  # fmt: skip
     """Adds the gradients of units left..right of sequences begin..end to d_rows ... dd, and updates
@@ -152,8 +152,8 @@ def backward(
         dd: (G*m,), or empty without this bias.
         begin, end: the range of sequences.
         left, right: the range of units, m of them.
-        begin_x, end_x: the range of inputs whose gradient this core computes.
         barrier, members: of the cores that compute all units of these sequences.
+        begin_x, end_x: the range of inputs whose gradient this core computes.
         du ... own: from `work_space.for_backward`; the cores share du_first and dx_first.
     """
     T, H, GH, groups = hs.shape[1], hs.shape[2], d_rows.shape[1], len(h_below)

@@ -91,11 +91,14 @@ def for_backward(
 
 
 def shared_gradients(
-    factors: ModuleType, n: int, GH: int, drops: int
+    factors: ModuleType, n: int, GH: int, drops: int, split: bool
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Allocates two left operands, G*H columns each, in which cores write those of their units."""
-    rows = _gathered(n)[1]
-    return tuple(factors.gradients(rows, width(GH, drops))[1] for _ in range(2))
+    """Allocates du and dx as left operands, G*H columns, in which cores write those of their units.
+
+    Without `split` both are the same.
+    """
+    du = factors.gradients(_gathered(n)[1], width(GH, drops))[1]
+    return du, factors.gradients(_gathered(n)[1], width(GH, drops))[1] if split else du
 
 
 def _gathered(n):

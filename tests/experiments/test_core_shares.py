@@ -11,7 +11,7 @@ from charlm.experiments import core_shares
 @pytest.mark.full
 def test_the_table(monkeypatch, capsys):
     monkeypatch.setattr(core_shares, "REPEATS", 3)
-    flags = "--cores 1 16 --batch-sizes 9 --units 512 --window 2"
+    flags = "--cores 1 16 --batch-sizes 9 --units 512 --window 64"
     monkeypatch.setattr(sys, "argv", ["core_shares", *flags.split()])
     core_shares.main()
     rows = re.findall(r"^\| 9 \| 512 \| (\d+) \| (\d+), (\d+) \| [\d.]+ \| ([\d.]+) \| [\d.]+ \|$",

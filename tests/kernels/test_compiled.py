@@ -149,7 +149,7 @@ def test_products_of_pairs_over_rows(rng, n):
     (h_below,) = half.summed(1, n, H)
     below[:], h_below[:] = 0, 0
     for r in range(n):
-        half.put_gradient(first, below, r, du[r])
+        half.put_gradient(first, below, r, du[r], GH, 0, GH)
         half.put_summed(h_below, r, h[r])
     expected = np.zeros_like(c)
     expected[:H, :GH] = rounded_to_half(h).T @ rounded_to_half(du)

@@ -30,7 +30,7 @@ CORES = 3
 def cores(monkeypatch):
     """Lets small problems be divided among cores that do not exist; returns how to set them."""
     monkeypatch.setattr(parallel, "WORTH_WAITING", 1)
-    monkeypatch.setattr(parallel, "IN_CACHE", 1)
+    monkeypatch.setattr(parallel, "WORTH_A_MEMBER", 1)
     monkeypatch.setattr(batch_loop, "after_group", lambda busy: None)
     monkeypatch.setattr(parallel, "_rest", 0)
     return lambda n: monkeypatch.setattr(parallel, "threads", lambda: n)
@@ -48,7 +48,7 @@ def masked(rng, batch, name):
 @pytest.mark.parametrize("name", CELLS)
 @pytest.mark.parametrize("factors", [float32, pytest.param(half, marks=in_half)])
 def test_a_group_of_cores_is_one_core(rng, cores, factors, name, inputs, dropped):
-    T, B, H = 2 * GATHER // ROWS, 2 * ROWS + 3, 3 * COLUMNS + 6  # several sums over gathered rows
+    T, B, H = 2 * GATHER // ROWS, ROWS - 1, 3 * COLUMNS + 6  # several sums over gathered rows
     batch, upstream, _ = problem(rng, name, T, B, H, inputs)
     batch = masked(rng, batch, name) if dropped else batch
     GH = batch.U.shape[1]
@@ -56,22 +56,69 @@ def test_a_group_of_cores_is_one_core(rng, cores, factors, name, inputs, dropped
     expected = both(name, batch, upstream, factors)
     for n in (2, CORES):
         cores(n)
-        sequences, units = parallel.shares(B, H, GH)
+        sequences, units = parallel.shares(B, T, H, GH)
         assert (sequences, len(units)) == ([0, B], n + 1)
         for a, b in zip(both(name, batch, upstream, factors), expected, strict=True):
             np.testing.assert_array_equal(a, b)
 
 
+@pytest.mark.parametrize("inputs", ["rows", "one vector", "contexts"])
+def test_other_inputs(rng, cores, inputs):
+    """Pre-activations; fewer inputs than cores; and contexts."""
+    batch, upstream, _ = problem(
+        rng,
+        "gru",
+        6,
+        ROWS - 1,
+        3 * COLUMNS,
+        {"rows": "rows", "contexts": "ids"}.get(inputs, "vectors"),
+        D=1,
+    )
+    if inputs == "contexts":
+        rows = rng.normal(size=(4, batch.U.shape[1])).astype(np.float32)
+        batch = batch._replace(context_rows=rows, contexts=rng.integers(4, size=batch.ids.shape))
+    found = []
+    for n in (1, CORES):
+        cores(n)
+        assert len(batch_loop._shares(batch, jit.cell("gru"), True)[1]) == (
+            2 if inputs == "rows" else n + 1
+        )
+        found.append(both("gru", batch, upstream))
+    for a, b in zip(*found, strict=True):
+        np.testing.assert_array_equal(a, b)
+
+
+def test_gradients_of_a_core_s_units_are_written_among_those_of_others(rng):
+    """In both precisions: the left operand that cores share is that of one core."""
+    G, edges = 4, (0, 10, 18, 36)
+    H, du = edges[-1], rng.normal(size=(3, G, edges[-1])).astype(np.float32)
+    for factors in (float32, half):
+        whole = factors.gradients(3, G * H)[1]
+        shared = np.zeros_like(whole)
+        for r in range(3):
+            if factors is float32:
+                whole[r, : G * H] = du[r].ravel()
+            else:
+                cached_jit(half.put.py_func)(whole, r, du[r].ravel())
+            for left, right in itertools.pairwise(edges):
+                own = np.ascontiguousarray(du[r, :, left:right]).ravel()
+                below = factors.gradients(3, len(own))[2]
+                below[:] = 0
+                factors.put_gradient(shared, below, r, own, H, left, right)
+        n = G * H if factors is float32 else G * H // 2
+        np.testing.assert_array_equal(shared[:, :n], whole[:, :n])
+
+
 def test_several_groups_are_as_many_cores(rng, cores, monkeypatch):
     """Whose sums of gradients are added in the same order."""
-    H, B = 2 * COLUMNS, 6 * ROWS
+    H, B = 2 * COLUMNS, 2 * ROWS
     batch, upstream, _ = problem(rng, "lstm", 5, B, H)
-    monkeypatch.setattr(parallel, "FEW", 3 * ROWS)
+    monkeypatch.setattr(parallel, "SEQUENCES", ROWS)
     found = []
     for n, divided in ((2, 1), (4, 2)):
         cores(n)
-        sequences, units = parallel.shares(B, H, 4 * H)
-        assert (sequences, len(units)) == ([0, 3 * ROWS, B], divided + 1)
+        sequences, units = parallel.shares(B, 5, H, 4 * H)
+        assert (sequences, len(units)) == ([0, ROWS, B], divided + 1)
         found.append(both("lstm", batch, upstream))
     for a, b in zip(*found, strict=True):
         np.testing.assert_array_equal(a, b)
@@ -79,13 +126,13 @@ def test_several_groups_are_as_many_cores(rng, cores, monkeypatch):
 
 def test_whether_units_are_divided_may_change_at_any_time(rng, cores, monkeypatch):
     """Even between forward and backward: on a busy machine the digits are the same."""
-    batch, upstream, _ = problem(rng, "gru", 6, 5, 2 * COLUMNS)
+    batch, upstream, _ = problem(rng, "gru", 6, ROWS, 2 * COLUMNS)
     cell, found = jit.cell("gru"), []
     cores(2)
     for rests in itertools.product([False, True], repeat=2):
-        turns = iter(rests)
-        monkeypatch.setattr(parallel, "_rests", lambda turns=turns: next(turns))
+        monkeypatch.setattr(parallel, "_rest", int(rests[0]))
         states, last, kept = batch_loop.forward(cell, float32, batch)
+        monkeypatch.setattr(parallel, "_rest", int(rests[1]))
         gradients = batch_loop.backward(cell, float32, batch, states, kept, *upstream)
         found.append([kept, *flat(states[0], last, gradients)])
     for other in found[1:]:
@@ -97,35 +144,35 @@ def test_whether_units_are_divided_may_change_at_any_time(rng, cores, monkeypatc
 def test_every_unit_of_every_sequence_is_computed_once(monkeypatch, n):
     monkeypatch.setattr(parallel, "threads", lambda: n)
     monkeypatch.setattr(parallel, "_rest", 0)
-    sizes = (1, 7, 16, 32, 64, 500), (1, 31, 64, 192, 512, 513, 2048), (1, 4)
-    for B, H, G in itertools.product(*sizes):
-        sequences, units = parallel.shares(B, H, G * H)
-        jobs = (len(sequences) - 1) * (len(units) - 1)
+    sizes = (1, 7, 16, 32, 64, 500), (1, 24, 100), (1, 31, 64, 192, 512, 513, 2048), (1, 4)
+    for B, T, H, G in itertools.product(*sizes):
+        sequences, units = parallel.shares(B, T, H, G * H)
+        jobs, tiles = (len(sequences) - 1) * (len(units) - 1), -(-B // ROWS)
         assert (sequences[0], sequences[-1], units[0], units[-1]) == (0, B, 0, H)
-        assert 1 <= jobs <= n
+        assert min(n, tiles) <= jobs <= n
         assert H % 2 == 0 or units == [0, H]  # operands hold pairs of units
         for edges in (sequences, units):
             assert edges == sorted({*edges})
+        assert parallel.shares(B, T, H, G * H, divide_units=False)[1] == [0, H]
         if len(units) > 2:
-            assert min(y - x for x, y in itertools.pairwise(sequences)) >= min(B, parallel.FEW)
-            arithmetic = B * H * G * H / jobs
-            assert arithmetic >= parallel.WORTH_WAITING
-            assert parallel.shares(B, H, G * H, divide_units=False)[1] == [0, H]
-        elif G * H * H > parallel.IN_CACHE and H % 2 == 0:  # no core is left out without a reason
-            whole = parallel.FEW * n <= B or jobs == min(n, -(-B // ROWS))
-            assert whole or B * H * G * H < 2 * parallel.WORTH_WAITING
+            assert jobs > tiles
+            least = min(y - x for x, y in itertools.pairwise(sequences))
+            assert least >= min(B, parallel.SEQUENCES)
+            products = B * H * G * H
+            assert products >= jobs * parallel.WORTH_WAITING
+            assert T * products >= jobs * parallel.WORTH_A_MEMBER
 
 
 def test_units_are_not_divided_while_cores_are_shared(monkeypatch):
-    monkeypatch.setattr(parallel, "threads", lambda: 8)
+    monkeypatch.setattr(parallel, "threads", lambda: 16)
     monkeypatch.setattr(parallel, "_rest", 0)
     monkeypatch.setattr(parallel, "_next_rest", 2)
 
     def calls_until_divided():
         for k in itertools.count():
-            sequences, units = parallel.shares(32, 512, 2048)
-            assert sequences == [0, 16, 32]
-            if len(units) == 5:
+            sequences, units = parallel.shares(16, 64, 512, 2048)
+            assert sequences == [0, 16]
+            if len(units) == 17:
                 return k
             assert units == [0, 512]
 
@@ -133,11 +180,13 @@ def test_units_are_not_divided_while_cores_are_shared(monkeypatch):
     for _ in range(12):
         parallel.after_group(0.5)
         found.append(calls_until_divided())
-    assert found == [2**k - 1 for k in range(1, 11)] + 2 * [parallel.LONGEST_REST - 1]
+    assert found == [2**k for k in range(1, 11)] + 2 * [parallel.LONGEST_REST]
     parallel.after_group(0.98)
     assert calls_until_divided() == 0
     parallel.after_group(0.5)
-    assert calls_until_divided() == found[0]
+    ranges, _ = parallel.shares(16, 64, 512, 2048, sums=False)  # nothing depends on its ranges
+    assert len(ranges) == 1 + 16 // ROWS
+    assert calls_until_divided() == found[0] - 1
 
 
 def test_a_core_that_fails_ends_those_that_wait_for_it(cores):
@@ -203,7 +252,7 @@ def test_groups_that_are_started_at_the_same_time_all_end(rng, cores, monkeypatc
     monkeypatch.setattr(parallel, "_pool", lambda n: SimpleNamespace(submit=submit))
     batch, upstream, _ = problem(rng, "lstm", 3, 3, 3 * COLUMNS)
     cores(3)
-    assert parallel.shares(3, 3 * COLUMNS, 12 * COLUMNS)[1] == [COLUMNS * k for k in range(4)]
+    assert parallel.shares(3, 3, 3 * COLUMNS, 12 * COLUMNS)[1] == [COLUMNS * k for k in range(4)]
     expected = both("lstm", batch, upstream)
     found = []
 
