@@ -39,11 +39,11 @@ DAMAGES = [  # (file, line as it is, line as it becomes, tests)
      "tests/kernels/test_compiled.py -k 'loops and gru'"),
     ("charlm/kernels/time_loop.py", "            wait(barrier, members)  # before", "            #",
      "tests/kernels/test_shares.py -m 'not soak' -k one_core"),
-    ("charlm/kernels/batch_loop.py", "        barrier.break_up(share.barrier)\n", "",
+    ("charlm/kernels/shares.py", "        barrier.break_up(share.barrier)\n", "",
      "tests/kernels/test_shares.py -k fails"),
     ("charlm/kernels/parallel.py", "    with _starting:\n", "    if True:\n",
      "tests/kernels/test_shares.py -k same_time"),
-    ("charlm/kernels/parallel.py", "_rest = _next_rest if busy < BUSY else 0", "_rest = 0",
+    ("charlm/kernels/shares.py", "_rest = _next_rest if busy < BUSY else 0", "_rest = 0",
      "tests/kernels/test_shares.py -k shared"),
     # text, ids, windows
     ("charlm/text/vocab.py", "if len(ids) and ids.max() == len(self):", "if len(ids) < 0:",

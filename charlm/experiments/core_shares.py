@@ -16,7 +16,7 @@ from unittest.mock import patch
 import numpy as np
 import tyro
 
-from charlm.kernels import barrier, batch_loop, float32, jit, parallel
+from charlm.kernels import barrier, batch_loop, float32, jit, parallel, shares
 from charlm.kernels.batch_loop import Batch
 
 REPEATS = 10
@@ -43,7 +43,7 @@ def milliseconds(batch: Batch, d_h: np.ndarray, cores: int, divide_units: bool =
         batch: the arguments of the loops.
         d_h: dLoss/dh.
         cores: their number.
-        divide_units: as in `parallel.shares`.
+        divide_units: as in `shares.divided`.
     """
     cell = jit.cell("lstm")
     seconds: list[float] = []
@@ -55,15 +55,15 @@ def milliseconds(batch: Batch, d_h: np.ndarray, cores: int, divide_units: bool =
         passed = barrier.made()
         barrier.break_up(passed)  # so that it waits for nobody
         members = len(units) - 1
-        job(batch_loop._Share(begin, end, left, right, passed, members), arrays, shared)
+        job(shares.Share(begin, end, left, right, passed, members), arrays, shared)
         seconds[-1] += time.perf_counter() - began
 
     with (
         patch.object(parallel, "threads", lambda: cores),
-        patch.object(batch_loop, "shares", _shares(divide_units)),
-        patch.object(parallel, "_rest", 0),
-        patch.object(batch_loop, "_run", largest_share),
-        patch.object(batch_loop, "_joined", lambda *_: [batch.rows] * 6),
+        patch.object(batch_loop, "divided", _shares(divide_units)),
+        patch.object(shares, "_rest", 0),
+        patch.object(batch_loop, "run", largest_share),
+        patch.object(batch_loop, "joined", lambda *_: [batch.rows] * 6),
     ):
         for _ in range(REPEATS + 2):
             seconds.append(0.0)
@@ -73,7 +73,7 @@ def milliseconds(batch: Batch, d_h: np.ndarray, cores: int, divide_units: bool =
 
 
 def _shares(divide_units):
-    return lambda B, T, H, GH, divide, sums: parallel.shares(B, T, H, GH, divide_units, sums)
+    return lambda B, T, H, GH, divide, sums: shares.divided(B, T, H, GH, divide_units, sums)
 
 
 def _largest(edges):
@@ -93,7 +93,7 @@ def main() -> None:
             batch = Batch(U, h, c, rows=rows, ids=rng.integers(V, size=(B, T)))
             for n in args.cores:
                 with patch.object(parallel, "threads", lambda n=n: n):
-                    sequences, units = parallel.shares(B, T, H, 4 * H)
+                    sequences, units = shares.divided(B, T, H, 4 * H)
                 size = ", ".join(str(y - x) for x, y in map(_largest, (sequences, units)))
                 alone = milliseconds(batch, d_h, 1)  # again in each row: machines change their pace
                 ms, other = (milliseconds(batch, d_h, n, divide) for divide in (True, False))

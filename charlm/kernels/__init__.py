@@ -16,12 +16,13 @@ computes its own sequences, or its own units of them.
     barrier.py       synchronization of cores that share a time step
     time_loop.py     the loop over time, forward and backward
     work_space.py    the arrays that the loop works in
+    shares.py        the share of each core: division, running side by side, joining
     batch_loop.py    the loop over time for a whole batch, on all cores
     dense.py         the output layer, forward and backward
     loss.py          softmax cross-entropy and its gradient
     generate.py      sampling from a whole network
     draw.py          its loop
-    parallel.py      the parts of a batch on the machine's cores
+    parallel.py      work on the machine's cores side by side
     buffer_pool.py   reuse of large arrays
     arrays.py        checks of arguments
     denormals.py     flushing of very small numbers to zero

@@ -1,23 +1,19 @@
 """A cell over time for a whole batch; each core computes some units of some sequences."""
 
-import functools
-import itertools
-import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from types import ModuleType
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 
-from charlm import systems
-from charlm.kernels import barrier, time_loop, work_space
+from charlm.kernels import time_loop, work_space
 from charlm.kernels.arrays import require
 from charlm.kernels.batch import Batch
 from charlm.kernels.buffer_pool import empty, zeros
 from charlm.kernels.denormals import flushed
 from charlm.kernels.jit import specialized
 from charlm.kernels.matmul import sums
-from charlm.kernels.parallel import after_group, shares, side_by_side, sum_parts
+from charlm.kernels.shares import divided, joined, run
 
 
 def forward(
@@ -68,7 +64,7 @@ def forward(
             loop(*arrays, show_first, *share, *space)
 
     if B * T:
-        _run(job, sequences, units, prepare)
+        run(job, sequences, units, prepare)
     never = (start == T)[:, None]
     last = [np.where(never, a, s[:, -1] if T else a) for a, s in zip(first, states, strict=True)]
     return states, last, kept
@@ -140,10 +136,11 @@ def backward(
             gradients = d_rows, d_added, d_x, dW, db, dU, dd
             with flushed():
                 loop(*arrays, *gradients, *share, *part_of_x, *space)
-        return d_rows, d_added, dW[:D, :GM], db, dU[:, :H, : GM // groups], dd
+        own_rows = d_rows if shared is None else d_rows[:0]  # nothing to be summed
+        return own_rows, d_added, dW[:D, :GM], db, dU[:, :H, : GM // groups], dd
 
-    found = _run(job, sequences, units, prepare, together)
-    d_rows, d_added, dW, db, dU, dd = _joined(found, units, cell.GATES)
+    parts = run(job, sequences, units, prepare, together)
+    d_rows, d_added, dW, db, dU, dd = joined(parts, units, cell.GATES)
     found = Batch(
         U=dU,
         h=d_first[0],
@@ -160,65 +157,11 @@ def backward(
     return Batch(*wanted)
 
 
-class _Share(NamedTuple):
-    """The share of one core, in the order of the loops' arguments."""
-
-    begin: int
-    """The range of sequences."""
-    end: int
-    left: int
-    """The range of units."""
-    right: int
-    barrier: np.ndarray
-    """Shared with the cores that compute the other units of these sequences."""
-    members: int
-
-
 def _shares(batch, cell, sums):
     """Returns the edges of the ranges of sequences and of units."""
     B, T, H, GH = batch.sizes(cell)
     few_rows = batch.rows is None or (batch.ids is not None and len(batch.rows) <= B * T)
-    return shares(B, T, H, GH, few_rows, sums)  # each core copies its columns of all rows
-
-
-def _run(job, sequences, units, prepare, together=lambda n: None):
-    """Calls job(share, prepare(left, right), together(end - begin)) for every core's share."""
-    ranges = list(itertools.pairwise(units))
-    arrays = side_by_side([functools.partial(prepare, *pair) for pair in ranges])
-    jobs: list[Callable] = []
-    barriers: list[np.ndarray] = []
-    times: list[tuple[float, float]] = []  # the seconds that cores were busy, and that passed
-    for begin, end in itertools.pairwise(sequences):
-        barriers.append(barrier.made())
-        group, shared = (barriers[-1], len(ranges)), together(end - begin)
-        for pair, own in zip(ranges, arrays, strict=True):
-            share = _Share(begin, end, *pair, *group)
-            jobs.append(functools.partial(_watched, times, job, share, own, shared))
-    try:
-        found = side_by_side(jobs)
-    except BaseException:
-        for each in barriers:  # not all cores of its group may have been started
-            barrier.break_up(each)
-        raise
-    if len(ranges) > 1 and not systems.IS_WINDOWS:  # which counts steps of 16 ms
-        busy, passed = map(sum, zip(*times, strict=True))
-        after_group(busy / passed)
-    return found
-
-
-def _watched(times: list, job: Callable, share: _Share, *args: Any) -> Any:
-    """Calls a job, and appends the seconds that its core was busy, and those that passed.
-
-    If it fails, the cores that wait for this one end, too.
-    """
-    busy, began = time.thread_time(), time.perf_counter()
-    try:
-        return job(share, *args)
-    except BaseException:
-        barrier.break_up(share.barrier)
-        raise
-    finally:
-        times.append((time.thread_time() - busy, time.perf_counter() - began))
+    return divided(B, T, H, GH, few_rows, sums)  # each core copies its columns of all rows
 
 
 def _own_columns(array, G, left, right):
@@ -229,35 +172,6 @@ def _own_columns(array, G, left, right):
         return array
     own = array.reshape(*shape, G, H)[..., left:right]
     return np.ascontiguousarray(own.reshape(*shape, G * m))
-
-
-def _joined(parts, units, G):
-    """Sums the gradients of the ranges of sequences, and joins those of the ranges of units."""
-    ranges = list(itertools.pairwise(units))
-    if len(ranges) == 1:
-        *others, dU, dd = map(sum_parts, zip(*parts, strict=True))
-        return *others, _joined_groups(dU), dd
-    arrays = [[*others, _joined_groups(dU), dd] for *others, dU, dd in parts]
-    H = units[-1]
-    found = [empty(*x.shape[:-1], G * H if x.shape[-1] else 0) for x in arrays[0]]
-
-    def place(k, left, right):
-        first, *rest = arrays[k :: len(ranges)]
-        for j, whole in enumerate(found):
-            if whole.size:
-                shape = *whole.shape[:-1], G
-                own = whole.reshape(*shape, H)[..., left:right]
-                own[:] = first[j].reshape(own.shape)
-                for part in rest:
-                    own += part[j].reshape(own.shape)
-
-    side_by_side([functools.partial(place, k, *pair) for k, pair in enumerate(ranges)])
-    return found
-
-
-def _joined_groups(dU):
-    """Joins gradients of U by groups of gates with their own dropped h: (groups, H, G*m)."""
-    return dU[0] if len(dU) == 1 else np.concatenate(dU, axis=1)
 
 
 def _check_gradients(cell, shape, states, kept, d_h, d_last):

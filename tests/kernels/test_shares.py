@@ -9,7 +9,7 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
-from charlm.kernels import barrier, batch_loop, float32, jit, parallel
+from charlm.kernels import barrier, batch_loop, float32, jit, parallel, shares
 from charlm.kernels import bfloat16 as half
 from charlm.kernels.jit import cached_jit
 from charlm.kernels.registers import COLUMNS, ROWS
@@ -29,10 +29,10 @@ CORES = 3
 @pytest.fixture
 def cores(monkeypatch):
     """Lets small problems be divided among cores that do not exist; returns how to set them."""
-    monkeypatch.setattr(parallel, "WORTH_WAITING", 1)
-    monkeypatch.setattr(parallel, "WORTH_A_MEMBER", 1)
-    monkeypatch.setattr(batch_loop, "after_group", lambda busy: None)
-    monkeypatch.setattr(parallel, "_rest", 0)
+    monkeypatch.setattr(shares, "WORTH_WAITING", 1)
+    monkeypatch.setattr(shares, "WORTH_A_MEMBER", 1)
+    monkeypatch.setattr(shares, "after_group", lambda busy: None)
+    monkeypatch.setattr(shares, "_rest", 0)
     return lambda n: monkeypatch.setattr(parallel, "threads", lambda: n)
 
 
@@ -56,7 +56,7 @@ def test_a_group_of_cores_is_one_core(rng, cores, factors, name, inputs, dropped
     expected = both(name, batch, upstream, factors)
     for n in (2, CORES):
         cores(n)
-        sequences, units = parallel.shares(B, T, H, GH)
+        sequences, units = shares.divided(B, T, H, GH)
         assert (sequences, len(units)) == ([0, B], n + 1)
         for a, b in zip(both(name, batch, upstream, factors), expected, strict=True):
             np.testing.assert_array_equal(a, b)
@@ -113,11 +113,11 @@ def test_several_groups_are_as_many_cores(rng, cores, monkeypatch):
     """Whose sums of gradients are added in the same order."""
     H, B = 2 * COLUMNS, 2 * ROWS
     batch, upstream, _ = problem(rng, "lstm", 5, B, H)
-    monkeypatch.setattr(parallel, "SEQUENCES", ROWS)
+    monkeypatch.setattr(shares, "SEQUENCES", ROWS)
     found = []
     for n, divided in ((2, 1), (4, 2)):
         cores(n)
-        sequences, units = parallel.shares(B, 5, H, 4 * H)
+        sequences, units = shares.divided(B, 5, H, 4 * H)
         assert (sequences, len(units)) == ([0, ROWS, B], divided + 1)
         found.append(both("lstm", batch, upstream))
     for a, b in zip(*found, strict=True):
@@ -130,9 +130,9 @@ def test_whether_units_are_divided_may_change_at_any_time(rng, cores, monkeypatc
     cell, found = jit.cell("gru"), []
     cores(2)
     for rests in itertools.product([False, True], repeat=2):
-        monkeypatch.setattr(parallel, "_rest", int(rests[0]))
+        monkeypatch.setattr(shares, "_rest", int(rests[0]))
         states, last, kept = batch_loop.forward(cell, float32, batch)
-        monkeypatch.setattr(parallel, "_rest", int(rests[1]))
+        monkeypatch.setattr(shares, "_rest", int(rests[1]))
         gradients = batch_loop.backward(cell, float32, batch, states, kept, *upstream)
         found.append([kept, *flat(states[0], last, gradients)])
     for other in found[1:]:
@@ -143,34 +143,34 @@ def test_whether_units_are_divided_may_change_at_any_time(rng, cores, monkeypatc
 @pytest.mark.parametrize("n", [1, 2, 3, 4, 8, 16, 64])
 def test_every_unit_of_every_sequence_is_computed_once(monkeypatch, n):
     monkeypatch.setattr(parallel, "threads", lambda: n)
-    monkeypatch.setattr(parallel, "_rest", 0)
+    monkeypatch.setattr(shares, "_rest", 0)
     sizes = (1, 7, 16, 32, 64, 500), (1, 24, 100), (1, 31, 64, 192, 512, 513, 2048), (1, 4)
     for B, T, H, G in itertools.product(*sizes):
-        sequences, units = parallel.shares(B, T, H, G * H)
+        sequences, units = shares.divided(B, T, H, G * H)
         jobs, tiles = (len(sequences) - 1) * (len(units) - 1), -(-B // ROWS)
         assert (sequences[0], sequences[-1], units[0], units[-1]) == (0, B, 0, H)
         assert min(n, tiles) <= jobs <= n
         assert H % 2 == 0 or units == [0, H]  # operands hold pairs of units
         for edges in (sequences, units):
             assert edges == sorted({*edges})
-        assert parallel.shares(B, T, H, G * H, divide_units=False)[1] == [0, H]
+        assert shares.divided(B, T, H, G * H, divide_units=False)[1] == [0, H]
         if len(units) > 2:
             assert jobs > tiles
             least = min(y - x for x, y in itertools.pairwise(sequences))
-            assert least >= min(B, parallel.SEQUENCES)
+            assert least >= min(B, shares.SEQUENCES)
             products = B * H * G * H
-            assert products >= jobs * parallel.WORTH_WAITING
-            assert T * products >= jobs * parallel.WORTH_A_MEMBER
+            assert products >= jobs * shares.WORTH_WAITING
+            assert T * products >= jobs * shares.WORTH_A_MEMBER
 
 
 def test_units_are_not_divided_while_cores_are_shared(monkeypatch):
     monkeypatch.setattr(parallel, "threads", lambda: 16)
-    monkeypatch.setattr(parallel, "_rest", 0)
-    monkeypatch.setattr(parallel, "_next_rest", 2)
+    monkeypatch.setattr(shares, "_rest", 0)
+    monkeypatch.setattr(shares, "_next_rest", 2)
 
     def calls_until_divided():
         for k in itertools.count():
-            sequences, units = parallel.shares(16, 64, 512, 2048)
+            sequences, units = shares.divided(16, 64, 512, 2048)
             assert sequences == [0, 16]
             if len(units) == 17:
                 return k
@@ -178,13 +178,13 @@ def test_units_are_not_divided_while_cores_are_shared(monkeypatch):
 
     found = []
     for _ in range(12):
-        parallel.after_group(0.5)
+        shares.after_group(0.5)
         found.append(calls_until_divided())
-    assert found == [2**k for k in range(1, 11)] + 2 * [parallel.LONGEST_REST]
-    parallel.after_group(0.98)
+    assert found == [2**k for k in range(1, 11)] + 2 * [shares.LONGEST_REST]
+    shares.after_group(0.98)
     assert calls_until_divided() == 0
-    parallel.after_group(0.5)
-    ranges, _ = parallel.shares(16, 64, 512, 2048, sums=False)  # nothing depends on its ranges
+    shares.after_group(0.5)
+    ranges, _ = shares.divided(16, 64, 512, 2048, sums=False)  # nothing depends on its ranges
     assert len(ranges) == 1 + 16 // ROWS
     assert calls_until_divided() == found[0] - 1
 
@@ -205,7 +205,7 @@ def test_a_core_that_fails_ends_those_that_wait_for_it(cores):
             raise MemoryError("no memory")
 
     with pytest.raises(MemoryError, match="no memory"):
-        batch_loop._run(job, [0, 9], [0, 2, 4, 6], lambda left, right: None)
+        shares.run(job, [0, 9], [0, 2, 4, 6], lambda left, right: None)
     latest = time.monotonic() + 20
     while len(ended) < CORES and time.monotonic() < latest:
         time.sleep(0.01)
@@ -252,7 +252,7 @@ def test_groups_that_are_started_at_the_same_time_all_end(rng, cores, monkeypatc
     monkeypatch.setattr(parallel, "_pool", lambda n: SimpleNamespace(submit=submit))
     batch, upstream, _ = problem(rng, "lstm", 3, 3, 3 * COLUMNS)
     cores(3)
-    assert parallel.shares(3, 3, 3 * COLUMNS, 12 * COLUMNS)[1] == [COLUMNS * k for k in range(4)]
+    assert shares.divided(3, 3, 3 * COLUMNS, 12 * COLUMNS)[1] == [COLUMNS * k for k in range(4)]
     expected = both("lstm", batch, upstream)
     found = []
 

@@ -380,6 +380,7 @@ def texts(folder, rng):
     return folder
 
 
+@pytest.mark.full
 def test_a_run_on_the_encoded_text_is_the_run_on_its_files(tmp_path, rng, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     texts(tmp_path / "texts", rng)

@@ -68,6 +68,7 @@ def test_several_devices_are_one(tmp_path, devices, cases):
         assert COLLECTIVES.findall(path.read_text()) == ["all-reduce"], path.name
 
 
+@pytest.mark.full
 def test_streams_that_do_not_divide_leave_devices_idle(tmp_path):
     program = """if True:
         from tests.training import on_devices
