@@ -254,18 +254,25 @@ def test_groups_that_are_started_at_the_same_time_all_end(rng, cores, monkeypatc
     cores(3)
     assert shares.divided(3, 3, 3 * COLUMNS, 12 * COLUMNS)[1] == [COLUMNS * k for k in range(4)]
     expected = both("lstm", batch, upstream)
-    found = []
+    found, barriers, make = [], [], barrier.made
+    monkeypatch.setattr(barrier, "made", lambda: barriers.append(make()) or barriers[-1])
 
     def several():
         for _ in range(5):
             found.append(both("lstm", batch, upstream))
 
-    threads = [threading.Thread(target=several, daemon=True) for _ in range(4)]
+    threads = [threading.Thread(target=several) for _ in range(4)]
     for thread in threads:
         thread.start()
-    for thread in threads:
-        thread.join(20)
-    assert len(found) == 20
+    ends = time.monotonic() + 20
+    while any(thread.is_alive() for thread in threads) and time.monotonic() < ends:
+        time.sleep(0.01)
+    ended = len(found)
+    while any(thread.is_alive() for thread in threads):
+        for each in list(barriers):
+            barrier.break_up(each)  # or this process would not end
+        time.sleep(0.01)
+    assert ended == 20
     for one in found:
         for a, b in zip(one, expected, strict=True):
             np.testing.assert_array_equal(a, b)
