@@ -60,7 +60,7 @@ def milliseconds(batch: Batch, d_h: np.ndarray, cores: int, divide_units: bool =
 
     with (
         patch.object(parallel, "threads", lambda: cores),
-        patch.object(batch_loop, "divided", _shares(divide_units)),
+        patch.object(batch_loop, "divided", _divided(divide_units)),
         patch.object(shares, "_rest", 0),
         patch.object(batch_loop, "run", largest_share),
         patch.object(batch_loop, "joined", lambda *_: [batch.rows] * 6),
@@ -72,7 +72,7 @@ def milliseconds(batch: Batch, d_h: np.ndarray, cores: int, divide_units: bool =
     return 1e3 * sorted(seconds[2:])[REPEATS // 3]
 
 
-def _shares(divide_units):
+def _divided(divide_units):
     return lambda B, T, H, GH, divide, sums: shares.divided(B, T, H, GH, divide_units, sums)
 
 
