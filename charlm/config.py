@@ -8,7 +8,7 @@ import math
 from dataclasses import asdict, dataclass, field, fields, replace
 from typing import Any, Literal
 
-from charlm.cells import CELLS
+from charlm.cells import CELLS, CONTEXT_SCALE
 from charlm.errors import InputError, check_temperature, require
 from charlm.hints import check_fields
 from charlm.music.fields import KNOWN
@@ -18,6 +18,7 @@ from corpora.records import MAX_SEPARATOR, separator
 
 DROPOUTS = "dropout", "weight_drop"
 MAX_UNITS, MAX_LAYERS = 16_384, 64  # more is a typing error: 2 billion weights per layer
+MAX_CONTEXT_SCALE = 1000
 
 
 @dataclass(frozen=True)
@@ -53,6 +54,9 @@ class ModelConfig:
     """GRU: apply the reset gate after or before the recurrent matrix product."""
     skip: Literal["none", "add"] = "none"
     """add: residual connections; each layer from the second on adds its input to its output."""
+    context_scale: float = CONTEXT_SCALE
+    """With --context: factor of what a context adds to the inputs of the first layer. A larger one
+    is learned faster, and overfits more where few texts share a context."""
 
     def __post_init__(self):
         names = [*CELLS, *(f"keras-{name}" for name, cell in CELLS.items() if cell.keras)]
@@ -62,6 +66,8 @@ class ModelConfig:
         for name in DROPOUTS:
             require(0 <= getattr(self, name) < 1, name, "from 0 to below 1", getattr(self, name))
         require(math.isfinite(self.forget_bias), "forget_bias", "finite", self.forget_bias)
+        ok, found = 0 < self.context_scale <= MAX_CONTEXT_SCALE, self.context_scale
+        require(ok, "context_scale", f"above 0, and at most {MAX_CONTEXT_SCALE}", found)
         gates = CELLS[self.cell_name].gates
         for name, fits, needed in (
             ("recurrent_initializer", self.recurrent_initializer != "identity" or gates == "h",

@@ -13,6 +13,7 @@ from charlm.text import units
 
 DEFAULT = "default"
 GPU = "-gpu"  # suffix of presets that were chosen for a GPU
+RARE = "tokens", "forget_bias", "context_scale", "abc_fields", "context", "batch_size"
 NOT_PRESET = "corpus", "encoding", "seed"  # that a preset cannot choose
 # for texts that are smaller than those that the presets were chosen on, see `for_size`
 UPDATES, EPOCH_UPDATES, MIN_STREAMS = 2000, 100, 2
@@ -46,6 +47,11 @@ PRESETS = {
         ModelConfig(units=384, dropout=0.5, weight_drop=0.5),
         DataConfig(tokens="bpe:4000"),
         FitConfig(epochs=10, learning_rate=0.01),
+    ),
+    "tunes": Config(
+        ModelConfig(units=256, dropout=0.3, weight_drop=0.3, forget_bias=3.0, context_scale=2.0),
+        DataConfig(window=64, batch_size=16, abc_fields="MK", context="upbeat"),
+        FitConfig(epochs=34),
     ),
     "quick-gpu": Config(
         ModelConfig(units=1024, dropout=0.1),
@@ -113,8 +119,8 @@ def _decided():
 
 
 def _is_shown(config, part, name):
-    """Whether a setting is worth a place in the line: not the usual units of text."""
-    return name != "tokens" or _value(config, part, name) != units.CHARACTERS
+    """Whether a setting is worth a place in the line: not the usual value of one of `RARE`."""
+    return name not in RARE or _value(config, part, name) != _value(Config(), part, name)
 
 
 def _flag(config, part, name):

@@ -25,8 +25,9 @@ class RunConfig:
     preset: Literal[tuple(presets.PRESETS)] = presets.DEFAULT  # type: ignore[valid-type]  # a table's
     """Default settings by training time on two cores: quick 1 minute, default 10, best 30.
     quick-bpe, default-bpe and best-bpe train on byte pairs (see --tokens) in the same time;
-    quick-gpu, default-gpu and best-gpu take as long on a GPU (JAX, NVIDIA H200). Chosen for the
-    LSTM. Flags that you give override them."""
+    quick-gpu, default-gpu and best-gpu take as long on a GPU (JAX, NVIDIA H200). tunes trains on
+    tunes in ABC notation, for charlm tunes. Chosen for the LSTM. Flags that you give override
+    them."""
     name: str | None = None
     """Name of the new folder in --runs-dir. Default: the corpus and the time."""
     resume: str | None = None
@@ -153,6 +154,8 @@ def _start(run, argv, reporting):
         given = replace(given, model=kept.model, data=data)
     args = _parse(argv, given)
     corpus = cli.corpus(args.data)
+    if args.data.context is None and args.model.context_scale != given.model.context_scale:
+        raise InputError("--context-scale has no effect without --context; leave it out")
     where = run.runs_dir, run.name, run.preset, run.overwrite
     runs.start(args.config(), corpus, reporting, *where, first, cli.given(argv))
 

@@ -20,6 +20,7 @@ from charlm.runs import lookup
 TEMPERATURE = 0.8
 MAX_TUNES = 10_000
 ABC = ".abc"
+OF_RUNS = "n", "metre", "key", "context", "title", "temperature", "no_rules", "seed"
 DRAW_ONLY = "metre", "key", "title", "no_rules", "midi", "wav"
 
 
@@ -48,6 +49,9 @@ class Tunes:
     """Metre, such as 6/8. It must be the metre of a training tune."""
     key: str | None = None
     """Key, such as "D Dorian". It must be the key of a training tune."""
+    context: str | None = None
+    """Context of all tunes, for a run trained with --context (an upbeat, such as "6/8 1/8").
+    Default: for each tune another, as frequent as among the training tunes."""
     title: str | None = None
     """Title. A run that was trained without titles (--abc-fields) does not read it."""
     temperature: Repeated[tuple[float, ...]] = ()
@@ -86,7 +90,7 @@ class Tunes:
         if len(self.temperature) > 1 and not self.check:
             raise InputError("expected one --temperature without --check, found several")
         if self.is_file:
-            for name in ("n", "metre", "key", "title", "temperature", "no_rules", "seed"):
+            for name in OF_RUNS:
                 self._refuse(name, f"with {self.run}, a file of tunes")
         elif Path(self.run).suffix.lower() != ABC:
             self._refuse("encoding", "without a file of tunes")
@@ -116,7 +120,9 @@ def _main(argv):
         return tune_checks.run_file(args) if args.check else tune_files.show_file(args)
     if Path(args.run).suffix.lower() == ABC:
         raise InputError(f"expected a file of tunes, found {args.run}, which does not exist")
-    path, saved = lookup.read_best(args.runs_dir, args.run)
+    path, saved = lookup.read_with_contexts(args.runs_dir, args.run)
+    if args.context is not None:
+        saved = tune_prompts.in_context(args, saved)
     writer = drawing.Writer(saved)
     if args.check:
         return tune_checks.run(args, path, writer, command_line("tunes", *argv))

@@ -3,12 +3,13 @@
 import re
 from collections.abc import Callable, Iterator
 
-from corpora import tables
+from corpora import tables, tunes
 from corpora.document import Corpus, CorpusError, title
 from corpora.normalizing import NONE, normalized
 from corpora.records import Records, parts_of
 
 MAX_VALUE = 200  # characters of a value
+UPBEAT = "upbeat"  # a field that is read from the notes of tunes
 # control characters, unpaired surrogates, line ends, and what changes the direction of a line
 UNSEEN = "[\0-\x1f\x7f-\x9f\ud800-\udfff\u2028\u2029\u200e\u200f\u202a-\u202e\u2066-\u2069]"
 
@@ -20,8 +21,9 @@ def spans(
 
     A record of a table has the value of another column, `field`. Any other record has what follows
     `FIELD:` in the first of its lines that begins so (as in the header of a tune or a letter). A
-    document has what is known about it: the folder or the name of its file, or the facts of a named
-    corpus. The value is "" where there is none.
+    tune of `corpora.tunes` also has an "upbeat", see `corpora.tunes.upbeat`. A document has what is
+    known about it: the folder or the name of its file, or the facts of a named corpus. The value is
+    "" where there is none.
 
     Args:
         corpus: as it is read for training.
@@ -74,10 +76,13 @@ def _of_table(document, field, tell):
 
 
 def _of_records(document, field, tell):
-    field = re.escape(normalized(field, document.form))
-    header = re.compile(rf"^{field}:(.*)$", re.MULTILINE)
+    name = re.escape(normalized(field, document.form))
+    header = re.compile(rf"^{name}:(.*)$", re.MULTILINE)
+    of_notes = field == UPBEAT and tunes.are_tunes(document)
 
     def value(text):
+        if of_notes:
+            return tunes.upbeat(text)
         found = header.search(text)
         return _cleaned(found[1], document.form, document) if found else ""
 

@@ -1,4 +1,4 @@
-"""Finds out whether a file looks like a table or like many short texts, from its beginning."""
+"""Finds out whether a file looks like a table, tunes or many short texts, from its beginning."""
 
 import os
 import re
@@ -12,11 +12,12 @@ FEW = 20  # a file with fewer records in its beginning is no list of them
 SHORT = 300  # characters; a longer line is a paragraph
 ALIKE, MOST = 0.9, 0.95  # shares of records
 MARK = re.compile(r"[-%=*~+_]{1,20}|<\|\w{1,20}\|>")
+TUNE, KEY = re.compile(r"^X: *\d", re.MULTILINE), re.compile("^K:", re.MULTILINE)
 TABLES = ".csv", ".tsv", ".jsonl", ".ndjson"
 
 
 def suggestion(corpus: Corpus) -> str | None:
-    """Returns a line that suggests --records or --column, or None if the text looks like neither.
+    """Returns a line that suggests --records, --column or --preset, or None if none of them fits.
 
     Only a text of one file is looked at. Prose is rarely taken for records: its paragraphs begin
     differently, and its lines go on from one to the next.
@@ -24,7 +25,7 @@ def suggestion(corpus: Corpus) -> str | None:
     if len(corpus.documents) != 1:
         return None
     head = _head(corpus.documents[0])
-    flags = _column(corpus.name, head) or _records(head)
+    flags = _column(corpus.name, head) or _tunes(head) or _records(head)
     return f"NOTE: {corpus.title} may be {flags}" if flags else None
 
 
@@ -46,6 +47,13 @@ def _column(name, head):
         return None
     listed = ", ".join(names)
     return f"a table; --column NAME trains on the texts of one column ({listed:.100})"
+
+
+def _tunes(head):
+    """Describes tunes in ABC notation, with the preset for them."""
+    if min(len(TUNE.findall(head)), len(KEY.findall(head))) < FEW:
+        return None
+    return "tunes in ABC notation; --preset tunes trains on them, and charlm tunes writes new ones"
 
 
 def _records(head):

@@ -5,9 +5,11 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from typing import Any
 
-from charlm.music.fields import only_fields
+from charlm.music.bars import measures
+from charlm.music.fields import header, only_fields
+from charlm.music.notation import read
 from charlm.music.symbols import NUMBER
-from charlm.music.tune import tunes
+from charlm.music.tune import AbcError, tunes
 from corpora.document import Corpus, CorpusError, Wrapper, title
 
 KEY = re.compile("^K:", re.MULTILINE)
@@ -43,8 +45,29 @@ class Tunes(Wrapper):
         if not found:
             raise CorpusError(
                 f"expected tunes in ABC notation, which begin with X: and have K:, in "
-                f"{title(self.name)}, found none; leave out --abc-fields"
+                f"{title(self.name)}, found none; leave out --abc-fields, or choose another preset"
             )
+
+
+def upbeat(tune: str) -> str:
+    """Returns the metre of a tune and the length of its upbeat, "" for a tune that is wrong.
+
+    >>> upbeat("M:6/8\nK:D\nA|def fed|d3 d2:|\n"), upbeat("M:C\nK:D\nd4 f4|d8|]\n")
+    ('6/8 1/8', 'C 0')
+    """
+    try:
+        first, *_ = measures(read(tune))
+    except (AbcError, ValueError):
+        return ""
+    short = first.whole is not None and first.length < first.whole
+    return f"{header(tune).get('M', 'none')} {first.length if short else 0}"
+
+
+def are_tunes(document: Any) -> bool:
+    """Returns whether a document, or the one that it wraps, is read as tunes."""
+    while isinstance(document, Wrapper) and not isinstance(document, Tunes):
+        document = document.document
+    return isinstance(document, Tunes)
 
 
 def has_tunes(corpus: Corpus) -> bool:

@@ -3,7 +3,7 @@
 import json
 import re
 import shlex
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 
 import keras
@@ -29,8 +29,9 @@ def test_a_preset_is_what_its_flags_say(preset):
     argv = shlex.split(presets.flags(presets.PRESETS[preset]))
     for other in presets.PRESETS:
         default = train.default(train.RunConfig(preset=other))
-        if "--tokens" not in argv:  # characters are not shown
-            default = replace(default, data=replace(default.data, tokens="characters"))
+        for part in ("model", "data"):  # usual values of rare settings are not shown
+            usual = {k: v for k, v in asdict(getattr(Config(), part)).items() if k in presets.RARE}
+            default = replace(default, **{part: replace(getattr(default, part), **usual)})
         args = train.cli.parse(train.Train, "charlm train", argv, default)
         assert args.config() == presets.PRESETS[preset]
 

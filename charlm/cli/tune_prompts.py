@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from charlm.errors import InputError, require
+from charlm.generation.tunes import fits
 from charlm.music.fields import header
 from charlm.music.signatures import key_signature, metre
 from charlm.music.tune import AbcError
@@ -64,6 +65,21 @@ def fields(args: Any, saved: Checkpoint, tunes: Sequence[str] | None) -> dict[st
         except UnknownCharacterError as error:
             raise InputError(f"--{name}: {error}") from None
     return given
+
+
+def in_context(args: Any, saved: Checkpoint) -> Checkpoint:
+    """Returns a run in the context that is asked for; see `fields`.
+
+    Raises:
+        InputError: there is none of that name, or it is one of another metre.
+    """
+    found = saved.in_context(args.context)
+    metre = {} if args.metre is None else {"M": args.metre}
+    if not fits(saved.config.data.context, args.context, metre):
+        raise InputError(
+            f"expected a --context of --metre {args.metre}, found {args.context}; leave one out"
+        )
+    return found
 
 
 def _known(name, letter, value, tunes):

@@ -36,7 +36,7 @@ def _main(argv):
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--runs-dir", type=Path, default=lookup.RUNS_DIR)
     args = parser.parse_args(argv)
-    _, saved = lookup.read_best(args.runs_dir, args.run)
+    _, saved = lookup.read_with_contexts(args.runs_dir, args.run)
     writer, own = Writer(saved), tune_checks.own_tunes(saved, "not compared with its own tunes")
     known = None if own is None else tune_checks.index(own, saved.vocab)
     with cli.progress("drawing tunes", args.n) as tell:

@@ -91,12 +91,15 @@ def whole_texts(
     vocab: Vocab,
     length: int,
     temperatures: Sequence[float],
-    seed: int,
+    seed: sampler.Seed,
     separator: str | None = None,
     prompt: str = "",
+    machine: Machine | None = None,
 ) -> list[str]:
     """Returns a whole text for each temperature. Args: see `texts`."""
-    pieces = texts(network, vocab, prompt, length, temperatures, seed, separator=separator)
+    pieces = texts(
+        network, vocab, prompt, length, temperatures, seed, separator=separator, machine=machine
+    )
     return ["".join(text) for text in zip(*pieces, strict=True)]
 
 

@@ -27,11 +27,21 @@ def page(
         own: tunes to find the cell that counts the bar with, best those that were held out.
     """
     data: dict[str, Any] = {"format": FORMAT, "tunes": [*tunes], "page": None, "cell": None}
+    data["contexts"] = []
     packed, cell = b"", None
     if saved is not None:
         config = saved.config.model
-        arrays, packed = weights.packed(saved.weights, config, KIND)
-        cell = counting.find(saved.to_network(), saved.vocab, own)
+        added = None
+        if saved.contexts:
+            names = saved.contexts.names
+            counts = saved.contexts.counts or [1] * len(names)
+            data["contexts"] = [
+                {"name": name, "count": n} for name, n in zip(names, counts, strict=True)
+            ]
+            added = saved.conditioned_network().added[1:]
+        mean = saved.in_context()
+        arrays, packed = weights.packed(mean.weights, config, KIND, added)
+        cell = counting.find(mean.to_network(), saved.vocab, own)
         fields = saved.config.data.abc_fields
         data |= {
             "page": {
@@ -58,6 +68,7 @@ def page(
         about=html.escape(_about(saved)),
         cell=html.escape(_described(cell)),
         begin="M:6/8",
+        field=html.escape(_field(saved)),
         style=style,
         data=bundle.to_json(data),
         weights=bundle.packed_bytes(packed),
@@ -73,6 +84,11 @@ def _about(saved):
     if best is not None:
         parts.append(f"{best / math.log(2):.3f} bits per character held out")
     return "; ".join([*parts, "this page holds the model and the tunes, and makes no requests"])
+
+
+def _field(saved):
+    field = saved.config.data.context if saved else None
+    return "" if field is None else field[:1].upper() + field[1:]
 
 
 def _described(cell):

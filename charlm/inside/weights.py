@@ -32,9 +32,16 @@ def rounded(
 
 
 def packed(
-    weights: Mapping[str, np.ndarray], config: ModelConfig, kind: Kind
+    weights: Mapping[str, np.ndarray],
+    config: ModelConfig,
+    kind: Kind,
+    contexts: np.ndarray | None = None,
 ) -> tuple[dict[str, dict[str, Any]], bytes]:
     """Packs a network's weights for `page/weights.mjs`.
+
+    Args:
+        weights, config, kind: see `rounded`.
+        contexts: (C, G*H), what each context adds to the inputs of the first layer.
 
     Returns:
         A description of each array: its type, shape, offset in the bytes and, for int8, the offset
@@ -54,6 +61,9 @@ def packed(
         about[name] = {"type": kinds[x.dtype.name], "shape": list(x.shape), "offset": add(x)}
         if scales is not None:
             about[name] |= {"scales": add(scales), "axis": axis}
+    if contexts is not None:
+        at = add(contexts.astype("<f4"))
+        about["contexts"] = {"type": "fp32", "shape": list(contexts.shape), "offset": at}
     return about, bytes(data)
 
 

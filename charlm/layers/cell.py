@@ -233,7 +233,9 @@ class RecurrentCell(InputProjection, keras.layers.Layer, StepDropout):
         config = super().get_config()
         for name in type(self).OPTIONS:
             config[name] = serialized(name, getattr(self, name))
-        for name in ("vocab_size", "context_size", "weight_drop"):
-            if not config[name]:
-                del config[name]  # so that Keras's namesake accepts the configuration
+        unused = [n for n in ("vocab_size", "context_size", "weight_drop") if not config[n]]
+        if not self.context_size:
+            unused.append("context_scale")
+        for name in unused:
+            del config[name]  # so that Keras's namesake accepts the configuration
         return config

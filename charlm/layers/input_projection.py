@@ -6,7 +6,6 @@ from functools import partial
 import keras
 from keras import ops
 
-from charlm.cells import CONTEXT_SCALE
 from charlm.layers.annotations import Masks, Tensor
 from charlm.layers.gather import gather_rows, with_row_of_nan
 from charlm.layers.mixed_precision import MixedPrecisionMatmul, tensor
@@ -20,6 +19,7 @@ class InputProjection(MixedPrecisionMatmul):
     bias: Tensor | None
     vocab_size: int | None
     context_size: int | None
+    context_scale: float
 
     def project(self, inputs: Tensor, masks: Masks = None) -> Tensor:
         """Computes the inputs' share of the pre-activations, x W + b, of any number of steps.
@@ -89,7 +89,7 @@ class InputProjection(MixedPrecisionMatmul):
 
     def context_table(self) -> Tensor:
         """Returns what each context adds to x W + b, (C + 1, G*H): first the mean of all."""
-        rows = CONTEXT_SCALE * tensor(self.kernel)[self.vocab_size :]
+        rows = self.context_scale * tensor(self.kernel)[self.vocab_size :]
         return ops.concatenate([ops.mean(rows, axis=0, keepdims=True), rows])
 
     def _times(self, inputs, mask, kernel):

@@ -1,11 +1,14 @@
 """Options of cells and layers: one table gives constructors, signatures, docstrings and stubs."""
 
 import inspect
+import math
 import numbers
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 import keras
+
+from charlm.cells import CONTEXT_SCALE
 
 
 class Option(NamedTuple):
@@ -48,6 +51,9 @@ CELL_OPTIONS = {
         None,
         "int | None",
         "C, for inputs (B, T, 2) of an id and a context 1 to C, whose row is added; 0: their mean.",
+    ),
+    "context_scale": Option(
+        CONTEXT_SCALE, "float", "factor of the contexts' rows; a larger one learns them faster."
     ),
 }
 """Options of every cell."""
@@ -204,6 +210,7 @@ def check_cell_options(options: Mapping[str, Any]) -> None:
     require(ok, "vocab_size", "None or a positive integer")
     ok = contexts is None or (_is_positive(contexts) and vocab_size and not options["dropout"])
     require(ok, "context_size", "None, or a positive integer with vocab_size and without dropout")
+    require(0 < options["context_scale"] < math.inf, "context_scale", "a finite number above 0")
 
 
 def _is_positive(value):

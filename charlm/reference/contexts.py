@@ -1,12 +1,11 @@
 """Networks that are conditioned on contexts: rows of the first kernel, added in every step.
 
-The rows follow those of the ids, and are multiplied by `CONTEXT_SCALE`. Contexts have the numbers 1
+The rows follow those of the ids, and are multiplied by `context_scale`. Contexts have the numbers 1
 to C; 0 means that it is unknown, and adds the mean of the rows.
 """
 
 import numpy as np
 
-from charlm.cells import CONTEXT_SCALE
 from charlm.config import ModelConfig
 from charlm.errors import InputError
 from charlm.reference.network import Network, checked, layer_path, shapes
@@ -36,15 +35,15 @@ def in_context(
     first, bias = (f"{layer_path(config, 0)}/{n}" for n in (0, 2))
     kernel, added = weights[first], weights[bias].copy()
     # the bias of the inputs is the first one of a GRU with reset_after
-    np.atleast_2d(added)[0] += _context_table(kernel, vocab_size)[context]
+    np.atleast_2d(added)[0] += _context_table(kernel, vocab_size, config)[context]
     if not np.isfinite(added).all():
         raise InputError("expected contexts of finite sums, found infinity")
     return weights | {first: kernel[:vocab_size].copy(), bias: added}
 
 
-def _context_table(kernel, vocab_size):
+def _context_table(kernel, vocab_size, config):
     """Returns what each context adds, (C + 1, G*H): first the mean of all."""
-    rows = np.float32(CONTEXT_SCALE) * kernel[vocab_size:]
+    rows = np.float32(config.context_scale) * kernel[vocab_size:]
     mean = rows.mean(axis=0, keepdims=True, dtype=np.float64)
     return np.concatenate([mean.astype(np.float32), rows])
 
@@ -60,7 +59,7 @@ class ConditionedNetwork(Network):
     ):
         first = f"{layer_path(config, 0)}/0"
         shape = shapes(config, vocab_size, contexts)[first]
-        table = _context_table(checked(weights, first, shape, np.float32), vocab_size)
+        table = _context_table(checked(weights, first, shape, np.float32), vocab_size, config)
         super().__init__(in_context(weights, config, vocab_size), vocab_size, config)
         self.vocab_size, self.added = vocab_size, table - table[0]
 

@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 
+from charlm.cells import CONTEXT_SCALE
 from charlm.config import Config, ModelConfig
 from charlm.errors import CharlmError, InputError
 from charlm.reference import network
@@ -73,8 +74,10 @@ class Checkpoint:
         if self.contexts is None and name is None:
             return self
         number = 0 if name is None else self.required_contexts().number(name)
-        config = replace(self.config, data=replace(self.config.data, context=None))
-        weights = in_context(self.weights, config.model, len(self.vocab), number)
+        data, model = replace(self.config.data, context=None), self.config.model
+        plain = replace(model, context_scale=CONTEXT_SCALE)  # which has no use then
+        config = replace(self.config, data=data, model=plain)
+        weights = in_context(self.weights, model, len(self.vocab), number)
         none: Any = {group: [] for group in GROUPS}
         return replace(self, config=config, weights=weights, contexts=None, **none)
 

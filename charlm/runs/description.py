@@ -42,7 +42,12 @@ def contexts(meta: dict, data: DataConfig) -> KnownContexts | None:
         raise InputError("expected names of contexts, found something else")
     if sorted({*names}) != names or not 2 <= len(names) <= MAX_CONTEXTS:
         raise InputError(f"expected 2 to {MAX_CONTEXTS} contexts in order, found others")
-    return KnownContexts(tuple(names), sha256)
+    counts = stored.get("counts", [])  # absent from files of earlier versions
+    if counts and not (
+        len(counts) == len(names) and all(type(n) is int and 0 < n < 2**53 for n in counts)
+    ):
+        raise InputError("expected a number of texts for each context, found something else")
+    return KnownContexts(tuple(names), sha256, tuple(counts))
 
 
 def learned_before(meta: dict) -> list[str]:

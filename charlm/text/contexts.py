@@ -8,8 +8,9 @@ import json
 import textwrap
 import unicodedata
 from array import array
+from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 
@@ -71,6 +72,9 @@ class KnownContexts:
     """C values of the field, in alphabetical order."""
     sha256: str
     """Fingerprint of the values of all documents and records, and of where they begin and end."""
+    counts: tuple[int, ...] = field(default=(), compare=False)
+    """The number of training documents or records with each value; empty for a run that was stored
+    by an earlier version."""
 
     def number(self, name: str) -> int:
         """Returns the number of a context by its name.
@@ -120,12 +124,13 @@ class Contexts:
         lines = [f"{len(names)} contexts by {field}: {listed(names)}"]
         share = self.training.share(0)
         if share:
-            lines.append(f"NOTE: {share:.0%} of the training text has no {field}")
+            shown = "less than 1%" if share < 0.01 else f"{share:.0%}"
+            lines.append(f"NOTE: {shown} of the training text has no {field}")
         share = self.held_out.share(0)
         if share:
             of = f" ({listed(self.unread)})" if self.unread else ""
             lines.append(
-                f"NOTE: {share:.0%} of the held-out text is in contexts that training does not "
+                f"NOTE: {share:.1%} of the held-out text is in contexts that training does not "
                 f"read{of}, and is measured as unknown"
             )
         return lines
@@ -162,7 +167,9 @@ def read(corpus: Corpus, field: str) -> Contexts:
     digest = hashlib.sha256(json.dumps(values).encode())
     digest.update(np.asarray(numbers).astype("<i8").tobytes() + ends.astype("<i8").tobytes())
     training, kept_back = (Stretches.of(part, found) for part in (trained, held_out))
-    names_of = KnownContexts(tuple(names), digest.hexdigest())
+    of_texts = Counter(found[trained > 0].tolist())
+    counts = tuple(of_texts[known[name]] for name in names)
+    names_of = KnownContexts(tuple(names), digest.hexdigest(), counts)
     return Contexts(names_of, training, kept_back, tuple(unread))
 
 

@@ -12,7 +12,7 @@ import keras
 import numpy as np
 from keras import ops
 
-from charlm.cells import CELLS, CONTEXT_SCALE
+from charlm.cells import CELLS
 from charlm.config import ModelConfig
 from charlm.errors import InputError
 from charlm.layers.dense import Dense
@@ -50,13 +50,14 @@ def build(
     inputs = [x]
     after: list[keras.KerasTensor] = []
     if not config.uses_own_layer:  # a Keras layer reads vectors
-        x = _vectors(x, V, contexts)
+        x = _vectors(x, V, contexts, config.context_scale)
     cell = CELLS[config.cell_name]
     for k in range(config.layers):
         before = [keras.Input((H,), name=f"{state}_{k}") for state in cell.states if states]
         options: dict[str, Any] = {"dtype": POLICIES[precision]}
         if config.uses_own_layer and k == 0:
             options |= {"vocab_size": V, "context_size": contexts or None}
+            options["context_scale"] = config.context_scale
         layer = _recurrent_layer(config, k, return_state=states, **options)
         h = layer(x, initial_state=before or None)
         h, *new = h if states else [h]
@@ -82,11 +83,11 @@ def build(
     return network
 
 
-def _vectors(ids, V, C):
+def _vectors(ids, V, C, scale):
     """Returns one-hot vectors of ids (B, T); with C contexts, of ids and contexts (B, T, 2)."""
     if not C:
         return ops.one_hot(ids, V)
-    added = CONTEXT_SCALE * np.concatenate([np.full((1, C), 1 / C), np.eye(C)])
+    added = scale * np.concatenate([np.full((1, C), 1 / C), np.eye(C)])
     added = added.astype("float32")
     of_contexts = ops.take(ops.convert_to_tensor(added), ids[..., 1], axis=0)
     return ops.concatenate([ops.one_hot(ids[..., 0], V), of_contexts], axis=-1)

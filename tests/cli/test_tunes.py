@@ -40,7 +40,8 @@ def folder(tmp_path_factory):
     (found / "tunes.abc").write_text(written(np.random.default_rng(1), 200))
     argv = [str(found / "tunes.abc"), "--abc-fields", "MK", "--name", "fiddle", "--quiet",
             "--runs-dir", str(found), "--units", "48", "--epochs", "5", "--sample-length", "0",
-            "--learning-rate", "0.03", "--batch-size", "8"]  # fmt: skip
+            "--learning-rate", "0.03", "--batch-size", "8",
+            "--context", "upbeat", "--context-scale", "1"]  # fmt: skip
     assert train.main(argv) == 0
     return found
 
@@ -65,6 +66,20 @@ def test_what_it_writes_is_valid_and_as_asked(folder, capsys):
                        "--title", "Fox")[1]  # fmt: skip
     metres = [header(t)["M"] for t in pieces(call(folder, capsys, *given)[1])]
     assert {*metres} == {"6/8", "2/4"}
+
+
+def test_all_are_in_the_context_that_is_asked_for(folder, capsys):
+    given = "fiddle", "-n", "6", "--seed", "2", "--no-rules", "-o", str(folder / "one")
+    _, out, err = call(folder, capsys, *given, "--context", "2/4 0")
+    assert [header(t)["M"] for t in pieces(out)] == ["2/4"] * 6
+    page = (folder / "one.html").read_text()
+    assert json.loads(page.split('id="data">')[1].split("<")[0])["contexts"] == []
+    assert "mean of the run's contexts" not in err
+    call(folder, capsys, *given)
+    page = (folder / "one.html").read_text()
+    listed = json.loads(page.split('id="data">')[1].split("<")[0])["contexts"]
+    assert [x["name"] for x in listed] == ["2/4 0", "6/8 0"]
+    assert sum(x["count"] for x in listed) == 180
 
 
 def test_files_are_written_and_replaced(folder, capsys):
@@ -155,6 +170,12 @@ REFUSED = [
         "expected --title to be a line of at most 100 characters without %, found ",
     ),
     (("fiddle", "--check", "--metre", "C"), "--metre has no effect with --check; leave it out"),
+    (("fiddle", "--context", "7/8 0"), "expected a context that the run was trained on, found "),
+    (
+        ("fiddle", "--context", "2/4 0", "--metre", "6/8"),
+        "expected a --context of --metre 6/8, found 2/4 0; leave one out",
+    ),
+    (("noise", "--context", "2/4 0"), "expected a run with contexts, found one without; "),
     (("fiddle", "--midi"), "--midi has no effect without --output; leave it out"),
     (("fiddle", "-n", "0"), "expected -n to be from 1 to 10000, found 0"),
     (("speech",), "expected a run that was trained on tunes in ABC notation"),
@@ -221,7 +242,8 @@ def test_samples_follow_the_rule(objects, capsys):
     sampled = lambda *argv: call(objects, capsys, *given, *argv, command=sample)  # noqa: E731
     code, out, _ = sampled("--json", "--prompt", '{"b": [')
     assert code == 0
-    assert isinstance(json.loads(out)["b"], list)
+    (name, value), *_ = json.loads(out, object_pairs_hook=list)  # a name may come twice
+    assert (name, type(value)) == ("b", list)
     code, out, _ = sampled("--json-lines")
     assert code == 0
     assert [json.loads(line) for line in out.split("\n") if line]

@@ -186,6 +186,7 @@ PROSE = "It was a night, and\nthe rain fell on\nThe town as it was\nits way. So\
         ("f.txt", "\n".join(NAMES) + "\n", "many short texts of one line; --records line "),
         ("f.txt", "\n".join(x.lower().split()[0] for x in NAMES) + "\n", "--records line "),
         ("f.txt", "%\n".join(f"{PROSE * 2}{k}\n" for k in range(30)), r"--records '\n%\n' "),
+        ("f.abc", "\n".join(f"{x}K:D\n" for x in TUNES), "tunes in ABC notation; --preset tunes "),
         ("f.csv", "id,text\n1,x\n", "a table; --column NAME .*(id, text)"),
         ("f.tsv", "id\ttext\n1\tx\n", "(id, text)"),
         ("f.jsonl", '{"id": 1, "text": "x"}\n', "(text)"),

@@ -16,9 +16,10 @@ from charlm.music import bars, notation, performance
 from charlm.music.fields import numbered
 from charlm.music.rule import END
 from charlm.music.tune import tunes
-from charlm.reference.network import Network
+from charlm.reference.network import Network, layer_path
 from charlm.runs.checkpoint import Checkpoint
 from charlm.runs.progress import Progress
+from charlm.text.contexts import KnownContexts
 from charlm.text.vocab import Vocab
 from tests.inside import test_browser
 from tests.inside.test_browser import browser  # noqa: F401 - a fixture
@@ -101,16 +102,25 @@ def test_notes_are_counted_from_the_bar_line():
 
 @pytest.fixture
 def page(rng, tmp_path):
-    """A page with a model, the model as it is in the page, and its vocabulary."""
+    """A page with a model in three contexts, the second one as it is in the page, and its
+    vocabulary."""
     vocab = Vocab("".join(sorted({*TUNE, *"KLM:/0123456789"} - {*"XT&"})))
     net = network(rng, vocab=len(vocab))
-    config = Config(net.config, DataConfig(abc_fields="MK"))
-    saved = Checkpoint(config, vocab, "0" * 64, Progress(), net.weights, [], [], {})
+    config = Config(net.config, DataConfig(abc_fields="MK", context="upbeat"))
+    known = KnownContexts(("C 0", "C 1/4", "C 1/8"), "0" * 64, (1, 3, 2))
+    first = f"{layer_path(net.config, 0)}/0"
+    rows = 20 * rng.normal(size=(3, net.weights[first].shape[1]))
+    rows = np.concatenate([net.weights[first], rows]).astype("float32")
+    model = net.weights | {first: rows}
+    saved = Checkpoint(config, vocab, "0" * 64, Progress(), model, [], [], {}, contexts=known)
     text = tunes_page.page(
         [TUNE, numbered(ODD[0], 2, "Odd")], "a < b", saved, [TUNE.split("\n", 2)[2]] * 4
     )
     (tmp_path / "tunes.html").write_text(text, "utf-8")
-    rounded = Network(weights.rounded(net.weights, net.config, "fp16"), len(vocab), net.config)
+    mean = weights.rounded(saved.in_context().weights, net.config, "fp16")
+    bias = f"{layer_path(net.config, 0)}/2"
+    mean[bias] = mean[bias] + saved.conditioned_network().added[2]
+    rounded = Network(mean, len(vocab), net.config)
     return tmp_path / "tunes.html", rounded, vocab
 
 
@@ -138,6 +148,11 @@ def test_a_page_shows_plays_and_writes(browser, page):  # noqa: F811
     opened.page.evaluate("() => { valid = () => true; }")  # its tunes are random
     opened.page.fill("#begin", "M:6/8")
     opened.page.fill("#seed", "4")
+    options = "[...document.querySelectorAll('#context option')].map((x) => x.textContent)"
+    assert opened.page.evaluate(options) == ["any", "C 0", "C 1/4", "C 1/8"]
+    of_any = opened.page.evaluate("Array.from({ length: 600 }, (_, n) => chosen(7, n))")
+    np.testing.assert_allclose(np.bincount(of_any) / 600, [1 / 6, 1 / 2, 1 / 3], atol=0.07)
+    opened.page.select_option("#context", "1")
     opened.page.click("#write")
     opened.until("tunes.length === 3")
     drafts = generate.whole_texts(net, vocab, 2000, [0.8] * 50, 4, END, "M:6/8")

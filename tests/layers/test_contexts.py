@@ -31,10 +31,10 @@ def case(request):
     return request.param
 
 
-def vectors(inputs):
+def vectors(inputs, scale=CONTEXT_SCALE):
     """(B, T, V + C) of ids and contexts (B, T, 2)."""
     added = np.concatenate([np.full((1, C), 1 / C), np.eye(C)])
-    parts = np.eye(V)[inputs[..., 0]], CONTEXT_SCALE * added[inputs[..., 1]]
+    parts = np.eye(V)[inputs[..., 0]], scale * added[inputs[..., 1]]
     return np.concatenate(parts, axis=-1).astype("float32")
 
 
@@ -64,6 +64,26 @@ def test_a_context_is_a_row_more(rng, case, way, request):
     expected = results_and_gradients(reads_vectors, vectors(x), **call)
     close(found, expected[0])
     close(gradients, expected[1])
+
+
+@pytest.mark.parametrize("scale", [0.5, 3])
+def test_the_scale_of_contexts_can_be_chosen(rng, scale):
+    options = {"return_sequences": True, "context_scale": scale}
+    layer = layers.LSTM(H, vocab_size=V, context_size=C, **options)
+    plain = layers.LSTM(H, return_sequences=True)
+    x = inputs(rng, B, T)
+    layer.build(x.shape)
+    plain.build((B, T, V + C))
+    set_random(rng, layer, scale=1)
+    plain.set_weights(layer.get_weights())
+    close(outputs(layer, x), outputs(plain, vectors(x, scale)))
+    assert layer.get_config()["context_scale"] == scale
+    again = layers.LSTM.from_config(layer.get_config())
+    assert again.cell.context_scale == scale
+    assert "context_scale" not in layers.LSTM(H, vocab_size=V).get_config()
+    for wrong in (0, -1, float("nan"), float("inf")):
+        with pytest.raises(ValueError, match="Expected context_scale to be a finite number above"):
+            layers.LSTM(H, vocab_size=V, context_size=C, context_scale=wrong)
 
 
 @pytest.mark.parametrize("kind", KINDS[:1], ids=str)

@@ -221,11 +221,11 @@ def test_stateful_goes_on_and_resets(rng, case):
         results_and_gradients(ours, x, training=True)
 
 
-OWN = "vocab_size", "weight_drop", "context_size"
+OWN = "vocab_size", "weight_drop", "context_size", "context_scale"
 
 
 @pytest.mark.parametrize("part", ["keras_kind", "keras_cell"])
-def test_constructor_is_keras_own_and_three_options_more(named, part):
+def test_constructor_is_keras_own_and_options_more(named, part):
     theirs = inspect.signature(getattr(named, part)).parameters
     ours = named.kind if part == "keras_kind" else named.kind.CELL
     ours = inspect.signature(ours).parameters
@@ -257,7 +257,7 @@ OPTIONS = {
 
 def test_config_rebuilds_layer_and_cell_with_every_option(case):
     known = inspect.signature(case.kind).parameters
-    assert set(known) - set(OPTIONS) <= {"units", "reset_after", "kwargs", "context_size"}
+    assert set(known) - set(OPTIONS) <= {"units", "reset_after", "kwargs", *OWN[2:]}
     layer = case.make(H, **OPTIONS)
     config = layer.get_config()
     assert config["name"] == "mine"

@@ -5,13 +5,14 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+import corpora.contexts
 from charlm.config import DataConfig
 from charlm.errors import InputError
 from charlm.text import contexts
 from charlm.text.contexts import Stretches
 from charlm.text.encode import read
 from charlm.training.training_windows import held_out_windows, training_windows
-from corpora import Corpus, Document, records
+from corpora import Corpus, Document, records, tunes
 from corpora.document import Speech
 
 
@@ -127,6 +128,30 @@ def test_texts_without_a_value_are_counted():
     share = none / sum(map(len, read))
     assert found.training.share(0) == pytest.approx(share)
     assert lines[1] == f"NOTE: {share:.0%} of the training text has no president"
+
+
+def test_training_texts_are_counted_by_context():
+    corpus = speeches()
+    documents = (replace(d, president="ABC"[min(k % 4, 2)]) for k, d in enumerate(corpus.documents))
+    known = with_contexts(replace(corpus, documents=tuple(documents))).contexts.known
+    trained = [min(k % 4, 2) for k in range(30) if k % 10 != 5]
+    assert known.counts == tuple(trained.count(k) for k in range(3))
+
+
+def test_tunes_have_an_upbeat():
+    music = {"C 0": "M:C\nL:1/8\nK:D\nd8|d8|]", "C 1/8": "M:C\nL:1/8\nK:D\nA|d8|d7|]",
+             "6/8 1/4": "M:6/8\nL:1/8\nK:D\nA2|d6|d4:|", "": "M:C\nL:1/8\nK:D\nd8&|"}  # fmt: skip
+    found = [(value, f"X:{k}\n{tune}") for k, (value, tune) in enumerate(5 * [*music.items()])]
+    file = Document("t.abc", "\n\n".join(tune for _, tune in found) + "\n")
+    corpus = records.of_corpus(tunes.of_corpus(Corpus("t", (file,)), "MK"), "blank", None, "nfc")
+    spans = [*corpora.contexts.spans(corpus, "upbeat")]
+    assert [value for _, value in spans] == [value for value, _ in found]
+    assert sum(n for n, _ in spans) == len("".join(corpus.documents[0].pieces()))
+    text = with_contexts(corpus, "upbeat")
+    assert text.contexts.known.names == ("6/8 1/4", "C 0", "C 1/8")
+    plain = records.of_corpus(Corpus("t", (file,)), "blank", None)
+    with pytest.raises(InputError, match="records with 'upbeat' in t, found none"):
+        with_contexts(plain, "upbeat")
 
 
 def test_a_fingerprint_tells_values_apart():

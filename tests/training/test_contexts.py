@@ -41,7 +41,7 @@ def folder(tmp_path_factory):
 
 def training(cell, saved=None, tokens="characters"):
     data = DataConfig("s", tokens=tokens, context="president", batch_size=2, window=8)
-    fit = FitConfig(epochs=2, warmup_steps=4)
+    fit = FitConfig(epochs=2, warmup_steps=4, precision="fp32")
     text = with_contexts(speeches(12, 12))
     text = text.translated(saved.vocab if saved else text.learned_vocab(tokens))
     model = ModelConfig(cell=cell, units=3, layers=2, dropout=0.3)
@@ -263,7 +263,14 @@ DAMAGE = {
     "twice": (meta("contexts.names", ["A", "A", "C", "D"]), "contexts in order"),
     "numbers": (meta("contexts.names", [1, 2, 3, 4]), "expected names of contexts"),
     "long": (meta("contexts.names", ["A", "B", "C", "D" * 201]), "expected names of contexts"),
-    "more than rows": (meta("contexts.names", ["A", "B", "C", "D", "E"]), "of shape"),
+    "more than rows": (
+        lambda about: about["contexts"].update(names=[*"ABCDE"], counts=[1] * 5),
+        "of shape",
+    ),
+    "fewer counts": (meta("contexts.counts", [1, 2, 3]), "a number of texts for each context"),
+    "a count of none": (meta("contexts.counts", [1, 2, 3, 0]), "a number of texts for each"),
+    "a share": (meta("contexts.counts", [1, 2, 3, 0.5]), "a number of texts for each context"),
+    "very many": (meta("contexts.counts", [1, 2, 3, 2**64]), "a number of texts for each context"),
     "a name of two lines": (meta("contexts.names", ["A", "B", "C", "D\n"]), "names of contexts"),
     "a name that a terminal obeys": (
         meta("contexts.names", ["A", "B", "C", "\x1b[2J"]),
@@ -276,6 +283,15 @@ DAMAGE = {
         "expected format 4 for tokens or contexts, found format 3",
     ),
 }
+
+
+def test_a_run_stored_before_contexts_were_counted_is_read():
+    saved = training("lstm").snapshot()
+    whole = checkpoint.to_bytes(saved)
+    assert sum(checkpoint.from_bytes(whole).contexts.counts) == 11  # of 12 texts one is held out
+    found = checkpoint.from_bytes(described(whole, lambda about: about["contexts"].pop("counts")))
+    assert found.contexts == saved.contexts
+    assert found.contexts.counts == ()
 
 
 @pytest.mark.usual(4)

@@ -35,13 +35,17 @@ export class Session {
 
   // The network of a page: its description, the bytes of its weights, and product.wasm or null.
   on_open({ page, buffer, product }, reply) {
+    const open = (product) => (context) => networkOf(page, buffer, product, context);
+    this.open = open(product);
     try {
-      this.network = networkOf(page, buffer, product);
+      this.network = this.open(null);
     } catch (error) {
       if (!(error instanceof WebAssembly.CompileError)) throw error;
-      this.network = networkOf(page, buffer, null); // a browser without SIMD
+      this.open = open(null); // a browser without SIMD
+      this.network = this.open(null);
     }
     this.page = page;
+    this.inContext = new Map([[null, this.network]]); // the network in each context that was asked for
     this.vocabulary = page.vocabulary;
     this.ids = new Map(page.vocabulary.map((character, k) => [character, k]));
     reply({ letters: new Reader(this.network, []).letters });
@@ -190,7 +194,8 @@ export class Session {
   // begins after their separator and ends with it. length 0: only reads the prompt.
   // typed: the prompt is brought into the Unicode form of the run's text. bare: it continues a text
   // that was written without a prompt, after a newline that the page does not show.
-  on_write({ prompt, length, typed = true, bare = false, ...options }, reply) {
+  // context: the number of one, or null for the mean of all.
+  on_write({ prompt, length, typed = true, bare = false, context = null, ...options }, reply) {
     const { separator } = this.page;
     const read = typed ? this.#normalized(prompt) : prompt;
     const ids = this.#known(read);
@@ -198,7 +203,8 @@ export class Session {
     check(options.topK >= 0 && options.topP > 0 && options.topP <= 1, "expected top-p above 0, at most 1");
     const first = this.#encode(separator ?? "");
     if (!first.length && (bare || !ids.length)) first.push(this.ids.get("\n") ?? 0);
-    const reader = new Reader(this.network, [...first, ...ids]);
+    if (!this.inContext.has(context)) this.inContext.set(context, this.open(context));
+    const reader = new Reader(this.inContext.get(context), [...first, ...ids]);
     const writer = new Writer(reader, options);
     this.texts.written = { reader, hidden: first.length };
     let fresh = read; // what the page has not got yet

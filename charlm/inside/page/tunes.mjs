@@ -3,6 +3,7 @@
 import { readTune } from "./abc.mjs";
 import { isRight, playedOf } from "./performance.mjs";
 import { ask, element, say } from "./questions.mjs";
+import { RandomNumbers } from "./random.mjs";
 import { drawCurve, drawScore } from "./score.mjs";
 import { play } from "./strings.mjs";
 
@@ -139,7 +140,7 @@ function another() {
     let text = "";
     const question = {
       type: "write", prompt: element("begin").value, length: LONGEST, seed: first, index: n,
-      temperature: Number(element("temperature").value), topK: 0, topP: 1,
+      temperature: Number(element("temperature").value), topK: 0, topP: 1, context: chosen(first, n),
     };
     const end = (message) => {
       element("write").disabled = false;
@@ -160,6 +161,17 @@ function another() {
     }, ({ message }) => end(`Sorry: ${message}.`));
   };
   draft(0);
+}
+
+// Returns the number of the chosen context; of none, that of one for draft n, as frequent as among the
+// training tunes; or null.
+function chosen(seed, n) {
+  const { value } = element("context");
+  if (value !== "") return Number(value);
+  const counts = data.contexts.map(({ count }) => count);
+  let left = new RandomNumbers(seed, DRAFTS + n).next() * counts.reduce((sum, x) => sum + x, 0);
+  const found = counts.findIndex((count) => (left -= count) < 0);
+  return found < 0 ? null : found;
 }
 
 function valid(text) {
@@ -202,6 +214,8 @@ addEventListener("resize", () => {
   show(Number(element("which").value));
 });
 
+element("context").append(...data.contexts.map(({ name }, k) => new Option(name, k)));
+element("context").parentElement.hidden = !data.contexts.length;
 list();
 show(0);
 if (data.page) {

@@ -29,12 +29,18 @@ export function unpack(about, buffer) {
 }
 
 // Returns the network of a page's description and its bytes. product: product.wasm or null.
-export function networkOf({ config, arrays }, buffer, product) {
+// context: its number from 0, or null for the mean of all.
+export function networkOf({ config, arrays }, buffer, product, context = null) {
   const read = (name) => unpack(arrays[name], buffer);
   const layers = Array.from({ length: config.layers }, (_, k) => ({
     W: read(`${k}/W`),
     U: read(`${k}/U`),
     b: read(`${k}/b`),
   }));
+  if (context !== null) {
+    const [, n] = arrays.contexts.shape;
+    const added = read("contexts").subarray(context * n, (context + 1) * n);
+    added.forEach((x, j) => (layers[0].b[j] += x)); // the bias of the inputs comes first
+  }
   return new Network(config, layers, { kernel: read("dense/W"), bias: read("dense/b") }, product);
 }
