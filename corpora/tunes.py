@@ -50,7 +50,7 @@ class Tunes(Wrapper):
 
 
 def upbeat(tune: str) -> str:
-    """Returns the metre of a tune and the length of its upbeat, "" for a tune that is wrong.
+    r"""Returns the metre of a tune and the length of its upbeat, "" for a tune that is wrong.
 
     >>> upbeat("M:6/8\nK:D\nA|def fed|d3 d2:|\n"), upbeat("M:C\nK:D\nd4 f4|d8|]\n")
     ('6/8 1/8', 'C 0')

@@ -28,7 +28,11 @@ class Row(NamedTuple):
 
 
 MAIN = {
-    **{name: Row("state_union", f"--preset {name}") for name in presets.PRESETS},
+    **{
+        name: Row("state_union", f"--preset {name}")
+        for name, preset in presets.PRESETS.items()
+        if preset.data.abc_fields is None  # of any text
+    },
     "original": Row(
         "state_union_original", "--units 128 --dropout 0 --output-bias zeros --epochs 10"
     ),

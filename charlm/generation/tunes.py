@@ -133,4 +133,4 @@ def fits(field: str | None, value: str, given: Mapping[str, str]) -> bool:
     """
     if field == UPBEAT:
         field, value = "M", value.split(" ")[0]
-    return value == given.get(field, value)
+    return value == given.get(field or "", value)

@@ -322,6 +322,9 @@ def test_ctrl_c_ends_a_reader_at_once(rng, tmp_path):
         pytest.skip("needs Linux, to see that the other process runs")
     while not (child := children.read_text().split()) and time.monotonic() < began + 30:
         time.sleep(0.05)
+    program = Path(f"/proc/{child[0]}/cmdline")
+    while b"child.py" not in program.read_bytes() and time.monotonic() < began + 30:
+        time.sleep(0.05)  # a process that Python is about to start is not known to its parent
     process.send_signal(signal.SIGINT)
     _, err = process.communicate(timeout=10)
     assert (process.returncode, err) == (130, "interrupted\n")

@@ -20,7 +20,7 @@ OTHERS = {  # another value of each setting
     "skip": "add", "batch_size": 3, "window": 9, "seed": 77, "restart_every": 0,
     "max_held_out": 5, "corpus": "other.txt", "encoding": "latin-1",
     "normalize": "nfd", "records": "line", "column": "text", "tokens": "bpe:300", "context": "year",
-    "abc_fields": "MK",
+    "abc_fields": "MK", "context_scale": 1.0,
 }  # fmt: skip
 
 
