@@ -102,7 +102,7 @@ def test_writing_word_by_word_is_reading_all_words_at_once(scenes):
         np.testing.assert_allclose(top, logits.max(axis=-1), atol=1e-4)
 
 
-@pytest.mark.full
+@pytest.mark.soak
 def test_without_scikit_learn_one_line_says_so(tmp_path):
     done = program(before="import sys; sys.modules['sklearn'] = None", cwd=tmp_path)
     assert (done.returncode, done.stdout) == (2, "")

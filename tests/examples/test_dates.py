@@ -200,7 +200,7 @@ def test_bad_options_end_with_one_line(argv, capsys):
     assert err.count("\n") == 1
 
 
-@pytest.mark.full
+@pytest.mark.soak
 def test_bad_options_in_a_process(tmp_path):
     argv = [sys.executable, str(EXAMPLES / "dates.py"), "--beam", "0"]
     done = subprocess.run(argv, cwd=tmp_path, capture_output=True, text=True)

@@ -600,8 +600,8 @@ def hits(process):
 
 @pytest.mark.full
 def test_compiled_code_is_kept_and_of_several_processes_one_compiles(tmp_path):
-    together = [asked_for_hits(tmp_path) for _ in range(3)]
-    assert sorted(map(hits, together)) == [0, 1, 1]
+    together = [asked_for_hits(tmp_path) for _ in range(2)]
+    assert sorted(map(hits, together)) == [0, 1]
     assert hits(asked_for_hits(tmp_path)) == 1
 
 

@@ -66,8 +66,8 @@ def test_a_context_is_a_row_more(rng, case, way, request):
     close(gradients, expected[1])
 
 
-@pytest.mark.parametrize("scale", [0.5, 3])
-def test_the_scale_of_contexts_can_be_chosen(rng, scale):
+def test_the_scale_of_contexts_can_be_chosen(rng):
+    scale = 3.0
     options = {"return_sequences": True, "context_scale": scale}
     layer = layers.LSTM(H, vocab_size=V, context_size=C, **options)
     plain = layers.LSTM(H, return_sequences=True)
