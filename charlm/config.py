@@ -55,8 +55,8 @@ class ModelConfig:
     skip: Literal["none", "add"] = "none"
     """add: residual connections; each layer from the second on adds its input to its output."""
     context_scale: float = CONTEXT_SCALE
-    """With --context: factor of what a context adds to the inputs of the first layer. A larger one
-    is learned faster, and overfits more where few texts share a context."""
+    """With --context: factor of what a context adds to the inputs of the first layer. With a larger
+    one, contexts are learned faster, and by heart where few texts share one."""
 
     def __post_init__(self):
         names = [*CELLS, *(f"keras-{name}" for name, cell in CELLS.items() if cell.keras)]
@@ -73,7 +73,7 @@ class ModelConfig:
             ("recurrent_initializer", self.recurrent_initializer != "identity" or gates == "h",
              "orthogonal or glorot_uniform for a cell with gates"),
             ("forget_bias", self.forget_bias == 1 or "f" in gates,
-             "left out for a cell without a forget gate"),
+             "1 for a cell without a forget gate"),
             ("reset", self.reset == "after" or "r" in gates,
              "left out for a cell without a reset gate"),
             ("recurrent_activation", self.recurrent_activation == "sigmoid" or gates != "h",

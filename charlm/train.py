@@ -151,11 +151,10 @@ def _start(run, argv, reporting):
         first = lookup.read_best(run.runs_dir, run.init_from)
         kept = first[1].config  # the weights are for its tokens, in its Unicode form
         data = replace(given.data, normalize=kept.data.normalize, tokens=kept.data.tokens)
-        given = replace(given, model=kept.model, data=data)
+        model = replace(kept.model, context_scale=given.model.context_scale)  # contexts are new
+        given = replace(given, model=model, data=data)
     args = _parse(argv, given)
     corpus = cli.corpus(args.data)
-    if args.data.context is None and args.model.context_scale != given.model.context_scale:
-        raise InputError("--context-scale has no effect without --context; leave it out")
     where = run.runs_dir, run.name, run.preset, run.overwrite
     runs.start(args.config(), corpus, reporting, *where, first, cli.given(argv))
 

@@ -50,8 +50,8 @@ class Tunes:
     key: str | None = None
     """Key, such as "D Dorian". It must be the key of a training tune."""
     context: str | None = None
-    """Context of all tunes, for a run trained with --context (an upbeat, such as "6/8 1/8").
-    Default: for each tune another, as frequent as among the training tunes."""
+    """Context of all tunes, for a run trained with --context: metre and upbeat, such as "6/8 1/8".
+    Default: drawn for each tune, as often as among the training tunes."""
     title: str | None = None
     """Title. A run that was trained without titles (--abc-fields) does not read it."""
     temperature: Repeated[tuple[float, ...]] = ()
@@ -120,9 +120,8 @@ def _main(argv):
         return tune_checks.run_file(args) if args.check else tune_files.show_file(args)
     if Path(args.run).suffix.lower() == ABC:
         raise InputError(f"expected a file of tunes, found {args.run}, which does not exist")
-    path, saved = lookup.read_with_contexts(args.runs_dir, args.run)
-    if args.context is not None:
-        saved = tune_prompts.in_context(args, saved)
+    path, trained = lookup.read_with_contexts(args.runs_dir, args.run)
+    saved = trained if args.context is None else trained.in_context(args.context)
     writer = drawing.Writer(saved)
     if args.check:
         return tune_checks.run(args, path, writer, command_line("tunes", *argv))
@@ -130,6 +129,8 @@ def _main(argv):
     if any(x is not None for x in (args.metre, args.key, args.output)):
         known = tune_checks.own_tunes(saved, "the metre, the key and the cells are not checked")
     given = tune_prompts.fields(args, saved, None if known is None else known.training)
+    if args.context is not None:
+        given = tune_prompts.of_context(args, trained, given)
     if args.output is not None:
         tune_files.check_others(args, range(1, (args.n or 1) + 1))
     wanted, written, tunes = args.n or 1, 0, list[str]()

@@ -76,15 +76,15 @@ def _of_table(document, field, tell):
 
 
 def _of_records(document, field, tell):
-    name = re.escape(normalized(field, document.form))
-    header = re.compile(rf"^{name}:(.*)$", re.MULTILINE)
     of_notes = field == UPBEAT and tunes.are_tunes(document)
+    field = re.escape(normalized(field, document.form))
+    header = re.compile(rf"^{field}:(.*)$", re.MULTILINE)
 
-    def value(text):
-        if of_notes:
-            return tunes.upbeat(text)
+    def of_header(text):
         found = header.search(text)
         return _cleaned(found[1], document.form, document) if found else ""
+
+    value = tunes.upbeat if of_notes else of_header
 
     rest = ""
     for piece, ends in parts_of(document, tell):

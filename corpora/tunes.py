@@ -45,12 +45,12 @@ class Tunes(Wrapper):
         if not found:
             raise CorpusError(
                 f"expected tunes in ABC notation, which begin with X: and have K:, in "
-                f"{title(self.name)}, found none; leave out --abc-fields, or choose another preset"
+                f"{title(self.name)}, found none; leave out --abc-fields (the preset tunes sets it)"
             )
 
 
 def upbeat(tune: str) -> str:
-    r"""Returns the metre of a tune and the length of its upbeat, "" for a tune that is wrong.
+    r"""Returns the metre of a tune and the length of its upbeat; "" if no notes can be read.
 
     >>> upbeat("M:6/8\nK:D\nA|def fed|d3 d2:|\n"), upbeat("M:C\nK:D\nd4 f4|d8|]\n")
     ('6/8 1/8', 'C 0')

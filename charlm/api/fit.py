@@ -80,9 +80,10 @@ def fit(
         base, first = presets.PRESETS[preset], None
         if init_from is not None:
             first = lookup.read_best(folder, fspath(init_from))
-            kept = first[1].config.data  # its tokens, in its Unicode form
-            data = replace(base.data, normalize=kept.normalize, tokens=kept.tokens)
-            base = Config(first[1].config.model, data, base.fit, base.sample)
+            kept = first[1].config  # its tokens, in its Unicode form
+            data = replace(base.data, normalize=kept.data.normalize, tokens=kept.data.tokens)
+            model = replace(kept.model, context_scale=base.model.context_scale)  # contexts are new
+            base = Config(model, data, base.fit, base.sample)
         if not isinstance(corpus, Corpus):
             settings["corpus"] = fspath(corpus)
         elif "encoding" in settings or not corpus.name:

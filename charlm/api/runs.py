@@ -9,7 +9,7 @@ from pathlib import Path
 from charlm import cli, presets
 from charlm.api import run_training
 from charlm.api.run_training import Reporting
-from charlm.config import Config
+from charlm.config import Config, ModelConfig
 from charlm.errors import InputError, command_line, flag
 from charlm.runs import checkpoint, lookup, names, run_folder
 from charlm.runs.checkpoint import Checkpoint
@@ -58,7 +58,7 @@ def start(
     config = replace(config, data=replace(config.data, corpus=corpus.name))
     if config.data.separator is None and (line := suggestion(corpus)):
         cli.note(line)
-    text = cli.text(corpus, config.data.context)
+    config, text = _with_contexts(config, corpus, given)
     n, kept = len(text.training), [*given, *(("units", "dropout") if first else ())]
     chosen, exact = config, "tokens" in given
     text = _in_units(text, config.data, first, exact)
@@ -89,6 +89,23 @@ def start(
         # the sizes of a run that starts from weights are another run's
         run_training.train(prepared, folder, reporting, None if first else preset)
     return folder
+
+
+def _with_contexts(config, corpus, given):
+    """Returns the settings, and the text; without a context of the preset that it does not have."""
+    field = config.data.context
+    if field is None and "context_scale" in given:
+        raise InputError(f"{flag('context_scale')} has no effect without --context; leave it out")
+    try:
+        return config, cli.text(corpus, field)
+    except InputError as error:
+        if field is None or "context" in given:
+            raise
+        text = cli.text(corpus)
+        reason = str(error).split(";")[0]
+    cli.note(f"NOTE: without the preset's --context {field}: {reason}")
+    plain = replace(config.model, context_scale=ModelConfig.context_scale)
+    return replace(config, model=plain, data=replace(config.data, context=None)), text
 
 
 def _in_units(text, data, first, exact):

@@ -33,7 +33,7 @@ def read(args: Any) -> dict[str, Checkpoint]:
         lookup.note_mean(trained)
     if not args.context or trained.contexts is None:
         return {"": trained.in_context(*args.context[:1])}
-    names = [trained.contexts.names[trained.contexts.number(x) - 1] for x in args.context]
+    names = [trained.contexts.named(x) for x in args.context]
     return {name: trained.in_context(name) for name in names}
 
 

@@ -61,7 +61,7 @@ def own_tunes(saved: Checkpoint, lost: str, again: str = "") -> OwnTunes | None:
     if not found.training:
         raise InputError(
             f"expected a run that was trained on tunes in ABC notation, found one of {corpus.title}"
-            "; train one with charlm train FILE --abc-fields MK"
+            "; train one with charlm train FILE --preset tunes"
         )
     return found
 

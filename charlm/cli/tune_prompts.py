@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from charlm.errors import InputError, require
-from charlm.generation.tunes import fits
+from charlm.generation.tunes import fits, header_of
 from charlm.music.fields import header
 from charlm.music.signatures import key_signature, metre
 from charlm.music.tune import AbcError
@@ -67,19 +67,23 @@ def fields(args: Any, saved: Checkpoint, tunes: Sequence[str] | None) -> dict[st
     return given
 
 
-def in_context(args: Any, saved: Checkpoint) -> Checkpoint:
-    """Returns a run in the context that is asked for; see `fields`.
+def of_context(args: Any, saved: Checkpoint, given: dict[str, str]) -> dict[str, str]:
+    """Returns the values of fields, with those that the context implies that is asked for.
+
+    Args:
+        args, saved: see `fields`.
+        given: the result of `fields`.
 
     Raises:
-        InputError: there is none of that name, or it is one of another metre.
+        InputError: the context is one of another metre or key.
     """
-    found = saved.in_context(args.context)
-    metre = {} if args.metre is None else {"M": args.metre}
-    if not fits(saved.config.data.context, args.context, metre):
+    field, name = saved.config.data.context, saved.required_contexts().named(args.context)
+    if not fits(field, name, given):
+        asked = " and ".join(f"--{x} {given[k]}" for x, k in FIELDS.items() if k in given)
         raise InputError(
-            f"expected a --context of --metre {args.metre}, found {args.context}; leave one out"
+            f"expected a --context that goes with {asked}, found {name}; leave one of them out"
         )
-    return found
+    return header_of(field, name) | given
 
 
 def _known(name, letter, value, tunes):

@@ -1,10 +1,8 @@
 """Draws tunes in ABC notation with a trained model."""
 
+import functools
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Mapping
-from types import MappingProxyType
-
-import numpy as np
 
 from charlm.errors import InputError
 from charlm.generation import generate
@@ -13,7 +11,6 @@ from charlm.generation.rules import RuledText
 from charlm.generation.sampler import random_numbers
 from charlm.music.fields import KNOWN
 from charlm.music.rule import END, HEADER, TuneRule
-from charlm.reference.network import Network
 from charlm.runs.checkpoint import Checkpoint
 from corpora.contexts import UPBEAT
 
@@ -22,15 +19,15 @@ NEEDED = "K:|\n"  # characters without which there is no tune
 FIELDS = "XTK"  # of a tune, unless a run was trained on chosen ones
 TOGETHER = 100  # texts
 CONTEXT = 1  # purpose of random numbers that choose one
-NO_FIELDS: Mapping[str, str] = MappingProxyType({})
+KEPT = 8  # networks in different contexts
 
 
 class Writer:
     """Draws tunes with a run's model.
 
     Args:
-        saved: the run. If it has contexts, each tune is in one of them, which is as frequent as
-            among the training tunes.
+        saved: the run. If it has contexts, one is drawn for each tune, as often as among the
+            training tunes.
 
     Raises:
         InputError: it was not trained on tunes.
@@ -41,10 +38,10 @@ class Writer:
         if any(c not in saved.vocab for c in NEEDED):
             raise InputError(
                 "expected a run that was trained on tunes in ABC notation, found one whose text "
-                "lacks | or K:; train one with charlm train FILE --abc-fields MK"
+                "lacks | or K:; train one with charlm train FILE --preset tunes"
             )
         self.saved, self.vocab = saved, saved.vocab
-        self._machines = dict[str | None, tuple[Network, generate.Machine]]()
+        self._machine = functools.lru_cache(KEPT)(self._new_machine)
 
     @property
     def required(self) -> str:
@@ -75,8 +72,13 @@ class Writer:
             RuleError: there is none in `rules.MOST` attempts; the message says at which bar.
         """
         own = self.saved.config.data.abc_fields
-        rule = TuneRule(given, self.required, KNOWN if own is None else own + "KL", bars)
-        network, machine = self._machine(self._context(random_numbers(seed, n, CONTEXT), given))
+        allowed = KNOWN if own is None else own + "KL"
+        context = self._context(random_numbers(seed, n, CONTEXT), given)
+        if context is not None:
+            implied = header_of(self.saved.config.data.context, context)
+            given = {k: v for k, v in implied.items() if k in allowed} | {**given}
+        rule = TuneRule(given, self.required, allowed, bars)
+        network, machine = self._machine(context)
         try:
             return ruled.draw_text(
                 rule, network, self.vocab, "", LONGEST, temperature, seed, n,
@@ -91,13 +93,15 @@ class Writer:
     def free(self, temperature: float, seed: int, count: int) -> Iterator[str]:
         """Yields tunes without any rules."""
         for first in range(0, count, TOGETHER):
-            chosen = defaultdict(list)  # tunes of each context
-            for k in range(min(TOGETHER, count - first)):
-                chosen[self._context(random_numbers(seed, first + k, CONTEXT))].append(k)
+            chosen = defaultdict[str | None, list[tuple[int, int]]](list)
+            for k in range(first, min(first + TOGETHER, count)):
+                random = random_numbers(seed, k, CONTEXT)
+                context = self._context(random, {})
+                chosen[context].append((k, int(random.integers(2**62))))
             texts = dict[int, str]()
-            for context, places in chosen.items():
+            for context, found in chosen.items():
+                places, seeds = zip(*found, strict=True)
                 network, machine = self._machine(context)
-                seeds = seed + first if context is None else [seed + first + k for k in places]
                 drawn = generate.whole_texts(
                     network, self.vocab, LONGEST, [temperature] * len(places), seeds, END,
                     machine=machine,
@@ -105,32 +109,40 @@ class Writer:
                 texts |= zip(places, drawn, strict=True)
             yield from (texts[k] for k in sorted(texts))
 
-    def _context(self, random, given=NO_FIELDS):
-        """Returns a context for a tune with these fields; None without contexts to choose from."""
+    def _context(self, random, given):
+        """Returns a context for a tune with these fields; None for the mean of all, or for none."""
         known, field = self.saved.contexts, self.saved.config.data.context
         if known is None:
             return None
-        weights = np.array(known.counts or [1] * len(known.names), float)
-        fitting = [fits(field, name, given) for name in known.names]
-        weights *= fitting if any(fitting) else 1
+        weights = known.weights * [fits(field, name, given) for name in known.names]
+        if not weights.any():
+            return None
         return known.names[random.choice(len(weights), p=weights / weights.sum())]
 
-    def _machine(self, context):
+    def _new_machine(self, context):
         """Returns the network in a context, and its functions for sampling."""
-        if context not in self._machines:
-            network = self.saved.in_context(context).to_network()
-            self._machines[context] = network, generate.stepper(network)
-        return self._machines[context]
+        network = self.saved.in_context(context).to_network()
+        return network, generate.stepper(network)
 
 
-def fits(field: str | None, value: str, given: Mapping[str, str]) -> bool:
-    """Returns whether tunes with these fields can be in a context.
+def header_of(field: str | None, value: str) -> dict[str, str]:
+    """Returns the fields of a tune's header that its context implies, with their values.
 
     Args:
         field: the field of the contexts.
         value: the context.
-        given: values of fields of the header.
     """
     if field == UPBEAT:
-        field, value = "M", value.split(" ")[0]
-    return value == given.get(field or "", value)
+        metre, _, _ = value.partition(" ")
+        return {} if metre == "none" else {"M": metre}
+    return {field: value} if field in ("M", "K") else {}
+
+
+def fits(field: str | None, value: str, given: Mapping[str, str]) -> bool:
+    """Returns whether a tune with these fields can be in a context.
+
+    Args:
+        field, value: see `header_of`.
+        given: values of fields of its header.
+    """
+    return all(given.get(name, x) == x for name, x in header_of(field, value).items())

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from dataclasses import asdict
 from typing import Any
 
+from charlm.generation.tunes import header_of
 from charlm.inside import bundle, counting, states, weights
 from charlm.music.rule import END
 from charlm.runs.checkpoint import Checkpoint
@@ -26,17 +27,18 @@ def page(
         saved: the run, which the page holds then; None for a page without a model.
         own: tunes to find the cell that counts the bar with, best those that were held out.
     """
-    data: dict[str, Any] = {"format": FORMAT, "tunes": [*tunes], "page": None, "cell": None}
-    data["contexts"] = []
+    data: dict[str, Any] = {
+        "format": FORMAT, "tunes": [*tunes], "page": None, "cell": None, "contexts": [],
+    }  # fmt: skip
     packed, cell = b"", None
     if saved is not None:
         config = saved.config.model
         added = None
         if saved.contexts:
-            names = saved.contexts.names
-            counts = saved.contexts.counts or [1] * len(names)
+            known, field = saved.contexts, saved.config.data.context
             data["contexts"] = [
-                {"name": name, "count": n} for name, n in zip(names, counts, strict=True)
+                {"name": name, "weight": x, "header": header_of(field, name)}
+                for name, x in zip(known.names, known.weights.tolist(), strict=True)
             ]
             added = saved.conditioned_network().added[1:]
         mean = saved.in_context()

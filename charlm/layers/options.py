@@ -53,7 +53,9 @@ CELL_OPTIONS = {
         "C, for inputs (B, T, 2) of an id and a context 1 to C, whose row is added; 0: their mean.",
     ),
     "context_scale": Option(
-        CONTEXT_SCALE, "float", "factor of the contexts' rows; a larger one learns them faster."
+        CONTEXT_SCALE,
+        "float",
+        "factor of the contexts' rows; with a larger one they are learned faster.",
     ),
 }
 """Options of every cell."""
@@ -210,7 +212,9 @@ def check_cell_options(options: Mapping[str, Any]) -> None:
     require(ok, "vocab_size", "None or a positive integer")
     ok = contexts is None or (_is_positive(contexts) and vocab_size and not options["dropout"])
     require(ok, "context_size", "None, or a positive integer with vocab_size and without dropout")
-    require(0 < options["context_scale"] < math.inf, "context_scale", "a finite number above 0")
+    scale = options["context_scale"]
+    ok = isinstance(scale, numbers.Real) and 0 < float(scale) < math.inf
+    require(ok, "context_scale", "a finite number above 0")
 
 
 def _is_positive(value):

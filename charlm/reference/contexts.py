@@ -43,9 +43,10 @@ def in_context(
 
 def _context_table(kernel, vocab_size, config):
     """Returns what each context adds, (C + 1, G*H): first the mean of all."""
-    rows = np.float32(config.context_scale) * kernel[vocab_size:]
-    mean = rows.mean(axis=0, keepdims=True, dtype=np.float64)
-    return np.concatenate([mean.astype(np.float32), rows])
+    with np.errstate(over="ignore", invalid="ignore"):  # `in_context` refuses infinity
+        rows = np.float32(config.context_scale) * kernel[vocab_size:]
+        mean = rows.mean(axis=0, keepdims=True, dtype=np.float64).astype(np.float32)
+    return np.concatenate([mean, rows])
 
 
 class ConditionedNetwork(Network):

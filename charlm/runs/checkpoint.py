@@ -174,7 +174,7 @@ def check_size_limits(config: Config, vocab: Vocab, known: KnownContexts | None 
             f"vocabulary {V}); give fewer --units or other text"
         )
     described = len(json.dumps(vocab.stored())) + config.fit.epochs * EPOCH_META
-    described += len(json.dumps(known.names)) if known else 0
+    described += len(json.dumps([known.names, known.counts])) if known else 0
     described += ARRAY_META * (3 * len(shapes) + 2 * m.layers)
     if described > most - 10_000:
         raise InputError(

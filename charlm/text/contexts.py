@@ -76,6 +76,15 @@ class KnownContexts:
     """The number of training documents or records with each value; empty for a run that was stored
     by an earlier version."""
 
+    @property
+    def weights(self) -> np.ndarray:
+        """(C,) how frequent each value is; all are alike where they were not counted."""
+        return np.array(self.counts or [1] * len(self.names), float)
+
+    def named(self, name: str) -> str:
+        """Returns a context as it is written in `names`. Args, Raises: see `number`."""
+        return self.names[self.number(name) - 1]
+
     def number(self, name: str) -> int:
         """Returns the number of a context by its name.
 
@@ -124,16 +133,19 @@ class Contexts:
         lines = [f"{len(names)} contexts by {field}: {listed(names)}"]
         share = self.training.share(0)
         if share:
-            shown = "less than 1%" if share < 0.01 else f"{share:.0%}"
-            lines.append(f"NOTE: {shown} of the training text has no {field}")
+            lines.append(f"NOTE: {_percent(share)} of the training text has no {field}")
         share = self.held_out.share(0)
         if share:
             of = f" ({listed(self.unread)})" if self.unread else ""
             lines.append(
-                f"NOTE: {share:.1%} of the held-out text is in contexts that training does not "
-                f"read{of}, and is measured as unknown"
+                f"NOTE: {_percent(share)} of the held-out text is in contexts that training does "
+                f"not read{of}, and is measured as unknown"
             )
         return lines
+
+
+def _percent(share):
+    return "less than 1%" if share < 0.01 else f"{share:.0%}"
 
 
 def read(corpus: Corpus, field: str) -> Contexts:

@@ -48,10 +48,10 @@ def check_same_model(asked: Config, trained: Config, path: object) -> None:
         trained: the settings of the run whose weights were saved in `path`.
 
     Raises:
-        InputError: they differ in more than dropout, or in the tokens.
+        InputError: they differ in more than dropout and the scale of contexts, or in the tokens.
     """
     for name, (new, old) in differences(asked, trained, "model").items():
-        if name not in DROPOUTS:
+        if name not in (*DROPOUTS, "context_scale"):
             raise InputError(
                 f"expected {flag(name)} {old}, as {path} was trained with it, found "
                 f"{flag(name)} {new}; leave it out, because --init-from sets the model"

@@ -79,7 +79,9 @@ def test_all_are_in_the_context_that_is_asked_for(folder, capsys):
     page = (folder / "one.html").read_text()
     listed = json.loads(page.split('id="data">')[1].split("<")[0])["contexts"]
     assert [x["name"] for x in listed] == ["2/4 0", "6/8 0"]
-    assert sum(x["count"] for x in listed) == 180
+    assert sum(x["weight"] for x in listed) == 180
+    assert [x["header"] for x in listed] == [{"M": "2/4"}, {"M": "6/8"}]
+    assert call(folder, capsys, *given[:5], "--context", " 6/8  0", "--metre", "6/8")[0] == 0
 
 
 def test_files_are_written_and_replaced(folder, capsys):
@@ -173,7 +175,7 @@ REFUSED = [
     (("fiddle", "--context", "7/8 0"), "expected a context that the run was trained on, found "),
     (
         ("fiddle", "--context", "2/4 0", "--metre", "6/8"),
-        "expected a --context of --metre 6/8, found 2/4 0; leave one out",
+        "expected a --context that goes with --metre 6/8, found 2/4 0; leave one of them out",
     ),
     (("noise", "--context", "2/4 0"), "expected a run with contexts, found one without; "),
     (("fiddle", "--midi"), "--midi has no effect without --output; leave it out"),

@@ -150,8 +150,10 @@ def test_a_page_shows_plays_and_writes(browser, page):  # noqa: F811
     opened.page.fill("#seed", "4")
     options = "[...document.querySelectorAll('#context option')].map((x) => x.textContent)"
     assert opened.page.evaluate(options) == ["any", "C 0", "C 1/4", "C 1/8"]
-    of_any = opened.page.evaluate("Array.from({ length: 600 }, (_, n) => chosen(7, n))")
+    of_any = opened.page.evaluate("Array.from({ length: 600 }, (_, n) => chosen(7, n, 'K:D'))")
     np.testing.assert_allclose(np.bincount(of_any) / 600, [1 / 6, 1 / 2, 1 / 3], atol=0.07)
+    of_metre = "Array.from({ length: 9 }, (_, n) => chosen(7, n, 'M: 3/4'))"
+    assert opened.page.evaluate(of_metre) == [None] * 9
     opened.page.select_option("#context", "1")
     opened.page.click("#write")
     opened.until("tunes.length === 3")

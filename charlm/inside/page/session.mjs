@@ -45,7 +45,7 @@ export class Session {
       this.network = this.open(null);
     }
     this.page = page;
-    this.inContext = new Map([[null, this.network]]); // the network in each context that was asked for
+    this.inContext = { context: null, network: this.network }; // the last one that was asked for
     this.vocabulary = page.vocabulary;
     this.ids = new Map(page.vocabulary.map((character, k) => [character, k]));
     reply({ letters: new Reader(this.network, []).letters });
@@ -203,8 +203,11 @@ export class Session {
     check(options.topK >= 0 && options.topP > 0 && options.topP <= 1, "expected top-p above 0, at most 1");
     const first = this.#encode(separator ?? "");
     if (!first.length && (bare || !ids.length)) first.push(this.ids.get("\n") ?? 0);
-    if (!this.inContext.has(context)) this.inContext.set(context, this.open(context));
-    const reader = new Reader(this.inContext.get(context), [...first, ...ids]);
+    if (this.inContext.context !== context) {
+      const network = context === null ? this.network : this.open(context);
+      this.inContext = { context, network };
+    }
+    const reader = new Reader(this.inContext.network, [...first, ...ids]);
     const writer = new Writer(reader, options);
     this.texts.written = { reader, hidden: first.length };
     let fresh = read; // what the page has not got yet

@@ -140,7 +140,8 @@ function another() {
     let text = "";
     const question = {
       type: "write", prompt: element("begin").value, length: LONGEST, seed: first, index: n,
-      temperature: Number(element("temperature").value), topK: 0, topP: 1, context: chosen(first, n),
+      temperature: Number(element("temperature").value), topK: 0, topP: 1,
+      context: chosen(first, n, element("begin").value),
     };
     const end = (message) => {
       element("write").disabled = false;
@@ -163,14 +164,16 @@ function another() {
   draft(0);
 }
 
-// Returns the number of the chosen context; of none, that of one for draft n, as frequent as among the
-// training tunes; or null.
-function chosen(seed, n) {
+// Returns the number of the chosen context, or of one drawn for draft n, as often as among the training
+// tunes, of those that go with the beginning; null if there is none.
+function chosen(seed, n, begin) {
   const { value } = element("context");
   if (value !== "") return Number(value);
-  const counts = data.contexts.map(({ count }) => count);
-  let left = new RandomNumbers(seed, DRAFTS + n).next() * counts.reduce((sum, x) => sum + x, 0);
-  const found = counts.findIndex((count) => (left -= count) < 0);
+  const given = (name) => new RegExp(`^${name}: *(.*?) *$`, "m").exec(begin)?.[1];
+  const fits = ({ header }) => Object.entries(header).every(([name, x]) => (given(name) ?? x) === x);
+  const weights = data.contexts.map((context) => (fits(context) ? context.weight : 0));
+  let left = new RandomNumbers(seed, DRAFTS + n).next() * weights.reduce((sum, x) => sum + x, 0);
+  const found = weights.findIndex((weight) => weight > 0 && (left -= weight) < 0);
   return found < 0 ? null : found;
 }
 
