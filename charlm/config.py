@@ -134,7 +134,8 @@ class DataConfig:
     context: str | None = None
     """Condition the network on this field of each text. State of the Union: president, party, year
     or decade; files: folder or file; with --column, another column; with --records, FIELD in a line
-    "FIELD: value" of the record."""
+    "FIELD: value" of the record; with --abc-fields, upbeat: the metre and the length of the
+    upbeat."""
     batch_size: int = 32
     """Batch size: number of streams of text that are read in parallel, one in each batch row."""
     window: int = 32

@@ -30,7 +30,7 @@ class Tunes:
 
     A bar that does not have the length of the metre is drawn again, so nearly all tunes are valid.
     With --output, also makes a web page with the scores, which plays them. Train a run on a file of
-    tunes with charlm train FILE --abc-fields MK.
+    tunes with charlm train FILE --preset tunes.
     """
 
     run: tyro.conf.Positional[

@@ -164,9 +164,11 @@ def train(
         if reporting.processes.writes and draw_curve(p, folder, say):
             curve = f"curve in {folder / run_folder.CURVE}; "
     best = p.history[p.best_epoch - 1]["val_bpc"]
+    of_tunes = training.config.data.abc_fields is not None
+    kind, command = ("tunes", "tunes") if of_tunes else ("text", "sample")
     say(
         f"done: best held-out {best:.4f} bits/char in epoch {p.best_epoch}; {curve}"
-        f"write text with: {command_line('sample', folder)}"
+        f"write {kind} with: {command_line(command, folder)}"
     )
 
 

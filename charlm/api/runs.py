@@ -58,6 +58,11 @@ def start(
     config = replace(config, data=replace(config.data, corpus=corpus.name))
     if config.data.separator is None and (line := suggestion(corpus)):
         cli.note(line)
+    if "records" in given and config.data.abc_fields is not None:
+        cli.note(
+            f"NOTE: {flag('records')} has no effect with {flag('abc_fields')}, whose records are "
+            f"tunes; {flag('abc_fields')} None trains on the whole text"
+        )
     config, text = _with_contexts(config, corpus, given)
     n, kept = len(text.training), [*given, *(("units", "dropout") if first else ())]
     chosen, exact = config, "tokens" in given

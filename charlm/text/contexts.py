@@ -133,7 +133,7 @@ class Contexts:
         lines = [f"{len(names)} contexts by {field}: {listed(names)}"]
         share = self.training.share(0)
         if share:
-            lines.append(f"NOTE: {_percent(share)} of the training text has no {field}")
+            lines.append(f"NOTE: {_percent(share)} of the training text has no known {field}")
         share = self.held_out.share(0)
         if share:
             of = f" ({listed(self.unread)})" if self.unread else ""

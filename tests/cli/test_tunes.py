@@ -84,6 +84,32 @@ def test_all_are_in_the_context_that_is_asked_for(folder, capsys):
     assert call(folder, capsys, *given[:5], "--context", " 6/8  0", "--metre", "6/8")[0] == 0
 
 
+def test_a_context_of_the_preset_is_left_out_where_all_tunes_share_one(folder, capsys):
+    text = "\n".join(t for t in written(np.random.default_rng(2), 60).split("\n\n") if "6/8" in t)
+    (folder / "jigs.abc").write_text(text.replace("\nX:", "\n\nX:"))
+    tiny = "--epochs", "1", "--units", "4", "--quiet", "--sample-length", "0"
+    argv = str(folder / "jigs.abc"), "--preset", "tunes", "--name", "jigs", *tiny
+    code, _, err = call(folder, capsys, *argv, command=train)
+    assert code == 0
+    assert "NOTE: without the preset's --context upbeat: expected two or more values of " in err
+    found = json.loads((folder / "jigs" / "run.json").read_text())["config"]
+    assert (found["data"]["context"], found["model"]["context_scale"]) == (None, 1 / 32)
+    code, _, err = call(folder, capsys, *argv, "--context", "upbeat", "--overwrite", command=train)
+    assert code == 2
+    assert err.startswith("error: expected two or more values of 'upbeat'")
+    argv = str(folder / "jigs.abc"), "--context-scale", "2", "--name", "x", *tiny
+    code, _, err = call(folder, capsys, *argv, command=train)
+    assert code == 2
+    assert err.endswith("\nerror: --context-scale has no effect without --context; leave it out\n")
+    assert not (folder / "x").exists()
+    argv = str(folder / "tunes.abc"), "--init-from", "fiddle", "--preset", "tunes", "--name", "more"
+    tiny = "--epochs", "1", "--quiet", "--sample-length", "0"
+    code, _, err = call(folder, capsys, *argv, *tiny, command=train)
+    assert code == 0, err
+    found = json.loads((folder / "more" / "run.json").read_text())["config"]
+    assert found["model"]["context_scale"] == 2
+
+
 def test_files_are_written_and_replaced(folder, capsys):
     given = "fiddle", "-n", "2", "--seed", "3", "-o", str(folder / "new"), "--midi", "--wav"
     names = {f"new{x}" for x in (".abc", ".html", "-1.mid", "-2.mid", "-1.wav", "-2.wav")}

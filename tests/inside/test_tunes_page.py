@@ -102,12 +102,12 @@ def test_notes_are_counted_from_the_bar_line():
 
 @pytest.fixture
 def page(rng, tmp_path):
-    """A page with a model in three contexts, the second one as it is in the page, and its
+    """A page with a model in three contexts, the last one as it is in the page, and its
     vocabulary."""
     vocab = Vocab("".join(sorted({*TUNE, *"KLM:/0123456789"} - {*"XT&"})))
     net = network(rng, vocab=len(vocab))
     config = Config(net.config, DataConfig(abc_fields="MK", context="upbeat"))
-    known = KnownContexts(("C 0", "C 1/4", "C 1/8"), "0" * 64, (1, 3, 2))
+    known = KnownContexts(("2/4 0", "6/8 0", "6/8 1/8"), "0" * 64, (1, 3, 2))
     first = f"{layer_path(net.config, 0)}/0"
     rows = 20 * rng.normal(size=(3, net.weights[first].shape[1]))
     rows = np.concatenate([net.weights[first], rows]).astype("float32")
@@ -119,7 +119,7 @@ def page(rng, tmp_path):
     (tmp_path / "tunes.html").write_text(text, "utf-8")
     mean = weights.rounded(saved.in_context().weights, net.config, "fp16")
     bias = f"{layer_path(net.config, 0)}/2"
-    mean[bias] = mean[bias] + saved.conditioned_network().added[2]
+    mean[bias] = mean[bias] + saved.conditioned_network().added[3]
     rounded = Network(mean, len(vocab), net.config)
     return tmp_path / "tunes.html", rounded, vocab
 
@@ -146,15 +146,19 @@ def test_a_page_shows_plays_and_writes(browser, page):  # noqa: F811
     assert opened.page.evaluate("document.getElementById('title').textContent") == "Odd"
     assert opened.page.evaluate(count) == 22  # c5 is written as two notes
     opened.page.evaluate("() => { valid = () => true; }")  # its tunes are random
-    opened.page.fill("#begin", "M:6/8")
     opened.page.fill("#seed", "4")
     options = "[...document.querySelectorAll('#context option')].map((x) => x.textContent)"
-    assert opened.page.evaluate(options) == ["any", "C 0", "C 1/4", "C 1/8"]
+    assert opened.page.evaluate(options) == ["any", "2/4 0", "6/8 0", "6/8 1/8"]
     of_any = opened.page.evaluate("Array.from({ length: 600 }, (_, n) => chosen(7, n, 'K:D'))")
     np.testing.assert_allclose(np.bincount(of_any) / 600, [1 / 6, 1 / 2, 1 / 3], atol=0.07)
     of_metre = "Array.from({ length: 9 }, (_, n) => chosen(7, n, 'M: 3/4'))"
     assert opened.page.evaluate(of_metre) == [None] * 9
-    opened.page.select_option("#context", "1")
+    opened.page.select_option("#context", "2")
+    opened.page.fill("#begin", "M:2/4")
+    opened.page.click("#write")
+    status = "document.getElementById('status').textContent"
+    assert opened.page.evaluate(status) == "A tune in 6/8 1/8 cannot begin so; change one of them."
+    opened.page.fill("#begin", "M:6/8")
     opened.page.click("#write")
     opened.until("tunes.length === 3")
     drafts = generate.whole_texts(net, vocab, 2000, [0.8] * 50, 4, END, "M:6/8")

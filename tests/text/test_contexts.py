@@ -127,7 +127,7 @@ def test_texts_without_a_value_are_counted():
     none = sum(len(x) for k, x in zip(numbers, read, strict=True) if k % 2 == 0)
     share = none / sum(map(len, read))
     assert found.training.share(0) == pytest.approx(share)
-    assert lines[1] == f"NOTE: {share:.0%} of the training text has no president"
+    assert lines[1] == f"NOTE: {share:.0%} of the training text has no known president"
 
 
 def test_training_texts_are_counted_by_context():

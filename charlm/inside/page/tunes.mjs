@@ -133,6 +133,9 @@ let stopped = false; // whether to write no more drafts
 
 function another() {
   const first = Number(element("seed").value);
+  const { value } = element("context");
+  if (value !== "" && !fits(data.contexts[value], element("begin").value))
+    return say(`A tune in ${data.contexts[value].name} cannot begin so; change one of them.`);
   element("write").disabled = true;
   element("end").disabled = false;
   stopped = false;
@@ -164,14 +167,18 @@ function another() {
   draft(0);
 }
 
+// Returns whether a tune that begins so can be in a context.
+function fits({ header }, begin) {
+  const given = (name) => new RegExp(`^${name}: *(.*?) *$`, "m").exec(begin)?.[1];
+  return Object.entries(header).every(([name, x]) => (given(name) ?? x) === x);
+}
+
 // Returns the number of the chosen context, or of one drawn for draft n, as often as among the training
 // tunes, of those that go with the beginning; null if there is none.
 function chosen(seed, n, begin) {
   const { value } = element("context");
   if (value !== "") return Number(value);
-  const given = (name) => new RegExp(`^${name}: *(.*?) *$`, "m").exec(begin)?.[1];
-  const fits = ({ header }) => Object.entries(header).every(([name, x]) => (given(name) ?? x) === x);
-  const weights = data.contexts.map((context) => (fits(context) ? context.weight : 0));
+  const weights = data.contexts.map((context) => (fits(context, begin) ? context.weight : 0));
   let left = new RandomNumbers(seed, DRAFTS + n).next() * weights.reduce((sum, x) => sum + x, 0);
   const found = weights.findIndex((weight) => weight > 0 && (left -= weight) < 0);
   return found < 0 ? null : found;
