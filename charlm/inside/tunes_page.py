@@ -11,8 +11,10 @@ from charlm.generation.tunes import header_of
 from charlm.inside import bundle, counting, states, weights
 from charlm.music.rule import END
 from charlm.runs.checkpoint import Checkpoint
+from corpora.contexts import UPBEAT
 
 FORMAT = 1  # of the data in the page
+MEANING = "Metre, and length of the upbeat as a part of a whole note"
 KIND: weights.Kind = "fp16"  # of the weights in the page
 
 
@@ -30,12 +32,12 @@ def page(
     data: dict[str, Any] = {
         "format": FORMAT, "tunes": [*tunes], "page": None, "cell": None, "contexts": [],
     }  # fmt: skip
-    packed, cell = b"", None
+    packed, cell, field = b"", None, None
     if saved is not None:
         config = saved.config.model
-        added = None
+        added, field = None, saved.config.data.context
         if saved.contexts:
-            known, field = saved.contexts, saved.config.data.context
+            known = saved.contexts
             data["contexts"] = [
                 {"name": name, "weight": x, "header": header_of(field, name)}
                 for name, x in zip(known.names, known.weights.tolist(), strict=True)
@@ -70,7 +72,8 @@ def page(
         about=html.escape(_about(saved)),
         cell=html.escape(_described(cell)),
         begin="M:6/8",
-        field=html.escape(_field(saved)),
+        field=html.escape((field or "").capitalize()),
+        meaning=MEANING if data["contexts"] and field == UPBEAT else "",
         style=style,
         data=bundle.to_json(data),
         weights=bundle.packed_bytes(packed),
@@ -86,11 +89,6 @@ def _about(saved):
     if best is not None:
         parts.append(f"{best / math.log(2):.3f} bits per character held out")
     return "; ".join([*parts, "this page holds the model and the tunes, and makes no requests"])
-
-
-def _field(saved):
-    field = saved.config.data.context if saved else None
-    return "" if field is None else field[:1].upper() + field[1:]
 
 
 def _described(cell):
