@@ -49,7 +49,7 @@ class Tunes:
     """Metre, such as 6/8. It must be the metre of a training tune."""
     key: str | None = None
     """Key, such as "D Dorian". It must be the key of a training tune."""
-    context: str | None = None
+    context: Repeated[tuple[str, ...]] = ()
     """Context of all tunes, for a run trained with --context: metre and upbeat, such as "6/8 1/8".
     Default: drawn for each tune, as often as among the training tunes."""
     title: str | None = None
@@ -89,6 +89,8 @@ class Tunes:
             self._refuse(name, "without --output")
         if len(self.temperature) > 1 and not self.check:
             raise InputError("expected one --temperature without --check, found several")
+        if len(self.context) > 1:
+            raise InputError("expected one --context, found several; give one of them")
         if self.is_file:
             for name in OF_RUNS:
                 self._refuse(name, f"with {self.run}, a file of tunes")
@@ -121,7 +123,7 @@ def _main(argv):
     if Path(args.run).suffix.lower() == ABC:
         raise InputError(f"expected a file of tunes, found {args.run}, which does not exist")
     path, trained = lookup.read_with_contexts(args.runs_dir, args.run)
-    saved = trained if args.context is None else trained.in_context(args.context)
+    saved = trained.in_context(*args.context) if args.context else trained
     writer = drawing.Writer(saved)
     if args.check:
         return tune_checks.run(args, path, writer, command_line("tunes", *argv))
@@ -129,7 +131,7 @@ def _main(argv):
     if any(x is not None for x in (args.metre, args.key, args.output)):
         known = tune_checks.own_tunes(saved, "the metre, the key and the cells are not checked")
     given = tune_prompts.fields(args, saved, None if known is None else known.training)
-    if args.context is not None:
+    if args.context:
         given = tune_prompts.of_context(args, trained, given)
     if args.output is not None:
         tune_files.check_others(args, range(1, (args.n or 1) + 1))

@@ -77,7 +77,7 @@ def of_context(args: Any, saved: Checkpoint, given: dict[str, str]) -> dict[str,
     Raises:
         InputError: the context is one of another metre or key.
     """
-    field, name = saved.config.data.context, saved.required_contexts().named(args.context)
+    field, name = saved.config.data.context, saved.required_contexts().named(*args.context)
     if not fits(field, name, given):
         asked = " and ".join(f"--{x} {given[k]}" for x, k in FIELDS.items() if k in given)
         raise InputError(

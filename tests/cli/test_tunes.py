@@ -198,6 +198,10 @@ REFUSED = [
         "expected --title to be a line of at most 100 characters without %, found ",
     ),
     (("fiddle", "--check", "--metre", "C"), "--metre has no effect with --check; leave it out"),
+    (
+        ("fiddle", "--context", "2/4 0", "--context", "6/8 0"),
+        "expected one --context, found several; give one of them",
+    ),
     (("fiddle", "--context", "7/8 0"), "expected a context that the run was trained on, found "),
     (
         ("fiddle", "--context", "2/4 0", "--metre", "6/8"),
