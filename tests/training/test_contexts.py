@@ -44,7 +44,7 @@ def training(cell, saved=None, tokens="characters"):
     fit = FitConfig(epochs=2, warmup_steps=4, precision="fp32")
     text = with_contexts(speeches(12, 12))
     text = text.translated(saved.vocab if saved else text.learned_vocab(tokens))
-    model = ModelConfig(cell=cell, units=3, layers=2, dropout=0.3)
+    model = ModelConfig(cell=cell, units=3, layers=2, dropout=0.3, context_scale=0.25)
     return Training(Config(model, replace(data, restart_every=4), fit), text, saved)
 
 
