@@ -1,6 +1,7 @@
 """The files that `charlm tunes --output` writes: ABC, a page, MIDI and sound."""
 
 import os
+import re
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -20,6 +21,7 @@ from charlm.runs.checkpoint import Checkpoint
 ENDINGS = ".abc", ".html"
 MARK = "% charlm tunes\n"  # by which a file of charlm's is known
 WRITERS: dict[str, Callable[[Sequence[Sound]], bytes]] = {"midi": to_midi, "wav": to_wav}
+SHOWN = 3  # names in a message
 SUFFIXES = {"midi": ".mid", "wav": ".wav"}
 
 
@@ -63,7 +65,22 @@ def write(
         if content is not None and atomic.try_write(file, content, note):
             written.append(str(file))
     say(", ".join(written))
+    if old := _sounds_of_others(args.output, written):
+        more = f" and {len(old) - SHOWN:,} more" if len(old) > SHOWN else ""
+        note(f"NOTE: {', '.join(old[:SHOWN])}{more}: from an earlier call, of other tunes")
     return 0 if len(written) == count else 1
+
+
+def _sounds_of_others(output, written):
+    """Returns the names of files with MIDI and sound that an earlier call has left."""
+    (abc,) = outputs.files(output, [ENDINGS[0]])
+    suffixes = "|".join(map(re.escape, SUFFIXES.values()))
+    name = re.compile(rf"{re.escape(abc.name.removesuffix(ENDINGS[0]))}-\d+(?:{suffixes})")
+    try:
+        names = sorted(filter(name.fullmatch, os.listdir(abc.parent)))
+    except OSError:  # a folder that cannot be listed
+        return []
+    return [x for x in names if str(abc.with_name(x)) not in written]
 
 
 def _contents(args, tunes, name, saved, own):

@@ -124,6 +124,9 @@ def test_files_are_written_and_replaced(folder, capsys):
     code, _, _ = call(folder, capsys, str(folder / "new.abc"), "-o", str(folder / "again"))
     assert code == 0
     assert (folder / "again.abc").read_bytes() == made["new.abc"]
+    _, _, err = call(folder, capsys, "fiddle", "-o", str(folder / "new"), "--midi")
+    kept = "new-1.wav, new-2.mid, new-2.wav"
+    assert f"NOTE: {kept}: from an earlier call, of other tunes\n" in err
 
 
 def test_after_an_interrupt_the_tunes_so_far_are_written(folder, capsys, monkeypatch):
