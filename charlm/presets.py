@@ -71,6 +71,21 @@ PRESETS = {
 FIT_OF_OTHERS = FitConfig(epochs=6, learning_rate=5e-3, precision="fp32")
 
 
+def with_model_of(trained: Config, config: Config) -> Config:
+    """Returns the settings of a preset for a run that starts from trained weights.
+
+    The model, the tokens and the Unicode form are those of the trained run. The scale of contexts
+    is the preset's, because the rows of contexts are new.
+
+    Args:
+        trained: settings of the run that the weights come from.
+        config: of the preset.
+    """
+    model = replace(trained.model, context_scale=config.model.context_scale)
+    kept = {name: getattr(trained.data, name) for name in ("normalize", "tokens")}
+    return replace(config, model=model, data=replace(config.data, **kept))
+
+
 def flags(config: Config) -> str:
     """Returns the settings in which presets differ, as flags of the command line."""
     return " ".join(_flag(config, *where) for where in _decided() if _is_shown(config, *where))

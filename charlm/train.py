@@ -149,10 +149,8 @@ def _start(run, argv, reporting):
     given, first = default(run), None
     if run.init_from is not None:
         first = lookup.read_best(run.runs_dir, run.init_from)
-        kept = first[1].config  # the weights are for its tokens, in its Unicode form
-        data = replace(given.data, normalize=kept.data.normalize, tokens=kept.data.tokens)
-        model = replace(kept.model, context_scale=given.model.context_scale)  # contexts are new
-        given = replace(given, model=model, data=data)
+        kept = presets.with_model_of(first[1].config, presets.PRESETS[run.preset])
+        given = replace(given, model=kept.model, data=kept.data)
     args = _parse(argv, given)
     corpus = cli.corpus(args.data)
     where = run.runs_dir, run.name, run.preset, run.overwrite

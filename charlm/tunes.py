@@ -132,7 +132,7 @@ def _main(argv):
         known = tune_checks.own_tunes(saved, "the metre, the key and the cells are not checked")
     given = tune_prompts.fields(args, saved, None if known is None else known.training)
     if args.context:
-        given = tune_prompts.of_context(args, trained, given)
+        given = tune_prompts.of_context(args, trained, given, writer.allowed)
     if args.output is not None:
         tune_files.check_others(args, range(1, (args.n or 1) + 1))
     wanted, written, tunes = args.n or 1, 0, list[str]()

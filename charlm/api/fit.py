@@ -5,7 +5,7 @@ import difflib
 import logging
 import os
 from collections.abc import Callable, Iterator
-from dataclasses import fields, replace
+from dataclasses import fields
 from os import PathLike, fspath
 from pathlib import Path
 
@@ -80,10 +80,7 @@ def fit(
         base, first = presets.PRESETS[preset], None
         if init_from is not None:
             first = lookup.read_best(folder, fspath(init_from))
-            kept = first[1].config  # its tokens, in its Unicode form
-            data = replace(base.data, normalize=kept.data.normalize, tokens=kept.data.tokens)
-            model = replace(kept.model, context_scale=base.model.context_scale)  # contexts are new
-            base = Config(model, data, base.fit, base.sample)
+            base = presets.with_model_of(first[1].config, base)
         if not isinstance(corpus, Corpus):
             settings["corpus"] = fspath(corpus)
         elif "encoding" in settings or not corpus.name:

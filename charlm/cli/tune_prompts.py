@@ -67,12 +67,13 @@ def fields(args: Any, saved: Checkpoint, tunes: Sequence[str] | None) -> dict[st
     return given
 
 
-def of_context(args: Any, saved: Checkpoint, given: dict[str, str]) -> dict[str, str]:
-    """Returns the values of fields, with those that the context implies that is asked for.
+def of_context(args: Any, saved: Checkpoint, given: dict[str, str], allowed: str) -> dict[str, str]:
+    """Returns the values of fields, with those that the requested context implies.
 
     Args:
         args, saved: see `fields`.
         given: the result of `fields`.
+        allowed: the fields that the run's tunes may have.
 
     Raises:
         InputError: the context is one of another metre or key.
@@ -83,7 +84,7 @@ def of_context(args: Any, saved: Checkpoint, given: dict[str, str]) -> dict[str,
         raise InputError(
             f"expected a --context that goes with {asked}, found {name}; leave one of them out"
         )
-    return header_of(field, name) | given
+    return header_of(field, name, allowed) | given
 
 
 def _known(name, letter, value, tunes):

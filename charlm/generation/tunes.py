@@ -9,7 +9,7 @@ from charlm.generation import generate
 from charlm.generation import rules as ruled
 from charlm.generation.rules import RuledText
 from charlm.generation.sampler import random_numbers
-from charlm.music.fields import KNOWN
+from charlm.music.fields import KNOWN, MUSICAL
 from charlm.music.rule import END, HEADER, TuneRule
 from charlm.runs.checkpoint import Checkpoint
 from corpora.contexts import UPBEAT
@@ -49,6 +49,12 @@ class Writer:
         own = self.saved.config.data.abc_fields
         return FIELDS if own is None else "MK" if "M" in own else "K"
 
+    @property
+    def allowed(self) -> str:
+        """The fields that a tune may have."""
+        own = self.saved.config.data.abc_fields
+        return KNOWN if own is None else own + "KL"
+
     def draw(
         self,
         given: Mapping[str, str],
@@ -71,13 +77,10 @@ class Writer:
         Raises:
             RuleError: there is none in `rules.MOST` attempts; the message says at which bar.
         """
-        own = self.saved.config.data.abc_fields
-        allowed = KNOWN if own is None else own + "KL"
         context = self._context(random_numbers(seed, n, CONTEXT), given)
         if context is not None:
-            implied = header_of(self.saved.config.data.context, context)
-            given = {k: v for k, v in implied.items() if k in allowed} | {**given}
-        rule = TuneRule(given, self.required, allowed, bars)
+            given = header_of(self.saved.config.data.context, context, self.allowed) | {**given}
+        rule = TuneRule(given, self.required, self.allowed, bars)
         network, machine = self._machine(context)
         try:
             return ruled.draw_text(
@@ -125,17 +128,18 @@ class Writer:
         return network, generate.stepper(network)
 
 
-def header_of(field: str | None, value: str) -> dict[str, str]:
+def header_of(field: str | None, value: str, allowed: str = MUSICAL) -> dict[str, str]:
     """Returns the fields of a tune's header that its context implies, with their values.
 
     Args:
         field: the field of the contexts.
         value: the context.
+        allowed: the fields that tunes may have.
     """
     if field == UPBEAT:
-        metre, _, _ = value.partition(" ")
-        return {} if metre == "none" else {"M": metre}
-    return {field: value} if field in ("M", "K") else {}
+        field, value = "M", value.split(" ")[0]
+    is_implied = field in ("M", "K") and field in allowed and value != "none"
+    return {field: value} if field and is_implied else {}
 
 
 def fits(field: str | None, value: str, given: Mapping[str, str]) -> bool:

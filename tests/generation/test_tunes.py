@@ -8,7 +8,7 @@ import pytest
 from charlm.config import Config, DataConfig
 from charlm.generation import generate
 from charlm.generation.sampler import random_numbers
-from charlm.generation.tunes import CONTEXT, TOGETHER, Writer
+from charlm.generation.tunes import CONTEXT, TOGETHER, Writer, header_of
 from charlm.music.rule import END
 from charlm.reference.network import layer_path
 from charlm.runs.checkpoint import Checkpoint
@@ -21,7 +21,7 @@ NAMES, COUNTS = ("6/8 0", "6/8 1/8", "C 0", "C 1/4"), (10, 50, 30, 10)
 
 
 def writer(rng, counts=COUNTS):
-    """Of a network whose contexts say much."""
+    """Returns a writer with a random network, on which contexts have a strong effect."""
     vocab = Vocab("".join(sorted({*"MK:68/C|ABCDG2\n "})))
     net = network(rng, vocab=len(vocab))
     first = f"{layer_path(net.config, 0)}/0"
@@ -71,3 +71,10 @@ def test_a_context_says_what_the_header_has(rng):
     for k in range(9):
         name = found._context(random_numbers(3, k, CONTEXT), {})
         assert f"M:{name.split(' ')[0]}\n" in found.draw({}, 0.8, 3, k, bars=False).text
+
+
+def test_no_field_is_implied_that_tunes_may_not_have():
+    assert header_of("upbeat", "C 0", "MK") == {"M": "C"}
+    assert header_of("upbeat", "C 0", "K") == header_of("upbeat", "none 0") == {}
+    assert header_of("K", "D Dorian") == {"K": "D Dorian"}
+    assert header_of("folder", "C 0") == header_of(None, "C 0") == {}
