@@ -1,5 +1,6 @@
 """`charlm bench`: compares charlm with other libraries on this machine."""
 
+import math
 import os
 import shlex
 import sys
@@ -63,6 +64,9 @@ class Bench(Plan):
     """Threads of each process, each on its own core. Default: all cores that are allowed."""
     device: Literal["cpu", "gpu"] = "cpu"
     """Device to compute on."""
+    minutes: float | None = None
+    """Leave out the last measurements if the benchmark would take longer than this; they are
+    listed. Default: no limit."""
     quality_epochs: int = 1
     """Time to quality: train the original recipe for this number of epochs, which take minutes
     each, and measure how long charlm takes to reach its losses."""
@@ -87,6 +91,8 @@ class Bench(Plan):
         allowed = len(cpus())
         ok = self.threads is None or 1 <= self.threads <= allowed
         require(ok, "threads", f"from 1 to {allowed}, the cores allowed", self.threads)
+        ok = self.minutes is None or 0 < self.minutes < math.inf
+        require(ok, "minutes", "above 0", self.minutes)
         require(self.quality_epochs >= 1, "quality_epochs", "1 or more", self.quality_epochs)
         if self.out == DEFAULT_OUT and not os.path.lexists(RUNS_DIR):
             pass  # both are made later
@@ -147,7 +153,11 @@ def _main(argv):
 
     tell(report.heading(results))
     for section in args.sections:
-        MEASURE[section](args, setup, text, results, tell)
+        if setup.limit.allows(f"the section {section}"):
+            MEASURE[section](args, setup, text, results, tell)
+    results["left_out"] = setup.limit.left_out
+    if setup.limit.left_out:
+        tell(f"Left out for want of time: {'; '.join(setup.limit.left_out)}.")
     return 0 if report.write(args.out, "\n\n".join(written) + "\n", results) else cli.FAILED
 
 

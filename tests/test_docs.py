@@ -104,6 +104,7 @@ def _examples():
 @pytest.mark.parametrize("words", [*_examples()])
 def test_commands_in_the_documentation_are_valid(words, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("charlm.benchmarks.machine.seems_to_have_gpu", lambda: True)
     given = _parsed(words)
     if given and given[0] == "reference" and "--check" in given:  # a cheap one, so it is run too
         assert main(given) == 0

@@ -46,7 +46,10 @@ def report(found: list[dict]) -> str:
     """Formats the ratios: a line for each model and job, a column for each engine."""
     engines = list(dict.fromkeys(m["engine"] for m in found))
     cells = {(_name(m), m["engine"]): _cell(m) for m in found}
-    rows = [[name, *(cells[name, e] for e in engines)] for name in dict.fromkeys(map(_name, found))]
+    rows = [
+        [name, *(cells.get((name, e), "-") for e in engines)]
+        for name in dict.fromkeys(map(_name, found))
+    ]
     case = found[0]["case"]
     rounds = max(len(row["seconds"]) for m in found for row in m["rows"])
     return "\n".join(

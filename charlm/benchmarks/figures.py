@@ -34,16 +34,22 @@ def relative_difference(values: ArrayLike, reference: ArrayLike) -> float:
     return float(np.max(np.abs(values - reference)) / np.max(np.abs(reference)))
 
 
+def reference(measured: dict) -> dict:
+    """Returns the row with which the others are compared: the first that was measured."""
+    rows: list[dict] = measured["rows"]
+    return next((row for row in rows if row["seconds"]), rows[0])
+
+
 def add_figures(measured: dict) -> None:
     """Adds figures to each row of a measurement, and GFLOP/s to the peak.
 
-    Figures: quartiles (seconds), ratio (to the first row), characters_per_second, gflops, share (of
+    Figures: quartiles (seconds), ratio (to `reference`), characters_per_second, gflops, share (of
     the peak in the same round); None if there is nothing to compute them from.
     """
     peak, flops = measured["peak"], measured["flops"]
     if peak:
         peak["gflops"] = matmul.FLOPS / quartiles(peak["seconds"])[1] / 1e9
-    reference = measured["rows"][0]["seconds"]
+    first = reference(measured)["seconds"]
     for row in measured["rows"]:
         seconds = row["seconds"]
         found: dict[str, Any] = dict.fromkeys(
@@ -52,7 +58,7 @@ def add_figures(measured: dict) -> None:
         if seconds:
             found["quartiles"] = quartiles(seconds)
             median = found["quartiles"][1]
-            found["ratio"] = ratio(seconds, reference)
+            found["ratio"] = ratio(seconds, first)
             found["characters_per_second"] = measured["characters"] / median
             if flops:
                 found["gflops"] = flops / median / 1e9

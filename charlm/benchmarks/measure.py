@@ -92,7 +92,8 @@ def layers(plan: Plan, setup: Setup, text: QualityText, results: dict, tell: Tel
         setup = replace(setup, rounds=drop_in.ROUNDS)
     found = list(drop_in.measure(plan.layer_cases(), plan.engines or tuple(drop_in.TITLES), setup))
     results["measured"] += found
-    tell(drop_in.report(found))
+    if found:
+        tell(drop_in.report(found))
 
 
 MEASURE = {

@@ -59,6 +59,16 @@ STEP = (  # the others are compared with the first
         exact=False,
     ),
     Peer("ours-jax", "keras_step:make", "jax", "jax", OURS, quick=False),
+    Peer(
+        "ours-jax-bf16",
+        "keras_step:make",
+        "jax",
+        "jax",
+        OURS | {"precision": "bf16"},
+        devices=GPU,
+        exact=False,
+        quick=False,
+    ),
     Peer("ours-torch", "keras_step:make", "torch", "torch", OURS, devices=CPU, quick=False),
     Peer("keras-tf", "keras_step:make", options=KERAS),  # on a GPU, cuDNN
     Peer("keras-tf-xla", "keras_step:make", options=KERAS | {"xla": True}, devices=CPU),

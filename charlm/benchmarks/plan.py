@@ -9,6 +9,7 @@ from charlm.benchmarks.case import Case
 from charlm.benchmarks.layer_case import LayerCase
 from charlm.benchmarks.peers import STEP, Peer
 from charlm.benchmarks.sections import Setup
+from charlm.benchmarks.time_limit import TimeLimit
 from charlm.benchmarks.workers import cpus
 from charlm.errors import InputError
 from charlm.notes import step_of_progress
@@ -36,6 +37,7 @@ class Plan:
     rounds: int | None
     threads: int | None
     device: str
+    minutes: float | None
     quality_epochs: int
 
     @property
@@ -98,6 +100,7 @@ class Plan:
             rounds=self.rounds or rounds,
             seconds=seconds,
             say=say,
+            limit=TimeLimit(None if self.minutes is None else 60 * self.minutes),
         )
 
     def check_memory(self, text: Text | None) -> None:

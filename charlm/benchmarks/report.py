@@ -6,7 +6,7 @@ import time
 from math import log
 from pathlib import Path
 
-from charlm.benchmarks import machine
+from charlm.benchmarks import figures, machine
 from charlm.benchmarks.case import Case
 from charlm.benchmarks.sections import Setup
 from charlm.notes import note
@@ -99,7 +99,7 @@ def measurement(measured: dict) -> str:
     columns = {  # title: (row -> cell, whether it is there)
         "ms": (lambda r: _ms(r["quartiles"][1]), True),
         "quartiles": (lambda r: f"{_ms(r['quartiles'][0])}-{_ms(r['quartiles'][2])}", True),
-        f"x {rows[0]['peer']}": (lambda r: _number(r["ratio"], ".2f"), True),
+        f"x {figures.reference(measured)['peer']}": (lambda r: _number(r["ratio"], ".2f"), True),
         "chars/s": (lambda r: f"{r['characters_per_second']:,.0f}", True),
         "GFLOP/s": (lambda r: f"{r['gflops']:.1f}", flops),
         "of peak": (lambda r: _number(r["share"], ".0%"), peak),

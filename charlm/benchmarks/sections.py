@@ -3,13 +3,14 @@
 import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from charlm.benchmarks import figures, matmul, peers
 from charlm.benchmarks.case import Case
 from charlm.benchmarks.layer_case import LayerCase
 from charlm.benchmarks.peers import Peer
+from charlm.benchmarks.time_limit import TimeLimit
 from charlm.benchmarks.workers import LOAD, RUN, PeerFailed, Worker, environment
 from charlm.notes import progress
 
@@ -26,6 +27,7 @@ class Setup:
         rounds: number of rounds; in each, every peer takes a turn.
         seconds: length of a turn.
         say: prints progress.
+        limit: when to stop.
     """
 
     gpu: bool
@@ -33,6 +35,7 @@ class Setup:
     rounds: int
     seconds: float
     say: Callable[[str], None]
+    limit: TimeLimit = field(default_factory=TimeLimit)
 
     @property
     def device(self) -> str:
@@ -41,7 +44,7 @@ class Setup:
     def worker(self, peer: Peer) -> Worker:
         """Starts a process for a peer."""
         own = self.cpus[: peer.cores]
-        return Worker(environment(len(own), self.gpu, peer.backend, peer.ordinary), own)
+        return Worker(environment(len(own), self.gpu, peer.backend, peer.ordinary), own, self.limit)
 
 
 @dataclass
@@ -122,6 +125,8 @@ def compare(
         setup.say(f"{section}: starting {', '.join(p.name for p in lineup)}")
         workers, missing, versions = start(lineup, setup, stack)
         for case in cases:
+            if not setup.limit.allows(f"{section} of {case}"):
+                continue
             setup.say(f"{section}, {case}: making {', '.join(workers)}")
             failed = missing | _make(lineup, workers, case, setup)
             found = []
@@ -129,14 +134,11 @@ def compare(
                 rows = [_row(p, failed.get(p.name)) for p in lineup]
                 found.append(_measurement(section, job, case, rows, versions))
                 turns = _first_runs(rows, workers, job, setup)
-                if peak:
-                    library, worker = peak
-                    row: dict[str, Any] = {"failed": None, "seconds": []}
-                    guess, _ = worker.ask("run", "matmul", 1)
-                    turns.append(Turn(row, worker, "matmul", guess))
-                    found[-1]["peak"] = {"library": library, "seconds": row["seconds"]}
+                large = _peak_turns(peak)
                 setup.say(f"{section}, {case}, {job}: {setup.rounds} rounds")
-                alternate(turns, setup.rounds, setup.seconds)
+                alternate(turns + large, setup.rounds, setup.seconds)
+                if peak and large and (seconds := large[0].row["seconds"]):
+                    found[-1]["peak"] = {"library": peak[0], "seconds": seconds}
                 failed |= {row["peer"]: row["failed"] for row in rows if row["failed"]}
             for row in (row for m in found for row in m["rows"] if not row["failed"]):
                 try:
@@ -144,6 +146,18 @@ def compare(
                 except PeerFailed as error:
                     row["failed"] = str(error)
             yield from found
+
+
+def _peak_turns(peak):
+    """Returns the turn of large products, if they are measured and do not fail."""
+    if not peak:
+        return []
+    row: dict[str, Any] = {"failed": None, "seconds": []}
+    try:
+        guess, _ = peak[1].ask("run", "matmul", 1)
+    except PeerFailed:
+        return []
+    return [Turn(row, peak[1], "matmul", guess)]
 
 
 def _make(lineup, workers, case, setup):
@@ -201,15 +215,14 @@ def _first_runs(rows, workers, job, setup):
     return turns
 
 
-def find_peak(setup: Setup, stack: ExitStack) -> tuple[tuple[str, Worker], dict[str, float]]:
+def find_peak(setup: Setup, stack: ExitStack) -> tuple[tuple[str, Worker] | None, dict[str, float]]:
     """Returns the library with the fastest large products, its worker, and the GFLOP/s of all.
 
-    Raises:
-        PeerFailed: all libraries failed.
+    If all libraries fail, there is neither.
     """
     lineup = tuple(p for p in peers.MATMUL if setup.device in p.devices)
     setup.say("large products: numpy, tensorflow, torch")
-    workers, failed, _ = start(lineup, setup, stack)
+    workers, _, _ = start(lineup, setup, stack)
     rates = {}
     case = Case("lstm", 1, 1, 1, 1)
     for p in lineup:
@@ -221,12 +234,11 @@ def find_peak(setup: Setup, stack: ExitStack) -> tuple[tuple[str, Worker], dict[
                 "make", f"{peers.HERE}.{p.make}", {"case": case, "gpu": setup.gpu} | p.options
             )
             seconds = min(worker.ask("run", "matmul", 1)[0] for _ in range(CHECKED))
-        except PeerFailed as error:
-            failed[p.name] = str(error)
+        except PeerFailed:
             continue
         rates[p.name] = matmul.FLOPS / seconds / 1e9
     if not rates:
-        raise PeerFailed("; ".join(f"{k}: {v}" for k, v in failed.items()))
+        return None, {}
     best = max(rates, key=rates.__getitem__)
     for name, worker in workers.items():
         if name != best:

@@ -9,6 +9,7 @@ import tempfile
 from multiprocessing import Pipe
 from typing import Any
 
+from charlm.benchmarks.time_limit import TimeLimit
 from charlm.errors import CharlmError
 from charlm.training import allocator
 
@@ -63,9 +64,13 @@ class Worker:
     Args:
         environment: of the process.
         cpus: cores that it may use.
+        limit: it is not waited for beyond this limit.
     """
 
-    def __init__(self, environment: dict[str, str], cpus: list[int]):
+    def __init__(
+        self, environment: dict[str, str], cpus: list[int], limit: TimeLimit | None = None
+    ):
+        self.limit = limit or TimeLimit()
         self.gone: str | None = None  # why it answers no more
         self.log = tempfile.TemporaryFile()  # noqa: SIM115 - closed with the worker
         self.channel, theirs = Pipe()
@@ -90,13 +95,15 @@ class Worker:
             PeerFailed: the question raised an error, the worker has ended, or it takes too long.
         """
         if not self.gone:
+            wait = self.limit.wait(timeout)
             try:
-                if self.channel.poll(timeout):
+                if self.channel.poll(wait):
                     fine, answer = self.channel.recv()
                     if fine:
                         return answer
                     raise PeerFailed(answer)
-                self.gone = f"no answer in {timeout:g} s"
+                span = f"in {timeout:g} s" if wait == timeout else "within the time limit"
+                self.gone = f"no answer {span}"
             except (EOFError, OSError):
                 self.gone = self._end()
             self.close()

@@ -44,7 +44,7 @@ def _parsed(argv):
     which.add_argument("--only", nargs="+", choices=ROWS, default=BY_DEFAULT, metavar="ROW")
     which.add_argument(
         "--trials",
-        choices=("short", "long", "tokens", "units", "softmax", "shakespeare-tokens"),
+        choices=("short", "long", "tokens", "units", "softmax", "shakespeare-tokens", "gpu-batch"),
         help="all rows of these instead",
     )
     parser.add_argument("--seeds", nargs="+", type=int, default=[1, 2, 3])
@@ -133,13 +133,15 @@ def measured(row: Row, corpus: str, seed: int, out: Path, name: str) -> dict:
 
 
 def tried(row: Row, corpus: str, seed: int) -> dict:
-    """Runs a trial; returns its seconds and the best bits per character in its history."""
+    """Runs a trial; returns its seconds, speed and the best bits per character in its history."""
     program = ["charlm.experiments.changes", row.change or "nothing"]
     seconds, printed = _run(program, row, corpus, seed)
     history = json.loads(printed[-1])
     best = min(history, key=lambda epoch: epoch["val_bpc"], default=DIVERGED)
     figures = {"training": best["bpc"], "held out, carried": best["val_bpc"]}
-    return {"seconds": seconds} | figures | {"epoch": best["epoch"]}
+    speeds = [epoch["chars_per_second"] for epoch in history[1:] or history]  # first: compiles
+    speed = round(statistics.median(speeds)) if speeds else 0
+    return {"seconds": seconds, "chars/s": speed} | figures | {"epoch": best["epoch"]}
 
 
 def _run(program, row, corpus, seed, *more):
@@ -158,12 +160,12 @@ def table(rows: list[dict]) -> str:
 
     In bits per character; in nats for rows that are compared with published figures in nats.
     """
-    columns = [key for key in rows[0] if key not in ("name", "seed", "asked", "flags", "seconds")]
+    columns = [key for key in rows[-1] if key not in ("name", "seed", "asked", "flags", "seconds")]
     lines = [f"| | seeds | seconds | {' | '.join(columns)} |", "|---" * (3 + len(columns)) + "|"]
     for name in dict.fromkeys(row["name"] for row in rows):
         mine = [row for row in rows if row["name"] == name]
         unit = 1.0 if name in (*presets.PRESETS, *TRIALS) else NATS
-        cells = [_cell([row[key] for row in mine], unit) for key in columns]
+        cells = [_cell([row[key] for row in mine if key in row], unit) for key in columns]
         seconds = statistics.median(row["seconds"] for row in mine)
         title = name if unit == 1 else f"{name}, in nats"
         lines.append(f"| {title} | {len(mine)} | {seconds:.0f} | {' | '.join(cells)} |")
@@ -171,6 +173,8 @@ def table(rows: list[dict]) -> str:
 
 
 def _cell(values, unit):
+    if not values:  # of rows that an earlier version stored
+        return ""
     if all(isinstance(x, int) for x in values):
         return f"{statistics.median(values):.0f}"
     found = [f"{x * unit:.4f}" for x in (statistics.median(values), min(values), max(values))]

@@ -108,6 +108,16 @@ TRIED_SHAKESPEARE = (
     f"{DROPS} --tokens bpe:1000 --units 192 --learning-rate 0.015 --epochs 8",
     f"{DROPS} --tokens bpe:2000 --units 128 --learning-rate 0.02 --epochs 8",
 )
+# as many updates each, so as much time where a step of more streams takes as long
+DROP_MORE = "--dropout 0.3 --weight-drop 0.2"
+TRIED_GPU_BATCH = (
+    *("", DROP_MORE),
+    *(
+        f"--batch-size {B} --epochs {B // 8} --learning-rate {rate} {DROP_MORE}"
+        for B, more in ((64, 0.011), (128, 0.016), (256, 0.023), (512, 0.032))
+        for rate in (0.008, more)
+    ),
+)
 TRIED_LONG = (
     *("", "--dropout 0 --weight-drop 0", "--dropout 0.4 --weight-drop 0"),
     *("--dropout 0 --weight-drop 0.4", "--dropout 0.4 --weight-drop 0.4"),
@@ -132,6 +142,7 @@ TRIALS = dict(
         *_trials("units", SHORT, TRIED_UNITS),
         *_trials("best-bpe", Row("state_union", "--preset best-bpe"), TRIED_BEST_TOKENS),
         *((f"softmax: {name}", row) for name, row in TRIED_LARGE),
+        *_trials("gpu-batch", Row("state_union", "--preset quick-gpu"), TRIED_GPU_BATCH),
         *_trials("shakespeare-tokens", SHAKESPEARE, TRIED_SHAKESPEARE),
     ]
 )

@@ -161,7 +161,7 @@ def test_peers_are_made_at_once_and_one_that_cannot_be_made_is_a_failure(
 
 def test_processes_have_the_allocator_of_an_ordinary_program(monkeypatch):
     monkeypatch.setenv("TF_CPU_ALLOCATOR_USE_BFC", "true")  # as the command has set it
-    monkeypatch.setattr(sections, "Worker", lambda environment, cpus: environment)
+    monkeypatch.setattr(sections, "Worker", lambda environment, *_: environment)
     lineup = [p for pair in LAYERS.values() for p in pair]
     assert not any("TF_CPU_ALLOCATOR_USE_BFC" in SETUP.worker(p) for p in lineup)
     assert SETUP.worker(peers.STEP[0])["TF_CPU_ALLOCATOR_USE_BFC"] == "true"
