@@ -40,7 +40,7 @@ def parse(kind: type, prog: str, argv: list[str], default: Any = None, **options
     errors = io.StringIO()
     try:
         with contextlib.redirect_stderr(errors):
-            return tyro.cli(
+            found = tyro.cli(
                 kind,
                 prog=prog,
                 args=argv,
@@ -50,6 +50,9 @@ def parse(kind: type, prog: str, argv: list[str], default: Any = None, **options
     except SystemExit:
         line = usage.one_line(errors.getvalue(), kind, argv)
         raise InputError(f"{line}; see {prog} --help") from None
+    for flag in [] if "return_unknown_args" in options else usage.overridden(kind, argv):
+        notes.note(f"NOTE: {flag} is given more than once; the last one counts")
+    return found
 
 
 def parse_part(kind: type, prog: str, argv: list[str]) -> Any:

@@ -2,6 +2,7 @@
 
 import re
 import shlex
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import is_dataclass
 from typing import Annotated, Any, get_args, get_origin, get_type_hints
@@ -40,6 +41,17 @@ def given(argv: list[str]) -> set[str]:
     """Returns the names of the options in a command line, with underscores."""
     words = (word.partition("=")[0] for word in argv if word.startswith("--"))
     return {word.lstrip("-").replace("-", "_") for word in words}
+
+
+def overridden(kind: type, argv: Sequence[str]) -> list[str]:
+    """Returns the options that a command line gives several times, if they have one value only."""
+    words = [word.partition("=")[0] for word in argv if word.startswith("-")]
+    counts = Counter(word.replace("_", "-") for word in words)
+    return [
+        option.flags[-1]
+        for option in option_table.every(kind)
+        if not option.repeated and sum(counts[flag] for flag in option.flags) > 1
+    ]
 
 
 def one_line(box: str, kind: type, argv: list[str]) -> str:

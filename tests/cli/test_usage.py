@@ -20,7 +20,7 @@ from charlm import (
     train,
     tunes,
 )
-from charlm.cli import usage
+from charlm.cli import option_table, usage
 from charlm.errors import InputError
 from charlm.reference import __main__ as reference
 
@@ -97,3 +97,25 @@ def test_what_is_found(argv, expected):
 def test_an_option_that_is_given_several_times_takes_one_value_each_time():
     found = refusal(sample.Sample, "--temperature", "1", "--temperature", "x")
     assert found.startswith("expected --temperature to be a number, found 1 x;")
+
+
+def _with_underscores(flag):
+    return f"--{flag[2:].replace('-', '_')}" if flag.startswith("--") else flag
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_options_that_have_one_value_and_are_given_twice_are_named(kind):
+    for option in option_table.every(kind):
+        for first in option.flags:
+            for second in option.flags:
+                argv = ["x", f"{first}=1", "--other", "-1", _with_underscores(second), "2"]
+                wanted = [] if option.repeated else [option.flags[-1]]
+                assert usage.overridden(kind, argv) == wanted
+                assert usage.overridden(kind, argv[:-2]) == []
+
+
+def test_a_context_given_twice_is_not_silently_the_last(tmp_path, capsys, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    score.main(["x.txt", "--context", "A", "--context", "B"])
+    err = capsys.readouterr()[1]
+    assert "NOTE: --context is given more than once; the last one counts\n" in err
