@@ -10,7 +10,7 @@ def require(
     fits = len(array.shape) == len(shape) and all(
         wanted in (None, found) for found, wanted in zip(array.shape, shape, strict=True)
     )
-    if not fits or kind not in (None, array.dtype.name):
+    if not fits or (kind is not None and array.dtype != kind):
         wanted = ", ".join("any" if n is None else str(n) for n in shape)
         raise ValueError(
             f"Expected {name} of shape ({wanted}){(kind and f' in {kind}') or ''}. "

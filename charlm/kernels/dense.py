@@ -40,7 +40,7 @@ def forward(x: np.ndarray, kernel: np.ndarray, bias: np.ndarray) -> np.ndarray:
     def part(begin, end):
         loop(*flat, begin, end, empty(BLOCK, rounded(V, COLUMNS)))
 
-    parallel_for(part, len(flat[0]))
+    parallel_for(part, len(flat[0]), y.size * H)
     return y
 
 
@@ -65,7 +65,7 @@ def backward(x: np.ndarray, kernel: np.ndarray, d_y: np.ndarray) -> list[np.ndar
         loop(*flat, d_kernel, d_bias, begin, end, *space)
         return d_kernel[:H, :V], d_bias
 
-    d_kernel, d_bias = zip(*parallel_for(part, len(flat[0])), strict=True)
+    d_kernel, d_bias = zip(*parallel_for(part, len(flat[0]), 2 * d_y.size * H), strict=True)
     return [d_x, sum_parts(d_kernel), sum_parts(d_bias)]
 
 

@@ -12,6 +12,7 @@ from charlm.kernels.jit import OPTIONS, cached_jit, f4
 from charlm.kernels.parallel import parallel_for
 
 ONE = f4(1)
+EXPONENTIAL, COPY = 80, 20  # multiplications of a product that take as long for one logit
 
 
 def forward(targets: np.ndarray, logits: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -33,7 +34,8 @@ def forward(targets: np.ndarray, logits: np.ndarray) -> tuple[np.ndarray, np.nda
     losses, slopes = empty(*targets.shape), empty(*logits.shape)
     flat = targets.ravel(), logits.reshape(-1, V), losses.reshape(-1), slopes.reshape(-1, V)
     loop = cached_jit(rows)
-    parallel_for(lambda begin, end: loop(*flat, begin, end), targets.size)
+    work = EXPONENTIAL * logits.size
+    parallel_for(lambda begin, end: loop(*flat, begin, end), targets.size, work)
     return losses, slopes
 
 
@@ -52,7 +54,7 @@ def backward(slopes: np.ndarray, d_losses: np.ndarray) -> np.ndarray:
     def part(begin, end):
         np.multiply(flat[0][begin:end], flat[1][begin:end], out=rows_of[begin:end])
 
-    parallel_for(part, d_losses.size)
+    parallel_for(part, d_losses.size, COPY * slopes.size)
     return found
 
 

@@ -2,6 +2,7 @@
 
 import functools
 import itertools
+import math
 import os
 import threading
 from collections.abc import Callable, Sequence
@@ -14,7 +15,9 @@ from charlm import systems
 from charlm.kernels.buffer_pool import empty
 from charlm.kernels.registers import ROWS
 
-WORTH_A_THREAD = 2**17  # additions; fewer take less time than starting a job in another thread
+# fewer take less time than starting a job in another thread
+WORTH_A_THREAD = 2**17  # additions
+WORTH_ALL_THREADS = 2**25  # multiplications of a product
 _starting = threading.Lock()
 
 
@@ -52,9 +55,17 @@ def sum_parts(arrays: Sequence[np.ndarray]) -> np.ndarray:
     return found
 
 
-def parallel_for(part: Callable[[int, int], Any], B: int) -> list[Any]:
-    """Calls part(begin, end) in parallel for every core's share of B rows or sequences."""
-    return _share(part, edges(B, ROWS, max(1, min(threads(), -(-B // ROWS)))))
+def parallel_for(part: Callable[[int, int], Any], B: int, work: float = math.inf) -> list[Any]:
+    """Calls part(begin, end) in parallel for every core's share of B rows or sequences.
+
+    Args:
+        part: the function.
+        B: the number of rows or sequences.
+        work: about how many multiplications of a product take as long as all of them; of few, one
+            core computes all rows.
+    """
+    cores = threads() if work >= WORTH_ALL_THREADS else 1
+    return _share(part, edges(B, ROWS, max(1, min(cores, -(-B // ROWS)))))
 
 
 def edges(n: int, unit: int, parts: int) -> list[int]:

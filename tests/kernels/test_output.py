@@ -26,6 +26,11 @@ def nothing_relies_on_what_memory_holds(monkeypatch):
         monkeypatch.setattr(module, "empty", poisoned)
 
 
+@pytest.fixture(autouse=True)
+def all_cores_compute_even_few_rows(monkeypatch):
+    monkeypatch.setattr(parallel, "WORTH_ALL_THREADS", 0)
+
+
 @pytest.mark.parametrize("n", [1, 2, 3])
 @pytest.mark.parametrize("sizes", SIZES, ids=str)
 def test_output_layer(rng, sizes, n, monkeypatch):
@@ -38,6 +43,23 @@ def test_output_layer(rng, sizes, n, monkeypatch):
     expected += [x_rows.T @ d_rows, d_rows.sum(axis=0)]
     close([dense.forward(x, kernel, bias), *dense.backward(x, kernel, d_y)], expected)
     np.testing.assert_equal((x, kernel, bias, d_y), given)
+
+
+def test_one_core_computes_what_is_little_work(rng, monkeypatch):
+    monkeypatch.setattr(parallel, "threads", lambda: 3)
+    parts, (B, T, H, V) = [], (4, 24, 128, 70)
+    run = parallel.side_by_side
+    monkeypatch.setattr(parallel, "side_by_side", lambda x: parts.append(len(x)) or run(x))
+    x, kernel, bias, d_y = (normal(rng, *s) for s in ((B, T, H), (H, V), (V,), (B, T, V)))
+    targets = rng.integers(V, size=(B, T))
+    for worth, wanted in ((2 * x.size * V + 1, 1), (0, 3)):
+        monkeypatch.setattr(parallel, "WORTH_ALL_THREADS", worth)
+        parts.clear()
+        dense.forward(x, kernel, bias)
+        dense.backward(x, kernel, d_y)
+        losses, slopes = loss.forward(targets, d_y)
+        loss.backward(slopes, losses)
+        assert max(parts) == wanted
 
 
 @pytest.mark.parametrize("scale", [1.0, 60.0])
