@@ -236,7 +236,7 @@ def _checked_shapes(
     """Returns the shapes of the model's weights by path; raises InputError if others are stored."""
     expected = network.shapes(config, V, len(known.names) if known else 0)
     random = network.random_states(config) & set(arrays)  # only Keras's own layers save them
-    expected |= dict.fromkeys(random, (2,))
+    expected |= dict.fromkeys(sorted(random), (2,))
     if odd := {path for path in arrays if not path.startswith("charlm/")} ^ set(expected):
         raise InputError(
             f"expected the weights of {config.cell} {config.layers} x {config.units}, found others "

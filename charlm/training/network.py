@@ -145,7 +145,7 @@ def set_weights(network: keras.Model, values: dict[str, np.ndarray]) -> None:
     """Sets every variable to its value from `weights`; checks all before it changes any.
 
     The random states of dropout may be missing, as in weights that Keras did not make; they are
-    then left unchanged.
+    then left unchanged. The order of `values` does not matter.
 
     Raises:
         InputError: the names or shapes are not this network's.
@@ -162,8 +162,9 @@ def set_weights(network: keras.Model, values: dict[str, np.ndarray]) -> None:
             raise InputError(
                 f"expected {path} of shape {tuple(variables[path].shape)}, found {value.shape}"
             )
-    for path, value in values.items():
-        variables[path].assign(value)
+    for path, variable in variables.items():  # in the same order in all processes of a run
+        if path in values:
+            variable.assign(values[path])
 
 
 def _variables(network):

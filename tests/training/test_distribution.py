@@ -17,11 +17,12 @@ ALL += ["lstm in loops", "gru in loops", "rnn in loops", "coupled in loops", "ke
 COLLECTIVES = re.compile(r" (all-reduce|all-gather|all-to-all|collective|reduce-scatter)[a-z-]*\(")
 
 
-def printed(argv, devices, dump=None):
+def printed(argv, devices, dump=None, optimized=False):
     """Returns the lines that a Python program prints where JAX has so many devices."""
     pytest.importorskip("jax")
     options = [f"--xla_force_host_platform_device_count={devices}"]
-    changed = {"KERAS_BACKEND": "jax", "JAX_DISABLE_MOST_OPTIMIZATIONS": "1"}
+    changed = {"KERAS_BACKEND": "jax"}
+    changed |= {} if optimized else {"JAX_DISABLE_MOST_OPTIMIZATIONS": "1"}  # compiles faster
     if dump:
         options += [f"--xla_dump_to={dump}", "--xla_dump_hlo_as_text"]
     done = subprocess.run(
@@ -35,8 +36,8 @@ def printed(argv, devices, dump=None):
     return done.stdout.splitlines()
 
 
-def run(out, devices, *cases, dump=None):
-    printed(["-m", "tests.training.on_devices", out, *cases], devices, dump)
+def run(out, devices, *cases, dump=None, optimized=False):
+    printed(["-m", "tests.training.on_devices", out, *cases], devices, dump, optimized)
     return json.loads(Path(f"{out}.json").read_text()), np.load(f"{out}.npz")
 
 
@@ -53,13 +54,17 @@ def assert_the_same(one, several, devices):
 
 @pytest.mark.full
 @pytest.mark.parametrize(
-    ("devices", "cases"),
-    [(4, SOME), *(pytest.param(n, ALL, marks=pytest.mark.soak) for n in (2, 4))],
-    ids=["four, some", "two", "four"],
+    ("devices", "cases", "optimized"),
+    [
+        (4, SOME, False),
+        pytest.param(4, SOME, True, marks=pytest.mark.soak),
+        *(pytest.param(n, ALL, False, marks=pytest.mark.soak) for n in (2, 4)),
+    ],
+    ids=["four, some", "four, some, optimized", "two", "four"],
 )
-def test_several_devices_are_one(tmp_path, devices, cases):
-    one = run(tmp_path / "one", 1, *cases)
-    several = run(tmp_path / "several", devices, *cases, dump=tmp_path / "hlo")
+def test_several_devices_are_one(tmp_path, devices, cases, optimized):
+    one = run(tmp_path / "one", 1, *cases, optimized=optimized)
+    several = run(tmp_path / "several", devices, *cases, dump=tmp_path / "hlo", optimized=optimized)
     assert_the_same(one, several, devices)
     ours = [case for case in cases if not case.startswith("keras")]  # which sums in its loop
     steps = sorted((tmp_path / "hlo").glob("*jit_train_step*after_optimizations.txt"))
@@ -74,6 +79,9 @@ def test_streams_that_do_not_divide_leave_devices_idle(tmp_path):
         from tests.training import on_devices
         training, _ = on_devices.trained("lstm", last=0)
         print(training.devices, training.idle_devices())
+        from pathlib import Path
+        from charlm.api.headline import headline
+        print([x for x in headline(training, Path("x"), None).split("; ") if "devices" in x])
         print(on_devices.Training(training.config, training.text, None, False).idle_devices())
         from charlm.training.distribution import over_devices
         for streams, processes in ((6, 2), (8, 1)):
@@ -88,6 +96,7 @@ def test_streams_that_do_not_divide_leave_devices_idle(tmp_path):
     assert found == [
         "2 NOTE: the 8 streams are divided among 2 of 3 devices; with a --batch-size that is a "
         "multiple of 3, all are used",
+        "['2 devices, 4 streams each']",
         "None",
         "expected the same number of devices in each of 2 processes, found 3, 0",
         "2",

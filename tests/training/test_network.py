@@ -137,6 +137,23 @@ def test_set_weights_undoes_weights_and_changes_nothing_when_it_refuses():
         model.set_weights(other, wrong)
 
 
+def test_weights_are_set_in_the_order_of_the_network(rng, monkeypatch):
+    """All processes of a run set the same variable at the same time, whatever the order given."""
+    net, assign, orders = network(dropout=0.2), keras.Variable.assign, []
+
+    def noted(self, value):
+        orders[-1].append(self.path)
+        return assign(self, value)
+
+    monkeypatch.setattr(keras.Variable, "assign", noted)
+    values = model.weights(net)
+    for _ in range(3):
+        orders.append([])
+        model.set_weights(net, {path: values[path] for path in rng.permutation([*values])})
+    assert len(orders[0]) == len(values)
+    assert orders[0] == orders[1] == orders[2]
+
+
 def test_dropout_acts_in_training_only(rng):
     net, ids = network(dropout=0.5), rng.integers(V, size=(B, T))
     quiet = logits(net, ids, training=False)[0]

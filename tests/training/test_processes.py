@@ -39,8 +39,8 @@ def free_port():
         return s.getsockname()[1]
 
 
-def started(folders, argv, count=1, devices=1, before=(None, None)):
-    """The processes of a training, each in its folder."""
+def started(folders, argv, count=1, devices=1, before=(None, None), launcher=("-m",)):
+    """The processes of a training, each in its folder, or the process of a launcher."""
     env = os.environ | {
         "KERAS_BACKEND": "jax",
         "XLA_FLAGS": f"--xla_force_host_platform_device_count={devices}",
@@ -57,11 +57,13 @@ def started(folders, argv, count=1, devices=1, before=(None, None)):
     for k in range(count):
         folder = folders[k] if isinstance(folders, list) else folders
         number = {"KERAS_DISTRIBUTION_PROCESS_ID": str(k)} if count > 1 else {}
+        number["PYTHONHASHSEED"] = str(k)  # no order of a set may matter
         with open(folder / "err", "a") as err:
             found.append(
                 subprocess.Popen(
-                    [sys.executable, "-m", "charlm.train", *argv], cwd=folder, env=env | number,
-                    stdout=subprocess.PIPE, stderr=err, text=True, preexec_fn=before[k],
+                    [sys.executable, *launcher, "charlm.train", *argv],
+                    cwd=folder, env=env | number, stdout=subprocess.PIPE, stderr=err, text=True,
+                    preexec_fn=before[k],
                 )
             )  # fmt: skip
     return found
@@ -95,16 +97,20 @@ def assert_the_same(one, other):
     assert samples[0].count("=== epoch") == samples[1].count("=== epoch")
 
 
-STAGES = [(2, 1, signal.SIGINT, 1), (1, 4, signal.SIGTERM, 0), (2, 1, None, 0)]
 # count, devices of each, and the signal that stops it, sent to one of them
+STAGES = [(2, 1, signal.SIGTERM, 1), (1, 4, signal.SIGTERM, 0), (2, 1, None, 0)]
+MORE_STAGES = [
+    *((2, 1, signal.SIGINT, 1), (1, 4, signal.SIGTERM, 0), (2, 1, signal.SIGTERM, 0)),
+    *((2, 1, signal.SIGINT, 0), (2, 1, None, 0)),
+]
 
 
 @pytest.mark.full
 @pytest.mark.parametrize(
     ("epochs", "stages"),
     [
-        pytest.param(3, [STAGES[0], (1, 4, None, 0)], id="two, then one with four devices"),
-        pytest.param(8, STAGES, id="and two again", marks=pytest.mark.soak),
+        pytest.param(8, STAGES, id="two, one with four devices, two"),
+        pytest.param(20, MORE_STAGES, id="more stops", marks=pytest.mark.soak),
     ],
 )
 def test_stopped_and_gone_on_with_other_numbers_of_processes(
@@ -135,8 +141,8 @@ def test_stopped_and_gone_on_with_other_numbers_of_processes(
     assert_the_same(straight, here)
 
 
-@pytest.mark.soak
-@pytest.mark.parametrize("who", [0, 1])
+@pytest.mark.full
+@pytest.mark.parametrize("who", [pytest.param(0, marks=pytest.mark.soak), 1])
 def test_a_process_that_is_killed_ends_the_others_and_the_run_goes_on(here, who):
     argv = [*TRAIN, "30"]
     found = started(here, argv, 2)
@@ -153,7 +159,7 @@ def test_a_process_that_is_killed_ends_the_others_and_the_run_goes_on(here, who)
     assert ended(started(here, shorter))[0] == [0]
 
 
-@pytest.mark.soak
+@pytest.mark.full
 def test_another_text_on_one_of_them_is_refused_before_the_first_step(here, tmp_path_factory):
     other = tmp_path_factory.mktemp("other")
     (other / "small.txt").write_text(SMALL_TEXT * 6 + "x")
@@ -167,7 +173,7 @@ def test_another_text_on_one_of_them_is_refused_before_the_first_step(here, tmp_
         assert not (folder / "saved_models").exists()
 
 
-@pytest.mark.soak
+@pytest.mark.full
 def test_a_full_disk_of_the_process_that_writes_reaches_every_exit_code(here, tmp_path_factory):
     def limit():
         resource.setrlimit(resource.RLIMIT_FSIZE, (4096, 4096))  # the weights are larger
@@ -181,6 +187,25 @@ def test_a_full_disk_of_the_process_that_writes_reaches_every_exit_code(here, tm
     assert "error: cannot save the end of the run" in (here / "err").read_text()
     assert "error: process 0 of 2 failed; its message says why" in (other / "err").read_text()
     assert sorted(p.name for p in other.iterdir()) == ["err", "small.txt"]  # only one writes
+
+
+@pytest.mark.soak
+def test_torchrun_starts_a_run_of_two_processes(here, tmp_path_factory):
+    pytest.importorskip("torch")
+    straight = tmp_path_factory.mktemp("straight")
+    (straight / "small.txt").write_text(SMALL_TEXT * 6)
+    argv = [*TRAIN, "2"]
+    assert ended(started(straight, argv))[0] == [0]
+    rendezvous = (
+        "--rdzv-backend=static",
+        "--master-addr=127.0.0.1",
+        f"--master-port={free_port()}",
+    )
+    launcher = ["-m", "torch.distributed.run", "--nproc-per-node=2", *rendezvous]
+    assert ended(started(here, argv, launcher=[*launcher, "-m"]))[0] == [0], (
+        here / "err"
+    ).read_text()
+    assert_the_same(straight, here)
 
 
 VARIABLES = {
@@ -227,3 +252,16 @@ def test_each_gpu_of_a_machine_has_one_process_of_torchrun():
     assert processes.launched(e).local_device is None
     e |= {"LOCAL_WORLD_SIZE": "2", "LOCAL_RANK": "1"}
     assert processes.launched(e).local_device == 1
+
+
+@pytest.mark.parametrize("launcher", VARIABLES)
+def test_a_process_that_sees_one_gpu_uses_it(launcher):
+    count, index = VARIABLES[launcher]
+    e = {count: "3", index: "2", "LOCAL_RANK": "2", "LOCAL_WORLD_SIZE": "3", **ADDRESSES[launcher]}
+    chosen = processes.launched(e).local_device  # None: JAX chooses by the number on the machine
+    assert chosen == (2 if launcher == "torchrun" else None)
+    for name in processes.VISIBLE:
+        for seen in ("0", "3", "GPU-8a56", " 1 "):
+            assert processes.launched(e | {name: seen}).local_device == 0
+        for seen in ("0,1", "", "-1"):
+            assert processes.launched(e | {name: seen}).local_device == chosen
