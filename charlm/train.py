@@ -1,7 +1,6 @@
 """`charlm train`: trains a run in `saved_models/`, or resumes one."""
 
 import contextlib
-import os
 import sys
 from dataclasses import dataclass, field, replace
 from typing import Annotated, Literal
@@ -15,7 +14,7 @@ from charlm.cli.options import RUNS_DIR, Debug, Quiet, RunsDir, Text, with_text
 from charlm.config import Config, DataConfig, FitConfig, ModelConfig, SampleConfig
 from charlm.errors import InputError, command_line
 from charlm.runs import lookup, names, run_folder
-from charlm.training import processes, resume
+from charlm.training import backend, processes, resume
 
 
 @dataclass(frozen=True)
@@ -120,7 +119,7 @@ def _processes(run):
     found = processes.launched()
     if found.count == 1 or run.distribute == "none":
         return processes.ALONE
-    if os.environ.get("KERAS_BACKEND") != "jax":
+    if backend.chosen() != "jax":
         if run.name is not None:
             raise InputError(
                 f"expected KERAS_BACKEND=jax, which joins the {found.count} processes "

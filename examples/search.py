@@ -3,9 +3,11 @@
     pip install -e '.[examples]'
     python examples/search.py mine.txt --trials 20 --folder search
 
-Start it as often as you like, on as many machines as share the folder: each process is a worker
-that takes the next trial. A trial is a run in FOLDER/runs; a run that is worse than the others at
-the same epoch is stopped (pruned). The settings and their ranges are in `suggested`.
+Start it as often as you like, by hand or by a launcher, on as many machines as share the folder:
+each process is a worker that takes the next trial. A trial is a run in FOLDER/runs; a run that is
+worse than the others at the same epoch is stopped (pruned). It uses one GPU, or all cores of a CPU;
+CUDA_VISIBLE_DEVICES and taskset give each worker its own. The settings and their ranges are in
+`suggested`.
 """
 
 import argparse
@@ -20,7 +22,10 @@ from optuna.storages import JournalStorage
 from optuna.storages.journal import JournalFileBackend
 
 EPOCHS, POLL = 4, 0.2  # POLL in seconds
-OWN = "--name", "--runs-dir", "--resume", "--continue", "--sample-length", "--quiet"
+OWN = (
+    *("--name", "--runs-dir", "--resume", "--continue", "--sample-length", "--quiet"),
+    "--distribute",
+)
 FIXED = {"units": 64, "learning_rate": 0.01, "dropout": 0.0}  # any values
 
 
@@ -46,6 +51,7 @@ def trained(trial: optuna.Trial, text: str, folder: Path, epochs: int, flags: li
     """Trains a run in a process of its own, and reports each epoch; returns its best loss."""
     run = folder / "runs" / f"trial-{trial.number}"
     command = [sys.executable, "-m", "charlm.train", text, "--quiet", "--sample-length", "0"]
+    command += ["--distribute", "none"]  # or the workers of a launcher would train one run together
     command += ["--runs-dir", str(run.parent), "--name", run.name, "--epochs", str(epochs), *flags]
     for flag, value in suggested(trial).items():
         command += [flag, str(value)]

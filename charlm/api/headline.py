@@ -32,7 +32,7 @@ def headline(training: "Training", folder: Path, preset: str | None) -> str:
     parts = [
         device.describe(),
         *([f"{several} processes ({training.processes.launcher})"] if several > 1 else []),
-        *([f"{data.batch_size} streams on {n} devices"] if n > 1 else []),
+        *([f"{n} devices, {data.batch_size // n} streams each"] if n > 1 else []),
         f"{kind}, {backward_pass} backward pass",
         f"{training.network.count_params():,} parameters",
         f"{text.training_characters:,} characters to train on, {held_out} held out",

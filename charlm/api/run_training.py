@@ -19,7 +19,7 @@ from charlm.text import tokenizing, units
 from charlm.text.encoded_text import Text
 from charlm.text.vocab import Vocab
 from charlm.text.windows import check_held_out, check_training
-from charlm.training import resume
+from charlm.training import backend, resume
 from charlm.training.processes import ALONE, Processes
 from charlm.training.startup_timer import Timeline
 from corpora.normalizing import normalized
@@ -79,11 +79,11 @@ def prepare(
             text does not fit.
     """
     reporting.timeline.done("corpus")
-    backend = os.environ.get("KERAS_BACKEND", "")
-    _check_backend(backend)
-    if reporting.distribute == "auto" and backend != "jax":
-        found = backend or "tensorflow, the default"
-        raise InputError(f"expected KERAS_BACKEND=jax for --distribute auto, found {found}")
+    _check_backend(backend.chosen())
+    if reporting.distribute == "auto" and backend.chosen() != "jax":
+        raise InputError(
+            f"expected KERAS_BACKEND=jax for --distribute auto, found {backend.chosen()}"
+        )
     if saved:
         resume.check_same_text(saved, text)
         _note_version(saved)
@@ -100,9 +100,8 @@ def prepare(
     for line in first:
         reporting.say(line)
     with cli.quiet_stderr():
-        import keras  # and its backend, which takes seconds
+        import keras  # noqa: F401 - and its backend, which takes seconds
 
-        _check_backend(keras.backend.backend())  # a keras.json may choose it
         from charlm.training.trainer import Training
 
         reporting.timeline.done("import")
@@ -184,7 +183,7 @@ def draw_curve(progress: Progress, folder: Path, say: Callable[[str], object]) -
 
 
 def _check_backend(name: str) -> None:
-    if name and (name not in BACKENDS or importlib.util.find_spec(name) is None):
+    if name not in BACKENDS or importlib.util.find_spec(name) is None:
         missing = "which is not installed" if name in BACKENDS else "which is unknown"
         raise InputError(f"expected KERAS_BACKEND {', '.join(BACKENDS)}, found {name!r}, {missing}")
 

@@ -48,7 +48,7 @@ class Peer:
 OURS, KERAS = {"own": True}, {"own": False}
 CPU, GPU = ("cpu",), ("gpu",)
 
-STEP = (  # the others are compared with the first
+STEP = (  # compared with the first that can be measured
     Peer("ours-tf", "keras_step:make", options=OURS, devices=CPU),
     Peer("ours-tf-xla", "keras_step:make", options=OURS | {"xla": True}, devices=GPU),
     Peer(  # with compiled kernels on processors with AVX512-BF16

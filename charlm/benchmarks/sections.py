@@ -130,7 +130,9 @@ def compare(
             setup.say(f"{section}, {case}: making {', '.join(workers)}")
             failed = missing | _make(lineup, workers, case, setup)
             found = []
-            for job in jobs:
+            for k, job in enumerate(jobs):
+                if k and not setup.limit.allows(f"{section} of {case}, {job}"):
+                    continue
                 rows = [_row(p, failed.get(p.name)) for p in lineup]
                 found.append(_measurement(section, job, case, rows, versions))
                 turns = _first_runs(rows, workers, job, setup)
@@ -218,11 +220,11 @@ def _first_runs(rows, workers, job, setup):
 def find_peak(setup: Setup, stack: ExitStack) -> tuple[tuple[str, Worker] | None, dict[str, float]]:
     """Returns the library with the fastest large products, its worker, and the GFLOP/s of all.
 
-    If all libraries fail, there is neither.
+    If all libraries fail, there is neither, and a line says why.
     """
     lineup = tuple(p for p in peers.MATMUL if setup.device in p.devices)
     setup.say("large products: numpy, tensorflow, torch")
-    workers, _, _ = start(lineup, setup, stack)
+    workers, failed, _ = start(lineup, setup, stack)
     rates = {}
     case = Case("lstm", 1, 1, 1, 1)
     for p in lineup:
@@ -234,10 +236,13 @@ def find_peak(setup: Setup, stack: ExitStack) -> tuple[tuple[str, Worker] | None
                 "make", f"{peers.HERE}.{p.make}", {"case": case, "gpu": setup.gpu} | p.options
             )
             seconds = min(worker.ask("run", "matmul", 1)[0] for _ in range(CHECKED))
-        except PeerFailed:
+        except PeerFailed as error:
+            failed[p.name] = str(error)
             continue
         rates[p.name] = matmul.FLOPS / seconds / 1e9
     if not rates:
+        reasons = "; ".join(f"{name}: {why}" for name, why in failed.items())
+        setup.say(f"large products were not measured, so there is no peak ({reasons})")
         return None, {}
     best = max(rates, key=rates.__getitem__)
     for name, worker in workers.items():

@@ -11,6 +11,7 @@ from typing import TextIO
 from charlm import notes
 from charlm.errors import InputError
 from charlm.notes import CONTROLS, above_bars, note
+from charlm.training.backend import chosen
 
 BACKENDS = {"tensorflow": "TensorFlow", "jax": "JAX", "torch": "PyTorch"}
 _redirection = threading.RLock()
@@ -52,7 +53,7 @@ def quiet_stderr(what: str | None = None) -> Iterator[None]:
         shown = stack.enter_context(open(stderr, "w", encoding="utf-8", errors="replace"))
         if sys.stderr is not None:
             sys.stderr.flush()
-        backend = BACKENDS.get(os.environ.get("KERAS_BACKEND") or "tensorflow", "the backend")
+        backend = BACKENDS.get(chosen(), "the backend")
         stack.enter_context(notes.progress(what or f"loading {backend}", file=shown))
         stack.enter_context(notes.held())
         hidden = stack.enter_context(tempfile.TemporaryFile())

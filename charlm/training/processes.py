@@ -10,7 +10,7 @@ import hashlib
 import os
 import signal
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -19,6 +19,7 @@ from charlm.errors import CharlmError, InputError
 # seconds: until a process that starts is joined by all; that a process may be silent, before the
 # others take it for dead; that the end of a process waits for the ends of the others
 START, SILENCE, END = 300, 10, 5
+VISIBLE = "CUDA_VISIBLE_DEVICES", "ROCR_VISIBLE_DEVICES", "HIP_VISIBLE_DEVICES"
 
 
 @dataclass(frozen=True)
@@ -187,7 +188,16 @@ def launched(environment: Mapping[str, str] = os.environ) -> Processes:
         found = _numbered(e, "Open MPI", "OMPI_COMM_WORLD_SIZE", "OMPI_COMM_WORLD_RANK")
     elif e.get("SLURM_STEP_NUM_TASKS", "1") != "1":  # not SLURM_NTASKS, which a shell has, too
         found = _numbered(e, "Slurm", "SLURM_STEP_NUM_TASKS", "SLURM_PROCID")
-    return found if found and found.count > 1 else ALONE
+    if not found or found.count == 1:
+        return ALONE
+    # JAX counts the GPUs that a process sees, and would choose by its number on the machine
+    return replace(found, local_device=0) if _sees_one_gpu(e) else found
+
+
+def _sees_one_gpu(e):
+    """Whether a launcher has given the process a GPU of its own."""
+    seen = (e.get(name, "") for name in VISIBLE)
+    return any(x.strip(", ") not in ("", "-1") and "," not in x.strip(", ") for x in seen)
 
 
 def _numbered(e, launcher, count, index):

@@ -580,6 +580,17 @@ def test_without_a_limit_everything_is_measured(clock):
     assert limit.wait(7) == 7
 
 
+def test_jobs_beyond_the_limit_are_left_out(fakes, tmp_path, clock):
+    def say(text):
+        clock[0] += 5 if text.endswith("rounds") else 0
+
+    setup = replace(SETUP, say=say, limit=TimeLimit(8.0))
+    crew = lineup(A={"name": "A", "log": str(tmp_path / "a")})
+    (only,) = sections.compare("step", crew, [CASE, CASE], JOBS, setup)
+    assert only["job"] == "layer"
+    assert setup.limit.left_out == ["step of LSTM 1 x 4, step", "step of LSTM 1 x 4"]
+
+
 def test_cases_beyond_the_limit_are_left_out_and_a_peer_is_not_waited_for(fakes, tmp_path):
     crew = lineup(A={"name": "A", "log": str(tmp_path / "a")}, slow={"make": "sleeper"})
     limit = TimeLimit(5.0)
@@ -592,12 +603,14 @@ def test_cases_beyond_the_limit_are_left_out_and_a_peer_is_not_waited_for(fakes,
 
 
 def test_steps_are_measured_without_a_peak_if_large_products_fail(fakes, tmp_path, monkeypatch):
-    setup = replace(SETUP, limit=TimeLimit(60))
+    said: list[str] = []
+    setup = replace(SETUP, say=said.append, limit=TimeLimit(60))
     crew = lineup(A={"name": "A", "log": str(tmp_path / "a")})
     large = Peer("numpy", "fake_peers:unmade", "numpy")
     monkeypatch.setattr(peers, "MATMUL", (large,))
     with contextlib.ExitStack() as stack:
         assert sections.find_peak(setup, stack) == (None, {})
+    assert "there is no peak (numpy: RuntimeError: cannot be made)" in said[-1]
     with worker("make", name="B", log=str(tmp_path / "b")) as w:
         w.close()
         (step,) = sections.compare("step", crew, [CASE], ("step",), setup, ("numpy", w))

@@ -129,7 +129,7 @@ TABLE = [
     (f"{ON} --cell ../lstm", "--cell to be one of"),
     (f"{ON} --activation gelu", "--activation"),
     (f"{ON} --recurrent-initializer identity", "--recurrent-initializer to be"),
-    (f"{ON} --cell rnn --forget-bias 2", "--forget-bias to be left out"),
+    (f"{ON} --cell rnn --forget-bias 2", "--forget-bias to be 1 for a cell without"),
     (f"{ON} --reset before", "--reset to be left out"),
     (f"{ON} --skip add", "--skip to be left out for a single layer"),
     (f"{ON} --precision fp8", "--precision"),

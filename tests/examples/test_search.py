@@ -15,19 +15,25 @@ SEARCH = Path(__file__).parents[2] / "examples" / "search.py"
 SMALL = ["--batch-size", "4", "--window", "16", "--precision", "fp32"]
 
 
+def environment(k):
+    """The variables of task k of two that Slurm starts."""
+    tasks = {"SLURM_STEP_NUM_TASKS": "2", "SLURM_PROCID": str(k)}
+    return os.environ | tasks | {"PYTHONPATH": os.pathsep.join(p for p in sys.path if p)}
+
+
 @pytest.mark.soak
 def test_two_workers_share_a_search(tmp_path):
     optuna = pytest.importorskip("optuna")
     (tmp_path / "small.txt").write_text(SMALL_TEXT)
     argv = [sys.executable, str(SEARCH), "small.txt", "--folder", "s", "--trials", "2"]
     argv += ["--epochs", "2", *SMALL]
-    env = os.environ | {"PYTHONPATH": os.pathsep.join(p for p in sys.path if p)}
     workers = [
         subprocess.Popen(
-            argv, cwd=tmp_path, env=env, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+            argv, cwd=tmp_path, env=environment(k), stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+            text=True,
         )
-        for _ in range(2)
-    ]
+        for k in range(2)
+    ]  # fmt: skip
     printed = [w.communicate(timeout=300) for w in workers]
     assert [w.returncode for w in workers] == [0, 0], printed
     backend = optuna.storages.journal.JournalFileBackend(str(tmp_path / "s" / "journal.log"))
@@ -57,10 +63,10 @@ def test_a_trial_worse_than_the_others_is_stopped(tmp_path):
             optuna.create_trial(value=0.01, intermediate_values=dict.fromkeys(range(60), 0.01))
         )
     argv = [sys.executable, str(SEARCH), "small.txt", "--folder", "s", "--trials", "1"]
-    env = os.environ | {"PYTHONPATH": os.pathsep.join(p for p in sys.path if p)}
     done = subprocess.run(
-        [*argv, "--epochs", "60", *SMALL], cwd=tmp_path, env=env, capture_output=True, text=True
-    )
+        [*argv, "--epochs", "60", *SMALL], cwd=tmp_path, env=environment(1), capture_output=True,
+        text=True,
+    )  # fmt: skip
     assert done.returncode == 0, done.stderr
     last = study.trials[-1]
     assert last.state.name == "PRUNED"

@@ -43,6 +43,29 @@ def test_a_table_has_medians_and_ranges_in_the_unit_of_its_row():
     ]
 
 
+def test_a_table_has_the_columns_of_the_newest_row():
+    old = {"name": "short: as it is", "seed": 1, "asked": "", "seconds": 7, "epoch": 1}
+    new = old | {"name": "gpu-batch: as it is", "chars/s": 900, "epoch": 3}
+    assert recipe.table([old, new]).splitlines()[2:] == [
+        "| short: as it is | 1 | 7 | 1 |  |",
+        "| gpu-batch: as it is | 1 | 7 | 3 | 900 |",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("speeds", "expected"), [([5.0, 90.0, 91.0, 99.0], 91), ([5.0], 5), ([], 0)]
+)
+def test_the_speed_of_a_trial_is_that_after_the_first_epoch(monkeypatch, speeds, expected):
+    epochs = [
+        {"epoch": k, "bpc": 2.0, "val_bpc": 3.0 - k, "chars_per_second": speed}
+        for k, speed in enumerate(speeds, 1)
+    ]
+    monkeypatch.setattr(recipe, "_run", lambda *_: (9, ["a line", json.dumps(epochs)]))
+    found = recipe.tried(recipe.ROWS["gpu-batch: as it is"], "small.txt", 1)
+    assert found["chars/s"] == expected
+    assert found["epoch"] == len(speeds)
+
+
 SOONER = {"tied-output"}  # which touches most of the model
 
 
