@@ -225,16 +225,13 @@ def find_peak(setup: Setup, stack: ExitStack) -> tuple[tuple[str, Worker] | None
     lineup = tuple(p for p in peers.MATMUL if setup.device in p.devices)
     setup.say("large products: numpy, tensorflow, torch")
     workers, failed, _ = start(lineup, setup, stack)
-    rates = {}
-    case = Case("lstm", 1, 1, 1, 1)
+    rates, options = {}, {"case": Case("lstm", 1, 1, 1, 1), "gpu": setup.gpu}
     for p in lineup:
         if p.name not in workers:
             continue
         try:
             worker = workers[p.name]
-            worker.ask(
-                "make", f"{peers.HERE}.{p.make}", {"case": case, "gpu": setup.gpu} | p.options
-            )
+            worker.ask("make", f"{peers.HERE}.{p.make}", options | p.options)
             seconds = min(worker.ask("run", "matmul", 1)[0] for _ in range(CHECKED))
         except PeerFailed as error:
             failed[p.name] = str(error)
