@@ -101,6 +101,10 @@ def main() -> None:
         load_if_exists=True,
         pruner=optuna.pruners.MedianPruner(n_startup_trials=4, n_warmup_steps=1),
     )
+    settings = {"text": args.text, "epochs": args.epochs, "flags": flags}
+    if (others := study.user_attrs.get("settings", settings)) != settings:
+        parser.error(f"expected the settings of the other workers, {others}, found {settings}")
+    study.set_user_attr("settings", settings)
     study.optimize(
         lambda trial: trained(trial, args.text, args.folder, args.epochs, flags),
         n_trials=args.trials,

@@ -20,6 +20,7 @@ def headline(training: "Training", folder: Path, preset: str | None) -> str:
     several = training.processes.count
     sizes, data, text = training.config.model, training.config.data, training.text
     precision, n = training.config.fit.precision, training.devices
+    each = data.batch_size // n
     layer = next(x for x in training.network.layers if hasattr(x, "cell"))
     origin, backward_pass = "Keras's ", "Keras's"
     if sizes.uses_own_layer:
@@ -32,7 +33,7 @@ def headline(training: "Training", folder: Path, preset: str | None) -> str:
     parts = [
         device.describe(),
         *([f"{several} processes ({training.processes.launcher})"] if several > 1 else []),
-        *([f"{n} devices, {data.batch_size // n} streams each"] if n > 1 else []),
+        *([f"{n} devices, {each} stream{'s' * (each > 1)} each"] if n > 1 else []),
         f"{kind}, {backward_pass} backward pass",
         f"{training.network.count_params():,} parameters",
         f"{text.training_characters:,} characters to train on, {held_out} held out",

@@ -60,7 +60,9 @@ class Option:
         """Its value, for people: "N", "tanh|relu|linear", "X ..." or "" for a switch."""
         word = "|".join(map(str, _literals(self.hint)))
         if not 0 < len(word) <= LONGEST:
-            word = VALUES.get(self.name) or _word(self.hint, self.name)
+            is_number = _alternatives(self.hint)[0] in (int, float)
+            named = None if is_number else VALUES.get(self.name)
+            word = named or _word(self.hint, self.name)
         return f"{word} ..." if self.is_several else word
 
 
@@ -77,14 +79,15 @@ class Group:
         return (inspect.getdoc(self.kind) or "").split(".")[0].split(";")[0].replace("\n", " ")
 
 
-def groups(kind: type, default: Any = None) -> Iterator[Group]:
+def groups(kind: type, default: Any = None, meanings: bool = True) -> Iterator[Group]:
     """Yields the options of a command's dataclass, then those of each dataclass in it.
 
     Args:
         kind: the dataclass.
         default: an instance with the options' defaults, if they are not the dataclass's own.
+        meanings: whether to find the help texts of options, which takes a while.
     """
-    hints, texts = get_type_hints(kind, include_extras=True), _comments(kind)
+    hints, texts = get_type_hints(kind, include_extras=True), _comments(kind) if meanings else {}
     found: list[Option] = []
     inner: list[tuple[Any, Any]] = []
     for field in dataclasses.fields(kind):
@@ -95,12 +98,12 @@ def groups(kind: type, default: Any = None) -> Iterator[Group]:
             found.append(_option(field.name, hints[field.name], value, texts.get(field.name, "")))
     yield Group(kind, found)
     for part, value in inner:
-        yield from groups(part, value)
+        yield from groups(part, value, meanings)
 
 
-def every(kind: type, default: Any = None) -> list[Option]:
+def every(kind: type, default: Any = None, meanings: bool = True) -> list[Option]:
     """Returns all options of a command's dataclass; see `groups`."""
-    return [option for group in groups(kind, default) for option in group.options]
+    return [option for group in groups(kind, default, meanings) for option in group.options]
 
 
 def _option(name, hint, default, text):

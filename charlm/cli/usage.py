@@ -45,11 +45,11 @@ def given(argv: list[str]) -> set[str]:
 
 def overridden(kind: type, argv: Sequence[str]) -> list[str]:
     """Returns the options that a command line gives several times, if they have one value only."""
-    words = [word.partition("=")[0] for word in argv if word.startswith("-")]
-    counts = Counter(word.replace("_", "-") for word in words)
+    words = [word.partition("=")[0].replace("_", "-") for word in argv if word.startswith("-")]
+    counts = Counter(word[:2] if re.match("-[a-z]", word) else word for word in words)
     return [
         option.flags[-1]
-        for option in option_table.every(kind)
+        for option in option_table.every(kind, meanings=False)
         if not option.repeated and sum(counts[flag] for flag in option.flags) > 1
     ]
 

@@ -9,6 +9,9 @@ import contextlib
 import hashlib
 import os
 import signal
+import socket
+import sys
+import threading
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
 
@@ -19,6 +22,8 @@ from charlm.errors import CharlmError, InputError
 # seconds: until a process that starts is joined by all; that a process may be silent, before the
 # others take it for dead; that the end of a process waits for the ends of the others
 START, SILENCE, END = 300, 10, 5
+LAST_PORT = 65535
+PATIENCE = 10  # seconds, after which a process says for whom it waits
 VISIBLE = "CUDA_VISIBLE_DEVICES", "ROCR_VISIBLE_DEVICES", "HIP_VISIBLE_DEVICES"
 
 
@@ -72,7 +77,11 @@ class Processes:
             f"{START // 60} minutes"
         )
         # JAX waits in C++, where Python's handler is not called
+        self._require_free_port()
         before = signal.signal(signal.SIGINT, signal.SIG_DFL)
+        patience = threading.Timer(PATIENCE, self._say_that_it_waits, [where])
+        patience.daemon = True
+        patience.start()
         try:
             jax.distributed.initialize(
                 self.address,
@@ -89,7 +98,27 @@ class Processes:
                 f"at {where}: {error}"
             ) from error
         finally:
+            patience.cancel()
             signal.signal(signal.SIGINT, before)
+
+    def _say_that_it_waits(self, where):
+        if not self.writes:  # process 0 has said it at once
+            print(
+                f"process {self.index} of {self.count} is still waiting for process 0 at {where}",
+                file=sys.stderr,
+                flush=True,
+            )
+
+    def _require_free_port(self):
+        """Raises CharlmError if a program listens there, with which JAX would crash."""
+        if self.address is None or not self.writes:
+            return
+        host, _, port = self.address.rpartition(":")
+        with contextlib.suppress(OSError), socket.create_connection((host, int(port)), 1):
+            raise CharlmError(
+                f"expected a free port at {self.address}, found a program that listens there; give "
+                "all processes another port"
+            )
 
     def require_same(self, found: Callable[[], Mapping[str, bytes]]) -> None:
         """Compares what each process has found by itself.
@@ -172,7 +201,7 @@ def launched(environment: Mapping[str, str] = os.environ) -> Processes:
     """
     e = environment
     found: Processes | None = None
-    if "KERAS_DISTRIBUTION_NUM_PROCESSES" in e:
+    if any(name.startswith("KERAS_DISTRIBUTION_") for name in e):
         address = e.get("KERAS_DISTRIBUTION_JOB_ADDRESSES", "").partition(",")[0]
         found = _numbered(
             e, "Keras", "KERAS_DISTRIBUTION_NUM_PROCESSES", "KERAS_DISTRIBUTION_PROCESS_ID"
@@ -202,6 +231,8 @@ def _sees_one_gpu(e):
 
 def _numbered(e, launcher, count, index):
     n, k = _whole(e, launcher, count), _whole(e, launcher, index)
+    if n < 1:
+        raise InputError(f"expected {count} to be 1 or more, found {n}")
     if not 0 <= k < n:
         raise InputError(f"expected {index} from 0 to {n - 1}, found {k}")
     return Processes(n, k, launcher=launcher)
@@ -209,7 +240,7 @@ def _numbered(e, launcher, count, index):
 
 def _at(found, address, wanted, device=None):
     host, _, port = address.rpartition(":")
-    if found.count > 1 and not (host and port.isdecimal()):
+    if found.count > 1 and not (host and port.isdecimal() and int(port) <= LAST_PORT):
         raise InputError(f"expected {wanted}, found {address!r}")
     return Processes(found.count, found.index, address, device, found.launcher)
 

@@ -76,6 +76,11 @@ def test_a_trial_worse_than_the_others_is_stopped(tmp_path):
     wrong = subprocess.run([*argv, "--units", "9"], cwd=tmp_path, capture_output=True, text=True)
     assert wrong.returncode == 2
     assert "found --units" in wrong.stderr
+    other = subprocess.run(
+        [*argv, "--epochs", "3", *SMALL], cwd=tmp_path, capture_output=True, text=True
+    )
+    assert other.returncode == 2  # their losses could not be compared
+    assert "expected the settings of the other workers" in other.stderr
 
 
 @pytest.mark.full

@@ -13,7 +13,7 @@ import time
 import numpy as np
 import pytest
 
-from charlm.errors import InputError
+from charlm.errors import CharlmError, InputError
 from charlm.runs import checkpoint
 from charlm.training import processes
 from tests.conftest import SMALL_TEXT
@@ -241,10 +241,36 @@ def test_what_is_no_launcher_is_not_joined():
     assert (found.launcher, found.count, found.index) == ("Open MPI", 4, 3)
     assert processes.launched(shell) == processes.ALONE
     assert processes.launched({"WORLD_SIZE": "2", "RANK": "0"}) == processes.ALONE
-    with pytest.raises(InputError, match="HOST:PORT of process 0, found ''"):
-        processes.launched(
-            {"KERAS_DISTRIBUTION_NUM_PROCESSES": "2", "KERAS_DISTRIBUTION_PROCESS_ID": "0"}
-        )
+    count, index = VARIABLES["Keras"]
+    for address in ("", "127.0.0.1", "127.0.0.1:", "127.0.0.1:x", "127.0.0.1:65536"):
+        e = {count: "2", index: "0", "KERAS_DISTRIBUTION_JOB_ADDRESSES": address}
+        with pytest.raises(InputError, match=f"HOST:PORT of process 0, found '{address}'"):
+            processes.launched(e)
+    with pytest.raises(InputError, match=f"{count} of Keras .*, found none"):
+        processes.launched({index: "0"})  # it would train the same run as the others
+    with pytest.raises(InputError, match=f"expected {count} to be 1 or more, found 0"):
+        processes.launched({count: "0", index: "0"})
+
+
+def test_a_port_at_which_another_program_listens_is_refused():
+    pytest.importorskip("jax")
+    with socket.socket() as s:
+        s.bind(("127.0.0.1", 0))
+        s.listen()
+        address = f"127.0.0.1:{s.getsockname()[1]}"
+        with pytest.raises(CharlmError, match=f"expected a free port at {address}, found"):
+            processes.Processes(2, 0, address, launcher="Keras").join(lambda line: None)
+
+
+def test_a_process_that_waits_for_long_says_for_whom(here, monkeypatch, capfd):
+    pytest.importorskip("jax")
+    import jax
+
+    monkeypatch.setattr(processes, "PATIENCE", 0.01)
+    monkeypatch.setattr(jax.distributed, "initialize", lambda *_, **more: time.sleep(0.3))
+    for index, said in ((1, "process 1 of 2 is still waiting for process 0 at a:1\n"), (0, "")):
+        processes.Processes(2, index, "a:1", launcher="Keras").join(lambda line: None)
+        assert capfd.readouterr().err == said
 
 
 def test_each_gpu_of_a_machine_has_one_process_of_torchrun():
