@@ -79,11 +79,9 @@ def prepare(
             text does not fit.
     """
     reporting.timeline.done("corpus")
-    _check_backend(backend.chosen())
-    if reporting.distribute == "auto" and backend.chosen() != "jax":
-        raise InputError(
-            f"expected KERAS_BACKEND=jax for --distribute auto, found {backend.chosen()}"
-        )
+    _check_backend(name := backend.chosen())
+    if reporting.distribute == "auto" and name != "jax":
+        raise InputError(f"expected KERAS_BACKEND=jax for --distribute auto, found {name}")
     if saved:
         resume.check_same_text(saved, text)
         _note_version(saved)

@@ -76,8 +76,8 @@ class Processes:
             f"waiting for {self.count} processes ({self.launcher}) at {where}, for up to "
             f"{START // 60} minutes"
         )
-        # JAX waits in C++, where Python's handler is not called
         self._require_free_port()
+        # JAX waits in C++, where Python's handler is not called
         before = signal.signal(signal.SIGINT, signal.SIG_DFL)
         patience = threading.Timer(PATIENCE, self._say_that_it_waits, [where])
         patience.daemon = True

@@ -13,26 +13,15 @@ from dataclasses import replace
 from functools import partial
 from importlib.util import find_spec
 from pathlib import Path
-from types import SimpleNamespace
 
 import keras
 import numpy as np
 import pytest
 
 from charlm import bench
-from charlm.benchmarks import (
-    figures,
-    machine,
-    matmul,
-    peers,
-    quality,
-    report,
-    sections,
-    time_limit,
-)
+from charlm.benchmarks import figures, machine, matmul, peers, quality, report, sections
 from charlm.benchmarks.case import Case
 from charlm.benchmarks.peers import Peer
-from charlm.benchmarks.time_limit import TimeLimit
 from charlm.benchmarks.workers import PeerFailed, Worker, environment
 from charlm.errors import InputError
 from charlm.reference.loss import log_softmax
@@ -229,6 +218,24 @@ def worker(make, **options):
             "make", f"tests.benchmarks.fake_peers:{make}", {"case": CASE, "gpu": False} | options
         )
         yield found
+
+
+def test_steps_are_measured_without_a_peak_if_large_products_fail(fakes, tmp_path, monkeypatch):
+    said: list[str] = []
+    setup = replace(SETUP, say=said.append)
+    crew = lineup(A={"name": "A", "log": str(tmp_path / "a")})
+    large = Peer("numpy", "fake_peers:unmade", "numpy")
+    monkeypatch.setattr(peers, "MATMUL", (large,))
+    with contextlib.ExitStack() as stack:
+        assert sections.find_peak(setup, stack) == (None, {})
+    assert "there is no peak (numpy: RuntimeError: cannot be made)" in said[-1]
+    with worker("make", name="B", log=str(tmp_path / "b")) as w:
+        w.close()
+        (step,) = sections.compare("step", crew, [CASE], ("step",), setup, ("numpy", w))
+    figures.add_figures(step)
+    assert step["peak"] is None
+    assert len(step["rows"][0]["seconds"]) == 2
+    assert "of peak" not in report.measurement(step)
 
 
 def test_a_worker_is_pinned_and_has_its_threads_and_backend():
@@ -545,91 +552,3 @@ def test_the_estimate_is_above_what_a_step_takes(rng):
     positions = 8 * 50 * (4 * 64 * 2 + 2 * 64 + 7 * 2)
     weights = sum(w.size for w in case.weights().values())
     assert 4 * (4 * weights + positions) < case.bytes() < 16 * (4 * weights + positions)
-
-
-# --- the time limit ---
-
-
-@pytest.fixture
-def clock(monkeypatch):
-    """The seconds that a time limit reads; a test moves them on."""
-    now = [0.0]
-    monkeypatch.setattr(time_limit, "time", SimpleNamespace(monotonic=lambda: now[0]))
-    return now
-
-
-def test_what_may_not_end_within_the_limit_is_not_begun(rng, clock):
-    for _ in range(200):
-        limit = TimeLimit(seconds := float(rng.uniform(1, 50)))
-        began, longest = clock[0], 0.0
-        for k in range(20):
-            left = began + seconds - clock[0]
-            assert limit.allows(str(k)) == (longest < left)
-            if longest < left:
-                clock[0] += (lasts := float(rng.uniform(0, 5)))
-                longest = max(longest, lasts)
-        allowed = 20 - len(limit.left_out)
-        assert limit.left_out == [str(k) for k in range(allowed, 20)]
-        assert clock[0] - began < seconds + 5  # the first may be longer than those before it
-
-
-def test_without_a_limit_everything_is_measured(clock):
-    limit = TimeLimit()
-    clock[0] = 1e9
-    assert limit.allows("this")
-    assert limit.wait(7) == 7
-
-
-def test_jobs_beyond_the_limit_are_left_out(fakes, tmp_path, clock):
-    def say(text):
-        clock[0] += 5 if text.endswith("rounds") else 0
-
-    setup = replace(SETUP, say=say, limit=TimeLimit(8.0))
-    crew = lineup(A={"name": "A", "log": str(tmp_path / "a")})
-    (only,) = sections.compare("step", crew, [CASE, CASE], JOBS, setup)
-    assert only["job"] == "layer"
-    assert setup.limit.left_out == ["step of LSTM 1 x 4, step", "step of LSTM 1 x 4"]
-
-
-def test_cases_beyond_the_limit_are_left_out_and_a_peer_is_not_waited_for(fakes, tmp_path):
-    crew = lineup(A={"name": "A", "log": str(tmp_path / "a")}, slow={"make": "sleeper"})
-    limit = TimeLimit(5.0)
-    setup = replace(SETUP, limit=limit)
-    began = time.monotonic()
-    (only,) = sections.compare("step", crew, [CASE, replace(CASE, units=5)], ("step",), setup)
-    assert time.monotonic() - began < 10
-    assert limit.left_out == ["step of LSTM 1 x 5"]
-    assert only["rows"][1]["failed"] == "no answer within the time limit"
-
-
-def test_steps_are_measured_without_a_peak_if_large_products_fail(fakes, tmp_path, monkeypatch):
-    said: list[str] = []
-    setup = replace(SETUP, say=said.append, limit=TimeLimit(60))
-    crew = lineup(A={"name": "A", "log": str(tmp_path / "a")})
-    large = Peer("numpy", "fake_peers:unmade", "numpy")
-    monkeypatch.setattr(peers, "MATMUL", (large,))
-    with contextlib.ExitStack() as stack:
-        assert sections.find_peak(setup, stack) == (None, {})
-    assert "there is no peak (numpy: RuntimeError: cannot be made)" in said[-1]
-    with worker("make", name="B", log=str(tmp_path / "b")) as w:
-        w.close()
-        (step,) = sections.compare("step", crew, [CASE], ("step",), setup, ("numpy", w))
-    figures.add_figures(step)
-    assert step["peak"] is None
-    assert len(step["rows"][0]["seconds"]) == 2
-    assert "of peak" not in report.measurement(step)
-
-
-def test_the_command_lists_what_it_left_out(tmp_path, monkeypatch, capsys):
-    monkeypatch.chdir(tmp_path)
-
-    def measured(*_):
-        time.sleep(0.2)
-
-    monkeypatch.setitem(bench.MEASURE, "step", measured)
-    monkeypatch.setitem(bench.MEASURE, "sampling", lambda *_: pytest.fail("measured"))
-    assert bench.main(["--only", "step", "sampling", "--minutes", "0.005", "--out", "out"]) == 0
-    told = "Left out for want of time: the section sampling."
-    assert told in capsys.readouterr().out
-    assert told in Path("out/bench.md").read_text()
-    assert json.loads(Path("out/bench.json").read_text())["left_out"] == ["the section sampling"]
